@@ -1,0 +1,3 @@
+"""Super-resolution of thick-slice clinical MRI as a BIDS-App and a library."""
+
+__version__ = "0.1.0"
