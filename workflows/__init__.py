@@ -1,0 +1,1 @@
+"""The Nipype graphs, one a file; imported as ``bids_sr.workflows``."""
