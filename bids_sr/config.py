@@ -1,0 +1,327 @@
+"""The run configuration: everything a user decided about one run, in one frozen record.
+
+:class:`RunConfig` is built by the command line, written to ``logs/`` as TOML and read
+back by ``--config-file``.  It checks values and how they go together.  It does not look
+at the disk, detect resources or know how an option is spelled in the help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_sr.exceptions import ConfigError
+
+AnalysisLevel = Literal["participant", "group"]
+SrMethod = Literal["self", "bspline", "lanczos", "linear", "none"]
+OutputGrid = Literal["fov", "slice"]
+DenoiseMethod = Literal["nlm", "none"]
+BiasCorrection = Literal["n4", "auto", "none"]
+SkullStripMethod = Literal["auto", "hdbet", "template", "none"]
+Level = Literal["minimal", "full"]
+
+SLICE_PROFILES = ("gaussian", "rect", "slr")
+MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
+DEFAULT_SEED = 20177
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_MODALITY = re.compile(r"[A-Za-z0-9]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Hold every option of one run; a value that cannot work is a :class:`ConfigError`.
+
+    Strings are accepted for paths and lists for tuples, so that the same constructor
+    serves the command line, a TOML file and a test.
+    """
+
+    bids_dir: Path
+    """Root of the input dataset; absolute after construction, never written to."""
+    output_dir: Path
+    """Root of the derivative dataset; absolute after construction."""
+    analysis_level: AnalysisLevel = "participant"
+
+    participant_label: tuple[str, ...] = ()
+    """Labels without ``sub-``; empty selects all."""
+    session_label: tuple[str, ...] = ()
+    """Labels without ``ses-``; empty selects all."""
+    bids_filters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Entity filters of one image kind each, as in fMRIPrep's ``--bids-filter-file``."""
+    modalities: tuple[str, ...] = MODALITIES
+    """BIDS suffixes to process."""
+    derivatives: dict[str, Path] = field(default_factory=dict)
+    """Name to folder of derivative datasets in which existing brain masks are sought."""
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+
+    nprocs: int = 1
+    """CPUs of the whole run."""
+    omp_nthreads: int = 1
+    """Threads of one step; at most ``nprocs``."""
+    mem_gb: float = 8.0
+    """Memory of the whole run, GB (1e9 bytes)."""
+    low_mem: bool = False
+    use_plugin: Path | None = None
+    """YAML file with ``plugin`` and ``plugin_args`` of Nipype."""
+    work_dir: Path = Path("work")
+    clean_workdir: bool = False
+
+    level: Level = "minimal"
+    random_seed: int = DEFAULT_SEED
+    sloppy: bool = False
+    dry_run: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    write_graph: bool = False
+    stop_on_first_crash: bool = False
+    resource_monitor: bool = False
+    debug: bool = False
+    verbose: int = 0
+
+    sr_method: SrMethod = "self"
+    sr_steps: int | None = None
+    """Most training steps of an image; None leaves it to the method."""
+    sr_time_budget: float | None = None
+    """Most training time of an image, s; None leaves it to the method."""
+    output_resolution: float | Literal["native"] | None = None
+    """Target spacing, mm; ``native`` is the in-plane spacing; None floors that at 1 mm."""
+    output_grid: OutputGrid = "fov"
+    min_anisotropy: float = 1.5
+    """Images whose largest / smallest spacing is below this are passed through."""
+    slice_thickness: float | None = None
+    """mm, overrides the sidecar."""
+    slice_spacing: float | None = None
+    """mm, overrides sidecar and header."""
+    slice_profile: str = "gaussian"
+    """One of :data:`SLICE_PROFILES` or the path of a TSV file."""
+    denoise_method: DenoiseMethod = "nlm"
+    anat_biascorrect: BiasCorrection = "n4"
+    skull_strip_method: SkullStripMethod = "auto"
+    device: str = "auto"
+    weights_dir: Path | None = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints().items():
+            value = _converted(name, getattr(self, name), hint)
+            object.__setattr__(self, name, value)
+        if self.slice_profile not in SLICE_PROFILES:  # nodes run in folders of their own
+            object.__setattr__(self, "slice_profile", os.path.abspath(self.slice_profile))
+        self._check_numbers()
+        self._check_names()
+        self._check_folders()
+
+    def _check_numbers(self) -> None:
+        _at_least(self, 1, "nprocs", "omp_nthreads", "sr_steps", "min_anisotropy")
+        _at_least(self, 0, "random_seed", "verbose")
+        _above_zero(self, "mem_gb", "sr_time_budget", "slice_thickness", "slice_spacing")
+        if self.output_resolution != "native":
+            _above_zero(self, "output_resolution")
+        if self.mem_gb < 0.25:
+            raise ConfigError(
+                f"{option('mem_gb')} gives the run {self.mem_gb * 1000:g} MB, expected at least "
+                "250 MB: a bare --mem number is in MB, write --mem 8G for 8 GB"
+            )
+        if self.omp_nthreads > self.nprocs:
+            raise ConfigError(
+                f"--omp-nthreads {self.omp_nthreads} is more than --nprocs {self.nprocs}: "
+                "lower the first or raise the second"
+            )
+
+    def _check_names(self) -> None:
+        if not _DEVICE.fullmatch(self.device):
+            raise ConfigError(f"--device {self.device!r}: expected auto, cpu, cuda, cuda:N or mps")
+        if not self.modalities:
+            raise ConfigError("--modalities is empty: expected at least one suffix, e.g. T1w")
+        for suffix in self.modalities:
+            if not _MODALITY.fullmatch(suffix):
+                raise ConfigError(f"--modalities {suffix!r}: expected a BIDS suffix such as T2w")
+        labels = {"--participant-label": self.participant_label}
+        labels["--session-label"] = self.session_label
+        for spelled, values in labels.items():
+            for label in values:
+                if not re.fullmatch(r"[A-Za-z0-9+]+", label):
+                    raise ConfigError(
+                        f"{spelled} {label!r}: a BIDS label has letters and digits only"
+                    )
+        for kind, entities in self.bids_filters.items():
+            if not isinstance(entities, dict):
+                raise ConfigError(
+                    f"the BIDS filter of {kind!r} is {entities!r}: expected a table of "
+                    'entities and values, e.g. {"session": "01"}'
+                )
+
+    def _check_folders(self) -> None:
+        bids, output, work = self.bids_dir, self.output_dir, self.work_dir
+        if output == bids:
+            raise ConfigError(
+                f"the output folder is the input dataset {bids}: choose another, "
+                f"for example {bids / 'derivatives' / 'bids_sr'}"
+            )
+        if output.is_relative_to(bids):
+            inside = output.relative_to(bids).parts
+            if inside[0] != "derivatives" or len(inside) < 2:
+                raise ConfigError(
+                    f"the output folder {output} is inside the input dataset: only a folder "
+                    f"below {bids / 'derivatives'} is allowed there"
+                )
+        if work.is_relative_to(bids):
+            raise ConfigError(
+                f"the work folder {work} is inside the input dataset {bids}: "
+                "give a folder elsewhere with --work-dir"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as plain, TOML-able values; options that are None are left out."""
+        return {
+            name: _plain(value) for name in _hints() if (value := getattr(self, name)) is not None
+        }
+
+    def to_toml(self, path: Path) -> Path:
+        """Write the configuration so that ``--config-file`` repeats the run.
+
+        The file appears whole or not at all.
+        """
+        import tomli_w
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
+        return partial.replace(path)
+
+    @classmethod
+    def from_toml(cls, path: Path, **overrides: Any) -> RunConfig:
+        """Read a configuration; keywords win over the file.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, or has a key or a value that no option takes.
+        """
+        values = read_toml(path) | overrides
+        missing = {"bids_dir", "output_dir"} - set(values)
+        if missing:
+            raise ConfigError(f"{path} has no {' and no '.join(sorted(missing))}: add it")
+        return cls(**values)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read the options of a TOML file, keys in any of the spellings a-b and a_b.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not TOML, or names an option that does not exist.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration file {path} ({error.strerror}): check the path"
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in _hints():
+            near = difflib.get_close_matches(name, list(_hints()), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see bids_sr --help for the options"
+            raise ConfigError(f"unknown option {key!r} in {path}: {hint}")
+        values[name] = value
+    return values
+
+
+def option(name: str) -> str:
+    """Return how the field ``name`` is spelled on the command line."""
+    return {"mem_gb": "--mem", "bids_filters": "--bids-filter-file"}.get(
+        name, "--" + name.replace("_", "-")
+    )
+
+
+def _hints() -> dict[str, Any]:
+    hints = typing.get_type_hints(RunConfig)
+    return {item.name: hints[item.name] for item in dataclasses.fields(RunConfig)}
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    """Return ``value`` in the type of its field, or say what was expected."""
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _converted_union(name, value, choices)
+    if origin is Literal and value in choices:
+        return value
+    if hint is Path and isinstance(value, str | Path) and str(value):
+        return Path(os.path.abspath(value))
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_converted(name, item, choices[0]) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        if choices[1] is Path:
+            return {str(key): _converted(name, item, Path) for key, item in value.items()}
+        return dict(value)
+    raise ConfigError(f"{option(name)} is {value!r}: expected {_described(hint)}")
+
+
+def _converted_union(name: str, value: Any, hints: tuple[Any, ...]) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return _converted(name, value, hint)
+            except ConfigError:
+                continue
+    expected = " or ".join(_described(hint) for hint in hints if hint is not type(None))
+    raise ConfigError(f"{option(name)} is {value!r}: expected {expected}")
+
+
+def _described(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return "a list of " + _described(typing.get_args(hint)[0]).removeprefix("a ") + "s"
+    names = {bool: "true or false", int: "a whole number", float: "a finite number"}
+    names |= {str: "a text", Path: "a path"}
+    return names.get(hint, "a table")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _at_least(config: RunConfig, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ConfigError(f"{option(name)} is {value}: expected at least {least:g}")
+
+
+def _above_zero(config: RunConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f"{option(name)} is {value}: expected a number above 0")
