@@ -1,0 +1,335 @@
+"""Figures of a report: each is one self-contained file below about 600 kB.
+
+Anatomy is drawn to scale as a montage; curves by matplotlib without a display and
+without its global state.  Figures show data; they judge nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Acquisition, SliceProfile, Volume
+from bids_sr.reports import montage as mt
+from bids_sr.reports.atomic import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, ACCENT, SECOND = "#1f2933", "#7b8794", "#c2410c", "#2563a8"
+
+# Hovering shows the other image for as long as the pointer stays; a click keeps it.
+FLIP_STYLE = (
+    "<style>.bids-sr-flip{cursor:pointer}"
+    ".bids-sr-flip .before{visibility:hidden}"
+    ".bids-sr-flip.flipped .before{visibility:visible}"
+    "@media (hover:hover){.bids-sr-flip:hover .before{visibility:visible}"
+    ".bids-sr-flip.flipped:hover .before{visibility:hidden}}"
+    "@media print{.bids-sr-flip .before{visibility:hidden!important}}</style>"
+)
+FLIP_ACTIONS = (
+    'class="bids-sr-flip" tabindex="0" '
+    "onclick=\"this.classList.toggle('flipped')\" "
+    "onkeydown=\"if(event.key===' '||event.key==='Enter')"
+    "{event.preventDefault();this.classList.toggle('flipped')}\""
+)
+
+
+def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) -> Path:
+    """Draw the outline of a mask on the image it belongs to, in three planes.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image, shown voxel by voxel on its own grid.
+    mask : Volume
+        Non-zero inside; on the same grid.
+    out_file : path
+        SVG to write.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputDataError
+        If the two are not on the same grid.
+    """
+    _check_same_grid(volume, mask, "mask")
+    image, inside = volume.canonical(), mask.canonical().data != 0
+    region = None
+    note = "The mask is empty."
+    if inside.any():
+        region = _bounding_box(inside)
+        note = "Outline: boundary of the mask's voxels."
+    plan = mt.lay_out(image, region=region)
+    window = mt.display_window(image.data)
+    tiles = mt.encode(mt.rasters(image.data, plan, window))
+    lines = []
+    for tile in plan.tiles:
+        x, y, w, h = tile.box
+        cut = mt.in_display_order(inside, tile.axis, tile.index)[tile.crop]
+        path = mt.outline(np.asarray(cut, bool), w, h)
+        lines.append(f'<path transform="translate({x:.2f} {y:.2f})" d="{path}"/>')
+    body = (
+        mt.image_layer(plan, tiles, pixelated=True)
+        + '<g fill="none" stroke="#ff6b35" stroke-width="1.4" stroke-linecap="square">'
+        + "".join(lines).replace("<path ", '<path vector-effect="non-scaling-stroke" ')
+        + "</g>"
+        + mt.annotations(plan)
+        + _caption(plan, note)
+    )
+    title = "Outline of the mask on the acquired image"
+    return write_whole(Path(out_file), mt.svg_document(plan, body, title=title))
+
+
+def plot_before_after(
+    before: Volume,
+    after: Volume,
+    out_file: str | os.PathLike[str],
+    *,
+    labels: tuple[str, str] = ("Acquired, B-spline interpolation", "Super-resolved"),
+) -> Path:
+    """Draw two images one over the other, to flip between them.
+
+    The second is shown first.  Pointing at the figure shows the other one; a click,
+    the space bar or Enter keeps it.  Both have the same grey scale, taken from `before`.
+
+    Parameters
+    ----------
+    before : Volume
+        The acquired image, interpolated on the grid of `after`.
+    after : Volume
+        The super-resolved image.
+    out_file : path
+        SVG to write.
+    labels : tuple of str
+        What the two are called.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputDataError
+        If the two are not on the same grid.
+    """
+    _check_same_grid(after, before, "image before super-resolution")
+    first, second = before.canonical(), after.canonical()
+    window = mt.display_window(first.data)
+    plan = mt.lay_out(first)
+    tiles = mt.encode(mt.rasters(first.data, plan, window) + mt.rasters(second.data, plan, window))
+    count = len(plan.tiles)
+    scale = f"Grey scale of both: {window[0]:.4g} to {window[1]:.4g}"
+    layers = [
+        f'<g class="{name}"><rect width="100%" height="100%" fill="#000"/>'
+        + mt.image_layer(plan, uris)
+        + mt.annotations(plan)
+        + _caption(plan, scale, label=label, colour=colour)
+        + "</g>"
+        for name, uris, label, colour in (
+            ("after", tiles[count:], labels[1], "#6fd08c"),
+            ("before", tiles[:count], labels[0], "#ffb35c"),
+        )
+    ]
+    text = mt.svg_document(
+        plan,
+        FLIP_STYLE + "".join(layers),
+        title=f"{labels[0]} and {labels[1].lower()}, to flip between",
+        attributes=FLIP_ACTIONS,
+    )
+    return write_whole(Path(out_file), text)
+
+
+def plot_slice_profile(
+    profile: SliceProfile, acquisition: Acquisition, out_file: str | os.PathLike[str]
+) -> Path:
+    """Draw the sensitivity across a slice, with its neighbours one spacing away.
+
+    Parameters
+    ----------
+    profile : SliceProfile
+        The profile used in the reconstruction.
+    acquisition : Acquisition
+        Spacing and thickness, mm.
+    out_file : path
+        SVG to write.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    spacing, gap = acquisition.spacing, acquisition.gap
+    thickness = spacing - gap
+    positions = np.asarray(profile.positions, float)
+    weights = np.asarray(profile.weights, float) / np.max(profile.weights)
+    figure, axes = _new_figure(7.2, 3.3)
+    for shift in (-spacing, spacing):
+        axes.plot(positions + shift, weights, color=MUTED, linewidth=1.1)
+        axes.axvspan(shift - thickness / 2, shift + thickness / 2, color=MUTED, alpha=0.12, lw=0)
+    axes.axvspan(-thickness / 2, thickness / 2, color=ACCENT, alpha=0.10, lw=0)
+    axes.plot(positions, weights, color=ACCENT, linewidth=2)
+    _dimension(axes, (-profile.fwhm / 2, profile.fwhm / 2), 0.5, f"FWHM {profile.fwhm:.2f} mm")
+    _dimension(axes, (0, spacing), 1.16, f"spacing {spacing:g} mm")
+    if abs(gap) > 0.005 * spacing:
+        left = thickness / 2
+        _dimension(
+            axes,
+            (min(left, left + gap), max(left, left + gap)),
+            -0.14,
+            f"gap {gap:.3g} mm" if gap > 0 else f"overlap {-gap:.3g} mm",
+        )
+    reach = max(1.55 * spacing, 0.75 * profile.fwhm)
+    axes.set(
+        xlim=(-reach, reach),
+        ylim=(min(-0.3, weights.min() - 0.1), 1.36),
+        xlabel="position across the slice (mm)",
+        ylabel="sensitivity (peak = 1)",
+        title=f"Slice profile: {profile.name}; slices {thickness:g} mm thick (shaded)",
+    )
+    return _save(figure, Path(out_file))
+
+
+def plot_learning_curve(
+    curve: Sequence[Mapping[str, Any]], out_file: str | os.PathLike[str]
+) -> Path:
+    """Draw the training loss and the gain over cubic interpolation on held-out patches.
+
+    Parameters
+    ----------
+    curve : sequence of mapping
+        ``step``, ``seconds``, ``loss`` and ``validation`` (dB, or None where not measured).
+    out_file : path
+        SVG to write.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputDataError
+        If the curve has no point.
+    """
+    if not curve:
+        raise InputDataError(
+            "The learning curve has no point, at least 1 is needed to draw it; leave the "
+            "figure out for methods that learn nothing."
+        )
+    steps = np.array([point["step"] for point in curve], float)
+    loss = np.array([point["loss"] for point in curve], float)
+    measured = [point for point in curve if point.get("validation") is not None]
+    figure, axes = _new_figure(7.2, 3.3)
+    axes.plot(steps, loss, color=SECOND, linewidth=1.6, marker="." if len(curve) < 40 else None)
+    axes.set_xlabel("training step")
+    axes.set_ylabel("training loss", color=SECOND)
+    if (loss > 0).all():
+        axes.set_yscale("log")
+    title = f"{steps[-1]:,.0f} steps in {float(curve[-1]['seconds']):.0f} s"
+    if measured:
+        gain = axes.twinx()
+        gain.spines["top"].set_visible(False)
+        gain.plot(
+            [point["step"] for point in measured],
+            [point["validation"] for point in measured],
+            color=ACCENT,
+            linewidth=2,
+            marker="o",
+            markersize=4,
+        )
+        gain.axhline(0, color=ACCENT, linewidth=0.8, linestyle=":")
+        gain.set_ylabel("gain over cubic (dB)", color=ACCENT)
+        title += (
+            f"; {measured[-1]['validation']:+.2f} dB over cubic interpolation, held-out patches"
+        )
+    axes.set_title(title)
+    return _save(figure, Path(out_file))
+
+
+def _check_same_grid(volume: Volume, other: Volume, name: str) -> None:
+    if not volume.same_grid(other):
+        raise InputDataError(
+            f"The {name} has the grid {tuple(other.shape)} at "
+            f"{np.round(other.spacings, 3).tolist()} mm, expected that of the image, "
+            f"{tuple(volume.shape)} at {np.round(volume.spacings, 3).tolist()} mm with the "
+            "same affine; resample it first."
+        )
+
+
+def _bounding_box(inside: Any) -> tuple[slice, slice, slice]:
+    spans = []
+    for axis in range(3):
+        (where,) = np.nonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        spans.append(slice(int(where[0]), int(where[-1]) + 1))
+    return (spans[0], spans[1], spans[2])
+
+
+def _caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8dee6") -> str:
+    size = plan.font_size
+    line = f'y="{plan.height + size * 1.45:.2f}" font-size="{size:.2f}"'
+    bold = f'<tspan font-weight="700" fill="{colour}">{escape(label)}</tspan>' if label else ""
+    return (
+        f'<text x="{size * 0.4:.2f}" {line}>{bold}</text>'
+        f'<text x="{plan.width - size * 0.4:.2f}" {line} text-anchor="end" fill="#9aa5b1">'
+        f"{escape(note)}</text>"
+    )
+
+
+def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(visible=True, color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _dimension(axes: Axes, span: tuple[float, float], height: float, text: str) -> None:
+    """Draw a dimension line with arrows, as on a technical drawing."""
+    axes.annotate(
+        "",
+        xy=(span[0], height),
+        xytext=(span[1], height),
+        arrowprops={"arrowstyle": "<->", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},
+    )
+    axes.text(
+        sum(span) / 2,
+        height + 0.03,
+        text,
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        color=INK,
+        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
+    )
+
+
+def _save(figure: Figure, out_file: Path) -> Path:
+    import matplotlib as mpl
+
+    for axes in figure.axes:
+        axes.title.set(fontsize=10.5, color=INK)
+        axes.title.set_horizontalalignment("center")
+    stream = io.StringIO()
+    # A fixed salt and no date: the same data give the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "bids_sr", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return write_whole(out_file, stream.getvalue())
