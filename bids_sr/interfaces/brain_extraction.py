@@ -1,0 +1,129 @@
+"""Nipype skins of the brain mask: extract it, take an existing one, bring it to a grid."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bids_sr.exceptions import EngineError, InputDataError
+from bids_sr.imaging import Volume, resample
+
+LOGGER = logging.getLogger(__name__)
+
+
+class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image")
+    engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")
+    engine_reason = traits.Str("", usedefault=True, desc="why this engine, for the record")
+    existing_mask = File(exists=True, desc="brain mask on the grid of the image")
+    weights_dir = traits.Str("", usedefault=True, desc="folder of the HD-BET weights")
+    device = traits.Str("auto", usedefault=True, desc="torch device of HD-BET")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the engine")
+    seed = traits.Int(0, usedefault=True, desc="random seed")
+
+
+class _ExtractBrainOutputSpec(TraitedSpec):
+    out_mask = traits.Either(None, File(exists=True), desc="brain mask, or None where refused")
+    record = traits.Dict(desc="what the step did")
+
+
+class ExtractBrain(SimpleInterface):
+    """Compute the brain mask of an image on the image's own grid.
+
+    No later step depends on the mask, so an engine that refuses an image (no
+    brain in it, an implausible result) does not stop it: there is no mask, and
+    the record holds a warning that ends in the report and the decisions table.
+    """
+
+    input_spec = _ExtractBrainInputSpec
+    output_spec = _ExtractBrainOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        start = time.monotonic()
+        engine = self.inputs.engine
+        record: dict[str, Any] = {"Method": engine, "Reason": self.inputs.engine_reason}
+        mask = None
+        if engine != "none":
+            try:
+                mask, details = self._extract(engine)
+                record |= details
+            except EngineError as error:
+                LOGGER.warning("brain mask refused: %s", error)
+                record["Warning"] = f"no brain mask: {error}"
+        if mask is not None:
+            voxel_ml = float(np.prod(mask.spacings)) / 1000
+            record["VolumeMl"] = round(float(np.count_nonzero(mask.data)) * voxel_ml, 1)
+            self._results["out_mask"] = str(mask.save(Path(runtime.cwd) / "brain_mask.nii.gz"))
+        else:
+            self._results["out_mask"] = None
+        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
+        return runtime
+
+    def _extract(self, engine: str) -> tuple[Volume, dict[str, Any]]:
+        volume = Volume.load(self.inputs.in_file)
+        if engine == "existing":
+            return _existing_mask(self.inputs.existing_mask, volume)
+        if engine == "hdbet":
+            from bids_sr.engines import hd_bet
+
+            weights_dir = self.inputs.weights_dir
+            return hd_bet.brain_mask(
+                volume,
+                weights_dir=Path(weights_dir) if weights_dir else None,
+                device=self.inputs.device,
+                threads=self.inputs.num_threads,
+            )
+        from bids_sr.engines import ants
+
+        return ants.template_brain_mask(
+            volume, threads=self.inputs.num_threads, seed=self.inputs.seed
+        )
+
+
+def _existing_mask(path: str, volume: Volume) -> tuple[Volume, dict[str, Any]]:
+    mask = Volume.load(path)
+    if not mask.same_grid(volume):
+        raise InputDataError(
+            f"{path}: the brain mask has shape {mask.shape} and its grid is not that of the "
+            f"image (shape {volume.shape}); expected a mask on the image's grid. Give a mask "
+            "made on this image, or leave --derivatives out."
+        )
+    return mask.with_data((mask.data > 0.5).astype(np.uint8)), {"Source": path}
+
+
+class _MaskToGridInputSpec(BaseInterfaceInputSpec):
+    in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="binary mask, or None")
+    reference_file = File(exists=True, mandatory=True, desc="image that gives the grid")
+
+
+class _MaskToGridOutputSpec(TraitedSpec):
+    out_mask = traits.Either(None, File(exists=True), desc="mask on the grid of the reference")
+
+
+class MaskToGrid(SimpleInterface):
+    """Bring a mask to the grid of an image: linear interpolation, cut at one half."""
+
+    input_spec = _MaskToGridInputSpec
+    output_spec = _MaskToGridOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        self._results["out_mask"] = None
+        if self.inputs.in_mask:
+            reference = Volume.load(self.inputs.reference_file)
+            mask = resample(Volume.load(self.inputs.in_mask), reference.grid, kernel="linear")
+            binary = mask.with_data((mask.data >= 0.5).astype(np.uint8))
+            out_file = Path(runtime.cwd) / "brain_mask_on_grid.nii.gz"
+            self._results["out_mask"] = str(binary.save(out_file))
+        return runtime

@@ -1,0 +1,130 @@
+"""Nipype skins that write results: images with their sidecars, tables and QC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bids_sr.bids.derivatives import copy_atomic, write_json_atomic
+
+RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
+
+
+class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
+    in_file = traits.Either(None, File(exists=True), mandatory=True, desc="result, or None")
+    out_path = traits.Str(mandatory=True, desc="where it goes")
+    metadata = traits.Dict(desc="sidecar, as known before the run")
+    record = traits.Dict(desc="what the run adds to the sidecar")
+    record_key = traits.Str(desc="sidecar field that takes the record")
+
+
+class _SaveDerivativeOutputSpec(TraitedSpec):
+    out_file = traits.Either(None, File(exists=True), desc="the file written, or None")
+
+
+class SaveDerivative(SimpleInterface):
+    """Copy a result to its place with a JSON sidecar; each is written whole or not at all.
+
+    Runs at every start, because the output folder may have been emptied since; a
+    file that is already there with the same content is left as it is.
+    """
+
+    input_spec = _SaveDerivativeInputSpec
+    output_spec = _SaveDerivativeOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        self._results["out_file"] = None
+        if not self.inputs.in_file:
+            return runtime
+        target = Path(self.inputs.out_path)
+        copy_atomic(Path(self.inputs.in_file), target)
+        metadata = dict(self.inputs.metadata)
+        if self.inputs.record_key:
+            key = self.inputs.record_key
+            metadata[key] = {**metadata.get(key, {}), **self.inputs.record}
+        if metadata:
+            write_json_atomic(target.parent / f"{target.name.split('.')[0]}.json", metadata)
+        self._results["out_file"] = str(target)
+        return runtime
+
+
+class _SaveQualityInputSpec(BaseInterfaceInputSpec):
+    out_path = traits.Str(mandatory=True, desc="where the QC file goes")
+    plan = traits.Dict(mandatory=True, desc="what was known before the run")
+    check = traits.Dict(desc="record of the input check")
+    denoise = traits.Dict(desc="record of the denoising")
+    bias_correction = traits.Dict(desc="record of the bias field correction")
+    brain_mask = traits.Dict(desc="record of the brain mask")
+    super_resolution = traits.Dict(desc="record of the super-resolution")
+    curve = traits.List(desc="learning curve, a dictionary a point")
+
+
+class _SaveQualityOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="the QC file")
+
+
+class SaveQuality(SimpleInterface):
+    """Write the QC file of an image from the records of its steps."""
+
+    input_spec = _SaveQualityInputSpec
+    output_spec = _SaveQualityOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        target = Path(self.inputs.out_path)
+        records = {name: dict(getattr(self.inputs, name)) for name in RECORDS}
+        quality = summarise(dict(self.inputs.plan), records, list(self.inputs.curve))
+        write_json_atomic(target, quality)
+        self._results["out_file"] = str(target)
+        return runtime
+
+
+def summarise(
+    plan: dict[str, Any], records: dict[str, dict[str, Any]], curve: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Gather the records of an image's steps into its QC table.
+
+    Parameters
+    ----------
+    plan : dict
+        What was known before the run: ``Image``, ``Suffix``, ``Action``.
+    records : dict of dict
+        One record a step, by the names in ``RECORDS``.
+    curve : list of dict
+        Learning curve, one dictionary a point; empty where nothing was learned.
+
+    Returns
+    -------
+    dict
+        JSON-able; the keys are documented in ``docs/reference/outputs.md``.
+    """
+    sr, mask = records["super_resolution"], records["brain_mask"]
+    names = ("step", "seconds", "loss", "validation")
+    return {
+        **plan,
+        "Shape": sr["OutputShape"],
+        "Spacings": sr["OutputSpacings"],
+        "DataConsistencyResidualPercent": sr["DataConsistencyResidualPercent"],
+        "InputRange": records["check"]["InputRange"],
+        "OutputRange": sr["OutputRange"],
+        "BrainMaskMethod": mask["Method"],
+        "BrainMaskVolumeMl": mask.get("VolumeMl"),
+        "Denoise": records["denoise"],
+        "BiasCorrection": records["bias_correction"],
+        "BrainMask": mask,
+        "SuperResolution": sr,
+        "LearningCurve": {name: [point[name] for point in curve] for name in names},
+        "TimingsSeconds": {
+            name: records[name]["Seconds"] for name in RECORDS if "Seconds" in records[name]
+        },
+        "Warnings": [record["Warning"] for record in records.values() if record.get("Warning")],
+    }

@@ -1,0 +1,118 @@
+"""Nipype skins of the steps before super-resolution: input check, denoising, N4."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel as nb
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bids_sr.imaging import Volume
+
+
+class _RecordOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="processed image")
+    record = traits.Dict(desc="what the step did")
+
+
+class _CheckInputInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="acquired image")
+    slice_axis = traits.Range(0, 2, desc="array axis across slices")
+    slice_spacing = traits.Float(desc="spacing of the slices that replaces the header's, mm")
+
+
+class CheckInput(SimpleInterface):
+    """Read an image to the last byte and write it with one unambiguous header.
+
+    The copy holds 32-bit floats on the acquired grid, with equal qform and sform.
+    """
+
+    input_spec = _CheckInputInputSpec
+    output_spec = _RecordOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        volume = Volume.load(self.inputs.in_file)
+        if self.inputs.slice_spacing:
+            volume = volume.with_slice_spacing(self.inputs.slice_spacing, self.inputs.slice_axis)
+        self._results["out_file"] = str(volume.save(Path(runtime.cwd) / "conformed.nii.gz"))
+        self._results["record"] = {
+            "Shape": list(volume.shape),
+            "Spacings": [round(float(spacing), 6) for spacing in volume.spacings],
+            "InputRange": [float(volume.data.min()), float(volume.data.max())],
+            "InputDataType": str(nb.load(self.inputs.in_file).get_data_dtype()),  # type: ignore[attr-defined]
+        }
+        return runtime
+
+
+class _EngineInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image")
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the engine")
+    seed = traits.Int(0, usedefault=True, desc="random seed")
+
+
+class _DenoiseInputSpec(_EngineInputSpec):
+    method = traits.Enum("nlm", "none", usedefault=True, desc="denoising method")
+
+
+class Denoise(SimpleInterface):
+    """Denoise an image, or hand it on unchanged (``method="none"``)."""
+
+    input_spec = _DenoiseInputSpec
+    output_spec = _RecordOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        if self.inputs.method == "none":
+            return _hand_on(self, runtime)
+        from bids_sr.engines import ants
+
+        start = time.monotonic()
+        denoised, record = ants.denoise(
+            Volume.load(self.inputs.in_file),
+            threads=self.inputs.num_threads,
+            seed=self.inputs.seed,
+        )
+        self._results["out_file"] = str(denoised.save(Path(runtime.cwd) / "denoised.nii.gz"))
+        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
+        return runtime
+
+
+class _CorrectBiasInputSpec(_EngineInputSpec):
+    method = traits.Enum("n4", "none", usedefault=True, desc="bias field correction method")
+    sloppy = traits.Bool(False, usedefault=True, desc="few iterations, for tests only")
+
+
+class CorrectBias(SimpleInterface):
+    """Remove the bias field by N4, or hand the image on unchanged (``method="none"``)."""
+
+    input_spec = _CorrectBiasInputSpec
+    output_spec = _RecordOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        if self.inputs.method == "none":
+            return _hand_on(self, runtime)
+        from bids_sr.engines import ants
+
+        start = time.monotonic()
+        corrected, record = ants.n4(
+            Volume.load(self.inputs.in_file),
+            threads=self.inputs.num_threads,
+            seed=self.inputs.seed,
+            sloppy=self.inputs.sloppy,
+        )
+        self._results["out_file"] = str(corrected.save(Path(runtime.cwd) / "corrected.nii.gz"))
+        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
+        return runtime
+
+
+def _hand_on(interface: SimpleInterface, runtime: Any) -> Any:
+    interface._results["out_file"] = interface.inputs.in_file
+    interface._results["record"] = {"Method": "none", "Seconds": 0.0}
+    return runtime

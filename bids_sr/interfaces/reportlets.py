@@ -1,0 +1,109 @@
+"""Nipype skins of the figures in the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bids_sr.imaging import Acquisition, Volume, resample
+
+
+class _FigureOutputSpec(TraitedSpec):
+    out_file = traits.Either(None, File(exists=True), desc="the figure, or None")
+
+
+class _Figure(SimpleInterface):
+    """Draw one figure in the work folder."""
+
+    output_spec = _FigureOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        out_file = Path(runtime.cwd) / "figure.svg"
+        self._results["out_file"] = str(out_file) if self._draw(out_file) else None
+        return runtime
+
+    def _draw(self, out_file: Path) -> bool:
+        raise NotImplementedError
+
+
+class _MaskFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image")
+    in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="its mask, or None")
+
+
+class MaskFigure(_Figure):
+    """Draw the outline of the brain mask on the acquired image."""
+
+    input_spec = _MaskFigureInputSpec
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        if not self.inputs.in_mask:
+            return False
+        figures.plot_mask(
+            Volume.load(self.inputs.in_file), Volume.load(self.inputs.in_mask), out_file
+        )
+        return True
+
+
+class _BeforeAfterFigureInputSpec(BaseInterfaceInputSpec):
+    before_file = File(exists=True, mandatory=True, desc="acquired image")
+    after_file = File(exists=True, mandatory=True, desc="super-resolved image")
+
+
+class BeforeAfterFigure(_Figure):
+    """Draw the acquired image, interpolated by B-splines, and the result to flip between."""
+
+    input_spec = _BeforeAfterFigureInputSpec
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        after = Volume.load(self.inputs.after_file)
+        before = resample(Volume.load(self.inputs.before_file), after.grid)
+        figures.plot_before_after(before, after, out_file)
+        return True
+
+
+class _SliceProfileFigureInputSpec(BaseInterfaceInputSpec):
+    acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
+
+
+class SliceProfileFigure(_Figure):
+    """Draw the slice profile that was used."""
+
+    input_spec = _SliceProfileFigureInputSpec
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        acquisition = Acquisition(**self.inputs.acquisition)
+        figures.plot_slice_profile(acquisition.slice_profile, acquisition, out_file)
+        return True
+
+
+class _LearningCurveFigureInputSpec(BaseInterfaceInputSpec):
+    curve = traits.List(mandatory=True, desc="learning curve, a dictionary a point")
+
+
+class LearningCurveFigure(_Figure):
+    """Draw the learning curve; nothing where nothing was learned."""
+
+    input_spec = _LearningCurveFigureInputSpec
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        if not self.inputs.curve:
+            return False
+        figures.plot_learning_curve(list(self.inputs.curve), out_file)
+        return True

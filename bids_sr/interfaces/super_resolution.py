@@ -1,0 +1,105 @@
+"""Nipype skin of :func:`bids_sr.sr.reconstruct`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bids_sr.imaging import Acquisition, Volume, output_grid
+
+LOGGER = logging.getLogger(__name__)
+PROGRESS_SECONDS = 15.0
+
+
+class _SuperResolveInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="preprocessed image")
+    acquisition = traits.Dict(
+        mandatory=True, desc="fields of Acquisition: spacing, thickness, profile, slice_axis"
+    )
+    method = traits.Str(mandatory=True, desc="name of a registered method")
+    parameters = traits.Dict(desc="hyper-parameters of the method")
+    spacing = traits.Either(
+        None, traits.Float(), traits.Enum("native"), desc="target spacing, mm; None: the default"
+    )
+    grid = traits.Enum("fov", "slice", usedefault=True, desc="how the output grid is laid")
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
+
+
+class _SuperResolveOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="super-resolved image")
+    out_profile = File(exists=True, desc="slice profile that was used, TSV")
+    record = traits.Dict(desc="what the method did")
+    curve = traits.List(desc="learning curve, a dictionary a point")
+
+
+class SuperResolve(SimpleInterface):
+    """Reconstruct an image on the output grid, and measure its data consistency.
+
+    ``method="none"`` keeps the image and its grid as they are.
+    """
+
+    input_spec = _SuperResolveInputSpec
+    output_spec = _SuperResolveOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from bids_sr import sr
+
+        start = time.monotonic()
+        volume = Volume.load(self.inputs.in_file)
+        acquisition = Acquisition(**self.inputs.acquisition).for_volume(volume)
+        grid = volume.grid
+        if self.inputs.method != "none":
+            grid = output_grid(
+                volume,
+                slice_axis=acquisition.slice_axis,
+                spacing=self.inputs.spacing,
+                mode=self.inputs.grid,
+            )
+        result = sr.reconstruct(
+            volume,
+            acquisition,
+            method=self.inputs.method,
+            grid=grid,
+            parameters=self._parameters(),
+            progress=_log_progress(),
+        )
+        residual = sr.data_consistency_residual(result.volume, volume, acquisition)
+        cwd = Path(runtime.cwd)
+        self._results["out_file"] = str(result.volume.save(cwd / "sr.nii.gz"))
+        self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
+        self._results["curve"] = [dict(vars(point)) for point in result.curve]
+        self._results["record"] = {
+            **result.record,
+            "DataConsistencyResidualPercent": round(float(residual), 4),
+            "OutputRange": [float(result.volume.data.min()), float(result.volume.data.max())],
+            "OutputShape": list(result.volume.shape),
+            "OutputSpacings": [round(float(value), 6) for value in result.volume.spacings],
+            "Seconds": round(time.monotonic() - start, 1),
+        }
+        return runtime
+
+    def _parameters(self) -> dict[str, Any]:
+        return {**self.inputs.parameters, "threads": self.inputs.num_threads}
+
+
+def _log_progress() -> Any:
+    last = time.monotonic()
+
+    def progress(step: int, total: int, message: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            LOGGER.info("%d of %d: %s", step, total, message)
+
+    return progress

@@ -1,0 +1,86 @@
+"""Graph of the figures of one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_sr.interfaces.outputs import SaveDerivative
+from bids_sr.interfaces.reportlets import (
+    BeforeAfterFigure,
+    LearningCurveFigure,
+    MaskFigure,
+    SliceProfileFigure,
+)
+
+from .resources import Resources
+
+FIGURES = ("mask", "sr", "sliceprofile", "learningcurve")
+
+
+def init_reports_wf(
+    *,
+    paths: dict[str, Path],
+    acquisition: dict[str, Any],
+    resources: Resources,
+    name: str = "reports_wf",
+) -> pe.Workflow:
+    """Build the graph that draws the figures of one image.
+
+    Parameters
+    ----------
+    paths : dict of Path
+        Where each of ``FIGURES`` goes.
+    acquisition : dict
+        Fields of ``Acquisition``.
+    resources : Resources
+        Threads and memory of the image's nodes.
+    name : str
+
+    Inputs
+    ------
+    acquired_file
+        The image as it was acquired.
+    acquired_mask
+        Its brain mask, or None.
+    preprocessed_file, sr_file
+        The image before and after super-resolution.
+    curve
+        Learning curve.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(
+        niu.IdentityInterface(
+            fields=["acquired_file", "acquired_mask", "preprocessed_file", "sr_file", "curve"]
+        ),
+        name="inputnode",
+    )
+    memory = resources.light_gb
+    draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=memory)
+    draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=memory)
+    draw_sliceprofile = pe.Node(
+        SliceProfileFigure(acquisition=acquisition), name="draw_sliceprofile", mem_gb=memory
+    )
+    draw_learningcurve = pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=memory)
+    save = {
+        figure: pe.Node(
+            SaveDerivative(out_path=str(paths[figure])),
+            name=f"save_{figure}",
+            run_without_submitting=True,
+        )
+        for figure in FIGURES
+    }
+
+    workflow.connect([
+        (inputnode, draw_mask, [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
+        (inputnode, draw_sr, [("preprocessed_file", "before_file"), ("sr_file", "after_file")]),
+        (inputnode, draw_learningcurve, [("curve", "curve")]),
+        (draw_mask, save["mask"], [("out_file", "in_file")]),
+        (draw_sr, save["sr"], [("out_file", "in_file")]),
+        (draw_sliceprofile, save["sliceprofile"], [("out_file", "in_file")]),
+        (draw_learningcurve, save["learningcurve"], [("out_file", "in_file")]),
+    ])  # fmt: skip
+    return workflow

@@ -1,0 +1,62 @@
+"""Threads, GPU and memory that the nodes of one image declare.
+
+The memory figures are linear in the number of voxels, fitted to measurements
+(``benchmarks/RESULTS.md``, "Memory of the nodes"); they are what Nipype's scheduler counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the nodes of one image may use and are expected to need.
+
+    Memory is in GB (1e9 bytes) and never above ``limit_gb``: Nipype refuses to run
+    a node that asks for more than there is, where running it alone may well do.
+    """
+
+    acquired_megavoxels: float
+    """Size of the acquired image, 1e6 voxels."""
+    output_megavoxels: float
+    """Size of the output grid, 1e6 voxels."""
+    threads: int = 1
+    """Threads of the heavy nodes."""
+    gpu: bool = False
+    """Whether torch nodes take a GPU slot."""
+    limit_gb: float = 1e3
+    """Memory of the run."""
+
+    def _gb(self, base: float, per_megavoxel: float, megavoxels: float) -> float:
+        return round(min(base + per_megavoxel * megavoxels, self.limit_gb), 2)
+
+    @property
+    def light_gb(self) -> float:
+        """Memory of loading, resampling and saving."""
+        return self._gb(0.3, 0.03, self.output_megavoxels)
+
+    @property
+    def denoise_gb(self) -> float:
+        """Memory of non-local means denoising."""
+        return self._gb(0.5, 0.05, self.acquired_megavoxels)
+
+    @property
+    def bias_gb(self) -> float:
+        """Memory of N4."""
+        return self._gb(0.5, 0.05, self.acquired_megavoxels)
+
+    @property
+    def brain_gb(self) -> dict[str, float]:
+        """Memory of the brain mask by engine."""
+        return {
+            "template": self._gb(0.9, 0.05, self.acquired_megavoxels),
+            "hdbet": self._gb(3.0, 0.3, self.acquired_megavoxels),
+            "existing": self.light_gb,
+            "none": self.light_gb,
+        }
+
+    @property
+    def super_resolution_gb(self) -> float:
+        """Memory of super-resolution."""
+        return self._gb(1.0, 0.15, self.output_megavoxels)
