@@ -1,0 +1,103 @@
+# The project's commands. CI calls these and nothing else.
+#
+#   make demo    environment, demo dataset, one real run on it, its scores, its report
+#   make test    environment and the tests (those marked slow, gpu, weights, container left out)
+#   make help    the rest
+#
+# A GPU:        make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# Another env:  make test VENV=/tmp/venv PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+IMAGE ?= bids_sr:latest
+BASE ?= python:3.11-slim-bookworm
+CONTAINER_ENGINE ?= docker
+TEST_PROCESSES ?= 2
+export TORCH_INDEX
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+REQUIREMENTS := pyproject.toml requirements/constraints.txt requirements/install_torch.sh
+# PATHS: what ruff reads; mypy's list is in pyproject.toml.
+PATHS := bids_sr workflows tests docs $(wildcard benchmarks)
+
+.PHONY: help demo test test-all lint types structure docs build image check format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       environment, demo dataset, one run on it, scores, where the report is"
+	@echo "make test       the tests that need no GPU, no download, no container ($(TEST_PROCESSES) processes)"
+	@echo "make test-all   also those marked slow"
+	@echo "make lint       ruff: style and format"
+	@echo "make types      mypy on the library rooms"
+	@echo "make structure  the floors, the package list, the wheel and the editable install"
+	@echo "make docs       links, commands and options named in the docs exist"
+	@echo "make build      source distribution and wheel into dist/"
+	@echo "make image      container image $(IMAGE) with $(CONTAINER_ENGINE)"
+	@echo "make check      lint types structure docs build test: what CI runs"
+	@echo "make format     let ruff rewrite the files"
+	@echo "make clean      remove environments, builds and the demo"
+
+# --- environments -------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bids_sr needs Python 3.11 or newer; set PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is needed (Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing into $(VENV) (2.4 GB; a few minutes)"
+	@requirements/install_torch.sh $(BIN)/python
+	@$(PIP) install --quiet --constraint requirements/constraints.txt --editable ".[test]"
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	@$(PIP) install --quiet --constraint requirements/constraints.txt --editable ".[dev]"
+	@touch $@
+
+# --- first contact ------------------------------------------------------------------------
+
+demo: $(VENV)/.installed
+	$(BIN)/bids_sr-tools demo $(DEMO)
+	$(BIN)/bids_sr $(DEMO)/bids $(DEMO)/out participant -w $(DEMO)/work
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+	  -m "not slow and not gpu and not weights and not container"
+
+test-all: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+	  -m "not gpu and not weights and not container"
+
+# --- checks -------------------------------------------------------------------------------
+
+lint: $(VENV)/.developer
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+
+format: $(VENV)/.developer
+	$(BIN)/ruff check --fix $(PATHS)
+	$(BIN)/ruff format $(PATHS)
+
+types: $(VENV)/.developer
+	$(BIN)/mypy
+
+structure: $(VENV)/.installed
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_packaging.py
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/check.py
+
+build: $(VENV)/.developer
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+
+image:
+	$(CONTAINER_ENGINE) build --build-arg BASE=$(BASE) -t $(IMAGE) .
+
+check: lint types structure docs build test
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Files that come with the package; read them with ``importlib.resources``."""

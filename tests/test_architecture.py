@@ -1,0 +1,218 @@
+"""The floors of the house, read from the imports.
+
+Every import statement counts, also those inside functions and under
+``TYPE_CHECKING``: a lower floor never needs a name of a higher one.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MAX_LINES = 400
+
+# room -> rooms it may import besides itself; "bids.derivatives" is that module alone.
+MAY_IMPORT = {
+    "exceptions": set(),
+    "data": set(),
+    "imaging": {"exceptions"},
+    "config": {"exceptions"},
+    "sr": {"exceptions", "imaging"},
+    "engines": {"exceptions", "imaging"},
+    "bids": {"exceptions", "imaging"},
+    "evaluation": {"exceptions", "imaging", "sr", "bids"},
+    "reports": {"exceptions", "imaging", "sr", "bids"},
+    "interfaces": {
+        "exceptions",
+        "imaging",
+        "sr",
+        "engines",
+        "evaluation",
+        "reports",
+        "bids.derivatives",
+    },
+    "workflows": {"exceptions", "interfaces", "bids"},
+    "cli": {
+        "exceptions",
+        "config",
+        "imaging",
+        "sr",
+        "engines",
+        "bids",
+        "evaluation",
+        "reports",
+        "interfaces",
+        "workflows",
+    },
+}
+NEVER = {
+    "imaging": {"torch", "nipype", "bids"},
+    "config": {"torch", "nipype", "bids"},
+    "sr": {"nipype", "bids"},
+    "engines": {"nipype", "bids"},
+    "bids": {"torch", "nipype"},
+    "evaluation": {"nipype"},
+    "reports": {"nipype"},
+    "workflows": {"torch", "numpy"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportLine:
+    """One imported module and where the statement stands."""
+
+    path: Path
+    line: int
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: imports {self.target}"
+
+
+def module_name(path: Path, root: Path) -> str:
+    """Return the dotted name under which a source file is imported."""
+    parts = list(path.relative_to(root).with_suffix("").parts)
+    if parts[0] == "workflows":
+        parts.insert(0, "bids_sr")
+    return ".".join(parts)
+
+
+def room_of(module: str) -> str:
+    """Return the room of a dotted ``bids_sr`` name; the package itself is ``""``."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports_of(path: Path, root: Path) -> Iterator[ImportLine]:
+    """Read every import of a file, with relative ones resolved."""
+    package = module_name(path, root).split(".")[:-1]  # ends before __init__ or the module
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        match node:
+            case ast.Import(names=names):
+                targets = [alias.name for alias in names]
+            case ast.ImportFrom(module=module, names=names, level=level):
+                base = ".".join([*package[: len(package) - level + 1]] if level else [])
+                source = ".".join(part for part in (base, module or "") if part)
+                targets = [f"{source}.{alias.name}" for alias in names]
+            case ast.Call(func=ast.Name(id="__import__" | "import_module"), args=args):
+                targets = [arg.value for arg in args[:1] if isinstance(arg, ast.Constant)]
+            case ast.Call(func=ast.Attribute(attr="import_module"), args=args):
+                targets = [arg.value for arg in args[:1] if isinstance(arg, ast.Constant)]
+            case _:
+                continue
+        for target in targets:
+            yield ImportLine(path=path.relative_to(root), line=node.lineno, target=target)
+
+
+def sources(root: Path) -> list[Path]:
+    """List the package's source files."""
+    return sorted([*(root / "bids_sr").rglob("*.py"), *(root / "workflows").rglob("*.py")])
+
+
+def broken_walls(root: Path) -> list[str]:
+    """List each import that goes up, sideways or to a library its room never uses."""
+    problems = []
+    for path in sources(root):
+        room = room_of(module_name(path, root))
+        if path == root / "bids_sr" / "__init__.py":
+            room = "exceptions"  # the lowest floor: imports nothing of ours
+        allowed = MAY_IMPORT.get(room)
+        if allowed is None:
+            problems.append(f"{path.relative_to(root)}:1: room {room!r} stands on no floor")
+            continue
+        if path == root / "workflows" / "base.py":
+            allowed = allowed | {"config"}
+        for found in imports_of(path, root):
+            library = found.target.split(".")[0]
+            if library != "bids_sr":
+                if library in NEVER.get(room, set()):
+                    problems.append(f"{found}; {room} never uses {library}")
+                continue
+            target = room_of(found.target)
+            if target in ("", room, "__version__"):
+                continue
+            narrow = ".".join(found.target.split(".")[1:3])
+            if target not in allowed and narrow not in allowed:
+                problems.append(f"{found}; {room} may import only {sorted(allowed)}")
+    return problems
+
+
+def test_imports_go_down_only() -> None:
+    problems = broken_walls(REPOSITORY)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("file", "statement", "words"),
+    [
+        (
+            "bids_sr/imaging/volume.py",
+            "from bids_sr.sr import super_resolve",
+            "imports bids_sr.sr",
+        ),
+        ("bids_sr/sr/fusion.py", "import nipype", "sr never uses nipype"),
+        ("bids_sr/sr/fusion.py", "from bids_sr import bids", "imports bids_sr.bids"),
+        ("bids_sr/reports/group.py", "from ..evaluation import x", "imports bids_sr.evaluation"),
+        ("bids_sr/interfaces/sr.py", "from bids_sr.bids import layout", "bids_sr.bids.layout"),
+        ("bids_sr/interfaces/sr.py", "from bids_sr.config import RunConfig", "bids_sr.config"),
+        ("workflows/outputs.py", "from bids_sr.config import RunConfig", "imports bids_sr.config"),
+        ("workflows/outputs.py", "import numpy as np", "workflows never uses numpy"),
+        ("workflows/outputs.py", "import_module('bids_sr.sr')", "imports bids_sr.sr"),
+        ("bids_sr/utils/x.py", "import os", "stands on no floor"),
+    ],
+)
+def test_a_broken_wall_is_named_with_its_line(
+    tmp_path: Path, file: str, statement: str, words: str
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"def late():\n    {statement}\n")
+
+    (problem,) = broken_walls(tmp_path)
+
+    assert problem.startswith(f"{file}:")
+    assert words in problem
+
+
+def test_workflow_siblings_import_each_other_relatively() -> None:
+    absolute = [
+        str(found)
+        for path in sorted((REPOSITORY / "workflows").rglob("*.py"))
+        for found in imports_of(path, REPOSITORY)
+        if found.target.startswith("bids_sr.workflows")
+        and "from ." not in path.read_text().splitlines()[found.line - 1]
+    ]
+    assert not absolute, "\n".join(absolute)
+
+
+def test_modules_stay_readable_in_one_go() -> None:
+    long = [
+        f"{path.relative_to(REPOSITORY)}: {count} lines"
+        for path in sources(REPOSITORY)
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    ]
+    assert not long, "\n".join(long)
+
+
+@pytest.mark.parametrize(
+    ("module", "never"),
+    [
+        ("bids_sr.cli.parser", {"torch", "nipype", "templateflow", "bids", "numpy"}),
+        ("bids_sr.cli.run", {"torch", "nipype", "templateflow", "bids"}),
+        ("bids_sr.cli.tools", {"torch", "nipype", "templateflow", "bids"}),
+        ("bids_sr.bids", {"torch", "nipype", "templateflow"}),
+        ("bids_sr.workflows.base", {"torch", "templateflow"}),
+    ],
+)
+def test_an_import_stays_light(module: str, never: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({never!r} & set(sys.modules)))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    ).stdout.split()
+    assert found == [], f"import {module} brings in {found}"
