@@ -1,0 +1,29 @@
+"""Geometry and physics of thick-slice MRI: volumes, acquisitions, the forward model."""
+
+from bids_sr.imaging.acquisition import Acquisition
+from bids_sr.imaging.degrade import ForwardModel, degrade, lr_grid
+from bids_sr.imaging.grid import Grid
+from bids_sr.imaging.intensity import RobustScaler
+from bids_sr.imaging.nifti import InputReport, check_input
+from bids_sr.imaging.resample import KERNELS, axis_coordinates, output_grid, resample
+from bids_sr.imaging.slice_profile import SliceProfile
+from bids_sr.imaging.slices import View
+from bids_sr.imaging.volume import Volume
+
+__all__ = [
+    "KERNELS",
+    "Acquisition",
+    "ForwardModel",
+    "Grid",
+    "InputReport",
+    "RobustScaler",
+    "SliceProfile",
+    "View",
+    "Volume",
+    "axis_coordinates",
+    "check_input",
+    "degrade",
+    "lr_grid",
+    "output_grid",
+    "resample",
+]

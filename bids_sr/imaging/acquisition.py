@@ -1,0 +1,148 @@
+"""An acquisition says how the slices of a volume were taken.
+
+Spacing, thickness and profile are facts of the scan; the target grid is not among
+them.  Where they come from (sidecar, header, command line) is the caller's matter.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bids_sr.exceptions import AcquisitionError
+from bids_sr.imaging.grid import SAME_SPACING
+from bids_sr.imaging.slice_profile import SliceProfile
+from bids_sr.imaging.volume import Volume
+
+PROFILES = {
+    "gaussian": SliceProfile.gaussian,
+    "rect": SliceProfile.rect,
+    "slr": SliceProfile.slr,
+}
+"""Named slice profiles, each made from its FWHM in mm."""
+_LARGEST_MM = 100.0  # beyond any slice: the number is in micrometres or garbage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acquisition:
+    """State spacing, thickness and profile of the slices and the axis they are stacked on."""
+
+    spacing: float
+    """Distance between the centres of neighbouring slices, mm."""
+    thickness: float | None = None
+    """Nominal FWHM of a slice, mm; if not given that of a given profile, else the spacing."""
+    profile: str | SliceProfile = "gaussian"
+    """``gaussian``, ``rect``, ``slr``, the path of a table, or the profile itself."""
+    slice_axis: int | None = None
+    """Array axis across the slices; None for the axis of the largest spacing."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers, resolve the profile's file and fill in the thickness.
+
+        Raises
+        ------
+        AcquisitionError
+            If a number is impossible or the profile is unknown.
+        """
+        _check_length("slice spacing", self.spacing)
+        profile = self.profile
+        if not isinstance(profile, SliceProfile) and profile not in PROFILES:
+            if not os.path.exists(profile):
+                raise AcquisitionError(
+                    f"Found slice profile {profile!r}; expected one of {', '.join(PROFILES)} or "
+                    "the path of a table with the columns position_mm and weight."
+                )
+            profile = SliceProfile.from_file(profile)
+            object.__setattr__(self, "profile", profile)
+        if self.thickness is None:
+            known = profile.fwhm if isinstance(profile, SliceProfile) else self.spacing
+            object.__setattr__(self, "thickness", float(known))
+        _check_length("slice thickness", self.nominal_thickness)
+        if self.slice_axis not in (None, 0, 1, 2):
+            raise AcquisitionError(
+                f"Found slice axis {self.slice_axis}; expected 0, 1 or 2 (an array axis)."
+            )
+
+    @classmethod
+    def from_volume(
+        cls,
+        volume: Volume,
+        *,
+        thickness: float | None = None,
+        profile: str | SliceProfile = "gaussian",
+        slice_axis: int | None = None,
+    ) -> Acquisition:
+        """Take the spacing from the volume; see the fields for the rest."""
+        axis = volume.slice_axis if slice_axis is None else slice_axis
+        spacing = float(volume.spacings[axis])
+        return cls(spacing=spacing, thickness=thickness, profile=profile, slice_axis=axis)
+
+    @property
+    def nominal_thickness(self) -> float:
+        """The thickness as a number, mm."""
+        assert self.thickness is not None
+        return self.thickness
+
+    @property
+    def gap(self) -> float:
+        """Spacing minus thickness, mm; negative where slices overlap."""
+        return self.spacing - self.nominal_thickness
+
+    @property
+    def slice_profile(self) -> SliceProfile:
+        """The profile across a slice; a given one counts more than the nominal thickness."""
+        if isinstance(self.profile, SliceProfile):
+            return self.profile
+        return PROFILES[self.profile](self.nominal_thickness)
+
+    def scale(self, target_spacing: float) -> float:
+        """Return spacing / `target_spacing` (mm), unrounded.
+
+        Raises
+        ------
+        AcquisitionError
+            If `target_spacing` is not a positive length.
+        """
+        _check_length("target spacing", target_spacing)
+        return self.spacing / target_spacing
+
+    def for_volume(self, volume: Volume) -> Acquisition:
+        """Return this acquisition with the slice axis of `volume` filled in.
+
+        Raises
+        ------
+        AcquisitionError
+            If the volume's spacing along that axis differs by more than 1 %.
+        """
+        axis = volume.slice_axis if self.slice_axis is None else self.slice_axis
+        found = float(volume.spacings[axis])
+        if abs(found - self.spacing) > SAME_SPACING * self.spacing:
+            raise AcquisitionError(
+                f"Found voxels of {found:.4g} mm along slice axis {axis} and a slice spacing of "
+                f"{self.spacing:.4g} mm; expected the same. Check the slice axis, and correct "
+                "the header or the stated spacing."
+            )
+        return replace(self, slice_axis=axis)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as plain values for a sidecar; lengths in mm."""
+        profile = self.slice_profile
+        return {
+            "SliceSpacing": self.spacing,
+            "SliceThickness": self.nominal_thickness,
+            "SliceGap": self.gap,
+            "SliceAxis": self.slice_axis,
+            "SliceProfile": profile.name,
+            "SliceProfileFWHM": profile.fwhm,
+        }
+
+
+def _check_length(what: str, value: float) -> None:
+    if not (np.isfinite(value) and 0 < value <= _LARGEST_MM):
+        raise AcquisitionError(
+            f"Found a {what} of {value} mm; expected a length above 0 and up to "
+            f"{_LARGEST_MM:g} mm. Check the unit."
+        )

@@ -1,0 +1,59 @@
+"""Intensity scaling brings the bulk of an image to about 0 to 1 and back.
+
+It is linear, so nothing is clipped and the inverse is exact to rounding.  It does
+not correct bias fields or match histograms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.exceptions import InputDataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustScaler:
+    """Map ``offset`` to 0 and ``offset + width`` to 1."""
+
+    offset: float
+    """Intensity that becomes 0."""
+    width: float
+    """Intensity difference that becomes 1; the image's robust range."""
+
+    def __post_init__(self) -> None:
+        """Refuse a width that cannot be inverted (InputDataError)."""
+        if not (np.isfinite(self.offset) and np.isfinite(self.width) and self.width > 0):
+            raise InputDataError(
+                f"Found an intensity range from {self.offset} of width {self.width}; expected "
+                "finite numbers and a width above 0. Is the image constant?"
+            )
+
+    @classmethod
+    def fit(
+        cls, data: npt.NDArray[np.floating], *, lower: float = 0.5, upper: float = 99.5
+    ) -> RobustScaler:
+        """Take the range from percentiles, so that a few odd voxels do not set it.
+
+        Parameters
+        ----------
+        data : array
+            Intensities, any shape.
+        lower, upper : float, percent
+            `lower` over all voxels gives the offset; `upper` over the voxels above the
+            offset gives the end, so that a large empty background does not count.
+        """
+        offset = float(np.percentile(data, lower))
+        foreground = data[data > offset]
+        end = float(np.percentile(foreground, upper)) if foreground.size else offset
+        return cls(offset=offset, width=end - offset)
+
+    def apply(self, data: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Scale intensities; the float type is kept."""
+        return (data - data.dtype.type(self.offset)) / data.dtype.type(self.width)
+
+    def inverse(self, data: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Undo :meth:`apply`."""
+        return data * data.dtype.type(self.width) + data.dtype.type(self.offset)
