@@ -114,6 +114,21 @@ class Volume:
             )
         return Volume(data, self.affine)
 
+    def with_slice_spacing(self, spacing: float, slice_axis: int) -> Volume:
+        """Return the same values with another distance between slices, for a wrong header.
+
+        The first slice keeps its place: converters take it from the scanner, and
+        the error is in the step.
+
+        Parameters
+        ----------
+        spacing : float, mm
+        slice_axis : int
+        """
+        affine = self.affine.copy()
+        affine[:3, slice_axis] *= spacing / self.spacings[slice_axis]
+        return Volume(self.data, affine)
+
     def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
         """Tell whether both volumes have the same voxels, to `tolerance_mm` at every corner."""
         return self.grid.same(other.grid, tolerance_mm)
