@@ -1,0 +1,83 @@
+"""The check of the documentation finds what it promises to find."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+OPTIONS = {"bids_sr": {"--dry-run"}, "bids_sr-tools demo": {"--seed"}}
+
+
+@pytest.fixture(scope="module")
+def check() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_check", REPOSITORY / "docs" / "check.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    (tmp_path / "Makefile").write_text("demo:\n\ttrue\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "other.md").write_text("# A heading, twice\n")
+    return tmp_path / "docs" / "page.md"
+
+
+GOOD = """# Page
+
+[other](other.md#a-heading-twice) and [the web](https://example.org), `make demo`, `--dry-run`,
+`docs/other.md`, `bids_sr-tools demo DIR --seed 1`.
+
+```bash
+docker run --rm -v /a:/b bids_sr /data /out participant \\
+    --dry-run
+make demo VENV=/tmp/x   # --no-option
+```
+
+```python
+from bids_sr.exceptions import InputDataError
+```
+"""
+
+
+def test_a_right_page_has_no_fault(check: ModuleType, page: Path) -> None:
+    page.write_text(GOOD)
+    checker = check.Checker(page.parents[1], OPTIONS)
+    checker.check_page(page)
+    assert checker.faults == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[x](gone.md)", "docs/page.md:2: link to gone.md: no such file"),
+        ("[x](other.md#gone)", "docs/page.md:2: link to other.md#gone: no such heading"),
+        ("`make gone`", "docs/page.md:2: make gone: no such target"),
+        ("`--gone`", "docs/page.md:2: --gone: neither command has this option"),
+        ("`docs/gone.md`", "docs/page.md:2: docs/gone.md: no such file"),
+        ("`bids_sr-tools gone`", "docs/page.md:2: bids_sr-tools gone: no such command"),
+        ("`bids_sr-tools demo --gone`", "bids_sr-tools demo has no option --gone"),
+        ("```bash\nbids_sr a b \\\n  --gone\n```", "docs/page.md:3: bids_sr has no option --gone"),
+        ("```bash\nmake gone\n```", "docs/page.md:3: make gone: no such target"),
+        (
+            "```python\nimport os\nfrom bids_sr.exceptions import Gone\n```",
+            "docs/page.md:4: bids_sr.exceptions has no Gone",
+        ),
+        ("```bash\nmake demo", "a code block is not closed"),
+    ],
+)
+def test_a_fault_is_named_with_its_line(
+    check: ModuleType, page: Path, text: str, fault: str
+) -> None:
+    page.write_text(f"# Page\n{text}\n")
+    checker = check.Checker(page.parents[1], OPTIONS)
+    checker.check_page(page)
+    assert len(checker.faults) == 1
+    assert fault in checker.faults[0]
