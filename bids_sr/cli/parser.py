@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bids_sr {__version__}")
     _add_selection(parser.add_argument_group("Which images"))
-    _add_super_resolution(parser.add_argument_group("Super-resolution"))
+    _add_superoutput_resolution(parser.add_argument_group("Super-resolution"))
     _add_acquisition(
         parser.add_argument_group(
             "How the images were acquired",
@@ -173,7 +173,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_super_resolution(group: argparse._ArgumentGroup) -> None:
+def _add_superoutput_resolution(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--sr-method",
         choices=("self", "bspline", "lanczos", "linear", "none"),
@@ -195,7 +195,7 @@ def _add_super_resolution(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--output-resolution",
-        type=_resolution,
+        type=output_resolution,
         metavar="MM|native",
         help="target voxel size; native keeps the in-plane grid exactly as acquired "
         "(default: the in-plane size, but not below 1 mm)",
@@ -400,7 +400,8 @@ def _named_path(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _resolution(text: str) -> float | str:
+def output_resolution(text: str) -> float | str:
+    """Read a target spacing: a number in mm or ``native``."""
     if text == "native":
         return text
     try:

@@ -1,0 +1,92 @@
+"""What a user sees while a command works: messages, and progress on terminal or in a log.
+
+A terminal gets a bar; a file gets a plain line now and then.  Messages go to standard
+error, results to standard output.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+Progress = Callable[[int, int, str], None]
+"""Called with the step, the number of steps (0: unknown) and what goes on."""
+
+LINE_SECONDS = 10.0
+"""Least time between two progress lines in a log."""
+
+
+def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
+    """Send messages of this package to standard error; third parties only warn.
+
+    Parameters
+    ----------
+    verbose : int
+        0: progress and warnings; 1: also what Nipype does; 2: debugging messages.
+    stream : file, optional
+        Where to; standard error by default.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_say_level)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO if verbose == 1 else logging.WARNING)
+    logging.captureWarnings(True)
+    ours = logging.getLogger("bids_sr")
+    ours.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+    if verbose == 0:
+        # repeated warnings of libraries tell a user nothing that they could act on
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def _say_level(record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.WARNING and not getattr(record, "level_said", False):
+        record.msg = f"{record.levelname.lower()}: {record.msg}"
+        record.level_said = True
+    return True
+
+
+@contextmanager
+def progress_bar(title: str, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Give a progress callback that draws a bar on a terminal and writes lines elsewhere."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield _plain_progress(title, stream)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[message]}"),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=Console(file=stream)) as bar:
+        task = bar.add_task(title, total=1, message="")
+
+        def advance(step: int, total: int, message: str) -> None:
+            bar.update(task, completed=step, total=max(total, step, 1), message=message)
+
+        yield advance
+
+
+def _plain_progress(title: str, stream: TextIO) -> Progress:
+    start = last = time.monotonic()
+
+    def advance(step: int, total: int, message: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_SECONDS:
+            last = now
+            of = f" of {total}" if total else ""
+            stream.write(f"{title}: {step}{of}, {now - start:.0f} s, {message}\n")
+            stream.flush()
+
+    return advance

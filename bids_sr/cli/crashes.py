@@ -1,0 +1,76 @@
+"""Nipype's crash files, read back as one line for the user."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# "package.module.SomeError: message"; nipype indents the cause by a tab
+_EXCEPTION = re.compile(
+    r"^\s*(?:[A-Za-z_]\w*\.)*(?P<kind>[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure))"
+    r"(?:: (?P<text>.*))?$"
+)
+_OURS = (
+    "InputDataError",
+    "AcquisitionError",
+    "WeightsError",
+    "EngineError",
+    "ConfigError",
+    "BidsSrError",
+    "StepKilledError",
+)
+_LONGEST = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """One failed node."""
+
+    node: str
+    """Full name of the node in the graph."""
+    message: str
+    """What the last exception said, one line."""
+    path: Path
+    """The crash file."""
+
+    @property
+    def step(self) -> str:
+        """Return the node's own name."""
+        return self.node.rpartition(".")[2]
+
+
+def read_crash(path: Path) -> Crash:
+    """Read a crash file written with ``crashfile_format = txt``."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    node = lines[0].removeprefix("Node: ").strip() if lines else ""
+    return Crash(node=node, message=last_exception(lines), path=path)
+
+
+def read_crashes(folders: list[Path]) -> list[Crash]:
+    """Read all crash files of the folders, oldest first."""
+    paths = [path for folder in folders for path in folder.glob("crash-*.txt")]
+    return [read_crash(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
+
+
+def last_exception(lines: list[str]) -> str:
+    """Return the message of the last exception in a traceback, in one line.
+
+    Our own errors speak for themselves; for others the kind is said too.  Nipype wraps
+    the cause, which comes last, in an error of its own.
+    """
+    for number in range(len(lines) - 1, -1, -1):
+        match = _EXCEPTION.match(lines[number])
+        if match is None:
+            continue
+        words = [match["text"] or ""]
+        indent = len(lines[number]) - len(lines[number].lstrip())
+        for line in lines[number + 1 :]:  # the rest of a message of several lines
+            if not line.strip() or len(line) - len(line.lstrip()) < indent:
+                break
+            words.append(line.strip())
+        text = " ".join(" ".join(words).split())
+        if match["kind"] not in _OURS:
+            text = f"{match['kind']}: {text}" if text else match["kind"]
+        return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return next((line.strip() for line in reversed(lines) if line.strip()), "unknown error")

@@ -1,0 +1,109 @@
+"""Nipype's MultiProc scheduler, made to survive a killed worker and to end its children.
+
+With Nipype's own, a worker that the system kills (most often for memory) leaves the run
+waiting for ever.  Import this module lazily: it imports Nipype.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+
+LOGGER = logging.getLogger(__name__)
+
+
+class StepKilledError(RuntimeError):
+    """The process of a step was killed from outside."""
+
+
+def _initialise_worker(cwd: str) -> None:
+    # the parent ends its workers itself, in order; see SteadyMultiProcPlugin.stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    process_initializer(cwd)
+
+
+class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
+    """Run nodes in a pool of processes; a killed process fails its own node only.
+
+    All nodes in flight are lost with a pool.  Each is tried once more in a process of its
+    own, so that the guilty one is found and the others finish.
+    """
+
+    def __init__(self, plugin_args: dict[str, Any]) -> None:
+        super().__init__(plugin_args=plugin_args)
+        self.pool.shutdown(wait=False)  # Nipype's own; no process has been started yet
+        self.pool = self._new_pool(self.processors)
+        self._single_pools: dict[int, ProcessPoolExecutor] = {}
+        self._in_flight: dict[int, tuple[Any, bool]] = {}
+
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=workers, initializer=_initialise_worker, initargs=(self._cwd,)
+        )
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        self._taskid += 1
+        self._in_flight[self._taskid] = (node, updatehash)
+        try:
+            future = self.pool.submit(run_node, node, updatehash, self._taskid)
+        except BrokenProcessPool:
+            self.pool = self._new_pool(self.processors)
+            future = self.pool.submit(run_node, node, updatehash, self._taskid)
+        self._task_obj[self._taskid] = future
+        return int(self._taskid)
+
+    def _get_result(self, taskid: int) -> dict[str, Any] | None:
+        future: Future[dict[str, Any]] = self._task_obj[taskid]
+        if not future.done():
+            return None
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            node, updatehash = self._in_flight[taskid]
+            if taskid in self._single_pools:
+                error = StepKilledError(
+                    "the process of this step was killed twice, most likely because memory "
+                    f"ran out (the step was expected to need {node.mem_gb:g} GB): free memory, "
+                    "or lower --nprocs, or give --low-mem"
+                )
+                return _failure(taskid, error)
+            LOGGER.warning("the process of %s was killed; trying once more, alone", node.fullname)
+            self._single_pools[taskid] = pool = self._new_pool(1)
+            self._task_obj[taskid] = pool.submit(run_node, node, updatehash, taskid)
+            return None
+        except Exception as error:  # e.g. a result that cannot be pickled
+            return _failure(taskid, error)
+
+    def _clear_task(self, taskid: int) -> None:
+        super()._clear_task(taskid)
+        self._in_flight.pop(taskid, None)
+        if pool := self._single_pools.pop(taskid, None):
+            pool.shutdown(wait=False)
+
+    def stop(self) -> None:
+        """End all worker processes now; harmless after a normal end."""
+        for pool in [self.pool, *self._single_pools.values()]:
+            processes = list((getattr(pool, "_processes", None) or {}).values())
+            for process in processes:
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    process.terminate()
+            for process in processes:
+                with contextlib.suppress(OSError, ValueError, AssertionError, AttributeError):
+                    process.join(2)
+                    process.kill()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _failure(taskid: int, error: Exception) -> dict[str, Any]:
+    return {
+        "taskid": taskid,
+        "result": None,
+        "traceback": [f"{type(error).__module__}.{type(error).__name__}: {error}\n"],
+    }

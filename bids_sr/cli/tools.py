@@ -1,0 +1,200 @@
+"""The ``bids_sr-tools`` command: single images and demonstration data, no BIDS-App.
+
+The parser stands here; each subcommand's work is in the module of its name and is
+imported only when it is called, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from bids_sr import __version__
+from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
+from bids_sr.cli.parser import output_resolution
+from bids_sr.cli.resources import available_cpus, default_threads
+from bids_sr.config import DEFAULT_SEED
+from bids_sr.exceptions import BidsSrError
+
+SR_METHODS = ("self", "bspline", "lanczos", "linear")
+PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return its exit code."""
+    options = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(options)
+    except ExitError as error:
+        return _complain(options.command, error, error.code)
+    except BidsSrError as error:
+        if options.debug:
+            traceback.print_exc()
+        return _complain(options.command, error, code_of(error))
+    except OSError as error:
+        return _complain(options.command, error, ExitCode.CANNOT_WRITE)
+    except KeyboardInterrupt:
+        return _complain(options.command, "interrupted", ExitCode.INTERRUPTED)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bids_sr.cli.console import set_up_logging
+
+    set_up_logging(2 if options.debug else 0)
+    if options.command == "super-resolve":
+        from bids_sr.cli.super_resolve import super_resolve_file
+
+        return super_resolve_file(options)
+    if options.command == "simulate":
+        from bids_sr.cli.simulate import simulate_file
+
+        return simulate_file(options)
+    if options.command == "demo":
+        from bids_sr.cli.demo import write_demo
+
+        return write_demo(options.folder)
+    from bids_sr.cli.score import print_scores
+
+    return print_scores(options.folder, options.derivatives)
+
+
+def _complain(command: str, error: object, code: ExitCode) -> int:
+    sys.stderr.write(f"bids_sr-tools {command}: {error}\n")
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="bids_sr-tools",
+        description="Super-resolution of single images, simulation, demonstration data.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bids_sr {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_super_resolve(_command(commands, "super-resolve", "super-resolve one NIfTI image"))
+    _add_simulate(
+        _command(
+            commands, "simulate", "make a thick-slice image from a fine one (the forward model)"
+        )
+    )
+    demo = _command(
+        commands,
+        "demo",
+        "write a small BIDS dataset of thick slices made from the MNI152 template, and the "
+        "reference images beside it; downloads nothing",
+    )
+    demo.add_argument("folder", type=Path, metavar="DIR", help="folder to write; made if absent")
+    score = _command(
+        commands,
+        "score",
+        "compare a finished run on the demonstration data with the reference images",
+    )
+    score.add_argument("folder", type=Path, metavar="DIR", help="folder written by demo")
+    score.add_argument(
+        "--derivatives",
+        type=Path,
+        metavar="DIR",
+        help="output folder of the run (default: out in the demonstration's folder)",
+    )
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--debug", action="store_true", help="say more, show tracebacks")
+    return command
+
+
+def _add_super_resolve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("in_file", type=Path, metavar="IN", help="thick-slice NIfTI image")
+    command.add_argument(
+        "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes beside it"
+    )
+    _add_acquisition(command, "sidecar beside IN, else header")
+    command.add_argument("--sr-method", choices=SR_METHODS, default="self", help="method")
+    command.add_argument(
+        "--output-resolution",
+        type=output_resolution,
+        metavar="MM|native",
+        default=None,
+        help="target voxel size (None: the in-plane size, but not below 1 mm)",
+    )
+    command.add_argument(
+        "--output-grid", choices=("fov", "slice"), default="fov", help="layout of the output"
+    )
+    command.add_argument("--sr-steps", type=_count, metavar="N", help="most training steps")
+    command.add_argument(
+        "--sr-time-budget", type=_length, metavar="SECONDS", help="most training time"
+    )
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    command.add_argument(
+        "--omp-nthreads",
+        type=_count,
+        metavar="N",
+        default=default_threads(available_cpus()),
+        help="threads",
+    )
+    command.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+
+
+def _add_simulate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("in_file", type=Path, metavar="IN", help="fine NIfTI image")
+    command.add_argument(
+        "out_file", type=Path, metavar="OUT", help="image to write; its JSON sidecar goes beside"
+    )
+    _add_acquisition(command, "required; spacing: the thickness")
+    command.add_argument(
+        "--slice-axis", type=int, choices=(0, 1, 2), default=2, help="array axis of the slices"
+    )
+    command.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="Rician noise, as a fraction of the 99th percentile",
+    )
+    command.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+
+
+def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:
+    command.add_argument(
+        "--slice-thickness",
+        type=_length,
+        metavar="MM",
+        required=default.startswith("required"),
+        help=f"slice thickness ({default})",
+    )
+    command.add_argument(
+        "--slice-spacing", type=_length, metavar="MM", help="distance between slice centres"
+    )
+    command.add_argument("--slice-profile", default="gaussian", help=PROFILE_HELP)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return number
+
+
+def _length(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
