@@ -22,6 +22,24 @@ from bids_sr.imaging import Volume, resample
 LOGGER = logging.getLogger(__name__)
 
 
+def choose_mask_engine(requested: str, weights_dir: Path | None) -> tuple[str, str]:
+    """Turn ``--skull-strip-method`` into an engine, and say why.
+
+    Parameters
+    ----------
+    requested : {"auto", "hdbet", "template", "none"}
+    weights_dir : Path or None
+        Folder in which the weights of HD-BET are sought.
+
+    Returns
+    -------
+    engine, reason : str
+    """
+    from bids_sr.engines.brain import choose_engine
+
+    return choose_engine(requested, weights_dir)
+
+
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")

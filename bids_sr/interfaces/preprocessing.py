@@ -85,7 +85,7 @@ class Denoise(SimpleInterface):
 
 
 class _CorrectBiasInputSpec(_EngineInputSpec):
-    method = traits.Enum("n4", "none", usedefault=True, desc="bias field correction method")
+    method = traits.Enum("n4", "auto", "none", usedefault=True, desc="bias field correction method")
     sloppy = traits.Bool(False, usedefault=True, desc="few iterations, for tests only")
 
 

@@ -1,0 +1,164 @@
+"""Graph of a whole run; the only one that reads the run's configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from bids_sr import __version__
+from bids_sr.bids.image import AnatImage
+from bids_sr.config import RunConfig
+from bids_sr.exceptions import ConfigError
+from bids_sr.interfaces.brain_extraction import choose_mask_engine
+
+from .image import ImageSteps, init_image_wf
+from .resources import Resources
+
+SOFTWARE = ("bids_sr", "antspyx", "torch")
+INTRODUCTION = (
+    "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
+    "based on *Nipype* [@gorgolewski2011], *nibabel* [@nibabel] and *pybids* [@yarkoni2019], and "
+    "on data organised by BIDS [@gorgolewski2016]. "
+)
+
+
+def init_bids_sr_wf(
+    config: RunConfig, images: Sequence[AnatImage], *, use_gpu: bool = False
+) -> pe.Workflow:
+    """Build the graph of a run: one sub-graph a subject, in it one an image.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's configuration.
+    images : sequence of AnatImage
+        The plan; images that are skipped or failed the header check are left out.
+    use_gpu : bool
+        Whether torch nodes take a GPU slot.
+
+    Returns
+    -------
+    Workflow
+        With ``base_dir`` set; its methods text is gathered by :func:`methods_text`.
+
+    Raises
+    ------
+    ConfigError
+        If no image is left to process.
+    """
+    todo = [image for image in images if image.processed]
+    if not todo:
+        raise ConfigError(
+            f"0 of {len(images)} images can be processed; expected at least one. "
+            "Run with --dry-run to see what happens to each image and why."
+        )
+    workflow = pe.Workflow(
+        name=f"bids_sr_{re.sub(r'[^0-9]+', '_', __version__)}_wf", base_dir=str(config.work_dir)
+    )
+    workflow.__desc__ = INTRODUCTION.format(version=__version__)
+    steps = _steps(config)
+    for subject in sorted({image.subject for image in todo}):
+        subject_wf = pe.Workflow(name=f"sub_{subject}_wf")
+        for image in todo:
+            if image.subject != subject:
+                continue
+            image_wf = init_image_wf(
+                image=image,
+                output_dir=config.output_dir,
+                steps=steps,
+                resources=_resources(config, image, use_gpu),
+                name=image_wf_name(image),
+            )
+            subject_wf.add_nodes([image_wf])
+        workflow.add_nodes([subject_wf])
+    return workflow
+
+
+def image_wf_name(image: AnatImage) -> str:
+    """Name the graph of an image: its file name with underscores."""
+    return re.sub(r"[^0-9A-Za-z]", "_", image.stem) + "_wf"
+
+
+def image_of_node(fullname: str, images: Sequence[AnatImage]) -> AnatImage | None:
+    """Find the image that a node belongs to.
+
+    Parameters
+    ----------
+    fullname : str
+        Full name of the node, with the names of the graphs around it.
+    images : sequence of AnatImage
+        The plan.
+    """
+    graphs = fullname.split(".")
+    return next((image for image in images if image_wf_name(image) in graphs), None)
+
+
+def methods_text(workflow: pe.Workflow) -> str:
+    """Gather the methods text from the graph that was really built.
+
+    Sentences that several images share are told once, in the order of the first
+    image that has them.
+    """
+    texts: dict[str, None] = {}
+    _gather(workflow, texts)
+    return "".join(texts).strip()
+
+
+def _gather(workflow: pe.Workflow, texts: dict[str, None]) -> None:
+    text = getattr(workflow, "__desc__", None)
+    if text:
+        texts[text] = None
+    for node in workflow._graph.nodes:
+        if isinstance(node, pe.Workflow):
+            _gather(node, texts)
+
+
+def _steps(config: RunConfig) -> ImageSteps:
+    engine, reason = choose_mask_engine(config.skull_strip_method, config.weights_dir)
+    parameters: dict[str, Any] = {}
+    if config.sr_method == "self":
+        parameters = {"seed": config.random_seed, "device": config.device}
+        if config.sr_steps is not None:
+            parameters["steps"] = config.sr_steps
+        elif config.sloppy:
+            parameters["steps"] = 50
+        if config.sr_time_budget is not None:
+            parameters["time_budget"] = config.sr_time_budget
+    return ImageSteps(
+        denoise_method=config.denoise_method,
+        bias_method=config.anat_biascorrect,
+        mask_engine=engine,
+        mask_reason=reason,
+        weights_dir=config.weights_dir,
+        sr_method=config.sr_method,
+        sr_parameters=parameters,
+        slice_profile=config.slice_profile,
+        output_spacing=config.output_resolution,
+        output_grid=config.output_grid,
+        device=config.device,
+        seed=config.random_seed,
+        sloppy=config.sloppy,
+        full=config.level == "full",
+        provenance={"Software": {name: version(name) for name in SOFTWARE}},
+    )
+
+
+def _resources(config: RunConfig, image: AnatImage, use_gpu: bool) -> Resources:
+    assert image.source_grid is not None
+    assert image.target_grid is not None
+    return Resources(
+        acquired_megavoxels=_megavoxels(image.source_grid.shape),
+        output_megavoxels=_megavoxels(image.target_grid.shape),
+        threads=config.omp_nthreads,
+        gpu=use_gpu,
+        limit_gb=config.mem_gb,
+    )
+
+
+def _megavoxels(shape: tuple[int, int, int]) -> float:
+    first, second, third = shape
+    return first * second * third / 1e6

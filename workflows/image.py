@@ -1,0 +1,185 @@
+"""Graph of one image: all steps from the acquired file to results and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_sr.bids.derivatives import output_paths
+from bids_sr.bids.image import AnatImage
+
+from .brain_extraction import init_brain_extraction_wf
+from .outputs import init_outputs_wf
+from .preprocessing import init_preprocessing_wf
+from .reports import init_reports_wf
+from .resources import Resources
+from .super_resolution import init_super_resolution_wf
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSteps:
+    """What is done to an image, step by step; the same for all images of a run."""
+
+    denoise_method: str = "nlm"
+    """``nlm`` or ``none``."""
+    bias_method: str = "n4"
+    """``n4``, ``auto`` or ``none``."""
+    mask_engine: str = "template"
+    """``template``, ``hdbet`` or ``none``; an existing mask is taken before any engine."""
+    mask_reason: str = ""
+    """Why this engine."""
+    weights_dir: Path | None = None
+    """Folder of the HD-BET weights."""
+    sr_method: str = "self"
+    """A registered method."""
+    sr_parameters: dict[str, Any] = field(default_factory=dict)
+    """Its hyper-parameters."""
+    slice_profile: str = "gaussian"
+    """Name of the profile, or the path of its table."""
+    output_spacing: float | str | None = None
+    """mm, ``native``, or None for the default."""
+    output_grid: str = "fov"
+    """``fov`` or ``slice``."""
+    device: str = "auto"
+    """Torch device."""
+    seed: int = 0
+    """Random seed of every step."""
+    sloppy: bool = False
+    """Few iterations, for tests only."""
+    full: bool = False
+    """Whether the images between the steps are written as well."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What joins the ``SuperResolution`` object of every sidecar."""
+
+
+def init_image_wf(
+    *,
+    image: AnatImage,
+    output_dir: Path,
+    steps: ImageSteps,
+    resources: Resources,
+    name: str,
+) -> pe.Workflow:
+    """Build the graph of one image.
+
+    Parameters
+    ----------
+    image : AnatImage
+        An image whose action is to be super-resolved or passed through.
+    output_dir : Path
+        Root of the output dataset.
+    steps : ImageSteps
+        What is done to it.
+    resources : Resources
+        Threads and memory of its nodes.
+    name : str
+
+    Notes
+    -----
+    The brain mask is computed on the acquired grid, where the contrast is untouched,
+    and brought to the output grid.  Super-resolution keeps the whole head and does
+    not see the mask.
+    """
+    assert image.facts is not None
+    workflow = pe.Workflow(name=name)
+    paths = output_paths(output_dir, image)
+    acquisition = _acquisition_fields(image, steps)
+    engine, reason = _mask_engine(image, steps)
+
+    source = pe.Node(niu.IdentityInterface(fields=["in_file"]), name="source")
+    source.inputs.in_file = str(image.path)
+    preprocessing_wf = init_preprocessing_wf(
+        slice_axis=acquisition["slice_axis"],
+        slice_spacing=acquisition["spacing"] if image.facts.respaced else None,
+        denoise_method=steps.denoise_method,
+        bias_method=steps.bias_method,
+        seed=steps.seed,
+        sloppy=steps.sloppy,
+        resources=resources,
+    )
+    brain_extraction_wf = init_brain_extraction_wf(
+        engine=engine,
+        engine_reason=reason,
+        existing_mask=image.existing_mask,
+        weights_dir=steps.weights_dir,
+        device=steps.device,
+        seed=steps.seed,
+        resources=resources,
+    )
+    super_resolution_wf = init_super_resolution_wf(
+        acquisition=acquisition,
+        method=steps.sr_method if image.action == "super-resolve" else "none",
+        parameters=steps.sr_parameters if image.action == "super-resolve" else {},
+        spacing=steps.output_spacing,
+        grid=steps.output_grid,
+        resources=resources,
+    )
+    outputs_wf = init_outputs_wf(
+        image=image,
+        output_dir=output_dir,
+        paths=paths,
+        provenance=steps.provenance,
+        full=steps.full,
+    )
+    reports_wf = init_reports_wf(
+        paths=paths.figures, acquisition=acquisition, resources=resources
+    )
+
+    workflow.connect([
+        (source, preprocessing_wf, [("in_file", "inputnode.in_file")]),
+        (preprocessing_wf, brain_extraction_wf, [("outputnode.corrected", "inputnode.in_file")]),
+        (preprocessing_wf, super_resolution_wf, [("outputnode.corrected", "inputnode.in_file")]),
+        (brain_extraction_wf, super_resolution_wf, [("outputnode.out_mask", "inputnode.in_mask")]),
+        (preprocessing_wf, outputs_wf, [
+            ("outputnode.denoised", "inputnode.denoised"),
+            ("outputnode.corrected", "inputnode.corrected"),
+            ("outputnode.check_record", "inputnode.check"),
+            ("outputnode.denoise_record", "inputnode.denoise"),
+            ("outputnode.bias_record", "inputnode.bias_correction"),
+        ]),
+        (brain_extraction_wf, outputs_wf, [
+            ("outputnode.out_mask", "inputnode.native_mask"),
+            ("outputnode.record", "inputnode.brain_mask"),
+        ]),
+        (super_resolution_wf, outputs_wf, [
+            ("outputnode.out_file", "inputnode.sr_file"),
+            ("outputnode.out_mask", "inputnode.sr_mask"),
+            ("outputnode.out_profile", "inputnode.slice_profile"),
+            ("outputnode.record", "inputnode.super_resolution"),
+            ("outputnode.curve", "inputnode.curve"),
+        ]),
+        (preprocessing_wf, reports_wf, [
+            ("outputnode.conformed", "inputnode.acquired_file"),
+            ("outputnode.corrected", "inputnode.preprocessed_file"),
+        ]),
+        (brain_extraction_wf, reports_wf, [("outputnode.out_mask", "inputnode.acquired_mask")]),
+        (super_resolution_wf, reports_wf, [
+            ("outputnode.out_file", "inputnode.sr_file"),
+            ("outputnode.curve", "inputnode.curve"),
+        ]),
+    ])  # fmt: skip
+    return workflow
+
+
+def _acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
+    """Return the acquisition as plain values, which Nipype can hash (a file by its content)."""
+    assert image.facts is not None
+    acquisition = image.facts.acquisition
+    return {
+        "spacing": acquisition.spacing,
+        "thickness": acquisition.thickness,
+        "profile": steps.slice_profile,
+        "slice_axis": acquisition.slice_axis,
+    }
+
+
+def _mask_engine(image: AnatImage, steps: ImageSteps) -> tuple[str, str]:
+    if image.existing_mask is not None:
+        return "existing", image.mask_note
+    if not image.brain and steps.mask_engine != "none":
+        return "none", "the sidecar says that this is not a head"
+    return steps.mask_engine, " ".join(filter(None, [steps.mask_reason, image.mask_note]))

@@ -1,0 +1,123 @@
+"""Graph that writes the results of one image to the output dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_sr.bids.derivatives import (
+    OutputPaths,
+    mask_metadata,
+    preproc_metadata,
+    product_metadata,
+    stage_metadata,
+)
+from bids_sr.bids.image import AnatImage
+from bids_sr.interfaces.outputs import SaveDerivative, SaveQuality
+
+FILES = ("denoised", "corrected", "native_mask", "sr_file", "sr_mask", "slice_profile")
+RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
+
+
+def init_outputs_wf(
+    *,
+    image: AnatImage,
+    output_dir: Path,
+    paths: OutputPaths,
+    provenance: dict[str, Any],
+    full: bool,
+    name: str = "outputs_wf",
+) -> pe.Workflow:
+    """Build the graph that writes the results of one image, each whole or not at all.
+
+    Parameters
+    ----------
+    image : AnatImage
+        The image.
+    output_dir : Path
+        Root of the output dataset.
+    paths : OutputPaths
+        Where its files go.
+    provenance : dict
+        What joins the ``SuperResolution`` object of the sidecars, the same for all images.
+    full : bool
+        Whether the images between the steps are written as well (``--level full``).
+    name : str
+
+    Inputs
+    ------
+    denoised, corrected, native_mask
+        Image after each step and its brain mask, on the acquired grid.
+    sr_file, sr_mask, slice_profile
+        Result on the output grid and the profile that was used.
+    check, denoise, bias_correction, brain_mask, super_resolution
+        Records of the steps.
+    curve
+        Learning curve.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=[*FILES, *RECORDS, "curve"]), name="inputnode"
+    )
+    product = _with_provenance(product_metadata(image), provenance)
+    save_sr = _save("save_sr", paths.product, product, "SuperResolution")
+    save_native_mask = _save(
+        "save_native_mask",
+        paths.native_mask,
+        mask_metadata(output_dir, image, native=True),
+        "BrainExtraction",
+    )
+    save_sr_mask = _save(
+        "save_sr_mask",
+        paths.mask,
+        mask_metadata(output_dir, image, native=False),
+        "BrainExtraction",
+    )
+    save_profile = _save("save_profile", paths.slice_profile)
+    save_quality = pe.Node(
+        SaveQuality(
+            out_path=str(paths.quality),
+            plan={"Image": image.relpath, "Suffix": image.suffix, "Action": image.action},
+        ),
+        name="save_quality",
+        run_without_submitting=True,
+    )
+
+    workflow.connect([
+        (inputnode, save_sr, [("sr_file", "in_file"), ("super_resolution", "record")]),
+        (inputnode, save_native_mask, [("native_mask", "in_file"), ("brain_mask", "record")]),
+        (inputnode, save_sr_mask, [("sr_mask", "in_file"), ("brain_mask", "record")]),
+        (inputnode, save_profile, [("slice_profile", "in_file")]),
+        (inputnode, save_quality, [(record, record) for record in (*RECORDS, "curve")]),
+    ])  # fmt: skip
+    if paths.preproc is not None:
+        preproc = _with_provenance(preproc_metadata(output_dir, image), provenance)
+        save_preproc = _save("save_preproc", paths.preproc, preproc, "SuperResolution")
+        workflow.connect([
+            (inputnode, save_preproc, [("sr_file", "in_file"), ("super_resolution", "record")]),
+        ])  # fmt: skip
+    if full:
+        save_denoised = _save("save_denoised", paths.denoised, stage_metadata(image, "denoised"))
+        save_n4 = _save("save_n4", paths.n4, stage_metadata(image, "n4"))
+        workflow.connect([
+            (inputnode, save_denoised, [("denoised", "in_file")]),
+            (inputnode, save_n4, [("corrected", "in_file")]),
+        ])  # fmt: skip
+    return workflow
+
+
+def _save(
+    name: str, path: Path, metadata: dict[str, Any] | None = None, record_key: str = ""
+) -> pe.Node:
+    return pe.Node(
+        SaveDerivative(out_path=str(path), metadata=metadata or {}, record_key=record_key),
+        name=name,
+        run_without_submitting=True,
+    )
+
+
+def _with_provenance(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    return {**metadata, "SuperResolution": {**metadata["SuperResolution"], **provenance}}
