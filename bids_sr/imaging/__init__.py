@@ -3,8 +3,8 @@
 from bids_sr.imaging.acquisition import Acquisition
 from bids_sr.imaging.degrade import ForwardModel, degrade, lr_grid
 from bids_sr.imaging.grid import Grid
+from bids_sr.imaging.header import InputReport, check_input
 from bids_sr.imaging.intensity import RobustScaler
-from bids_sr.imaging.nifti import InputReport, check_input
 from bids_sr.imaging.resample import KERNELS, axis_coordinates, output_grid, resample
 from bids_sr.imaging.slice_profile import SliceProfile
 from bids_sr.imaging.slices import View

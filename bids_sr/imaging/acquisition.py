@@ -6,8 +6,8 @@ them.  Where they come from (sidecar, header, command line) is the caller's matt
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Acquisition:
         _check_length("slice spacing", self.spacing)
         profile = self.profile
         if not isinstance(profile, SliceProfile) and profile not in PROFILES:
-            if not os.path.exists(profile):
+            if not Path(profile).is_file():
                 raise AcquisitionError(
                     f"Found slice profile {profile!r}; expected one of {', '.join(PROFILES)} or "
                     "the path of a table with the columns position_mm and weight."
@@ -131,7 +131,7 @@ class Acquisition:
         """Return the facts as plain values for a sidecar; lengths in mm."""
         profile = self.slice_profile
         return {
-            "SliceSpacing": self.spacing,
+            "SpacingBetweenSlices": self.spacing,
             "SliceThickness": self.nominal_thickness,
             "SliceGap": self.gap,
             "SliceAxis": self.slice_axis,

@@ -6,7 +6,7 @@ at the slice centres (D).  One sparse matrix holds both.  In-plane nothing chang
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,14 +130,9 @@ def degrade(
     """
     if not (np.isfinite(noise) and noise >= 0):
         raise AcquisitionError(f"Found a noise level of {noise}; expected 0 or more.")
-    grid = lr_grid(volume.grid, acquisition)
     if acquisition.slice_axis is None:
-        acquisition = Acquisition(
-            spacing=acquisition.spacing,
-            thickness=acquisition.thickness,
-            profile=acquisition.profile,
-            slice_axis=volume.slice_axis,
-        )
+        acquisition = replace(acquisition, slice_axis=volume.slice_axis)
+    grid = lr_grid(volume.grid, acquisition)
     model = ForwardModel.between(volume.grid, grid, acquisition)
     slices: npt.NDArray[Any] = model.apply(volume.data.astype(np.float32, copy=False))
     if noise > 0:

@@ -63,13 +63,12 @@ class Grid:
     @property
     def spacings(self) -> npt.NDArray[np.float64]:
         """(3,) distances between neighbouring voxel centres, mm."""
-        norms: npt.NDArray[np.float64] = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return norms
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0), dtype=np.float64)
 
     @property
     def fov(self) -> npt.NDArray[np.float64]:
         """(3,) field of view including half voxels at both ends, mm."""
-        return self.spacings * np.asarray(self.shape)
+        return np.asarray(self.spacings * np.array(self.shape), dtype=np.float64)
 
     @property
     def anisotropy(self) -> float:
@@ -89,11 +88,11 @@ class Grid:
 
     def same(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
         """Tell whether both grids hold the same voxels, to `tolerance_mm` at every corner."""
-        return self.shape == other.shape and self.distance_mm(other) <= tolerance_mm
+        return self.shape == other.shape and self.distance_mm(other.affine) <= tolerance_mm
 
-    def distance_mm(self, other: Grid) -> float:
-        """Return the largest distance between equal indices at this grid's corners, mm."""
+    def distance_mm(self, affine: npt.NDArray[np.float64]) -> float:
+        """Return how far the farthest corner moves under another affine, mm."""
         corners = np.array(np.meshgrid(*[(0, size - 1) for size in self.shape])).reshape(3, -1)
         homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
-        offsets = ((self.affine - other.affine) @ homogeneous)[:3]
+        offsets = ((self.affine - affine) @ homogeneous)[:3]
         return float(np.linalg.norm(offsets, axis=0).max())

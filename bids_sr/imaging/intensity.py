@@ -52,8 +52,10 @@ class RobustScaler:
 
     def apply(self, data: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Scale intensities; the float type is kept."""
-        return (data - data.dtype.type(self.offset)) / data.dtype.type(self.width)
+        kind = data.dtype.type
+        return np.asarray((data - kind(self.offset)) / kind(self.width))
 
     def inverse(self, data: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Undo :meth:`apply`."""
-        return data * data.dtype.type(self.width) + data.dtype.type(self.offset)
+        kind = data.dtype.type
+        return np.asarray(data * kind(self.width) + kind(self.offset))

@@ -15,9 +15,7 @@ _TAPS = 127
 _RESPONSE_SAMPLES = 1025
 
 
-def beta_filter(
-    flip_angle: float = np.pi / 2, time_bandwidth: float = 4.0
-) -> npt.NDArray[np.float64]:
+def beta_filter(flip_angle: float, time_bandwidth: float) -> npt.NDArray[np.float64]:
     """Design the beta polynomial of a linear-phase slice-selective pulse.
 
     Parameters
@@ -25,8 +23,8 @@ def beta_filter(
     flip_angle : float, rad
         Tip of the magnetisation at the slice centre.
     time_bandwidth : float
-        Duration times bandwidth: the number of zero crossings of the pulse; sharper
-        slices need more.  Two-dimensional protocols use about 2 to 8.
+        Duration times bandwidth: the number of zero crossings of the pulse.  The more, the
+        sharper the slice.
 
     Returns
     -------
@@ -35,8 +33,8 @@ def beta_filter(
 
     Notes
     -----
-    Least-squares design, ripple 1 % in the slice and outside, transition width from
-    equations 21 to 23 and the parameter relations of an excitation pulse in table II.
+    Least-squares design; 1 % ripple of the magnetisation in the slice and outside, turned
+    into ripples of beta by the paper's relations for excitation pulses.
 
     References
     ----------
@@ -50,8 +48,17 @@ def beta_filter(
     return np.asarray(taps / taps.sum() * np.sin(flip_angle / 2), dtype=np.float64)
 
 
-def excitation_response() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the transverse magnetisation across a slice after a 90 degree pulse.
+def excitation_response(
+    flip_angle: float = np.pi / 2, time_bandwidth: float = 4.0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the transverse magnetisation across a slice after an excitation pulse.
+
+    Parameters
+    ----------
+    flip_angle : float, rad
+        Tip at the slice centre.
+    time_bandwidth : float
+        Sharpness of the slice; 4 is common in two-dimensional imaging.
 
     Returns
     -------
@@ -60,9 +67,8 @@ def excitation_response() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
     magnetisation : (1025,) float64 array
         ``|Mxy| = 2 |alpha| |beta|`` with ``|alpha|**2 = 1 - |beta|**2``, 0 to 1.
     """
-    time_bandwidth = 4.0
     positions = np.linspace(-2.0, 2.0, _RESPONSE_SAMPLES)
-    taps = beta_filter(time_bandwidth=time_bandwidth)
+    taps = beta_filter(flip_angle, time_bandwidth)
     phases = np.outer(positions * time_bandwidth / _TAPS, np.arange(_TAPS) - _TAPS // 2)
     beta = np.cos(2 * np.pi * phases) @ taps
     magnetisation = 2 * np.abs(beta) * np.sqrt(np.clip(1 - beta**2, 0, None))
@@ -70,7 +76,7 @@ def excitation_response() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
 
 
 def _transition_width(inside: float, outside: float) -> float:
-    """Return D-infinity of Pauly et al., equation 21: transition width times length."""
+    """Return D-infinity of Pauly et al.: transition width times length."""
     first, second = np.log10(inside), np.log10(outside)
     return float(
         (5.309e-3 * first**2 + 7.114e-2 * first - 4.761e-1) * second

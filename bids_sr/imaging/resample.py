@@ -7,7 +7,8 @@ value of the nearest voxel holds; nothing is ever filled with zeros.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -135,8 +136,6 @@ def resample(
         On `grid`; along axes where the grids agree the values are untouched.
     """
     data = volume.data
-    if kernel != "nearest":
-        data = data.astype(np.float64 if data.dtype == np.float64 else np.float32, copy=False)
     ratios = grid.spacings / volume.spacings
     # Shrinking axes first leave less to do for the others.
     for axis in np.argsort(np.asarray(grid.shape) / np.asarray(volume.shape)):
@@ -155,6 +154,8 @@ def resample(
             sigma = np.sqrt(ratios[axis] ** 2 - 1) / FWHM_PER_SIGMA
             matrix = matrix @ _gaussian_matrix(size, float(sigma))
         data = apply_along_axis(matrix, data, int(axis))
+    if kernel != "nearest" and data.dtype.kind != "f":
+        data = data.astype(np.float32)
     return Volume(np.ascontiguousarray(data), grid.affine)
 
 
@@ -198,9 +199,10 @@ def interpolation_matrix(
 
 
 def apply_along_axis(
-    matrix: sparse.csr_array, data: npt.NDArray[np.floating], axis: int
+    matrix: sparse.csr_array, data: npt.NDArray[Any], axis: int
 ) -> npt.NDArray[np.floating]:
-    """Multiply every line of a 3-D array along `axis` by a matrix; the type is kept."""
+    """Multiply every line of a 3-D array along `axis` by a matrix, in float32 or float64."""
+    data = data.astype(np.float64 if data.dtype == np.float64 else np.float32, copy=False)
     lines = np.moveaxis(data, axis, 0)
     flat = np.ascontiguousarray(lines).reshape(lines.shape[0], -1)
     product = matrix.astype(data.dtype) @ flat
@@ -210,13 +212,13 @@ def apply_along_axis(
 def _weighted(
     centres: npt.NDArray[np.float64],
     taps: npt.NDArray[np.int_],
-    weight: np.ufunc | object,
+    weight: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
     size: int,
 ) -> sparse.csr_array:
     """Weigh the samples around each centre; taps beyond the ends fall on the end sample."""
     first = np.floor(centres)
     columns = first[:, None] + taps  # (n, taps)
-    weights = weight(centres[:, None] - columns)  # type: ignore[operator]
+    weights = weight(centres[:, None] - columns)
     weights = weights / weights.sum(axis=1, keepdims=True)
     rows = np.broadcast_to(np.arange(centres.size)[:, None], columns.shape)
     columns = np.clip(columns, 0, size - 1).astype(int)

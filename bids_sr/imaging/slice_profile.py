@@ -152,10 +152,10 @@ class SliceProfile:
     @property
     def centre(self) -> float:
         """Centre of mass, mm."""
-        fine = np.linspace(self.positions[0], self.positions[-1], 20001)
-        # Mean of a distribution from its cumulative: upper end - integral of the cumulative.
-        below = np.sum(_trapezoids(fine, self.cumulative(fine)))
-        return float(self.positions[-1] - below)
+        left, right = self.positions[:-1], self.positions[1:]
+        # The first moment of a trapezoid between two positions.
+        moments = self.weights[:-1] * (2 * left + right) + self.weights[1:] * (left + 2 * right)
+        return float(np.sum(moments * (right - left)) / 6)
 
     def cumulative(self, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the share of the profile below each position (mm), exactly: 0 to 1."""
@@ -181,7 +181,7 @@ class SliceProfile:
         reach = max(-self.positions[0], self.positions[-1])
         # A voxel whose share is below a millionth of it would only lengthen the kernel.
         taps = max(0, int(np.ceil(reach / spacing_mm - 0.5 - 1e-5)))
-        edges = (np.arange(-taps, taps + 2) - 0.5) * spacing_mm
+        edges = np.asarray((np.arange(-taps, taps + 2) - 0.5) * spacing_mm, dtype=np.float64)
         shares = np.diff(self.cumulative(edges))
         return np.asarray(shares / shares.sum(), dtype=np.float64)
 

@@ -43,13 +43,13 @@ class Volume:
                 f"Found an array of type {data.dtype}; expected real numbers. "
                 "Give a magnitude image."
             )
-        grid = Grid(data.shape, self.affine)  # type: ignore[arg-type]
+        grid = Grid(data.shape, self.affine)
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "affine", grid.affine)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, dtype: npt.DTypeLike = np.float32) -> Volume:
-        """Read a NIfTI file; see :func:`bids_sr.imaging.nifti.read_nifti` for what is refused.
+        """Read a NIfTI file; see :func:`.read_nifti` for what is refused.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Volume:
         return cls(*read_nifti(path, dtype))
 
     def save(self, path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None) -> Path:
-        """Write a NIfTI file, whole or not at all; see :func:`..nifti.write_nifti`."""
+        """Write a NIfTI file, whole or not at all; see :func:`.write_nifti`."""
         return write_nifti(path, self.data, self.affine, dtype)
 
     @property
@@ -143,9 +143,10 @@ class Volume:
         Undoes :meth:`canonical` on whatever was made from it: values return bit by bit, and
         where the grid is that of `other` so does the affine.
         """
-        start = nb.orientations.io_orientation(self.affine)
-        end = nb.orientations.io_orientation(other.affine)
-        turned = self._reoriented(nb.orientations.ornt_transform(start, end))
+        # Relative to `other`, not by way of RAS: at 45 degrees the nearest RAS axis is a toss-up.
+        turns = np.eye(4)
+        turns[:3, :3] = np.linalg.solve(_directions(other), _directions(self))
+        turned = self._reoriented(nb.orientations.io_orientation(turns))
         # Flipping moves the origin by a sum that floating point does not undo exactly.
         if turned.same_grid(other, tolerance_mm=1e-6):
             return Volume(turned.data, other.affine)
@@ -155,3 +156,8 @@ class Volume:
         data = nb.orientations.apply_orientation(self.data, transform)
         step = nb.orientations.inv_ornt_aff(transform, self.shape)
         return Volume(np.ascontiguousarray(data), self.affine @ step)
+
+
+def _directions(volume: Volume) -> npt.NDArray[np.float64]:
+    """Return the unit vectors of the array axes in the world as columns, (3, 3)."""
+    return np.asarray(volume.affine[:3, :3] / volume.spacings, dtype=np.float64)

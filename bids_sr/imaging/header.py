@@ -1,0 +1,245 @@
+"""A header states shape, type and place of an image; this reads it with suspicion.
+
+Knows the traps of real files: unfetched annex links, forms that disagree or are
+absent, odd units and types.  Does not read the data.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nb
+import numpy as np
+import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging.grid import Grid
+
+FORM_TOLERANCE_MM = 0.1
+"""Corner distance above which qform and sform are said to disagree."""
+ZOOM_TOLERANCE = 0.01
+"""Relative difference above which the zooms are said to contradict the affine."""
+READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
+"""What nibabel and gzip raise on files that are cut off or something else."""
+_OTHER_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # NIfTI code: name, in mm
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputReport:
+    """Say what the header of a file states, without its data."""
+
+    path: Path
+    """The file."""
+    grid: Grid
+    """The first three axes and the affine that counts."""
+    n_volumes: int
+    """Product of the axes after the third: 1 for a 3-D image."""
+    dtype: str
+    """Type on disk, as numpy names it."""
+    affine_source: str
+    """``sform``, ``qform`` or ``zooms``: where the affine was taken from."""
+    warnings: tuple[str, ...]
+    """Sentences for the user; empty when the header is in order."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along the three spatial axes."""
+        return self.grid.shape
+
+    @property
+    def zooms(self) -> tuple[float, float, float]:
+        """Spacings along the three axes by the affine that counts, mm."""
+        first, second, third = (float(value) for value in self.grid.spacings)
+        return first, second, third
+
+    @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """(4, 4) voxel to world, RAS+, mm."""
+        return self.grid.affine
+
+    @property
+    def slice_axis(self) -> int:
+        """Array axis of the largest spacing; of nearly equal ones (1 %) the last."""
+        return self.grid.slice_axis
+
+    @property
+    def anisotropy(self) -> float:
+        """Largest divided by smallest spacing."""
+        return self.grid.anisotropy
+
+
+def check_input(path: str | os.PathLike[str]) -> InputReport:
+    """Check the header of an image file and report what it says.
+
+    Parameters
+    ----------
+    path : path
+        A NIfTI-1 or NIfTI-2 file, gzipped or not.
+
+    Returns
+    -------
+    InputReport
+        Facts and warnings.  4-D images are reported (``n_volumes``), not refused.
+
+    Raises
+    ------
+    InputDataError
+        If the file is absent, empty, an unfetched annex link, not NIfTI, has fewer
+        than three axes or two slices, holds RGB or complex values, or has no usable
+        affine.
+
+    Notes
+    -----
+    The sform counts where its code is above 0, else the qform, else the zooms alone,
+    as the NIfTI standard and nibabel have it.  A warning tells when qform and sform
+    disagree, when neither is there, and when the zooms contradict the affine.
+    """
+    path = Path(path)
+    return describe(path, open_image(path))
+
+
+def open_image(path: Path) -> Any:
+    """Return the nibabel image of a file that is there and is NIfTI, data not yet read.
+
+    Raises
+    ------
+    InputDataError
+        If there is no such file, or it is something else.
+    """
+    _check_present(path)
+    try:
+        # A memory map would change under us when the file is replaced.
+        image = nb.load(path, mmap=False)
+    except READ_ERRORS as error:
+        raise InputDataError(
+            f"{path}: cannot be read as NIfTI ({error}); expected .nii or .nii.gz. "
+            "Fetch or convert it again."
+        ) from error
+    if not isinstance(image, nb.Nifti1Pair):
+        raise InputDataError(
+            f"{path}: found a {type(image).__name__}; expected NIfTI (.nii, .nii.gz). Convert it."
+        )
+    return image
+
+
+def describe(path: Path, image: Any) -> InputReport:
+    """Return the facts in the header of an open image.
+
+    Raises
+    ------
+    InputDataError
+        If values, shape or affine are not those of a 3-D image.
+    """
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+        kind = "complex" if dtype.kind == "c" else "RGB"
+        raise InputDataError(
+            f"{path}: found {kind} values (type {dtype}); expected real numbers. "
+            "Give a magnitude image."
+        )
+    shape = tuple(int(size) for size in image.shape)
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise InputDataError(
+            f"{path}: found shape {shape}; expected a 3-D image with at least 2 slices along "
+            "every axis. A single slice holds nothing to reconstruct from."
+        )
+    warnings: list[str] = []
+    grid, source = _placed(path, image, (shape[0], shape[1], shape[2]), warnings)
+    return InputReport(
+        path=path,
+        grid=grid,
+        n_volumes=int(np.prod(shape[3:], dtype=int)),
+        dtype=str(dtype),
+        affine_source=source,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_present(path: Path) -> None:
+    """Refuse what is absent or a mere placeholder, with the command that mends it."""
+    if path.is_symlink() and not path.exists():
+        target = path.readlink()
+        if "annex" not in target.parts:
+            raise InputDataError(f"{path}: a broken link to {target}; expected an image file.")
+        raise _not_fetched(path, f"a link to {target}, which is not there")
+    if not path.is_file():
+        raise InputDataError(f"{path}: no such file; expected a NIfTI image. Check the path.")
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if not start:
+        raise InputDataError(
+            f"{path}: the file is empty (0 bytes); expected a NIfTI image. Fetch it again."
+        )
+    if start.startswith(b"/annex/objects/"):
+        raise _not_fetched(path, "an annex pointer in place of the content")
+
+
+def _not_fetched(path: Path, found: str) -> InputDataError:
+    return InputDataError(
+        f"{path}: found {found}; expected the image itself, but its content has not been "
+        f"fetched. Run `datalad get {path}` or `git annex get {path}`."
+    )
+
+
+def _placed(
+    path: Path, image: Any, shape: tuple[int, int, int], warnings: list[str]
+) -> tuple[Grid, str]:
+    """Take the affine from sform, else qform, else zooms; append what is odd to `warnings`."""
+    header = image.header
+    name, to_mm = _OTHER_UNITS.get(int(header["xyzt_units"]) % 8, ("mm", 1.0))
+    unit = np.diag([to_mm, to_mm, to_mm, 1.0])
+    if to_mm != 1.0:
+        warnings.append(f"The header's unit is the {name}; lengths were converted to mm.")
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    source = "sform" if sform is not None else "qform" if qform is not None else "zooms"
+    holder = image.file_map.get("header", image.file_map["image"])  # .hdr of a pair, else .nii
+    zooms = _stored_zooms(Path(holder.filename)) * to_mm
+    if source != "sform" and not (np.isfinite(zooms).all() and zooms.min() > 0):
+        raise InputDataError(
+            f"{path}: found voxel sizes {_listed(zooms)} mm and no sform; expected positive "
+            "numbers. Mend the header."
+        )
+    try:
+        grid = Grid(shape, unit @ np.asarray(image.affine, dtype=np.float64))
+    except InputDataError as error:
+        raise InputDataError(f"{path}: {error}") from error
+    if source == "zooms":
+        warnings.append(
+            "The header has neither qform nor sform (both codes are 0), so the orientation is "
+            "not known; the voxel sizes are used, with x from right to left, y to the front, "
+            "z up."
+        )
+    if sform is not None and qform is not None:
+        distance = grid.distance_mm(unit @ qform)
+        if distance > FORM_TOLERANCE_MM:
+            warnings.append(
+                f"qform and sform disagree by up to {distance:.2f} mm; the sform is used."
+            )
+    if not np.allclose(np.abs(zooms), grid.spacings, rtol=ZOOM_TOLERANCE, atol=0):
+        warnings.append(
+            f"The header's voxel sizes {_listed(zooms)} mm differ from the affine's "
+            f"{_listed(grid.spacings)} mm; those of the affine are used."
+        )
+    return grid, source
+
+
+def _stored_zooms(path: Path) -> npt.NDArray[np.float64]:
+    """Read the zooms as they are: nibabel replaces zero and negative ones on loading."""
+    with nb.openers.ImageOpener(str(path)) as stream:
+        start = stream.read(540)
+    order = "<" if int.from_bytes(start[:4], "little") in (348, 540) else ">"
+    length = int(np.frombuffer(start, dtype=f"{order}i4", count=1)[0])
+    # NIfTI-1 (348 bytes) holds pixdim as float32 at byte 76, NIfTI-2 as float64 at 104.
+    kind, offset = ("f8", 104) if length == 540 else ("f4", 76)
+    pixdim = np.frombuffer(start, dtype=f"{order}{kind}", count=4, offset=offset)
+    return pixdim[1:].astype(np.float64)
+
+
+def _listed(values: npt.NDArray[np.float64]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
