@@ -132,7 +132,11 @@ class Checker:
             start = block[0][0]
             for node in ast.walk(ast.parse("\n".join(line for _, line in block))):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bids_sr"):
-                    module = importlib.import_module(node.module or "")
+                    try:
+                        module = importlib.import_module(node.module or "")
+                    except ImportError as error:
+                        self.fault(page, start + node.lineno - 1, str(error))
+                        continue
                     for alias in node.names:
                         if not hasattr(module, alias.name):
                             missing = f"{node.module} has no {alias.name}"

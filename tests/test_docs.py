@@ -70,6 +70,10 @@ def test_a_right_page_has_no_fault(check: ModuleType, page: Path) -> None:
             "```python\nimport os\nfrom bids_sr.exceptions import Gone\n```",
             "docs/page.md:4: bids_sr.exceptions has no Gone",
         ),
+        (
+            "```python\nfrom bids_sr.gone import x\n```",
+            "docs/page.md:3: No module named 'bids_sr.gone'",
+        ),
         ("```bash\nmake demo", "a code block is not closed"),
     ],
 )
