@@ -1,0 +1,36 @@
+"""The dataset's facts: which images there are, how they were acquired, where results go."""
+
+from bids_sr.bids.derivatives import (
+    OutputPaths,
+    mask_metadata,
+    output_path,
+    output_paths,
+    preproc_metadata,
+    product_metadata,
+    source_uri,
+    stage_metadata,
+)
+from bids_sr.bids.image import AnatImage, decision_row, selected_images
+from bids_sr.bids.layout import open_layout, plan_images
+from bids_sr.bids.selection import Selection
+from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
+
+__all__ = [
+    "AcquisitionFacts",
+    "AcquisitionOverrides",
+    "AnatImage",
+    "OutputPaths",
+    "Selection",
+    "decision_row",
+    "mask_metadata",
+    "open_layout",
+    "output_path",
+    "output_paths",
+    "plan_images",
+    "preproc_metadata",
+    "product_metadata",
+    "read_acquisition",
+    "selected_images",
+    "source_uri",
+    "stage_metadata",
+]

@@ -1,0 +1,148 @@
+"""One anatomical image of the dataset, and what shall happen to it.
+
+Holds facts only: nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_sr.bids.sidecar import AcquisitionFacts
+from bids_sr.imaging import Grid
+
+Action = Literal["super-resolve", "pass-through", "skip", "fail"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnatImage:
+    """An image in ``anat/`` of the input dataset, with its place in the plan."""
+
+    path: Path
+    """The file."""
+    relpath: str
+    """Its path below the dataset's root, with slashes."""
+    entities: dict[str, str]
+    """Entities by pybids' names (``subject``, ``session``, ``acquisition``, ...), in text."""
+    suffix: str
+    """``T1w``, ``FLAIR``, ..."""
+    action: Action
+    """What happens to it."""
+    reason: str
+    """Why, in a sentence."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Sidecar fields, inheritance applied."""
+    facts: AcquisitionFacts | None = None
+    """Its acquisition; None where it is skipped or could not be read."""
+    source_grid: Grid | None = None
+    """Acquired grid, after ``--slice-spacing``; None as above."""
+    target_grid: Grid | None = None
+    """Output grid; equals ``source_grid`` where the image is passed through."""
+    target_spacing: float | None = None
+    """Nominal output spacing across the slices, mm: the one in the ``res`` entity."""
+    brain: bool = True
+    """False where the sidecar names a body part that is not the head."""
+    existing_mask: Path | None = None
+    """Brain mask on the acquired grid, from ``--derivatives``."""
+    mask_note: str = ""
+    """Where the mask comes from, or why one that was found is not used."""
+    is_reference: bool = False
+    """The one T1w or T2w of its subject and session that becomes ``desc-preproc``."""
+
+    @property
+    def subject(self) -> str:
+        """Participant label, without ``sub-``."""
+        return self.entities["subject"]
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``, or None."""
+        return self.entities.get("session")
+
+    @property
+    def stem(self) -> str:
+        """File name without its extension."""
+        return self.path.name.split(".")[0]
+
+    @property
+    def scale(self) -> float | None:
+        """Acquired slice spacing / output spacing; None where there is no output."""
+        if self.facts is None or self.target_grid is None:
+            return None
+        axis = self.facts.acquisition.slice_axis
+        assert axis is not None
+        return self.facts.acquisition.spacing / float(self.target_grid.spacings[axis])
+
+    @property
+    def selected(self) -> bool:
+        """Whether the image belongs to the run, be it that it fails."""
+        return self.action != "skip"
+
+    @property
+    def processed(self) -> bool:
+        """Whether an output is expected of it."""
+        return self.action in ("super-resolve", "pass-through")
+
+
+def decision_row(
+    image: AnatImage, *, status: str = "planned", message: str = "", output: str = ""
+) -> dict[str, str]:
+    """Describe the decision on an image as a row of ``decisions.tsv``.
+
+    Parameters
+    ----------
+    image : AnatImage
+        The image.
+    status : str
+        ``planned``, ``done``, ``failed`` or ``skipped``.
+    message : str
+        Error or warnings of the run; the plan's own warnings are put before it.
+    output : str
+        Path of the product below the output folder.
+
+    Returns
+    -------
+    dict
+        Column name -> text; empty values become ``n/a`` when written.
+    """
+    row = {
+        "participant_id": f"sub-{image.subject}",
+        "session_id": f"ses-{image.session}" if image.session else "",
+        "image": image.relpath,
+        "action": image.action,
+        "reason": image.reason,
+        "status": status,
+        "message": message,
+        "output": output,
+    }
+    if image.facts is not None:
+        acquisition = image.facts.acquisition
+        profile = acquisition.profile
+        row |= {
+            "message": "; ".join([*image.facts.warnings, *filter(None, [message])]),
+            "slice_axis": str(acquisition.slice_axis),
+            "spacing": f"{acquisition.spacing:.4g}",
+            "thickness": f"{acquisition.thickness:.4g}",
+            "gap": f"{acquisition.gap:.4g}",
+            "profile": profile if isinstance(profile, str) else profile.name,
+            "assumptions": "; ".join(image.facts.assumptions),
+        }
+    return row
+
+
+def selected_images(images: Iterable[AnatImage]) -> list[AnatImage]:
+    """Keep the images that belong to the run; an empty list means that nothing was selected.
+
+    Parameters
+    ----------
+    images : iterable of AnatImage
+        The plan.
+
+    Returns
+    -------
+    list of AnatImage
+        Those whose action is not ``skip``.
+    """
+    return [image for image in images if image.selected]

@@ -1,0 +1,307 @@
+"""The input dataset, and the plan of what happens to each of its anatomical images.
+
+:func:`plan_images` accounts for every anatomical image of the selected subjects.
+It reads headers and sidecars, never image data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_sr.bids.derivatives import output_path
+from bids_sr.bids.image import Action, AnatImage
+from bids_sr.bids.inheritance import SidecarReader
+from bids_sr.bids.masks import find_mask
+from bids_sr.bids.names import ParsedName, parse_name
+from bids_sr.bids.selection import Selection, check_filters, why_not
+from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
+from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
+from bids_sr.imaging import Grid, check_input, output_grid
+from bids_sr.imaging.resample import DEFAULT_SPACING_MM
+
+REFERENCE_SUFFIXES = ("T1w", "T2w")
+EXTENSIONS = (".nii", ".nii.gz")
+NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
+OTHER_DATATYPES = re.compile(r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)$")
+
+
+def open_layout(
+    bids_dir: Path,
+    *,
+    database_dir: Path | None = None,
+    participant_label: Iterable[str] = (),
+) -> Any:
+    """Index a BIDS dataset.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    database_dir : Path, optional
+        Folder that keeps the index for the next run; it then covers all subjects.
+    participant_label : iterable of str
+        Subjects to index where there is no database; empty for all.
+
+    Returns
+    -------
+    bids.layout.BIDSLayout
+        The index, without metadata: see :mod:`bids_sr.bids.inheritance`.
+
+    Raises
+    ------
+    InputDataError
+        If the dataset is missing, has no subject, or lacks one that was asked for.
+    ConfigError
+        If the database belongs to another dataset.
+    """
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    root = Path(bids_dir).resolve()
+    subjects = Selection(participant_label=tuple(participant_label)).subjects
+    _check_subjects(root, subjects)
+    ignore: list[Any] = [*NOT_INDEXED, re.compile(r"/\."), OTHER_DATATYPES]
+    if database_dir is None and subjects:
+        ignore.append(re.compile(rf"/sub-(?!({'|'.join(map(re.escape, subjects))})(/|_|$))"))
+    layout = BIDSLayout(
+        root,
+        validate=False,
+        database_path=database_dir,
+        indexer=BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False),
+    )
+    if Path(str(layout.root)).resolve() != root:
+        raise ConfigError(
+            f"{database_dir}: the database is that of {layout.root}; expected one of {root}. "
+            "Give another --bids-database-dir or remove this one."
+        )
+    return layout
+
+
+def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
+    """Decide on every anatomical image of the selected subjects.
+
+    Parameters
+    ----------
+    layout : bids.layout.BIDSLayout
+        From :func:`open_layout`.
+    selection : Selection
+        What the user wants.
+
+    Returns
+    -------
+    list of AnatImage
+        In the order of their paths.  Images that are not wanted are in it with the
+        action ``skip``, those whose header or sidecar is bad with ``fail``.
+
+    Raises
+    ------
+    InputDataError
+        If a subject that was asked for does not exist.
+    ConfigError
+        If a filter names an unknown modality or entity.
+
+    Notes
+    -----
+    The reference T1w (and T2w) of a subject and session is the one with the finest
+    slice spacing; of equals, the first by path.  An image of another body part than
+    the head is never the reference.
+    """
+    root = Path(str(layout.root))
+    check_filters(selection.filters, selection.modalities)
+    _check_subjects(root, selection.subjects)
+    query = {"subject": list(selection.subjects)} if selection.subjects else {}
+    files = layout.get(
+        datatype="anat", extension=list(EXTENSIONS), return_type="filename", **query
+    )
+    planner = _Planner(root, selection)
+    return _with_references(_without_collisions([planner.plan(Path(f)) for f in sorted(files)]))
+
+
+class _Planner:
+    """Decides on one image after the other, with one reader of sidecars."""
+
+    def __init__(self, root: Path, selection: Selection) -> None:
+        self.root = root
+        self.selection = selection
+        self.sidecars = SidecarReader(root)
+
+    def plan(self, path: Path) -> AnatImage:
+        name = parse_name(path.name)
+        relpath = path.relative_to(self.root)
+        image = AnatImage(
+            path=path,
+            relpath=relpath.as_posix(),
+            entities={"subject": relpath.parts[0].removeprefix("sub-"), **name.entities},
+            suffix=name.suffix,
+            action="skip",
+            reason=why_not(name, self.selection) or "",
+        )
+        if image.reason:
+            return image
+        try:
+            return self._read(image, name)
+        except (InputDataError, AcquisitionError) as error:
+            return replace(image, action="fail", reason=str(error))
+
+    def _read(self, image: AnatImage, name: ParsedName) -> AnatImage:
+        report = check_input(image.path)
+        if report.n_volumes > 1:
+            return replace(
+                image, reason=f"4-D image of {report.n_volumes} volumes; only 3-D is processed"
+            )
+        metadata = self.sidecars.read(image.path)
+        facts = read_acquisition(report, metadata, self.selection.overrides)
+        source = _respaced(report.grid, facts)
+        action, reason, target = decide(source, facts, self.selection)
+        brain = is_brain(metadata)
+        mask, note = None, ""
+        if self.selection.derivatives and brain:
+            mask, note = find_mask(self.selection.derivatives, name, source)
+        return replace(
+            image,
+            action=action,
+            reason=reason,
+            metadata=metadata,
+            facts=facts,
+            source_grid=source,
+            target_grid=target,
+            target_spacing=_nominal_spacing(source, target, action, self.selection, facts),
+            brain=brain,
+            existing_mask=mask,
+            mask_note=note,
+        )
+
+
+def decide(
+    source: Grid, facts: AcquisitionFacts, selection: Selection
+) -> tuple[Action, str, Grid]:
+    """Decide whether an image is super-resolved, and on which grid.
+
+    Parameters
+    ----------
+    source : Grid
+        Acquired grid.
+    facts : AcquisitionFacts
+        Its acquisition.
+    selection : Selection
+        Output resolution, output grid and the smallest anisotropy.
+
+    Returns
+    -------
+    action : {"super-resolve", "pass-through"}
+    reason : str
+        With the numbers that it rests on.
+    grid : Grid
+        Output grid.
+    """
+    axis = facts.acquisition.slice_axis
+    assert axis is not None
+    spacings = np.asarray(source.spacings, dtype=float)
+    sizes = " x ".join(f"{value:.3g}" for value in spacings)
+    anisotropy = float(spacings[axis] / np.delete(spacings, axis).min())
+    target = output_grid(
+        source,
+        slice_axis=axis,
+        spacing=selection.output_resolution,
+        mode=selection.output_grid,
+    )
+    scale = float(spacings[axis] / target.spacings[axis])
+    if anisotropy < selection.min_anisotropy:
+        reason = (
+            f"voxels of {sizes} mm: anisotropy {anisotropy:.2f} is below --min-anisotropy "
+            f"{selection.min_anisotropy:g}"
+        )
+        return "pass-through", reason, source
+    if scale < selection.min_anisotropy:
+        reason = (
+            f"slices every {spacings[axis]:.3g} mm are {scale:.2f} times the output spacing of "
+            f"{target.spacings[axis]:.3g} mm, below --min-anisotropy {selection.min_anisotropy:g}"
+        )
+        return "pass-through", reason, source
+    reason = f"voxels of {sizes} mm: anisotropy {anisotropy:.2f}, scale {scale:.2f}"
+    return "super-resolve", reason, target
+
+
+def _check_subjects(root: Path, wanted: Iterable[str]) -> None:
+    if not root.is_dir():
+        raise InputDataError(
+            f"{root}: no such folder; expected the root of a BIDS dataset. Check the path."
+        )
+    existing = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*/"))
+    if not existing:
+        raise InputDataError(
+            f"{root}: no sub-* folder in it; expected the root of a BIDS dataset. Check the path."
+        )
+    missing = [label for label in wanted if label not in existing]
+    if missing:
+        shown = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
+        raise InputDataError(
+            f"{root}: no subject {', '.join(missing)}; expected labels out of {shown}. "
+            "Correct --participant-label."
+        )
+
+
+def _respaced(grid: Grid, facts: AcquisitionFacts) -> Grid:
+    """Return the grid with the slice spacing of the command line; the first slice stays."""
+    if not facts.respaced:
+        return grid
+    affine = np.array(grid.affine)
+    affine[:3, facts.acquisition.slice_axis] *= facts.acquisition.spacing / facts.header_spacing
+    return Grid(grid.shape, affine)
+
+
+def _nominal_spacing(
+    source: Grid, target: Grid, action: Action, selection: Selection, facts: AcquisitionFacts
+) -> float:
+    """Return the spacing that was asked for, before it was made to divide the field of view."""
+    if action == "pass-through":
+        return float(max(target.spacings))
+    axis = facts.acquisition.slice_axis
+    assert axis is not None
+    in_plane = float(np.delete(source.spacings, axis).min())
+    if selection.output_resolution == "native":
+        return in_plane
+    return float(selection.output_resolution or max(DEFAULT_SPACING_MM, in_plane))
+
+
+def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
+    """Fail images whose outputs would take the names of an earlier image's."""
+    owners: dict[Path, str] = {}
+    kept = []
+    for image in images:
+        if image.processed:
+            names = [
+                output_path(Path(), image, desc="sr"),
+                output_path(Path(), image, space="orig", suffix="mask", desc="brain"),
+            ]
+            taken = [owners[name] for name in names if name in owners]
+            if taken:
+                reason = (
+                    f"{image.relpath}: its outputs would take the names of those of {taken[0]}; "
+                    "expected one image a name. Remove or rename one of them."
+                )
+                image = replace(image, action="fail", reason=reason)
+            else:
+                owners |= dict.fromkeys(names, image.relpath)
+        kept.append(image)
+    return kept
+
+
+def _with_references(images: list[AnatImage]) -> list[AnatImage]:
+    best: dict[tuple[str, str | None, str], AnatImage] = {}
+    for image in images:
+        if image.processed and image.brain and image.suffix in REFERENCE_SUFFIXES:
+            key = (image.subject, image.session, image.suffix)
+            best[key] = min(best.get(key, image), image, key=_reference_order)
+    chosen = set(map(id, best.values()))
+    return [replace(image, is_reference=id(image) in chosen) for image in images]
+
+
+def _reference_order(image: AnatImage) -> tuple[float, str]:
+    assert image.facts is not None
+    return round(image.facts.acquisition.spacing, 3), image.relpath

@@ -1,0 +1,94 @@
+"""Brain masks that another pipeline has already made.
+
+A mask is used only where its grid is that of the acquired image: a mask on another
+grid was made on another image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bids_sr.bids.names import ParsedName, parse_name
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Grid, check_input
+
+
+def find_mask(
+    derivatives: Mapping[str, Path], name: ParsedName, grid: Grid
+) -> tuple[Path | None, str]:
+    """Find the brain mask of an image.
+
+    Parameters
+    ----------
+    derivatives : mapping of str to Path
+        Name -> derivative dataset, searched in this order.
+    name : ParsedName
+        File name of the image.
+    grid : Grid
+        Its acquired grid.
+
+    Returns
+    -------
+    mask : Path or None
+        The mask on this grid whose entities agree most with the image's.
+    note : str
+        Where it comes from, or why what was found is not used; empty without derivatives.
+    """
+    notes = []
+    for label, root in derivatives.items():
+        candidates = _candidates(root, name)
+        ranked = sorted(candidates, key=lambda path: (-_agreement(path, name), str(path)))
+        refused = []
+        for path in ranked:
+            try:
+                found = check_input(path).grid
+            except InputDataError as error:
+                refused.append(str(error))
+                continue
+            if found.same(grid):
+                return path, f"brain mask of {label}: {path.relative_to(root).as_posix()}"
+            refused.append(
+                f"{path.name} has shape {_shape(found)} and another grid than the image "
+                f"(shape {_shape(grid)})"
+            )
+        if refused:
+            notes.append(f"no brain mask of {label} is used: {'; '.join(refused)}")
+        else:
+            notes.append(f"{label} has no brain mask of this subject and session")
+    return None, "; ".join(notes)
+
+
+def _candidates(root: Path, name: ParsedName) -> list[Path]:
+    """Masks of the subject, of its session or of no session (pipelines that merge sessions)."""
+    subject = root / f"sub-{name.entities['subject']}"
+    session = name.entities.get("session")
+    folders = [subject / "anat"]
+    if session:
+        folders.append(subject / f"ses-{session}" / "anat")
+    found = [path for folder in folders for path in sorted(folder.glob("*_desc-brain_mask.nii*"))]
+    return [
+        path
+        for path in found
+        if parse_name(path.name).extension in (".nii", ".nii.gz")
+        and parse_name(path.name).entities.get("session") in (None, session)
+    ]
+
+
+def _agreement(path: Path, name: ParsedName) -> int:
+    """Count the entities that differ, negated; a contrast named in space or acq counts for it."""
+    mask = dict(parse_name(path.name).entities)
+    space = mask.pop("space", "orig")
+    for own in ("desc", "res", "label"):
+        mask.pop(own, None)
+    # Our own masks of other contrasts than T1w have the suffix at the end of acq.
+    acquisition = name.entities.get("acquisition", "") + name.suffix
+    named = space == name.suffix or mask.get("acquisition") == acquisition
+    expected = dict(name.entities)
+    if mask.get("acquisition") == acquisition:
+        expected["acquisition"] = acquisition
+    return int(named) - len(mask.items() ^ expected.items())
+
+
+def _shape(grid: Grid) -> str:
+    return " x ".join(map(str, grid.shape))

@@ -1,0 +1,73 @@
+"""BIDS file names taken apart: entities, suffix, extension.
+
+The entities and their order are those of ``data/io_spec.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_ENTITY = re.compile(r"^([a-zA-Z]+)-([a-zA-Z0-9+]+)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedName:
+    """A file name in its parts."""
+
+    entities: dict[str, str]
+    """By pybids' names (``acquisition``, not ``acq``); ones unknown to us by their short name."""
+    unknown: tuple[str, ...]
+    """Parts that are no entity of a raw image."""
+    suffix: str
+    """The last part."""
+    extension: str
+    """From the first point on."""
+
+
+@cache
+def specification() -> dict[str, Any]:
+    """Return the content of ``data/io_spec.json``.
+
+    Returns
+    -------
+    dict
+        ``patterns``, ``entities`` and ``mask_entities``.
+    """
+    text = resources.files("bids_sr.data").joinpath("io_spec.json").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def parse_name(name: str) -> ParsedName:
+    """Take a file name apart.
+
+    Parameters
+    ----------
+    name : str
+        File name without folders.
+
+    Returns
+    -------
+    ParsedName
+        Its parts; never an error, see ``unknown``.
+    """
+    stem, point, rest = name.partition(".")
+    *parts, suffix = stem.split("_")
+    known: dict[str, str] = specification()["entities"]
+    entities: dict[str, str] = {}
+    unknown = []
+    for part in parts:
+        match = _ENTITY.match(part)
+        key, value = match.groups() if match else ("", "")
+        if key not in known:
+            unknown.append(part)
+        if key:
+            entities[known.get(key, key)] = value
+    return ParsedName(
+        entities=entities, unknown=tuple(unknown), suffix=suffix, extension=point + rest
+    )

@@ -1,0 +1,173 @@
+"""What the user wants of the dataset, and whether an image is part of it.
+
+Knows names and entities; opens no file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_sr.bids.names import ParsedName, specification
+from bids_sr.bids.sidecar import AcquisitionOverrides
+from bids_sr.exceptions import ConfigError
+
+DEFAULT_MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
+# Compared as numbers, as BIDS says: run-1 is run-01.
+INDEX_ENTITIES = ("run", "echo", "flip", "inv", "chunk")
+ABSENT = (None, "Query.NONE")
+PRESENT = ("*", "Query.ANY")
+ANYTHING = "Query.OPTIONAL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the user wants of the dataset."""
+
+    participant_label: tuple[str, ...] = ()
+    """Subjects, with or without ``sub-``; empty for all."""
+    session_label: tuple[str, ...] = ()
+    """Sessions, with or without ``ses-``; empty for all."""
+    modalities: tuple[str, ...] = DEFAULT_MODALITIES
+    """Suffixes."""
+    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Lower-case modality -> entity -> value, values, None (absent) or ``*`` (present)."""
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    """Name -> derivative dataset that may hold brain masks."""
+    overrides: AcquisitionOverrides = field(default_factory=AcquisitionOverrides)
+    """Thickness, spacing and profile from the command line."""
+    output_resolution: float | Literal["native"] | None = None
+    """Target spacing, mm; ``native``: the in-plane grid; None: in-plane, 1 mm at least."""
+    output_grid: Literal["fov", "slice"] = "fov"
+    """How the output voxels lie on the acquired field of view."""
+    min_anisotropy: float = 1.5
+    """Below it an image is passed through."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects without ``sub-``, each once."""
+        return _stripped(self.participant_label, "sub-")
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Sessions without ``ses-``, each once."""
+        return _stripped(self.session_label, "ses-")
+
+
+def check_filters(filters: Mapping[str, Mapping[str, Any]], modalities: Iterable[str]) -> None:
+    """Refuse a filter that could not have its effect.
+
+    Parameters
+    ----------
+    filters : mapping
+        Content of the BIDS filter file.
+    modalities : iterable of str
+        Suffixes that may be filtered, besides the default ones.
+
+    Raises
+    ------
+    ConfigError
+        If a modality or an entity is unknown, or a value is not one that can be compared.
+    """
+    known = sorted({name.lower() for name in (*DEFAULT_MODALITIES, *modalities)})
+    entities = sorted([*specification()["entities"].values(), "datatype", "suffix", "extension"])
+    for modality, wanted in filters.items():
+        if modality not in known:
+            raise ConfigError(
+                f"BIDS filter file: unknown modality {modality!r}; expected one of "
+                f"{', '.join(known)}{_hint(modality, known)}. Add the modality to --modalities "
+                "or remove it from the filter file."
+            )
+        if not isinstance(wanted, Mapping):
+            raise ConfigError(
+                f"BIDS filter file: {modality} is {wanted!r}; expected an object of entities, "
+                'such as {"acquisition": "2D"}.'
+            )
+        for entity, value in wanted.items():
+            if entity not in entities:
+                raise ConfigError(
+                    f"BIDS filter file: unknown entity {entity!r} of {modality}; expected one "
+                    f"of {', '.join(entities)}{_hint(entity, entities)}."
+                )
+            _check_value(modality, entity, value)
+
+
+def why_not(name: ParsedName, selection: Selection) -> str | None:
+    """Tell why an image is not wanted.
+
+    Parameters
+    ----------
+    name : ParsedName
+        Its file name.
+    selection : Selection
+        What the user wants.
+
+    Returns
+    -------
+    str or None
+        The reason in words, or None where the image is wanted.
+    """
+    session = name.entities.get("session")
+    if selection.sessions and session not in selection.sessions:
+        found = f"session {session}" if session else "an image without session"
+        return f"{found} is not among --session-label {' '.join(selection.sessions)}"
+    if name.suffix not in selection.modalities:
+        wanted = " ".join(selection.modalities)
+        return f"suffix {name.suffix} is not among --modalities {wanted}"
+    if name.unknown or "subject" not in name.entities:
+        return (
+            f"the file name is not BIDS ({', '.join(name.unknown) or 'no sub-'} is no entity of "
+            "an anatomical image)"
+        )
+    part = name.entities.get("part", "mag")
+    if part != "mag":
+        return f"part-{part} is not a magnitude image"
+    values = {
+        **name.entities,
+        "datatype": "anat",
+        "suffix": name.suffix,
+        "extension": name.extension,
+    }
+    for entity, wanted_value in selection.filters.get(name.suffix.lower(), {}).items():
+        if not _matches(entity, values.get(entity), wanted_value):
+            found = values.get(entity, "absent")
+            return f"{entity} is {found}; the BIDS filter file wants {wanted_value!r}"
+    return None
+
+
+def _matches(entity: str, found: str | None, wanted: Any) -> bool:
+    if isinstance(wanted, list | tuple):
+        return any(_matches(entity, found, choice) for choice in wanted)
+    if wanted == ANYTHING:
+        return True
+    if wanted in ABSENT:
+        return found is None
+    if found is None:
+        return False
+    if wanted in PRESENT:
+        return True
+    if entity in INDEX_ENTITIES and found.isdigit() and str(wanted).isdigit():
+        return int(found) == int(wanted)
+    return found == str(wanted)
+
+
+def _check_value(modality: str, entity: str, value: Any) -> None:
+    choices = value if isinstance(value, list | tuple) else [value]
+    for choice in choices:
+        if isinstance(choice, bool) or not isinstance(choice, str | int | type(None)):
+            raise ConfigError(
+                f"BIDS filter file: {entity} of {modality} is {value!r}; expected text, a whole "
+                'number, null (absent), "*" (present) or a list of these.'
+            )
+
+
+def _stripped(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels))
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""

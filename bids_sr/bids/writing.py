@@ -1,0 +1,128 @@
+"""Files that appear whole or not at all: a temporary name in the same folder, then a rename.
+
+Nothing here knows what the files mean.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_text_atomic(path: Path, text: str) -> Path:
+    """Write a text file; one that already holds this text is left as it is.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its folder is made where it is missing.
+    text : str
+        Content, written as UTF-8.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    content = text.encode()
+    if path.is_file() and path.read_bytes() == content:
+        return path
+    return _replace(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write a JSON file; numpy values become plain ones, NaN and infinity become null.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    content : mapping
+        What it shall hold.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    text = json.dumps(jsonable(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_text_atomic(path, text + "\n")
+
+
+def copy_atomic(source: Path, target: Path) -> Path:
+    """Copy a file; a target with the same content is left as it is.
+
+    Parameters
+    ----------
+    source, target : Path
+        From and to; the target's folder is made where it is missing.
+
+    Returns
+    -------
+    Path
+        ``target``.
+    """
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        return target
+    return _replace(target, lambda temporary: _copy_bytes(source, temporary))
+
+
+def jsonable(value: Any) -> Any:
+    """Turn a value into what JSON can hold.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, sequences, sets, paths, numpy scalars and arrays, numbers, text, None.
+
+    Returns
+    -------
+    object
+        The same with plain types only; numbers that are not finite become None.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    if isinstance(value, set | frozenset):
+        return [jsonable(item) for item in sorted(value, key=str)]
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _copy_bytes(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, target.open("xb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+        writer.flush()
+        os.fsync(writer.fileno())
