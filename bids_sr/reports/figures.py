@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_sr.bids.writing import write_text_atomic
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, SliceProfile, Volume
 from bids_sr.reports import montage as mt
-from bids_sr.reports.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,11 +86,11 @@ def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) ->
         + '<g fill="none" stroke="#ff6b35" stroke-width="1.4" stroke-linecap="square">'
         + "".join(lines).replace("<path ", '<path vector-effect="non-scaling-stroke" ')
         + "</g>"
-        + mt.annotations(plan)
+        + mt.labels(plan)
         + _caption(plan, note)
     )
     title = "Outline of the mask on the acquired image"
-    return write_whole(Path(out_file), mt.svg_document(plan, body, title=title))
+    return write_text_atomic(Path(out_file), mt.svg_document(plan, body, title=title))
 
 
 def plot_before_after(
@@ -136,7 +136,7 @@ def plot_before_after(
     layers = [
         f'<g class="{name}"><rect width="100%" height="100%" fill="#000"/>'
         + mt.image_layer(plan, uris)
-        + mt.annotations(plan)
+        + mt.labels(plan)
         + _caption(plan, scale, label=label, colour=colour)
         + "</g>"
         for name, uris, label, colour in (
@@ -150,7 +150,7 @@ def plot_before_after(
         title=f"{labels[0]} and {labels[1].lower()}, to flip between",
         attributes=FLIP_ACTIONS,
     )
-    return write_whole(Path(out_file), text)
+    return write_text_atomic(Path(out_file), text)
 
 
 def plot_slice_profile(
@@ -332,4 +332,4 @@ def _save(figure: Figure, out_file: Path) -> Path:
     # A fixed salt and no date: the same data give the same bytes.
     with mpl.rc_context({"svg.hashsalt": "bids_sr", "svg.fonttype": "path"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    return write_whole(out_file, stream.getvalue())
+    return write_text_atomic(out_file, stream.getvalue())

@@ -105,7 +105,8 @@ def in_display_order(
     data: npt.NDArray[np.generic], axis: int, index: int
 ) -> npt.NDArray[np.generic]:
     """Cut a slice as it is shown: rows from top to bottom, columns from L (or P) to R (or A)."""
-    return np.take(data, index, axis=axis).T[::-1]
+    cut: npt.NDArray[np.generic] = np.take(data, index, axis=axis).T[::-1]
+    return cut
 
 
 def _spread(start: int, stop: int, count: int) -> list[int]:
@@ -272,7 +273,7 @@ def outline(mask: npt.NDArray[np.bool_], width: float, height: float) -> str:
     return "".join(path)
 
 
-def annotations(montage: Montage) -> str:
+def labels(montage: Montage) -> str:
     """Write position, anatomical directions and a scale bar on the tiles."""
     size = montage.font_size
     parts = [f'<g font-size="{size:.2f}" fill="#d8dee6">']

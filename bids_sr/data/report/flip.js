@@ -1,0 +1,48 @@
+"use strict";
+(function () {
+  var flips = document.querySelectorAll(".bids-sr-flip");
+  document.querySelectorAll("[data-flip]").forEach(function (controls) {
+    var figure = controls.nextElementSibling;
+    var svg = figure && figure.querySelector(".bids-sr-flip");
+    if (!svg) { return; }
+    controls.hidden = false;
+    var buttons = controls.querySelectorAll("button");
+    var timer = null;
+    function mark() {
+      var shown = timer ? "auto" : svg.classList.contains("flipped") ? "before" : "after";
+      buttons.forEach(function (button) {
+        if (button.dataset.show !== "full") {
+          button.setAttribute("aria-pressed", String(button.dataset.show === shown));
+        }
+      });
+    }
+    function stop() { clearInterval(timer); timer = null; }
+    controls.addEventListener("click", function (event) {
+      var show = event.target.dataset.show;
+      if (!show) { return; }
+      if (show === "full") {
+        if (figure.requestFullscreen) { figure.requestFullscreen(); svg.focus(); }
+        return;
+      }
+      var running = timer !== null;
+      stop();
+      if (show === "auto") {
+        if (!running) { timer = setInterval(function () { svg.classList.toggle("flipped"); }, 800); }
+      } else {
+        svg.classList.toggle("flipped", show === "before");
+      }
+      mark();
+    });
+    svg.addEventListener("click", function () { stop(); mark(); });
+    new MutationObserver(mark).observe(svg, { attributes: true, attributeFilter: ["class"] });
+    mark();
+  });
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "f" && event.key !== "F") { return; }
+    if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+    flips.forEach(function (svg) { svg.classList.toggle("flipped"); });
+  });
+  window.addEventListener("beforeprint", function () {
+    document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+  });
+})();

@@ -1,0 +1,313 @@
+"""The page of a subject, assembled from disk: ``sub-X.html``.
+
+Decides what the page says and in which order; how it looks is in the templates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from bids_sr.bids.writing import write_text_atomic
+from bids_sr.exceptions import BidsSrError
+from bids_sr.reports import wording
+from bids_sr.reports.boilerplate import MethodsText, convert
+from bids_sr.reports.page import render
+from bids_sr.reports.records import ImageRecord, SubjectRecord, read_subject
+
+OUTCOMES = {
+    "done": "super-resolved",
+    "passed-through": "passed through",
+    "skipped": "skipped",
+    "failed": "failed",
+    "unfinished": "not finished",
+}
+ALT_TEXTS = {
+    "sr": "The acquired image and the super-resolved image in three planes",
+    "mask": "Outline of the brain mask on the acquired image in three planes",
+    "sliceprofile": "Slice profile",
+    "learningcurve": "Learning curve",
+}
+STEPS = {
+    "Denoise": "Denoising",
+    "BiasCorrection": "Bias field correction",
+    "BrainMask": "Brain mask",
+    "SuperResolution": "Super-resolution",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a table: a name, a value, and what it means."""
+
+    name: str
+    value: str
+    note: str = ""
+    alert: bool = False
+
+
+def assemble_subject(output_dir: str | Path, subject: str) -> Path:
+    """Write the page of a subject from what lies on disk.
+
+    Parameters
+    ----------
+    output_dir : path
+        Root of the output dataset.
+    subject : str
+        Label, with or without ``sub-``.
+
+    Returns
+    -------
+    Path
+        ``<output_dir>/sub-X.html``: one file that needs no network.
+
+    Raises
+    ------
+    InputDataError
+        If nothing at all is known of this participant.
+
+    Notes
+    -----
+    Reads ``decisions.tsv``, ``sub-X/**/*_qc.json``, the product's sidecar,
+    ``sub-X/figures/``, the latest ``sub-X/log/<run>/`` (``run.toml``, ``crash*``) and
+    ``logs/CITATION.md``.  What is missing is told in the page.
+    """
+    root = Path(output_dir)
+    record = read_subject(root, subject)
+    methods, problem = _methods(root / "logs" / "CITATION.md")
+    shown = [image for image in record.images if image.outcome != "skipped"]
+    context = {
+        "subject": record,
+        "counts": [
+            (name, words, count)
+            for name, words in OUTCOMES.items()
+            if (count := Counter(image.outcome for image in record.images)[name])
+        ],
+        "outcomes": OUTCOMES,
+        "sections": [_section(image) for image in shown],
+        "navigation": [
+            (session, list(group)) for session, group in groupby(shown, key=lambda i: i.session)
+        ],
+        "problems": _problems(record, problem),
+        "failed": [image for image in record.images if image.outcome == "failed"],
+        "unfinished": [image for image in record.images if image.outcome == "unfinished"],
+        "warned": [
+            (image, warnings)
+            for image in shown
+            if image.outcome not in ("failed", "unfinished") and (warnings := _warnings(image))
+        ],
+        "methods": methods,
+        "run": _run_lines(record),
+    }
+    return write_text_atomic(root / f"{record.label}.html", render("subject.html.j2", context))
+
+
+def figure_html(name: str, path: Path) -> Markup:
+    """Embed a figure: the one to flip in line, so that it can be clicked; others as images.
+
+    Parameters
+    ----------
+    name : str
+        ``sr``, ``mask``, ``sliceprofile`` or ``learningcurve``.
+    path : Path
+        SVG or PNG.
+
+    Returns
+    -------
+    Markup
+        A sentence instead of the figure where the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8") if path.suffix == ".svg" else ""
+    except (OSError, UnicodeDecodeError):
+        return Markup('<p class="missing">The figure {} could not be read.</p>').format(path.name)
+    # Only our own drawing runs in line; an image cannot run scripts or load anything.
+    if text.startswith("<svg ") and "bids-sr-flip" in text and "<script" not in text.lower():
+        return Markup(text)
+    if text:
+        uri = "data:image/svg+xml," + quote(text, safe=" /:;,=()+-._~!*'")
+    else:
+        import base64
+
+        uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return Markup('<img class="{}" src="{}" alt="{}">').format(name, uri, ALT_TEXTS[name])
+
+
+def _section(image: ImageRecord) -> dict[str, Any]:
+    return {
+        "image": image,
+        "facts": _facts(image),
+        "figures": {name: figure_html(name, path) for name, path in image.figures.items()},
+        "quality": _quality_lines(image),
+        "timings": _timings(image),
+        "records": _records(image),
+        "warnings": _warnings(image),
+    }
+
+
+def _facts(image: ImageRecord) -> list[Line]:
+    row = image.row
+    quality, details = image.quality, _mapping(image.sidecar.get("SuperResolution"))
+    axis = {"0": "first", "1": "second", "2": "third"}.get(row.get("slice_axis", ""), "")
+    method = _mapping(quality.get("SuperResolution")).get("Method")
+    facts = [
+        Line(name="Slice spacing", value=_mm(row.get("spacing"))),
+        Line(name="Slice thickness", value=_mm(row.get("thickness"))),
+        Line(name="Gap", value=_mm(row.get("gap"))),
+        Line(name="Slice profile", value=row.get("profile", "")),
+        Line(name="Slice axis", value=f"{axis} array axis" if axis else ""),
+        Line(name="Scale factor", value=wording.number(details.get("Scale"))),
+        Line(name="Output voxels", value=wording.sizes(quality.get("Spacings"), "mm")),
+        Line(name="Output matrix", value=wording.sizes(quality.get("Shape"))),
+        Line(name="Method", value=str(method or "")),
+    ]
+    return [fact for fact in facts if fact.value and fact.value != wording.DASH]
+
+
+def _mm(cell: str | None) -> str:
+    try:
+        return f"{wording.number(float(cell or ''), 3)} mm"
+    except ValueError:
+        return cell or ""
+
+
+def _quality_lines(image: ImageRecord) -> list[Line]:
+    quality = image.quality
+    if not quality:
+        return []
+    residual = wording.number(quality.get("DataConsistencyResidualPercent"), 3)
+    lines = [
+        Line(
+            name="Data-consistency residual",
+            value=residual + (" %" if residual != wording.DASH else ""),
+            note="RMS difference between the acquired slices and the result degraded again, "
+            "in percent of the acquired intensity range",
+        ),
+        Line(name="Intensities, acquired", value=wording.span(quality.get("InputRange"))),
+        _output_range(quality),
+    ]
+    gain = _last(_mapping(quality.get("LearningCurve")).get("validation"))
+    if gain is not None:
+        lines.append(
+            Line(
+                name="Gain over cubic interpolation",
+                value=f"{wording.number(gain, 3)} dB",
+                note="on held-out patches of this image, degraded by the same model",
+            )
+        )
+    volume = wording.number(quality.get("BrainMaskVolumeMl"))
+    method = quality.get("BrainMaskMethod") or "no mask"
+    lines.append(
+        Line(
+            name="Brain mask",
+            value=f"{volume} mL" if volume != wording.DASH else "none",
+            note=f"method: {method}",
+        )
+    )
+    return lines
+
+
+def _output_range(quality: Mapping[str, Any]) -> Line:
+    given, result = quality.get("InputRange"), quality.get("OutputRange")
+    note, alert = "", False
+    try:
+        low, high = float(given[0]), float(given[1])  # type: ignore[index]
+        least, most = float(result[0]), float(result[1])  # type: ignore[index]
+    except (TypeError, ValueError, IndexError):
+        pass
+    else:
+        alert = least < 0 <= low
+        over = max(low - least, most - high) / (high - low) if high > low else 0.0
+        note = "within the acquired range"
+        if over > 0:
+            note = f"exceeds the acquired range by {wording.number(100 * over, 2)} % of its width"
+        if alert:
+            note = "negative, where the acquired image is not; " + note
+    return Line(name="Intensities, result", value=wording.span(result), note=note, alert=alert)
+
+
+def _timings(image: ImageRecord) -> list[Line]:
+    times = _mapping(image.quality.get("TimingsSeconds"))
+    lines = [
+        Line(name=wording.label(str(name)), value=wording.duration(seconds))
+        for name, seconds in times.items()
+    ]
+    known = [s for s in times.values() if wording.number(s) != wording.DASH]
+    if len(known) > 1:
+        lines.append(Line(name="Total", value=wording.duration(sum(known))))
+    return lines
+
+
+def _records(image: ImageRecord) -> list[tuple[str, list[tuple[str, str]]]]:
+    found = [
+        (title, list(wording.record_lines(image.quality.get(key)))) for key, title in STEPS.items()
+    ]
+    found.append(("Sidecar of the product", list(wording.record_lines(image.sidecar))))
+    return [(title, lines) for title, lines in found if lines]
+
+
+def _warnings(image: ImageRecord) -> list[str]:
+    """Gather the warnings of an image, each once."""
+    told = image.quality.get("Warnings")
+    from_steps = [str(item) for item in told] if isinstance(told, list) else []
+    message = image.message if image.outcome not in ("failed", "unfinished") else ""
+    known = [text for text in from_steps if text not in message]
+    return [*([message] if message else []), *known, *image.problems]
+
+
+def _problems(record: SubjectRecord, methods_problem: str) -> list[str]:
+    problems = list(record.problems)
+    if record.run is None:
+        problems.append("No log of a run was found: command line and versions are not known.")
+    else:
+        problems.extend(record.run.problems)
+    if not record.images:
+        problems.append("No image of this participant is on record.")
+    if methods_problem:
+        problems.append(methods_problem)
+    return problems
+
+
+def _methods(path: Path) -> tuple[MethodsText | None, str]:
+    try:
+        return convert(path.read_text(encoding="utf-8")), ""
+    except (OSError, UnicodeDecodeError):
+        return None, "logs/CITATION.md could not be read: the methods text is missing."
+    except BidsSrError as error:
+        return None, f"The methods text in logs/CITATION.md could not be converted: {error}"
+
+
+def _run_lines(record: SubjectRecord) -> dict[str, Any]:
+    table = record.run.table if record.run else {}
+    run = _mapping(table.get("run"))
+    return {
+        "name": record.run.name if record.run else "",
+        "command": run.get("command", ""),
+        "started": str(run.get("started", "")),
+        "versions": list(wording.record_lines(table.get("versions")))
+        and [(str(name), str(value)) for name, value in _mapping(table.get("versions")).items()],
+        "config": [
+            (str(name), wording.value_text(value))
+            for name, value in _mapping(table.get("config")).items()
+        ],
+        "crashes": record.run.crashes if record.run else (),
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _last(values: Any) -> float | None:
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        return None
+    known = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    return float(known[-1]) if known else None

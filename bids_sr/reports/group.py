@@ -1,0 +1,275 @@
+"""The group level: the QC of all subjects in one table and one page a kind of image."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from markupsafe import Markup
+
+from bids_sr.bids.writing import write_text_atomic
+from bids_sr.exceptions import InputDataError
+from bids_sr.reports import wording
+from bids_sr.reports.assemble import OUTCOMES
+from bids_sr.reports.page import render
+from bids_sr.reports.records import ImageRecord, read_all
+
+# A point of a plot: where it goes, and the row of the table it stands for.
+PLOT_WIDTH, PLOT_HEIGHT, MARGIN = 320.0, 92.0, 14.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number known of each image: one column of the table, one plot."""
+
+    name: str
+    """Column of the TSV file."""
+    title: str
+    path: tuple[str, ...]
+    """Where it stands in the QC file; a whole number picks from a list."""
+    digits: int = 4
+    plotted: bool = True
+
+
+METRICS = (
+    Metric(
+        name="data_consistency_residual_percent",
+        title="Data-consistency residual (%)",
+        path=("DataConsistencyResidualPercent",),
+        digits=3,
+    ),
+    Metric(
+        name="validation_gain_db",
+        title="Gain over cubic interpolation (dB)",
+        path=("LearningCurve", "validation", "-1"),
+        digits=3,
+    ),
+    Metric(name="brain_mask_volume_ml", title="Brain mask (mL)", path=("BrainMaskVolumeMl",)),
+    Metric(
+        name="super_resolution_seconds",
+        title="Super-resolution (s)",
+        path=("TimingsSeconds", "super_resolution"),
+        digits=3,
+    ),
+    Metric(name="total_seconds", title="All steps (s)", path=("TimingsSeconds", "*"), digits=3),
+    Metric(name="slice_spacing_mm", title="Slice spacing (mm)", path=("row", "spacing")),
+    Metric(name="slice_thickness_mm", title="Slice thickness (mm)", path=("row", "thickness")),
+    Metric(name="input_min", title="Lowest, acquired", path=("InputRange", "0"), plotted=False),
+    Metric(name="input_max", title="Highest, acquired", path=("InputRange", "1"), plotted=False),
+    Metric(name="output_min", title="Lowest, result", path=("OutputRange", "0"), plotted=False),
+    Metric(name="output_max", title="Highest, result", path=("OutputRange", "1"), plotted=False),
+)
+TEXT_COLUMNS = ("participant_id", "session_id", "image", "outcome")
+LAST_COLUMNS = ("method", "brain_mask_method", "message")
+
+
+def group_report(output_dir: str | Path) -> list[Path]:
+    """Gather the QC of all subjects: ``group_<suffix>.tsv`` and ``group_<suffix>.html``.
+
+    Parameters
+    ----------
+    output_dir : path
+        Root of the output dataset.
+
+    Returns
+    -------
+    list of Path
+        A table and a page for each kind of image (T1w, FLAIR, ...); images that
+        failed are in both, images that were skipped in neither.
+
+    Raises
+    ------
+    InputDataError
+        If no image was processed.
+    """
+    root = Path(output_dir)
+    images = [image for image in read_all(root) if image.outcome != "skipped"]
+    if not images:
+        raise InputDataError(
+            f"{root} has no processed image (no row in decisions.tsv, no *_qc.json), expected at "
+            "least 1; run the participant level first."
+        )
+    suffixes = sorted({image.suffix for image in images})
+    written = []
+    for suffix in suffixes:
+        own = [image for image in images if image.suffix == suffix]
+        others = [name for name in suffixes if name != suffix]
+        written.append(write_text_atomic(root / f"group_{suffix}.tsv", table(own)))
+        page = render("group.html.j2", _context(root, suffix, own, others))
+        written.append(write_text_atomic(root / f"group_{suffix}.html", page))
+    return written
+
+
+def measure(image: ImageRecord, metric: Metric) -> float | None:
+    """Read a metric of an image.
+
+    Parameters
+    ----------
+    image : ImageRecord
+    metric : Metric
+
+    Returns
+    -------
+    float or None
+        None where the image does not have it.
+    """
+    place: Any = {**image.quality, "row": dict(image.row)}
+    for step in metric.path:
+        if step == "*" and isinstance(place, Mapping):
+            known = [value for value in place.values() if _is_number(value)]
+            return float(sum(known)) if known else None
+        if isinstance(place, Mapping):
+            place = place.get(step)
+        elif isinstance(place, Sequence) and not isinstance(place, str):
+            known = [value for value in place if value is not None]
+            place = known[int(step)] if -len(known) <= int(step) < len(known) else None
+    if isinstance(place, str):
+        try:
+            place = float(place)
+        except ValueError:
+            return None
+    return float(place) if _is_number(place) else None
+
+
+def table(images: Iterable[ImageRecord]) -> str:
+    """Write the table of one kind of image, tab-separated, ``n/a`` where not known."""
+    lines = ["\t".join([*TEXT_COLUMNS, *(metric.name for metric in METRICS), *LAST_COLUMNS])]
+    for image in images:
+        values = [measure(image, metric) for metric in METRICS]
+        numbers = ["n/a" if value is None else f"{value:.6g}" for value in values]
+        lines.append("\t".join([*_texts(image), *numbers, *_last_texts(image)]))
+    return "\n".join(lines) + "\n"
+
+
+def strip_plot(values: Sequence[float | None], rows: Sequence[tuple[str, str]]) -> Markup:
+    """Draw the values of one metric as points over a box from quartile to quartile.
+
+    Parameters
+    ----------
+    values : sequence of float or None
+        One an image.
+    rows : sequence of tuple of str
+        Name and address of each image, for tip and link.
+
+    Returns
+    -------
+    Markup
+        SVG; a sentence where there is no value.
+    """
+    known = [(value, n) for n, value in enumerate(values) if value is not None]
+    if not known:
+        return Markup('<p class="missing">not measured</p>')
+    numbers = np.array([value for value, _ in known])
+    low, high = float(numbers.min()), float(numbers.max())
+    reach = high - low or abs(high) * 0.1 or 1.0
+    scale = (PLOT_WIDTH - 2 * MARGIN) / (1.1 * reach)
+
+    def place(value: float) -> float:
+        return PLOT_WIDTH / 2 + (value - (low + high) / 2) * scale
+
+    first, median, third = (float(q) for q in np.quantile(numbers, [0.25, 0.5, 0.75]))
+    middle = (PLOT_HEIGHT - 18) / 2
+    parts = [
+        Markup(
+            '<svg viewBox="0 0 {:.0f} {:.0f}" role="img"><title>{} values, median {}</title>'
+        ).format(PLOT_WIDTH, PLOT_HEIGHT, len(known), wording.number(median)),
+        Markup(
+            '<rect class="box" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2"/>'
+            '<path class="median" d="M{:.1f} {:.1f}v{:.1f}"/>'
+        ).format(
+            place(first), middle - 26, max(1.0, place(third) - place(first)), 52.0,
+            place(median), middle - 26, 52.0,
+        ),
+    ]  # fmt: skip
+    for value, n in known:
+        name, address = rows[n]
+        # The jitter is drawn from the name: the same in every plot and every run.
+        shift = (zlib.crc32(name.encode()) % 1000 / 1000 - 0.5) * 46
+        parts.append(
+            Markup(
+                '<a href="{}"><circle data-n="{}" cx="{:.1f}" cy="{:.1f}" r="3">'
+                "<title>{}: {}</title></circle></a>"
+            ).format(address, n, place(value), middle + shift, name, wording.number(value))
+        )
+    baseline = PLOT_HEIGHT - 18
+    parts.append(
+        Markup(
+            '<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/><text x="{:.1f}" y="{:.1f}">{}</text>'
+            '<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text></svg>'
+        ).format(
+            MARGIN, baseline, PLOT_WIDTH - MARGIN,
+            MARGIN, PLOT_HEIGHT - 4, wording.number(low),
+            PLOT_WIDTH - MARGIN, PLOT_HEIGHT - 4, wording.number(high),
+        )
+    )  # fmt: skip
+    return Markup("").join(parts)
+
+
+def _context(
+    root: Path, suffix: str, images: list[ImageRecord], others: list[str]
+) -> dict[str, Any]:
+    measured = {metric: [measure(image, metric) for image in images] for metric in METRICS}
+    names = [(image.stem, _address(root, image)) for image in images]
+    shown = [metric for metric in METRICS if any(v is not None for v in measured[metric])]
+    counts = Counter(image.outcome for image in images)
+    return {
+        "suffix": suffix,
+        "others": others,
+        "subjects": len({image.subject for image in images}),
+        "counts": [
+            (name, words, counts[name]) for name, words in OUTCOMES.items() if counts[name]
+        ],
+        "outcomes": OUTCOMES,
+        "failed": [
+            (image, address)
+            for image, (_, address) in zip(images, names, strict=True)
+            if image.outcome in ("failed", "unfinished")
+        ],
+        "plots": [
+            (metric.title, strip_plot(measured[metric], names))
+            for metric in shown
+            if metric.plotted
+        ],
+        "columns": [metric.title for metric in shown],
+        "rows": [
+            {
+                "image": image,
+                "address": names[n][1],
+                "cells": [
+                    (wording.number(measured[metric][n], metric.digits), measured[metric][n])
+                    for metric in shown
+                ],
+            }
+            for n, image in enumerate(images)
+        ],
+    }
+
+
+def _address(root: Path, image: ImageRecord) -> str:
+    """Return the image's section in the page of its subject, where there is such a page."""
+    page = f"{image.subject}.html"
+    return f"{quote(page)}#{image.anchor}" if (root / page).is_file() else ""
+
+
+def _texts(image: ImageRecord) -> list[str]:
+    return [_cell(t) for t in (image.subject, image.session, image.image, image.outcome)]
+
+
+def _last_texts(image: ImageRecord) -> list[str]:
+    record = image.quality.get("SuperResolution")
+    method = record.get("Method") if isinstance(record, Mapping) else None
+    return [_cell(t) for t in (method, image.quality.get("BrainMaskMethod"), image.message)]
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value or "").split()) or "n/a"
+
+
+def _is_number(value: Any) -> bool:
+    return wording.number(value) != wording.DASH

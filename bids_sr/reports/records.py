@@ -1,0 +1,292 @@
+"""Records of a run as they lie on disk: what the pages are assembled from.
+
+Reads the decisions table, QC files, sidecars, figures and run logs below an output
+folder.  A piece that is missing or broken becomes a sentence in ``problems``, never
+an exception: a report must be written above all when things went wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_sr.exceptions import InputDataError
+
+FIGURE_NAMES = ("sr", "mask", "sliceprofile", "learningcurve")
+NOT_AVAILABLE = ("", "n/a")
+_ENTITY = re.compile(r"([A-Za-z]+)-([^_]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """All that is known about one image of the input dataset."""
+
+    image: str
+    """Path below the root of the input dataset."""
+    row: Mapping[str, str] = field(default_factory=dict)
+    """Its row of ``decisions.tsv``, without what is not available."""
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    """Its QC file; empty where there is none."""
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
+    """Sidecar of the product; empty where there is none."""
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    """Name (of ``FIGURE_NAMES``) -> file."""
+    problems: tuple[str, ...] = ()
+    """What could not be read, in sentences."""
+
+    @property
+    def stem(self) -> str:
+        """File name without its extension."""
+        return self.image.rpartition("/")[2].split(".")[0]
+
+    @property
+    def suffix(self) -> str:
+        """``T1w``, ``FLAIR``, ..."""
+        return self.stem.rpartition("_")[2]
+
+    @property
+    def subject(self) -> str:
+        """Participant with ``sub-``, from the table or the file name."""
+        return self.row.get("participant_id") or f"sub-{dict(self.entities).get('sub', '')}"
+
+    @property
+    def session(self) -> str:
+        """Session with ``ses-``, or an empty text."""
+        session = dict(self.entities).get("ses", "")
+        return self.row.get("session_id") or (f"ses-{session}" if session else "")
+
+    @property
+    def entities(self) -> tuple[tuple[str, str], ...]:
+        """Entities of the file name in their order."""
+        return tuple(_ENTITY.findall(self.stem))
+
+    @property
+    def anchor(self) -> str:
+        """Name of the image's section in the page of its subject."""
+        return "image-" + re.sub(r"[^A-Za-z0-9]+", "-", self.stem).strip("-")
+
+    @property
+    def action(self) -> str:
+        """``super-resolve``, ``pass-through``, ``skip`` or ``fail``; or an empty text."""
+        return self.row.get("action", "") or str(self.quality.get("Action", ""))
+
+    @property
+    def outcome(self) -> str:
+        """``done``, ``passed-through``, ``skipped``, ``failed`` or ``unfinished``."""
+        status = self.row.get("status", "done" if self.quality else "")
+        if status == "failed" or self.action == "fail":
+            return "failed"
+        if status == "skipped" or self.action == "skip":
+            return "skipped"
+        if status != "done":
+            return "unfinished"
+        return "passed-through" if self.action == "pass-through" else "done"
+
+    @property
+    def message(self) -> str:
+        """Error or warnings of the run."""
+        return self.row.get("message", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashRecord:
+    """A crash file of a node."""
+
+    name: str
+    node: str
+    """Full name of the node, or an empty text."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLog:
+    """What is written down about a run in ``sub-X/log/<run>/``."""
+
+    name: str
+    table: Mapping[str, Any] = field(default_factory=dict)
+    """Content of ``run.toml``: ``run``, ``versions``, ``config``."""
+    crashes: tuple[CrashRecord, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectRecord:
+    """All that is known about one participant."""
+
+    label: str
+    """With ``sub-``."""
+    images: tuple[ImageRecord, ...]
+    """In the order of the decisions table."""
+    run: RunLog | None
+    """The latest run; None where no log was found."""
+    problems: tuple[str, ...] = ()
+
+
+def read_subject(output_dir: str | Path, subject: str) -> SubjectRecord:
+    """Read what lies on disk about a participant.
+
+    Parameters
+    ----------
+    output_dir : path
+        Root of the output dataset.
+    subject : str
+        Label, with or without ``sub-``.
+
+    Returns
+    -------
+    SubjectRecord
+
+    Raises
+    ------
+    InputDataError
+        If nothing at all is known of this participant.
+    """
+    root = Path(output_dir)
+    label = f"sub-{subject.removeprefix('sub-')}"
+    rows, problems = read_decisions(root)
+    rows = [row for row in rows if row.get("participant_id") == label]
+    if not rows and not (root / label).is_dir():
+        raise InputDataError(
+            f"{root} has no folder {label} and no row of it in decisions.tsv, expected at least "
+            "one of them; check the label or run the participant level first."
+        )
+    images, broken = _read_images(root, label, rows)
+    return SubjectRecord(
+        label=label,
+        images=images,
+        run=read_run_log(root / label / "log"),
+        problems=(*problems, *broken),
+    )
+
+
+def read_all(output_dir: str | Path) -> list[ImageRecord]:
+    """Read all images of an output dataset, for the group level."""
+    root = Path(output_dir)
+    rows, _ = read_decisions(root)
+    labels = {row["participant_id"] for row in rows if "participant_id" in row}
+    labels |= {path.name for path in root.glob("sub-*") if path.is_dir()}
+    images: list[ImageRecord] = []
+    for label in sorted(labels):
+        own = [row for row in rows if row.get("participant_id") == label]
+        images.extend(_read_images(root, label, own)[0])
+    return images
+
+
+def read_decisions(root: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Read ``decisions.tsv``.
+
+    Returns
+    -------
+    tuple
+        Rows without the cells that are not available, and what went wrong.
+    """
+    path = root / "decisions.tsv"
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return [], [f"decisions.tsv could not be read ({_short(error)}): decisions are not shown."]
+    kept = [
+        {key: cell for key, cell in row.items() if key and cell and cell not in NOT_AVAILABLE}
+        for row in rows
+    ]
+    return [row for row in kept if row], []
+
+
+def read_run_log(folder: Path) -> RunLog | None:
+    """Read the latest run; names of runs begin with their time, so they sort by it."""
+    runs = sorted(path for path in folder.glob("*") if path.is_dir())
+    if not runs:
+        return None
+    latest = runs[-1]
+    table: dict[str, Any] = {}
+    problems = []
+    try:
+        table = tomllib.loads((latest / "run.toml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"run.toml of the run {latest.name} could not be read ({_short(error)}).")
+    crashes = tuple(_read_crash(path) for path in sorted(latest.glob("crash*")) if path.is_file())
+    return RunLog(name=latest.name, table=table, crashes=crashes, problems=tuple(problems))
+
+
+def _read_crash(path: Path) -> CrashRecord:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        text = f"could not be read ({_short(error)})"
+    node = re.search(r"^Node: *(\S+)", text, re.MULTILINE)
+    return CrashRecord(name=path.name, node=node[1] if node else "", text=text.strip())
+
+
+def _read_images(
+    root: Path, label: str, rows: list[dict[str, str]]
+) -> tuple[tuple[ImageRecord, ...], list[str]]:
+    qualities: dict[str, dict[str, Any]] = {}
+    broken = []
+    for path in sorted((root / label).rglob("*_qc.json")):
+        quality, problem = _read_json(path)
+        if problem:
+            broken.append(f"{path.relative_to(root).as_posix()} {problem}")
+        elif isinstance(quality.get("Image"), str):
+            qualities[quality["Image"]] = quality
+    by_image = {row["image"]: row for row in rows if "image" in row}
+    images = [
+        _read_image(root, label, image, by_image.get(image, {}), qualities.get(image, {}))
+        for image in dict.fromkeys([*by_image, *qualities])
+    ]
+    return tuple(images), broken
+
+
+def _read_image(
+    root: Path, label: str, image: str, row: dict[str, str], quality: dict[str, Any]
+) -> ImageRecord:
+    problems = []
+    sidecar: dict[str, Any] = {}
+    output = row.get("output")
+    if output:
+        path = root / f"{output.removesuffix('.gz').removesuffix('.nii')}.json"
+        sidecar, problem = _read_json(path)
+        if problem:
+            problems.append(f"The sidecar {path.name} {problem}")
+    if row and not quality and row.get("status") == "done":
+        problems.append("No QC file was found for this image.")
+    if quality and not row:
+        problems.append("This image has a QC file but no row in decisions.tsv.")
+    plain = ImageRecord(image=image, row=row, quality=quality)
+    prefix, _, suffix = plain.stem.rpartition("_")
+    figures: dict[str, Path] = {}
+    for name in FIGURE_NAMES:
+        for extension in (".svg", ".png"):
+            path = root / label / "figures" / f"{prefix}_desc-{name}_{suffix}{extension}"
+            if path.is_file():
+                figures.setdefault(name, path)
+    return ImageRecord(
+        image=image,
+        row=row,
+        quality=quality,
+        sidecar=sidecar,
+        figures=figures,
+        problems=tuple(problems),
+    )
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return {}, f"could not be read ({_short(error)})."
+    if not isinstance(content, dict):
+        return {}, f"holds a {type(content).__name__}, expected an object."
+    return content, ""
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return str(getattr(error, "strerror", None) or error)
