@@ -1,5 +1,11 @@
 """The dataset's facts: which images there are, how they were acquired, where results go."""
 
+from bids_sr.bids.dataset import (
+    prepare_output_dir,
+    read_decisions,
+    update_decisions,
+    write_dataset_files,
+)
 from bids_sr.bids.derivatives import (
     OutputPaths,
     mask_metadata,
@@ -14,6 +20,7 @@ from bids_sr.bids.image import AnatImage, decision_row, selected_images
 from bids_sr.bids.layout import open_layout, plan_images
 from bids_sr.bids.selection import Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
+from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset
 
 __all__ = [
     "AcquisitionFacts",
@@ -21,16 +28,23 @@ __all__ = [
     "AnatImage",
     "OutputPaths",
     "Selection",
+    "ValidationResult",
+    "check_output_tree",
     "decision_row",
     "mask_metadata",
     "open_layout",
     "output_path",
     "output_paths",
     "plan_images",
+    "prepare_output_dir",
     "preproc_metadata",
     "product_metadata",
     "read_acquisition",
+    "read_decisions",
     "selected_images",
     "source_uri",
     "stage_metadata",
+    "update_decisions",
+    "validate_dataset",
+    "write_dataset_files",
 ]

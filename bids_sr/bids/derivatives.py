@@ -330,12 +330,14 @@ def mask_metadata(output_dir: Path, image: AnatImage, *, native: bool) -> dict[s
     """
     paths = output_paths(output_dir, image)
     reference = source_uri(image) if native else _own_uri(output_dir, paths.product)
-    native_uri = _own_uri(output_dir, paths.native_mask)
     grid = "acquired" if native else "output"
+    sources = [_own_uri(output_dir, paths.native_mask), reference]
+    if native:
+        sources = [source_uri(image), *filter(None, [image.existing_mask_uri])]
     return {
         "Type": "Brain",
         "Description": f"Brain mask of the {image.suffix} image on the {grid} grid",
-        "Sources": [source_uri(image)] if native else [native_uri, reference],
+        "Sources": sources,
         "SpatialReference": reference,
     }
 

@@ -46,6 +46,8 @@ class AnatImage:
     """False where the sidecar names a body part that is not the head."""
     existing_mask: Path | None = None
     """Brain mask on the acquired grid, from ``--derivatives``."""
+    existing_mask_uri: str = ""
+    """Its BIDS URI; empty without such a mask."""
     mask_note: str = ""
     """Where the mask comes from, or why one that was found is not used."""
     is_reference: bool = False

@@ -159,9 +159,7 @@ class _Planner:
         source = _respaced(report.grid, facts)
         action, reason, target = decide(source, facts, self.selection)
         brain = is_brain(metadata)
-        mask, note = None, ""
-        if self.selection.derivatives and brain:
-            mask, note = find_mask(self.selection.derivatives, name, source)
+        mask = find_mask(self.selection.derivatives if brain else {}, name, source)
         return replace(
             image,
             action=action,
@@ -172,8 +170,9 @@ class _Planner:
             target_grid=target,
             target_spacing=_nominal_spacing(source, target, action, self.selection, facts),
             brain=brain,
-            existing_mask=mask,
-            mask_note=note,
+            existing_mask=mask.path,
+            existing_mask_uri=mask.uri,
+            mask_note=mask.note,
         )
 
 

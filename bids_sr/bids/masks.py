@@ -7,6 +7,7 @@ grid was made on another image.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bids_sr.bids.names import ParsedName, parse_name
@@ -14,9 +15,19 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Grid, check_input
 
 
-def find_mask(
-    derivatives: Mapping[str, Path], name: ParsedName, grid: Grid
-) -> tuple[Path | None, str]:
+@dataclass(frozen=True, kw_only=True)
+class FoundMask:
+    """A brain mask, or the reason why there is none."""
+
+    path: Path | None
+    """The mask, None where no usable one was found."""
+    uri: str
+    """Its BIDS URI, for `Sources`; empty without a mask."""
+    note: str
+    """Where it comes from, or why what was found is not used; empty without derivatives."""
+
+
+def find_mask(derivatives: Mapping[str, Path], name: ParsedName, grid: Grid) -> FoundMask:
     """Find the brain mask of an image.
 
     Parameters
@@ -30,10 +41,8 @@ def find_mask(
 
     Returns
     -------
-    mask : Path or None
+    FoundMask
         The mask on this grid whose entities agree most with the image's.
-    note : str
-        Where it comes from, or why what was found is not used; empty without derivatives.
     """
     notes = []
     for label, root in derivatives.items():
@@ -47,7 +56,9 @@ def find_mask(
                 refused.append(str(error))
                 continue
             if found.same(grid):
-                return path, f"brain mask of {label}: {path.relative_to(root).as_posix()}"
+                relpath = path.relative_to(root).as_posix()
+                note = f"brain mask of {label}: {relpath}"
+                return FoundMask(path=path, uri=f"bids:{label}:{relpath}", note=note)
             refused.append(
                 f"{path.name} has shape {_shape(found)} and another grid than the image "
                 f"(shape {_shape(grid)})"
@@ -56,7 +67,7 @@ def find_mask(
             notes.append(f"no brain mask of {label} is used: {'; '.join(refused)}")
         else:
             notes.append(f"{label} has no brain mask of this subject and session")
-    return None, "; ".join(notes)
+    return FoundMask(path=None, uri="", note="; ".join(notes))
 
 
 def _candidates(root: Path, name: ParsedName) -> list[Path]:

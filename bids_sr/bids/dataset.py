@@ -1,0 +1,267 @@
+"""Files of the output dataset that belong to no single image.
+
+Several jobs may write to one output folder at once: fixed files are written with
+the same content by all of them, the table of decisions is merged under a lock.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from bids_sr import __version__
+from bids_sr.bids.writing import write_json_atomic, write_text_atomic
+from bids_sr.exceptions import InputDataError
+
+BIDS_VERSION = "1.10.0"
+DECISION_COLUMNS = (
+    "participant_id",
+    "session_id",
+    "image",
+    "action",
+    "reason",
+    "status",
+    "message",
+    "output",
+    "slice_axis",
+    "spacing",
+    "thickness",
+    "gap",
+    "profile",
+    "assumptions",
+)
+# The validator compares an entry without a slash with every part of a path.
+IGNORED = (
+    "figures",
+    "log",
+    "logs",
+    "decisions.tsv",
+    "group_*",
+    "*.html",
+    "*_qc.json",
+    "*_sliceprofile.tsv",
+    "*_uncertainty.nii.gz",
+    "*_uncertainty.json",
+    "*_model.safetensors",
+    "*_model.json",
+)
+DESCRIPTIONS = {
+    "sr": "super-resolved image, or the image itself where it was passed through",
+    "preproc": "the super-resolved image that stands for its contrast in the session",
+    "brain": "brain mask",
+    "denoised": "image after denoising, on the acquired grid",
+    "n4": "image after denoising and bias field correction, on the acquired grid",
+}
+LOCK_SECONDS = 300
+
+
+def prepare_output_dir(output_dir: Path, bids_dir: Path) -> Path:
+    """Make the output folder and make sure that it can be written and is ours.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    bids_dir : Path
+        Root of the input dataset.
+
+    Returns
+    -------
+    Path
+        The absolute output folder.
+
+    Raises
+    ------
+    InputDataError
+        If it is the input folder, belongs to another dataset, or cannot be written.
+    """
+    output_dir, bids_dir = Path(output_dir).resolve(), Path(bids_dir).resolve()
+    if output_dir == bids_dir:
+        raise InputDataError(
+            f"{output_dir}: the output folder is the input dataset, which is never written to; "
+            f"expected another folder. Give for example {bids_dir / 'derivatives' / 'bids_sr'}."
+        )
+    probe = output_dir / f".{secrets.token_hex(6)}.tmp"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputDataError(
+            f"{output_dir}: the output folder cannot be written ({error.strerror}); expected a "
+            "folder with write permission. Give another one or change its permissions."
+        ) from error
+    _check_owner(output_dir)
+    return output_dir
+
+
+def write_dataset_files(
+    output_dir: Path, bids_dir: Path, *, derivatives: Mapping[str, Path] | None = None
+) -> None:
+    """Write ``dataset_description.json``, ``descriptions.tsv`` and ``.bidsignore``.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    bids_dir : Path
+        Root of the input dataset.
+    derivatives : mapping of str to Path, optional
+        Other datasets that results may come from, by name.
+    """
+    with _locked(output_dir):
+        description = dataset_description(bids_dir, derivatives or {})
+        earlier = _read_description(output_dir).get("DatasetLinks") or {}
+        # Sidecars of earlier runs may point to datasets that this run does not use.
+        description["DatasetLinks"] = {**earlier, **description["DatasetLinks"]}
+        write_json_atomic(output_dir / "dataset_description.json", description)
+    rows = [{"desc_id": name, "description": text} for name, text in DESCRIPTIONS.items()]
+    write_text_atomic(output_dir / "descriptions.tsv", _table(("desc_id", "description"), rows))
+    write_text_atomic(output_dir / ".bidsignore", "\n".join(IGNORED) + "\n")
+
+
+def dataset_description(bids_dir: Path, derivatives: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe the output dataset.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the input dataset; its name, licence and DOI are taken over.
+    derivatives : mapping of str to Path
+        Other datasets that results may come from, by name.
+
+    Returns
+    -------
+    dict
+        Content of ``dataset_description.json``.
+    """
+    bids_dir = Path(bids_dir).resolve()
+    raw = _read_description(bids_dir)
+    links = {name: Path(path).resolve().as_uri() for name, path in derivatives.items()}
+    source = {"URL": bids_dir.as_uri()}
+    if raw.get("DatasetDOI"):
+        source["DOI"] = str(raw["DatasetDOI"])
+    pipeline: dict[str, Any] = {
+        "Name": "bids_sr",
+        "Version": __version__,
+        "Description": "Super-resolution of thick-slice anatomical MRI",
+    }
+    container = _container()
+    if container:
+        pipeline["Container"] = container
+    description: dict[str, Any] = {
+        "Name": f"Super-resolved anatomical images of {raw.get('Name') or bids_dir.name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [pipeline],
+        "SourceDatasets": [source],
+        "DatasetLinks": {"raw": bids_dir.as_uri(), **links},
+    }
+    if raw.get("License"):
+        description["License"] = raw["License"]
+    return description
+
+
+def update_decisions(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> Path:
+    """Merge rows into the table of decisions.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    rows : iterable of mapping
+        From :func:`bids_sr.bids.image.decision_row`; a row replaces the one of the same
+        image, others are kept.
+
+    Returns
+    -------
+    Path
+        ``decisions.tsv``.
+    """
+    path = output_dir / "decisions.tsv"
+    with _locked(output_dir):
+        merged = {row["image"]: row for row in read_decisions(output_dir)}
+        merged |= {row["image"]: dict(row) for row in rows}
+        ordered = [merged[image] for image in sorted(merged)]
+        return write_text_atomic(path, _table(DECISION_COLUMNS, ordered))
+
+
+def read_decisions(output_dir: Path) -> list[dict[str, str]]:
+    """Read the table of decisions.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+
+    Returns
+    -------
+    list of dict
+        Rows, by image; ``n/a`` is read as empty text.  Empty where there is no table.
+    """
+    path = output_dir / "decisions.tsv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [
+            {column: _empty_if_na(row.get(column)) for column in DECISION_COLUMNS} for row in rows
+        ]
+
+
+def _locked(output_dir: Path) -> FileLock:
+    """Return the lock of the dataset-wide files; it stays behind, empty."""
+    path = output_dir / "logs" / ".dataset.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, timeout=LOCK_SECONDS)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> str:
+    lines = [list(columns)]
+    lines += [[_cell(row.get(column)) for column in lines[0]] for row in rows]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def _cell(value: str | None) -> str:
+    return " ".join(str(value or "").split()) or "n/a"
+
+
+def _empty_if_na(value: str | None) -> str:
+    return "" if value in (None, "n/a") else str(value)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check_owner(output_dir: Path) -> None:
+    if not (output_dir / "dataset_description.json").exists():
+        return
+    makers = _read_description(output_dir).get("GeneratedBy") or [{}]
+    names = [maker.get("Name") for maker in makers if isinstance(maker, dict)]
+    if "bids_sr" not in names:
+        raise InputDataError(
+            f"{output_dir}: the output folder holds another dataset (made by "
+            f"{', '.join(map(str, filter(None, names))) or 'an unknown pipeline'}); expected an "
+            "empty folder or an earlier output of bids_sr. Give another folder."
+        )
+
+
+def _container() -> dict[str, str]:
+    """Say which container this runs in, as far as its environment tells."""
+    image = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
+    if image:
+        return {"Type": "singularity", "URI": image}
+    tag = os.environ.get("BIDS_SR_DOCKER_TAG")
+    return {"Type": "docker", "Tag": tag} if tag else {}
