@@ -125,9 +125,7 @@ def init_image_wf(
         provenance=steps.provenance,
         full=steps.full,
     )
-    reports_wf = init_reports_wf(
-        paths=paths.figures, acquisition=acquisition, resources=resources
-    )
+    reports_wf = init_reports_wf(paths=paths.figures, acquisition=acquisition, resources=resources)
 
     workflow.connect([
         (source, preprocessing_wf, [("in_file", "inputnode.in_file")]),

@@ -17,6 +17,8 @@ DENOISE_TEXT = {
 BIAS_TEXT = {
     "n4": "Intensity non-uniformity was corrected with `N4BiasFieldCorrection` "
     "[@tustison2010; ANTs, @avants2011]. ",
+    "auto": "Intensity non-uniformity was estimated with `N4BiasFieldCorrection` "
+    "[@tustison2010; ANTs, @avants2011] and corrected where the field was not flat. ",
     "none": "Intensity non-uniformity was not corrected. ",
 }
 
@@ -41,7 +43,7 @@ def init_preprocessing_wf(
     slice_spacing : float or None, mm
         Replaces the spacing of the header where it is wrong.
     denoise_method : {"nlm", "none"}
-    bias_method : {"n4", "none"}
+    bias_method : {"n4", "auto", "none"}
     seed : int
         Random seed of the engines.
     resources : Resources

@@ -21,9 +21,9 @@ RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolutio
 class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     in_file = traits.Either(None, File(exists=True), mandatory=True, desc="result, or None")
     out_path = traits.Str(mandatory=True, desc="where it goes")
-    metadata = traits.Dict(desc="sidecar, as known before the run")
+    metadata = traits.Dict({}, usedefault=True, desc="sidecar, as known before the run")
     record = traits.Dict(desc="what the run adds to the sidecar")
-    record_key = traits.Str(desc="sidecar field that takes the record")
+    record_key = traits.Str("", usedefault=True, desc="sidecar field that takes the record")
 
 
 class _SaveDerivativeOutputSpec(TraitedSpec):

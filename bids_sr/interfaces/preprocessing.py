@@ -17,6 +17,8 @@ from nipype.interfaces.base import (
 
 from bids_sr.imaging import Volume
 
+FLAT_FIELD = 1.1
+
 
 class _RecordOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="processed image")
@@ -85,12 +87,18 @@ class Denoise(SimpleInterface):
 
 
 class _CorrectBiasInputSpec(_EngineInputSpec):
-    method = traits.Enum("n4", "auto", "none", usedefault=True, desc="bias field correction method")
+    method = traits.Enum(
+        "n4", "auto", "none", usedefault=True, desc="bias field correction method"
+    )
     sloppy = traits.Bool(False, usedefault=True, desc="few iterations, for tests only")
 
 
 class CorrectBias(SimpleInterface):
-    """Remove the bias field by N4, or hand the image on unchanged (``method="none"``)."""
+    """Remove the bias field by N4, or hand the image on unchanged (``method="none"``).
+
+    ``method="auto"`` keeps the image where the field that N4 finds is nearly flat:
+    its largest value is less than ``FLAT_FIELD`` times its smallest.
+    """
 
     input_spec = _CorrectBiasInputSpec
     output_spec = _RecordOutputSpec
@@ -107,8 +115,14 @@ class CorrectBias(SimpleInterface):
             seed=self.inputs.seed,
             sloppy=self.inputs.sloppy,
         )
-        self._results["out_file"] = str(corrected.save(Path(runtime.cwd) / "corrected.nii.gz"))
-        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
+        low, high = record["FieldRange"]
+        applied = self.inputs.method == "n4" or high > FLAT_FIELD * low
+        self._results["out_file"] = self.inputs.in_file
+        if applied:
+            out_file = Path(runtime.cwd) / "corrected.nii.gz"
+            self._results["out_file"] = str(corrected.save(out_file))
+        seconds = round(time.monotonic() - start, 1)
+        self._results["record"] = {**record, "Applied": applied, "Seconds": seconds}
         return runtime
 
 

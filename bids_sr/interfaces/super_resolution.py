@@ -27,7 +27,7 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
         mandatory=True, desc="fields of Acquisition: spacing, thickness, profile, slice_axis"
     )
     method = traits.Str(mandatory=True, desc="name of a registered method")
-    parameters = traits.Dict(desc="hyper-parameters of the method")
+    parameters = traits.Dict({}, usedefault=True, desc="hyper-parameters of the method")
     spacing = traits.Either(
         None, traits.Float(), traits.Enum("native"), desc="target spacing, mm; None: the default"
     )

@@ -1,0 +1,169 @@
+"""Graphs are built over the combinations of options, and every input is connected."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nipype.interfaces.base import isdefined
+
+from bids_sr.bids.image import AnatImage
+from bids_sr.config import RunConfig
+from bids_sr.exceptions import ConfigError
+from bids_sr.workflows.base import image_of_node, init_bids_sr_wf, methods_text
+
+MakeImage = Callable[..., AnatImage]
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> Callable[..., RunConfig]:
+    def make(**changes: Any) -> RunConfig:
+        (tmp_path / "bids").mkdir(exist_ok=True)
+        folders = {name: tmp_path / name for name in ("bids", "out", "work")}
+        return RunConfig(
+            bids_dir=folders["bids"],
+            output_dir=folders["out"],
+            work_dir=folders["work"],
+            **changes,
+        )
+
+    return make
+
+
+def _graph(workflow: Any) -> dict[str, Any]:
+    graph = workflow._create_flat_graph()
+    connected = {
+        (node.fullname, target)
+        for _, node, data in graph.edges(data=True)
+        for _, target in data["connect"]
+    }
+    for node in graph.nodes:
+        for name, trait in node.inputs.items():
+            if node.inputs.traits()[name].mandatory:
+                assert isdefined(trait) or (node.fullname, name) in connected, (node, name)
+    return {node.name: node for node in graph.nodes}
+
+
+@pytest.mark.parametrize(
+    ("denoise", "bias", "mask", "method", "level"),
+    list(
+        itertools.product(
+            ["nlm", "none"],
+            ["n4", "auto", "none"],
+            ["template", "none"],
+            ["self", "bspline", "none"],
+            ["minimal", "full"],
+        )
+    ),
+)
+def test_every_combination_builds_with_all_inputs_connected(
+    make_image: MakeImage,
+    make_config: Callable[..., RunConfig],
+    denoise: str,
+    bias: str,
+    mask: str,
+    method: str,
+    level: str,
+) -> None:
+    config = make_config(
+        denoise_method=denoise,
+        anat_biascorrect=bias,
+        skull_strip_method=mask,
+        sr_method=method,
+        level=level,
+    )
+    nodes = _graph(init_bids_sr_wf(config, [make_image()]))
+    assert nodes["denoise"].inputs.method == denoise
+    assert nodes["correct_bias"].inputs.method == bias
+    assert nodes["extract_brain"].inputs.engine == mask
+    assert nodes["super_resolve"].inputs.method == method
+    assert ("save_n4" in nodes) == (level == "full")
+    assert "save_preproc" in nodes
+
+
+def test_an_image_that_is_passed_through_is_not_super_resolved(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    nodes = _graph(init_bids_sr_wf(make_config(), [make_image(action="pass-through")]))
+    assert nodes["super_resolve"].inputs.method == "none"
+    assert nodes["super_resolve"].inputs.parameters == {}
+
+
+def test_an_existing_mask_and_a_body_part_win_over_the_engine(
+    make_image: MakeImage, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    image = make_image()
+    given = make_image(existing_mask=image.path, mask_note="from freesurfer")
+    engine = _graph(init_bids_sr_wf(make_config(), [given]))["extract_brain"].inputs
+    assert (engine.engine, engine.existing_mask) == ("existing", str(image.path))
+    assert engine.engine_reason == "from freesurfer"
+    knee = make_image(brain=False)
+    engine = _graph(init_bids_sr_wf(make_config(), [knee]))["extract_brain"].inputs
+    assert engine.engine == "none"
+    assert "not a head" in engine.engine_reason
+
+
+def test_only_images_that_are_processed_get_a_graph_and_nodes_are_traced_back(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    images = [
+        make_image("01"),
+        make_image("01", "FLAIR"),
+        make_image("02", action="skip"),
+        make_image("03", action="fail"),
+    ]
+    graph = init_bids_sr_wf(make_config(), images)._create_flat_graph()
+    owners = {image_of_node(node.fullname, images) for node in graph.nodes}
+    assert owners == set(images[:2])
+    assert image_of_node("bids_sr_wf.sub_09_wf.check_input", images) is None
+
+
+def test_nothing_to_process_is_an_error(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    with pytest.raises(ConfigError, match=r"0 of 1 images.*\n?.*--dry-run"):
+        init_bids_sr_wf(make_config(), [make_image(action="skip")])
+
+
+def test_options_reach_the_method_and_memory_stays_within_the_run(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    config = make_config(
+        sr_steps=7, sr_time_budget=9.0, random_seed=5, nprocs=2, omp_nthreads=2, mem_gb=0.9
+    )
+    graph = _graph(init_bids_sr_wf(config, [make_image()]))
+    node = graph["super_resolve"]
+    assert node.inputs.parameters == {
+        "seed": 5,
+        "device": "auto",
+        "steps": 7,
+        "time_budget": 9.0,
+    }
+    assert (node.n_procs, node.inputs.num_threads) == (2, 2)
+    assert all(each.mem_gb <= 0.9 for each in graph.values())
+    assert graph["save_sr"].inputs.metadata["SuperResolution"]["Software"]["antspyx"]
+
+
+def test_methods_text_tells_what_the_graph_does_once(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    images = [make_image("01"), make_image("02")]
+    text = methods_text(init_bids_sr_wf(make_config(skull_strip_method="template"), images))
+    assert text.count("N4BiasFieldCorrection") == 1
+    assert text.count("@zhao2021") == 1
+    text = methods_text(init_bids_sr_wf(make_config(anat_biascorrect="none"), images))
+    assert "N4BiasFieldCorrection" not in text
+
+
+def test_building_a_graph_imports_no_heavy_package() -> None:
+    code = (
+        "import sys, bids_sr.workflows.base;"
+        "sys.exit(str([m for m in ('torch', 'ants', 'nnunetv2') if m in sys.modules] or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
