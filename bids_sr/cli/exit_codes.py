@@ -50,7 +50,7 @@ def code_of(error: BidsSrError) -> ExitCode:
         ConfigError: ExitCode.USAGE,
         AcquisitionError: ExitCode.BAD_DATA,
         InputDataError: ExitCode.BAD_DATA,
-        WeightsError: ExitCode.NO_INPUT,
+        WeightsError: ExitCode.MISSING_TOOL,
         EngineError: ExitCode.SOME_FAILED,
     }
     return codes.get(type(error), ExitCode.SOME_FAILED)

@@ -1,23 +1,280 @@
-"""The ``bids_sr`` command."""
+"""The ``bids_sr`` command: from the command line to the exit code.
+
+Heavy imports wait until the command line is known to be right.
+"""
 
 from __future__ import annotations
 
+import logging
+import secrets
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare
+from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+    from bids_sr.cli.execution import Graph
+    from bids_sr.cli.outcome import Outcomes
+    from bids_sr.cli.provenance import RunRecord
+    from bids_sr.config import RunConfig
+
+LOGGER = logging.getLogger(__name__)
+_SHOWN_ERRORS = 10
+_SHOWN_REPORTS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the BIDS-App and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
     try:
-        parse_args(sys.argv[1:] if argv is None else argv)
-    except ConfigError as error:
-        sys.stderr.write(f"bids_sr: {error}\n")
-        return ExitCode.USAGE
+        config = parse_args(words)
+        prepare(config.omp_nthreads)
+        end_on_sigterm()
+        return _run(config, words)
     except ExitError as error:
-        sys.stderr.write(f"bids_sr: {error}\n")
-        return error.code
-    return ExitCode.NO_WORKFLOW
+        return _complain(error, error.code)
+    except BidsSrError as error:
+        if debug:
+            traceback.print_exc()
+        return _complain(error, code_of(error))
+    except KeyboardInterrupt:
+        return _complain("interrupted; run again to go on from here", ExitCode.INTERRUPTED)
+    except Terminated:
+        return _complain("terminated; run again to go on from here", ExitCode.TERMINATED)
+
+
+def _run(config: RunConfig, words: list[str]) -> int:
+    from bids_sr.cli.console import set_up_logging
+
+    set_up_logging(max(config.verbose, 2 * config.debug))
+    if not config.bids_dir.is_dir():
+        raise ExitError(
+            ExitCode.NO_INPUT,
+            f"{config.bids_dir} is no folder: expected the root of a BIDS dataset",
+        )
+    if config.analysis_level == "group":
+        return _run_group(config)
+    _check_files(config)
+    if not (config.skip_bids_validation or config.dry_run or config.reports_only):
+        _validate(config.bids_dir)
+    images = _plan(config)
+    if config.dry_run:
+        from bids_sr.cli.plan import print_plan
+
+        print_plan(images, sys.stdout)
+        return ExitCode.OK
+    _make_folders(config)
+    if config.reports_only:
+        return _report(config, images)
+    return _run_participants(config, images, words)
+
+
+def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
+    from bids_sr.bids import write_dataset_files
+    from bids_sr.cli import execution
+    from bids_sr.cli.outcome import planned
+    from bids_sr.cli.plan import count_words
+    from bids_sr.cli.provenance import new_record
+    from bids_sr.reports.boilerplate import write_citations
+
+    before = planned(images)
+    usable = any(image.processed for image in images)
+    LOGGER.info("%s", count_words(images))
+    record = new_record(words)
+    if usable:
+        graph = execution.build(config, images)
+        write_citations(graph.methods, config.output_dir / "logs")
+        if config.boilerplate_only:
+            print(f"methods text: {config.output_dir / 'logs' / 'CITATION.md'}")
+            return ExitCode.OK
+    record.write(config, _subjects(images))
+    write_dataset_files(config.output_dir, config.bids_dir, derivatives=config.derivatives)
+    _write_decisions(config, before)
+    if not usable:
+        _report(config, images)
+        _summarise(config, before)
+        return ExitCode.BAD_DATA
+    outcomes = _execute(config, graph, images, record)
+    _write_decisions(config, outcomes)
+    _report(config, images)
+    _warn_of_names(config)
+    _summarise(config, outcomes)
+    return outcomes.code
+
+
+def _execute(
+    config: RunConfig, graph: Graph, images: list[AnatImage], record: RunRecord
+) -> Outcomes:
+    from bids_sr.cli import execution
+
+    if config.write_graph:
+        LOGGER.info("graph: %s", execution.write_graph(graph, config))
+    if config.clean_workdir:
+        execution.clean_work(graph)
+    return execution.run_graph(graph, config, images, record)
+
+
+def _run_group(config: RunConfig) -> int:
+    from bids_sr.reports.group import group_report
+
+    if not config.output_dir.is_dir():
+        raise ExitError(
+            ExitCode.NO_INPUT,
+            f"{config.output_dir} does not exist: run the participant level first",
+        )
+    for path in group_report(config.output_dir):
+        print(f"wrote {path}")
+    return ExitCode.OK
+
+
+def _check_files(config: RunConfig) -> None:
+    """Refuse files and folders of the options that are not there, before any work."""
+    from bids_sr.config import SLICE_PROFILES
+
+    named = {f"--derivatives {name}": path for name, path in config.derivatives.items()}
+    if config.weights_dir is not None:
+        named["--weights-dir"] = config.weights_dir
+    if config.use_plugin is not None:
+        named["--use-plugin"] = config.use_plugin
+    for spelled, path in named.items():
+        if not path.exists():
+            raise ConfigError(f"{spelled}: {path} does not exist; check the path")
+    profile = config.slice_profile
+    if profile not in SLICE_PROFILES and not Path(profile).is_file():
+        raise ConfigError(
+            f"--slice-profile {profile}: no such file; expected "
+            f"{', '.join(SLICE_PROFILES)} or the path of a TSV file"
+        )
+
+
+def _validate(bids_dir: Path) -> None:
+    from bids_sr.bids import validate_dataset
+
+    LOGGER.info("validating %s", bids_dir)
+    result = validate_dataset(bids_dir)
+    if result.note:
+        LOGGER.warning("%s", result.note)
+    if not result.errors:
+        return
+    lines = [f"  {issue}" for issue in result.errors[:_SHOWN_ERRORS]]
+    if len(result.errors) > _SHOWN_ERRORS:
+        lines.append(f"  and {len(result.errors) - _SHOWN_ERRORS} more")
+    raise ExitError(
+        ExitCode.VALIDATION_FAILED,
+        f"{bids_dir} is no valid BIDS dataset ({len(result.errors)} errors): mend it, or give "
+        "--skip-bids-validation\n" + "\n".join(lines),
+    )
+
+
+def _plan(config: RunConfig) -> list[AnatImage]:
+    from bids_sr.cli.plan import make_plan, print_plan
+
+    try:
+        images = make_plan(config)
+    except InputDataError as error:
+        asked = bool(config.participant_label)
+        code = ExitCode.NOTHING_SELECTED if asked else ExitCode.NO_INPUT
+        raise ExitError(code, str(error)) from error
+    if not images:
+        raise ExitError(
+            ExitCode.NOTHING_SELECTED,
+            f"{config.bids_dir} has no anatomical images of the selected subjects",
+        )
+    if not any(image.selected for image in images):
+        print_plan(images, sys.stderr)
+        raise ExitError(
+            ExitCode.NOTHING_SELECTED,
+            f"the options select none of the {len(images)} anatomical images; the plan above "
+            "says why",
+        )
+    return images
+
+
+def _make_folders(config: RunConfig) -> None:
+    from bids_sr.bids import prepare_output_dir
+
+    try:
+        prepare_output_dir(config.output_dir, config.bids_dir)
+        if not config.reports_only:
+            config.work_dir.mkdir(parents=True, exist_ok=True)
+            probe = config.work_dir / f".{secrets.token_hex(6)}.tmp"
+            probe.touch()
+            probe.unlink()
+    except InputDataError as error:
+        raise ExitError(ExitCode.CANNOT_WRITE, str(error)) from error
+    except OSError as error:
+        raise ExitError(
+            ExitCode.CANNOT_WRITE,
+            f"the work folder {config.work_dir} cannot be written ({error.strerror}): "
+            "give another with --work-dir",
+        ) from error
+
+
+def _write_decisions(config: RunConfig, outcomes: Outcomes) -> None:
+    from bids_sr.bids import decision_row, output_paths, update_decisions
+
+    rows = []
+    for outcome in outcomes.images:
+        output = ""
+        if outcome.status == "done":
+            product = output_paths(config.output_dir, outcome.image).product
+            output = product.relative_to(config.output_dir).as_posix()
+        message = outcome.message if outcome.image.processed else ""
+        if outcome.status == "failed" and outcome.step and message:
+            message = f"failed at {outcome.step}: {message}"
+        rows.append(
+            decision_row(outcome.image, status=outcome.status, message=message, output=output)
+        )
+    update_decisions(config.output_dir, rows)
+
+
+def _report(config: RunConfig, images: Iterable[AnatImage]) -> int:
+    from bids_sr.reports.assemble import assemble_subject
+
+    for subject in _subjects(images):
+        path = assemble_subject(config.output_dir, subject)
+        LOGGER.debug("wrote %s", path)
+        if config.reports_only:
+            print(f"wrote {path}")
+    return ExitCode.OK
+
+
+def _warn_of_names(config: RunConfig) -> None:
+    from bids_sr.bids import check_output_tree
+
+    for problem in check_output_tree(config.output_dir):
+        LOGGER.warning("output: %s", problem)
+
+
+def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
+    counts = {status: outcomes.having(status) for status in ("done", "failed", "skipped")}
+    print(", ".join(f"{len(found)} {status}" for status, found in counts.items()))
+    for outcome in outcomes.images:
+        if outcome.status in ("failed", "planned") or (
+            outcome.status == "done" and outcome.message
+        ):
+            print(outcome.line)
+    for crash in outcomes.other_crashes:
+        print(f"{crash.node} failed: {crash.message} ({crash.path})")
+    subjects = _subjects([outcome.image for outcome in outcomes.images])
+    for subject in subjects[:_SHOWN_REPORTS]:
+        print(f"report: {config.output_dir / f'sub-{subject}.html'}")
+    if len(subjects) > _SHOWN_REPORTS:
+        print(f"and {len(subjects) - _SHOWN_REPORTS} more reports there")
+
+
+def _subjects(images: Iterable[AnatImage]) -> list[str]:
+    return sorted({image.subject for image in images})
+
+
+def _complain(error: object, code: ExitCode) -> int:
+    sys.stderr.write(f"bids_sr: {error}\n")
+    return code

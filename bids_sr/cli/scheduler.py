@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+
+from bids_sr.cli.environment import leave_signals_to_parent
 
 LOGGER = logging.getLogger(__name__)
 
@@ -23,9 +24,7 @@ class StepKilledError(RuntimeError):
 
 
 def _initialise_worker(cwd: str) -> None:
-    # the parent ends its workers itself, in order; see SteadyMultiProcPlugin.stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_signals_to_parent()  # which ends its workers in SteadyMultiProcPlugin.stop
     process_initializer(cwd)
 
 

@@ -1,0 +1,64 @@
+"""The process around a run: variables that libraries read at import, and signals.
+
+Call :func:`prepare` before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_CACHE_VARIABLES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "NIPYPE_CONFIG_DIR": "nipype",
+    "XDG_CACHE_HOME": "cache",
+}
+
+
+class Terminated(BaseException):  # noqa: N818 - a sibling of KeyboardInterrupt, no error
+    """The process was asked to end (SIGTERM)."""
+
+
+def prepare(threads: int) -> None:
+    """Set what libraries read from the environment when they are imported.
+
+    No telemetry, no display, at most ``threads`` threads of linear algebra, and no need
+    of a home folder: where it cannot be written, caches go to the temporary folder.
+    """
+    os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads))
+    if not _home_is_writable():
+        cache = Path(tempfile.gettempdir()) / f"bids_sr-{os.getuid()}"
+        os.environ.setdefault("HOME", str(cache))
+        for name, folder in _CACHE_VARIABLES.items():
+            if name not in os.environ:
+                (cache / folder).mkdir(parents=True, exist_ok=True)
+                os.environ[name] = str(cache / folder)
+
+
+def end_on_sigterm() -> None:
+    """Turn SIGTERM into :class:`Terminated`, so that children are ended too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def leave_signals_to_parent() -> None:
+    """Let a child process be ended by its parent alone, in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _home_is_writable() -> bool:
+    home = os.environ.get("HOME", "")
+    return bool(home) and os.access(home, os.W_OK)

@@ -1,0 +1,280 @@
+"""The run itself: the graph is built in a child process, then run by Nipype here.
+
+This process never imports torch: it lives as long as the run, and its workers are
+copies of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_sr.cli.crashes import read_crashes
+from bids_sr.cli.environment import leave_signals_to_parent
+from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.outcome import Outcomes, after_run
+from bids_sr.cli.progress import StageLines
+from bids_sr.config import RunConfig
+from bids_sr.exceptions import BidsSrError, ConfigError
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+    from bids_sr.cli.provenance import RunRecord
+
+LOGGER = logging.getLogger(__name__)
+POLL_SECONDS = 0.2  # Nipype's 2 s add up over the many short nodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A workflow that was built, and the methods text gathered from it."""
+
+    workflow: Any
+    methods: str
+
+
+def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
+    """Build the graph in a child process, whose imports are gone afterwards."""
+    with ProcessPoolExecutor(max_workers=1, initializer=leave_signals_to_parent) as pool:
+        try:
+            return pool.submit(_build, config, list(images)).result()
+        except BrokenProcessPool as error:
+            raise ExitError(
+                ExitCode.NO_WORKFLOW,
+                "the process that built the workflow was killed, most likely because memory "
+                "ran out: free memory and run again",
+            ) from error
+        except BidsSrError:
+            raise
+        except Exception as error:
+            LOGGER.exception("the workflow could not be built")
+            raise ExitError(
+                ExitCode.NO_WORKFLOW,
+                f"no workflow could be built ({type(error).__name__}: {error}); this is an "
+                "error of bids_sr: please report it with the lines above",
+            ) from error
+        except BaseException:  # the user or the system ends the run
+            for process in (getattr(pool, "_processes", None) or {}).values():
+                process.terminate()
+            raise
+
+
+def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
+    from bids_sr.workflows.base import init_bids_sr_wf, methods_text
+
+    workflow = init_bids_sr_wf(config, images, use_gpu=_gpu_is_used(config.device))
+    return Graph(workflow=workflow, methods=methods_text(workflow))
+
+
+def _gpu_is_used(device: str) -> bool:
+    """Tell whether torch will compute on a GPU; an explicit one that is absent is an error."""
+    if device == "cpu" or (device == "auto" and not _has_nvidia_device()):
+        return False
+    import torch
+
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError("--device mps: this machine has no such device; give --device cpu")
+        return True
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = int(device.partition(":")[2] or 0)
+    if device != "auto" and wanted >= count:
+        raise ConfigError(
+            f"--device {device}: torch {torch.__version__} sees {count} CUDA devices; "
+            "install a CUDA build of torch and check the driver, or give --device cpu"
+        )
+    return count > 0
+
+
+def _has_nvidia_device() -> bool:
+    return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None
+
+
+def run_graph(
+    graph: Graph, config: RunConfig, images: Sequence[AnatImage], record: RunRecord
+) -> Outcomes:
+    """Run the graph to its end and tell what became of each image."""
+    from bids_sr.bids.derivatives import output_paths
+    from bids_sr.workflows.base import image_of_node
+
+    def image_of(name: str) -> AnatImage | None:
+        return image_of_node(name, images)
+
+    def stem_of(name: str) -> str | None:
+        image = image_of(name)
+        return image.stem if image else None
+
+    workflow = graph.workflow
+    _configure_nipype(config, record)
+    _send_crashes_to_subjects(workflow, config, record, image_of)
+    lines = StageLines(stem_of)
+    plugin = _plugin(config, lines)
+    error: Exception | None = None
+    try:
+        workflow.run(plugin=plugin)
+    except Exception as caught:  # Nipype raises the first of the nodes' errors again
+        error = caught
+    finally:
+        getattr(plugin, "stop", lambda: None)()
+    folders = {record.log_dir(config.output_dir, image.subject) for image in images}
+    crashes = read_crashes([*folders, _common_crash_dir(config, record)])
+    if error is not None and not crashes:
+        raise error
+    unfinished = _unfinished_nodes(workflow, lines.ended) if error is not None else []
+    crashed = {crash.node for crash in crashes}
+    undone = {
+        image.relpath
+        for name in unfinished
+        if name not in crashed and (image := image_of(name)) is not None
+    }
+    if config.resource_monitor:
+        _keep_monitor(workflow, config, record)
+    return after_run(
+        images,
+        crashes,
+        image_of=image_of,
+        finished=lambda image: image.relpath not in undone,
+        quality_path=lambda image: output_paths(config.output_dir, image).quality,
+    )
+
+
+def write_graph(graph: Graph, config: RunConfig) -> Path:
+    """Draw the graph as ``logs/workflow.svg``, or as text where Graphviz is missing."""
+    path = config.output_dir / "logs" / "workflow.dot"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    graph.workflow.write_graph(
+        dotfilename=str(path),
+        graph2use="colored",
+        format="svg" if shutil.which("dot") else "dot",
+        simple_form=True,
+    )
+    return path
+
+
+def clean_work(graph: Graph) -> None:
+    """Remove what earlier runs of this graph left in the work folder."""
+    folder = Path(graph.workflow.base_dir) / graph.workflow.name
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        LOGGER.info("emptied %s", folder)
+
+
+def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
+    from nipype import config as nipype_config
+    from nipype import logging as nipype_logging
+
+    level = "DEBUG" if config.debug else "INFO" if config.verbose else "CRITICAL"
+    nipype_config.update_config(
+        {
+            "logging": {
+                "workflow_level": level,
+                "interface_level": level,
+                "utils_level": level,
+                "log_to_file": False,
+            },
+            "execution": {
+                "crashdump_dir": str(_common_crash_dir(config, record)),
+                "crashfile_format": "txt",
+                "stop_on_first_crash": config.stop_on_first_crash,
+                "hash_method": "content",
+                "create_report": False,
+                "check_version": False,
+                "parameterize_dirs": False,
+                "keep_inputs": config.debug,
+                "remove_unnecessary_outputs": not config.debug,
+                "poll_sleep_duration": POLL_SECONDS,
+            },
+            "monitoring": {"summary_append": True},
+        }
+    )
+    nipype_logging.update_logging(nipype_config)
+    if config.resource_monitor:
+        nipype_config.enable_resource_monitor()
+
+
+def _common_crash_dir(config: RunConfig, record: RunRecord) -> Path:
+    return config.output_dir / "logs" / record.run_id
+
+
+def _send_crashes_to_subjects(
+    workflow: Any,
+    config: RunConfig,
+    record: RunRecord,
+    image_of: Callable[[str], AnatImage | None],
+) -> None:
+    for node in workflow._get_all_nodes():
+        image = image_of(node.fullname)
+        if image is not None:
+            folder = record.log_dir(config.output_dir, image.subject)
+            node.config = {"execution": {"crashdump_dir": str(folder)}}
+
+
+def _plugin(config: RunConfig, lines: StageLines) -> Any:
+    """Return the scheduler: ours, or the one of ``--use-plugin``."""
+    name, arguments = "MultiProc", {}
+    if config.use_plugin is not None:
+        name, arguments = read_plugin(config.use_plugin)
+    arguments = {**arguments, "status_callback": lines}
+    if name != "MultiProc":
+        from nipype.pipeline import plugins
+
+        return getattr(plugins, f"{name}Plugin")(plugin_args=arguments)
+    from bids_sr.cli.scheduler import SteadyMultiProcPlugin
+
+    # --low-mem leaves room for one step with its threads, so that no two run together
+    processes = config.omp_nthreads if config.low_mem else config.nprocs
+    defaults = {
+        "n_procs": processes,
+        "memory_gb": config.mem_gb,
+        "n_gpu_procs": config.omp_nthreads,  # a GPU node takes as many slots as threads
+        "raise_insufficient": False,
+    }
+    return SteadyMultiProcPlugin({**defaults, **arguments})
+
+
+def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read the YAML file of ``--use-plugin``: ``plugin`` and ``plugin_args``.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or does not name a plugin of Nipype.
+    """
+    import yaml
+    from nipype.pipeline import plugins
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read --use-plugin {path}: {error}") from error
+    name = content.get("plugin") if isinstance(content, dict) else None
+    if not isinstance(name, str) or not hasattr(plugins, f"{name}Plugin"):
+        raise ConfigError(
+            f"--use-plugin {path} names the plugin {name!r}: expected a file such as\n"
+            "plugin: SLURM\nplugin_args: {sbatch_args: --time=60}"
+        )
+    return name, dict(content.get("plugin_args") or {})
+
+
+def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
+    names = (node.fullname for node in workflow._get_all_nodes() if _is_step(node))
+    return [name for name in names if name not in ended]
+
+
+def _is_step(node: Any) -> bool:
+    # identity nodes are taken out of the graph before it is run
+    return type(node.interface).__name__ != "IdentityInterface"
+
+
+def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:
+    found = Path(workflow.base_dir) / workflow.name / "resource_monitor.json"
+    if found.is_file():
+        target = config.output_dir / "logs" / f"{record.run_id}_resources.json"
+        shutil.copyfile(found, target)
+        LOGGER.info("memory and CPU use of every step: %s", target)

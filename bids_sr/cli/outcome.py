@@ -1,0 +1,131 @@
+"""What became of each image, for ``decisions.tsv``, the last lines and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bids_sr.cli.crashes import Crash
+from bids_sr.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+
+Status = Literal["planned", "done", "failed", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One image at one moment of the run."""
+
+    image: AnatImage
+    status: Status
+    message: str = ""
+    step: str = ""
+    """Where it failed."""
+    crash_file: Path | None = None
+
+    @property
+    def line(self) -> str:
+        """Return one line for the user."""
+        if self.status == "failed":
+            at = f" at {self.step}" if self.step else ""
+            return f"{self.image.stem}: failed{at}: {self.message}"
+        return f"{self.image.stem}: {self.status}" + (f": {self.message}" if self.message else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """All images of the run."""
+
+    images: list[Outcome] = field(default_factory=list)
+    other_crashes: list[Crash] = field(default_factory=list)
+    """Failures of steps that belong to no single image."""
+
+    def having(self, status: Status) -> list[Outcome]:
+        """Return the images of one status."""
+        return [outcome for outcome in self.images if outcome.status == status]
+
+    @property
+    def code(self) -> ExitCode:
+        """Return the exit code of the run."""
+        if self.having("failed") or self.having("planned") or self.other_crashes:
+            return ExitCode.SOME_FAILED
+        return ExitCode.OK
+
+
+def planned(images: Sequence[AnatImage]) -> Outcomes:
+    """Return the outcomes before the run."""
+    return Outcomes(images=[_before(image) for image in images])
+
+
+def after_run(
+    images: Sequence[AnatImage],
+    crashes: Sequence[Crash],
+    *,
+    image_of: Callable[[str], AnatImage | None],
+    finished: Callable[[AnatImage], bool],
+    quality_path: Callable[[AnatImage], Path],
+) -> Outcomes:
+    """Tell what became of each image.
+
+    Parameters
+    ----------
+    images : sequence of AnatImage
+        The plan.
+    crashes : sequence of Crash
+        Failed nodes, oldest first.
+    image_of : callable
+        Full name of a node to its image.
+    finished : callable
+        Whether all steps of an image were reached; an image without a crash may have
+        been left undone by ``--stop-on-first-crash``.
+    quality_path : callable
+        Where the QC file of an image is, which holds its warnings.
+    """
+    first: dict[str, Crash] = {}
+    others = []
+    for crash in crashes:
+        image = image_of(crash.node)
+        if image is None:
+            others.append(crash)
+        else:
+            first.setdefault(image.relpath, crash)
+    outcomes = []
+    for image in images:
+        outcome = _before(image)
+        if image.processed and image.relpath in first:
+            crash = first[image.relpath]
+            outcome = Outcome(
+                image=image,
+                status="failed",
+                message=crash.message,
+                step=crash.step,
+                crash_file=crash.path,
+            )
+        elif image.processed and finished(image):
+            message = "; ".join(_warnings(quality_path(image)))
+            outcome = Outcome(image=image, status="done", message=message)
+        elif image.processed:
+            outcome = Outcome(image=image, status="planned", message="the run ended before it")
+        outcomes.append(outcome)
+    return Outcomes(images=outcomes, other_crashes=others)
+
+
+def _before(image: AnatImage) -> Outcome:
+    if image.action == "skip":
+        return Outcome(image=image, status="skipped")
+    if image.action == "fail":
+        return Outcome(image=image, status="failed", message=image.reason, step="planning")
+    return Outcome(image=image, status="planned")
+
+
+def _warnings(quality_file: Path) -> list[str]:
+    try:
+        found = json.loads(quality_file.read_text(encoding="utf-8")).get("Warnings", [])
+    except (OSError, ValueError):
+        return []
+    return [str(sentence) for sentence in found]

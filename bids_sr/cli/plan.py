@@ -1,0 +1,106 @@
+"""The plan of a run: which images there are and what happens to each, read or printed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from bids_sr.config import RunConfig
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+
+COLUMNS = ("image", "what happens", "slices", "output", "why")
+
+
+def make_plan(config: RunConfig) -> list[AnatImage]:
+    """Decide on every anatomical image of the selected subjects."""
+    from bids_sr.bids.layout import Selection, open_layout, plan_images
+    from bids_sr.bids.sidecar import AcquisitionOverrides
+
+    selection = Selection(
+        participant_label=config.participant_label,
+        session_label=config.session_label,
+        modalities=config.modalities,
+        filters=config.bids_filters,
+        derivatives=config.derivatives,
+        overrides=AcquisitionOverrides(
+            thickness=config.slice_thickness,
+            spacing=config.slice_spacing,
+            profile=config.slice_profile,
+        ),
+        output_resolution=config.output_resolution,
+        output_grid=config.output_grid,
+        min_anisotropy=config.min_anisotropy,
+    )
+    layout = open_layout(
+        config.bids_dir,
+        database_dir=config.bids_database_dir,
+        participant_label=config.participant_label,
+    )
+    return plan_images(layout, selection)
+
+
+def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:
+    """Print the plan image by image: a table on a terminal, tab-separated lines in a log."""
+    rows = [_row(image) for image in images]
+    if stream.isatty():
+        _print_table(rows, stream)
+    else:
+        stream.write("\t".join(COLUMNS) + "\n")
+        stream.writelines("\t".join(row) + "\n" for row in rows)
+    for image in images:
+        for sentence in notes(image):
+            stream.write(f"{image.stem}: {sentence}\n")
+    stream.write(count_words(images) + "\n")
+
+
+def notes(image: AnatImage) -> list[str]:
+    """Return what was assumed about an image and what a user should look at."""
+    found = []
+    if image.facts is not None and image.processed:
+        found += [f"assumed: {sentence}" for sentence in image.facts.assumptions]
+        found += [f"warning: {sentence}" for sentence in image.facts.warnings]
+    if image.mask_note:
+        found.append(f"brain mask: {image.mask_note}")
+    return found
+
+
+def count_words(images: Sequence[AnatImage]) -> str:
+    """Say how many images there are of each action."""
+    counts = Counter(image.action for image in images)
+    subjects = len({image.subject for image in images})
+    words = [f"{counts[action]} {name}" for action, name in _COUNTED.items() if counts[action]]
+    return f"{len(images)} images of {subjects} subjects: {', '.join(words) or 'none'}"
+
+
+_COUNTED = {
+    "super-resolve": "to super-resolve",
+    "pass-through": "to pass through",
+    "skip": "skipped",
+    "fail": "that cannot be used",
+}
+
+
+def _row(image: AnatImage) -> tuple[str, ...]:
+    slices = output = ""
+    if image.facts is not None:
+        acquisition = image.facts.acquisition
+        slices = f"{acquisition.thickness:.3g} mm every {acquisition.spacing:.3g} mm"
+    if image.target_grid is not None and image.processed:
+        sizes = [f"{spacing:.3g}" for spacing in image.target_grid.spacings]
+        output = f"{' x '.join(sizes)} mm"
+    return image.relpath, image.action, slices, output, image.reason
+
+
+def _print_table(rows: list[tuple[str, ...]], stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"super-resolve": "green", "pass-through": "cyan", "fail": "red", "skip": "dim"}
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row), style=styles[row[1]])
+    Console(file=stream).print(table)

@@ -1,0 +1,55 @@
+"""One line when a step of an image begins and ends, from the scheduler's callbacks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+LOGGER = logging.getLogger(__name__)
+
+STAGES = {
+    "check_input": "check",
+    "denoise": "denoising",
+    "correct_bias": "bias correction",
+    "extract_brain": "brain mask",
+    "super_resolve": "super-resolution",
+    "save_quality": "output",
+}
+"""Nodes worth a line; the others take moments."""
+
+
+class StageLines:
+    """Turn node events into lines such as ``sub-01_T1w: denoising done (12 s)``.
+
+    Parameters
+    ----------
+    stem_of : callable
+        From the full name of a node to the stem of its image, or None.
+    """
+
+    def __init__(self, stem_of: Callable[[str], str | None]) -> None:
+        self._stem_of = stem_of
+        self._begun: dict[str, float] = {}
+        self.ended: set[str] = set()
+        """Full names of the nodes that have ended well."""
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take an event: ``start``, ``end`` or ``exception``."""
+        name: str = node.fullname
+        if status == "end":
+            self.ended.add(name)
+        stage = STAGES.get(node.name)
+        stem = self._stem_of(name)
+        if stage is None or stem is None:
+            return
+        if status == "start":
+            self._begun[name] = time.monotonic()
+            LOGGER.info("%s: %s ...", stem, stage)
+        elif status == "end" and name in self._begun:
+            LOGGER.info("%s: %s done (%.0f s)", stem, stage, time.monotonic() - self._begun[name])
+        elif status == "end":
+            LOGGER.info("%s: %s as before", stem, stage)
+        elif status == "exception":
+            LOGGER.info("%s: %s failed", stem, stage)
