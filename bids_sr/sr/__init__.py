@@ -1,0 +1,20 @@
+"""Super-resolution: a volume and its acquisition in, a finer volume out."""
+
+from bids_sr.imaging import Acquisition, Volume
+from bids_sr.sr.consistency import data_consistency_residual
+from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction
+from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
+
+__all__ = [
+    "METHODS",
+    "Acquisition",
+    "CurvePoint",
+    "Method",
+    "Progress",
+    "Reconstruction",
+    "Volume",
+    "data_consistency_residual",
+    "make_method",
+    "reconstruct",
+    "super_resolve",
+]

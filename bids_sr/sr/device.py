@@ -1,0 +1,62 @@
+"""The device that networks run on, and torch's settings for the time of a run.
+
+Nothing here changes the process for good: threads are put back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bids_sr.exceptions import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` (CUDA if there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or
+        ``mps``.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise ConfigError(f"Found device {name!r}; expected auto, cpu, cuda, cuda:N or mps.")
+    if kind == "cuda" and not int(number or 0) < torch.cuda.device_count():
+        raise ConfigError(
+            f"Found device {name!r} and {torch.cuda.device_count()} CUDA devices; expected the "
+            "device to exist. Use auto or cpu, or install a CUDA build of torch."
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("Found device 'mps' on a machine without it. Use auto or cpu.")
+    return torch.device(name)
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[int]:
+    """Run with that many CPU threads of torch (None: as they are); yields the number."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Return the precision to run in: half on CUDA where safe, float32 elsewhere."""
+    half = torch.float16
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        half = torch.bfloat16
+    return torch.autocast(device.type, dtype=half, enabled=device.type == "cuda")

@@ -1,0 +1,124 @@
+"""A network over a stack of slices: in batches, in tiles, within the memory there is.
+
+Slices are thick along their rows only.  Tiles cut the columns and overlap by as much
+as the network sees, so that tiled and whole results agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bids_sr.exceptions import EngineError
+from bids_sr.sr.device import mixed_precision
+
+LOGGER = logging.getLogger(__name__)
+_CPU_PIXELS = 1 << 16  # larger batches leave the cache and gain nothing
+_GPU_PIXELS = 1 << 22
+_LEAST_PIXELS = 1 << 10
+
+Predict = Callable[[nn.Module, Tensor], Tensor]
+"""(network, (N, 1, K, W) tensor) to (N, n, W)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceSettings:
+    """State where and how to run a network."""
+
+    device: torch.device
+    halo: int
+    """Columns that an output pixel sees on each side."""
+    batch_pixels: int | None = None
+    """Thick-slice pixels a call; None for what suits the device."""
+    allow_cpu: bool = True
+    """Go on with the CPU when a GPU has too little memory even for small tiles."""
+
+
+@torch.inference_mode()
+def run_over_slices(
+    network: nn.Module, predict: Predict, stack: Tensor, settings: InferenceSettings
+) -> tuple[Tensor, str]:
+    """Apply a network to every slice of a stack.
+
+    Out of memory on a GPU: the batch is halved, then slices are cut into tiles, then
+    the CPU takes over with a warning, unless that is forbidden.
+
+    Parameters
+    ----------
+    network : nn.Module
+    predict : callable
+        How to call it.
+    stack : (N, K, W) tensor
+        Slices whose K rows are thick.
+    settings : InferenceSettings
+
+    Returns
+    -------
+    result : (N, n, W) float32 tensor
+        On the CPU.
+    device : str
+        The device that made it.
+
+    Raises
+    ------
+    EngineError
+        If memory ran out and the CPU is not allowed.
+    """
+    device = settings.device
+    default = _CPU_PIXELS if device.type == "cpu" else _GPU_PIXELS
+    pixels = settings.batch_pixels or default
+    network = network.to(device).eval()
+    while True:
+        try:
+            return _run(network, predict, stack, settings, device, pixels), str(device)
+        except torch.OutOfMemoryError as error:
+            _free(device)
+            if pixels > _LEAST_PIXELS:
+                pixels //= 2
+                LOGGER.info("Out of memory on %s: trying %d pixels a batch", device, pixels)
+            elif settings.allow_cpu and device.type != "cpu":
+                LOGGER.warning("Out of memory on %s with small tiles: using the CPU", device)
+                device, pixels = torch.device("cpu"), _CPU_PIXELS
+                network = network.to(device)
+            else:
+                raise EngineError(
+                    f"Found too little memory on {device} for tiles of {pixels} pixels; expected "
+                    "some hundred MB. Free the device or choose --device cpu."
+                ) from error
+
+
+def _run(
+    network: nn.Module,
+    predict: Predict,
+    stack: Tensor,
+    settings: InferenceSettings,
+    device: torch.device,
+    pixels: int,
+) -> Tensor:
+    number, slices, width = stack.shape
+    batch = max(1, pixels // (slices * width))
+    core = width if batch > 1 else max(1, min(width, pixels // slices))
+    result: Tensor | None = None
+    for first in range(0, number, batch):
+        part = stack[first : first + batch, None]
+        for left in range(0, width, core):
+            right = min(left + core, width)
+            lower, upper = max(0, left - settings.halo), min(width, right + settings.halo)
+            tile = part[..., lower:upper].to(device)
+            tile = tile.contiguous(memory_format=torch.channels_last)
+            with mixed_precision(device):
+                piece = predict(network, tile)[..., left - lower : right - lower]
+            if result is None:
+                result = torch.empty((number, piece.shape[1], width))
+            result[first : first + batch, :, left:right] = piece.float().cpu()
+    assert result is not None
+    return result
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

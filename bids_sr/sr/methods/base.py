@@ -1,0 +1,149 @@
+"""A method turns the slices of an acquisition into a volume on a finer grid.
+
+This is the contract that every method keeps: its fields are its hyper-parameters,
+its one verb is :meth:`Method.reconstruct`.  How it reconstructs is its own matter.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
+
+Progress = Callable[[int, int, str], None]
+"""Called with the steps done, the steps in all and a line of text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """Hold one point of a learning curve."""
+
+    step: int
+    """Training steps done."""
+    seconds: float
+    """Time since training began, s."""
+    loss: float
+    """Mean training loss since the point before."""
+    validation: float | None = None
+    """Gain over cubic interpolation on held-out patches, dB; None where not measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """Hold what a method made and how."""
+
+    volume: Volume
+    """The reconstruction, float32, on the grid that was asked for."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """What was done, as plain values for a sidecar."""
+    curve: tuple[CurvePoint, ...] = ()
+    """Learning curve; empty for methods that do not learn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """Reconstruct volumes; a subclass adds its hyper-parameters as fields."""
+
+    name: ClassVar[str]
+    """The name under which the method is registered."""
+
+    threads: int | None = None
+    """CPU threads a method may use; None leaves the choice to its libraries."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
+
+    def reconstruct(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid, *, progress: Progress | None = None
+    ) -> Reconstruction:
+        """Reconstruct an acquired volume on a grid.
+
+        Parameters
+        ----------
+        lr : Volume
+            The acquired slices.
+        acquisition : Acquisition
+            How they were taken.
+        grid : Grid
+            Where the voxels of the result shall lie; its axes parallel to those of `lr`.
+        progress : callable, optional
+            Told how far the work is.
+
+        Returns
+        -------
+        Reconstruction
+            Finite, and without negative values where the input has none.
+
+        Raises
+        ------
+        AcquisitionError
+            If `acquisition` contradicts the volume.
+        InputDataError
+            If values are not finite, there are fewer than 2 slices, or the grid lies
+            elsewhere.
+        """
+        acquisition = acquisition.for_volume(lr)
+        _check_volume(lr, acquisition, grid)
+        start = time.perf_counter()
+        result = self._reconstruct(lr, acquisition, grid, progress or _silent)
+        data = result.volume.data.astype(np.float32, copy=False)
+        if lr.data.min() >= 0:
+            data = np.maximum(data, 0)
+        if data.shape != grid.shape or not np.isfinite(data).all():
+            raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
+        record = {
+            "Method": self.name,
+            "Parameters": self.parameters(),
+            "Seconds": round(time.perf_counter() - start, 2),
+            **result.record,
+        }
+        return replace(result, volume=Volume(data, grid.affine), record=record)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @abstractmethod
+    def _reconstruct(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
+    ) -> Reconstruction:
+        """Do the work of :meth:`reconstruct`; all arguments are checked."""
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise a ConfigError about a hyper-parameter unless the condition holds."""
+    if not condition:
+        raise ConfigError(f"Found {name} = {value!r}; expected {expected}. Change that parameter.")
+
+
+def _check_volume(lr: Volume, acquisition: Acquisition, grid: Grid) -> None:
+    axis = acquisition.slice_axis
+    assert axis is not None
+    if lr.shape[axis] < 2:
+        raise InputDataError(
+            f"Found {lr.shape[axis]} slice along axis {axis}; expected at least 2. A single "
+            "slice has no neighbour to be continued to."
+        )
+    if not np.isfinite(lr.data).all():
+        raise InputDataError(
+            "Found values that are not finite; expected numbers only. Replace NaN and infinity."
+        )
+    for current in range(3):
+        inside = axis_coordinates(lr.grid, grid, current)
+        if inside[0] > lr.shape[current] - 0.5 or inside[-1] < -0.5:
+            raise InputDataError(
+                f"Found a grid that begins {inside[0]:.1f} voxels along axis {current} of an "
+                f"image of {lr.shape[current]}; expected both to overlap. Check the affines."
+            )
+
+
+def _silent(step: int, total: int, message: str) -> None:
+    """Show nothing."""

@@ -1,0 +1,259 @@
+"""Self-supervised super-resolution: the image's own slices teach what lies between them.
+
+References
+----------
+Zhao et al. 2021, SMORE: a self-supervised anti-aliasing and super-resolution algorithm
+for MRI using deep learning, IEEE TMI 40:805-817, doi:10.1109/TMI.2020.3037187.
+Remedios et al. 2023, Self-supervised super-resolution for anisotropic MR images with
+and without slice gap, SASHIMI, doi:10.1007/978-3-031-44689-4_12.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bids_sr.imaging import (
+    Acquisition,
+    Grid,
+    RobustScaler,
+    View,
+    Volume,
+    axis_coordinates,
+    resample,
+)
+from bids_sr.sr.device import limited_threads, resolve_device
+from bids_sr.sr.fusion import fuse_mean
+from bids_sr.sr.inference import InferenceSettings, run_over_slices
+from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
+from bids_sr.sr.networks.thick_slice import ThickSliceNet, Upsampling
+from bids_sr.sr.training.loop import FitResult, Schedule, fit
+from bids_sr.sr.training.losses import mean_squared_error
+from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
+
+LOGGER = logging.getLogger(__name__)
+LEAST_SCALE = 1.05
+LEAST_SLICES_A_PATCH = 4
+_SPACING_TOLERANCE = 0.05
+_VALIDATION_PATCHES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSupervised(Method):
+    """Train a small network on the image itself, then apply it across the slices."""
+
+    name = "self"
+
+    steps: int = 1000
+    """Training steps."""
+    time_budget: float | None = None
+    """Upper bound on the training time, s; the result then depends on the machine's speed."""
+    seed: int = 0
+    """Seed of weights and patches; the result is the same for the same number of threads."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    channels: int = 48
+    """Width of the network."""
+    blocks: int = 6
+    """Residual blocks of the network."""
+    batch_size: int = 16
+    """Patches a step."""
+    patch_slices: int = 12
+    """Thick slices a patch; fewer where the image is too small."""
+    patch_width: int = 48
+    """In-plane voxels a patch."""
+    learning_rate: float = 2e-3
+    """Highest learning rate."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        self._schedule()
+        for name, least in (
+            ("channels", 1),
+            ("blocks", 1),
+            ("batch_size", 1),
+            ("patch_slices", LEAST_SLICES_A_PATCH),
+            ("patch_width", 8),
+            ("seed", 0),
+        ):
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            steps=self.steps, time_budget=self.time_budget, learning_rate=self.learning_rate
+        )
+
+    def _reconstruct(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
+    ) -> Reconstruction:
+        device = resolve_device(self.device)
+        axis = acquisition.slice_axis
+        assert axis is not None
+        work = _isotropic(grid, axis)
+        slices = resample(lr, _with_slices_of(lr.grid, work, axis))
+        spacing = float(work.spacings[axis])
+        refusal = self._refusal(acquisition, spacing, slices, axis)
+        if refusal:
+            return _interpolated(lr, grid, refusal)
+        scaler = RobustScaler.fit(slices.data)
+        scaled = scaler.apply(slices.data)
+        with limited_threads(self.threads) as threads:
+            network, result = self._train(scaled, acquisition, spacing, device, progress)
+            record = {
+                "Seed": self.seed,
+                "Threads": threads,
+                "Steps": result.steps,
+                "StopReason": result.stop_reason,
+                "TrainingSeconds": round(result.seconds, 2),
+                "NetworkParameters": sum(part.numel() for part in network.parameters()),
+                "ValidationGainDecibel": result.curve[-1].validation if result.curve else None,
+            }
+            if not _has_learnt(result):
+                fallback = _interpolated(lr, grid, "the network is no better than interpolation")
+                record = {**record, **fallback.record}
+                return Reconstruction(volume=fallback.volume, record=record, curve=result.curve)
+            start = time.perf_counter()
+            coordinates = axis_coordinates(slices.grid, work, axis)
+            data, used = self._apply(network, scaled, axis, coordinates, device, progress)
+        volume = resample(Volume(scaler.inverse(data), work.affine), grid)
+        record["Device"] = used
+        record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
+        return Reconstruction(volume=volume, record=record, curve=result.curve)
+
+    def _refusal(
+        self, acquisition: Acquisition, spacing: float, slices: Volume, axis: int
+    ) -> str | None:
+        """Say why this image cannot teach a network, if so."""
+        scale = acquisition.scale(spacing)
+        if scale < LEAST_SCALE:
+            return f"the scale is {scale:.3g}: nothing to learn"
+        if slices.data.max() == slices.data.min():
+            return "the image is constant"
+        shortest = min(size for other, size in enumerate(slices.shape) if other != axis)
+        if shortest < LEAST_SLICES_A_PATCH * scale:
+            return (
+                f"{shortest} in-plane voxels hold fewer than {LEAST_SLICES_A_PATCH} thick slices "
+                f"of {scale:.3g} voxels"
+            )
+        return None
+
+    def _train(
+        self,
+        scaled: npt.NDArray[np.float32],
+        acquisition: Acquisition,
+        spacing: float,
+        device: torch.device,
+        progress: Progress,
+    ) -> tuple[ThickSliceNet, FitResult]:
+        axis = acquisition.slice_axis
+        assert axis is not None
+        stack = View.in_plane(axis).split(scaled)
+        longest = int(min(stack.shape[1:]) / acquisition.scale(spacing))
+        geometry = PatchGeometry.of(
+            acquisition,
+            spacing,
+            slices=max(LEAST_SLICES_A_PATCH, min(self.patch_slices, longest)),
+            width=min(self.patch_width, *stack.shape[1:]),
+        )
+        factor = ceil(geometry.scale - 1e-3)
+        upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, factor).to(device)
+        torch.manual_seed(self.seed)
+        network = ThickSliceNet(factor=factor, channels=self.channels, blocks=self.blocks)
+        network = network.to(device, memory_format=torch.channels_last)
+        patches = SlicePatches(stack, geometry, seed=self.seed)
+        held_out = SlicePatches(stack, geometry, seed=self.seed + 1).draw(_VALIDATION_PATCHES)
+
+        def predict(network: nn.Module, lr: Tensor) -> Tensor:
+            predicted: Tensor = network(
+                lr.contiguous(memory_format=torch.channels_last), upsampling
+            )
+            return predicted
+
+        def validate(network: nn.Module) -> float:
+            with torch.inference_mode():
+                lr, hr = (part.to(device) for part in held_out)
+                learnt = mean_squared_error(predict(network, lr), hr)
+                cubic = mean_squared_error(upsampling.skip @ lr[:, 0], hr)
+            return float(10 * torch.log10(cubic / learnt.clamp_min(1e-12)))
+
+        result = fit(
+            network,
+            predict,
+            patches.batches(self.batch_size),
+            mean_squared_error,
+            self._schedule(),
+            validate=validate,
+            progress=progress,
+        )
+        return network, result
+
+    def _apply(
+        self,
+        network: ThickSliceNet,
+        scaled: npt.NDArray[np.float32],
+        axis: int,
+        coordinates: npt.NDArray[np.float64],
+        device: torch.device,
+        progress: Progress,
+    ) -> tuple[npt.NDArray[np.float32], str]:
+        upsampling = Upsampling.at(coordinates, scaled.shape[axis], network.factor)
+        settings = InferenceSettings(
+            device=device, halo=network.halo, allow_cpu=not self.device.startswith("cuda")
+        )
+
+        def predict(network: nn.Module, lr: Tensor) -> Tensor:
+            predicted: Tensor = network(lr, upsampling.to(lr.device))
+            return predicted
+
+        views, used = [], str(device)
+        for view in View.through_plane(axis):
+            progress(self.steps, self.steps, f"applying the network across axis {view.across}")
+            stack = torch.from_numpy(view.split(scaled))
+            result, used = run_over_slices(network, predict, stack, settings)
+            views.append(view.join(result.numpy()))
+        return fuse_mean(views), used
+
+
+def _isotropic(grid: Grid, axis: int) -> Grid:
+    """Return the grid to work on: `grid`, with its in-plane spacings those across slices."""
+    shape, affine = list(grid.shape), grid.affine.copy()
+    target = float(grid.spacings[axis])
+    for other in range(3):
+        if abs(grid.spacings[other] / target - 1) > _SPACING_TOLERANCE:
+            shape[other] = max(1, round(float(grid.fov[other]) / target))
+            factor = grid.shape[other] / shape[other]
+            affine[:3, 3] += grid.affine[:3, other] * (factor - 1) / 2
+            affine[:, other] *= factor
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def _with_slices_of(lr: Grid, work: Grid, axis: int) -> Grid:
+    """Return `work` in-plane and the acquired slices across."""
+    shape, affine = list(work.shape), work.affine.copy()
+    shape[axis] = lr.shape[axis]
+    affine[:3, axis] = lr.affine[:3, axis]
+    first = axis_coordinates(work, lr, axis)[0]
+    affine[:3, 3] = work.affine[:3, 3] + first * work.affine[:3, axis]
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def _has_learnt(result: FitResult) -> bool:
+    if result.stop_reason == "diverged" or not result.curve:
+        return False
+    gain = result.curve[-1].validation
+    return gain is not None and bool(np.isfinite(gain)) and gain > 0
+
+
+def _interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
+    LOGGER.warning("Interpolated instead of learning: %s", reason)
+    record: dict[str, Any] = {"Fallback": "bspline", "FallbackReason": reason, "Device": "cpu"}
+    return Reconstruction(volume=resample(lr, grid), record=record)

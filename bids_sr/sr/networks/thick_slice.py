@@ -1,0 +1,130 @@
+"""A residual network that works on the thick slices themselves.
+
+References
+----------
+Lim et al. 2017, Enhanced deep residual networks for single image super-resolution,
+CVPR Workshops, doi:10.1109/CVPRW.2017.151 (residual blocks without normalisation).
+Shi et al. 2016, Real-time single image and video super-resolution using an efficient
+sub-pixel convolutional neural network, CVPR, doi:10.1109/CVPR.2016.207 (shuffle).
+Remedios et al. 2023, Self-supervised super-resolution for anisotropic MR images with
+and without slice gap, SASHIMI, doi:10.1007/978-3-031-44689-4_12 (one axis, any scale).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bids_sr.imaging.resample import interpolation_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Upsampling:
+    """Hold the two fixed interpolations from K slices to n rows of the fine grid."""
+
+    skip: Tensor
+    """(n, K) cubic interpolation of the slices themselves."""
+    phases: Tensor | None
+    """(n, K factor) interpolation of the network's rows; None where they are the grid's."""
+
+    @classmethod
+    def at(cls, coordinates: np.ndarray, slices: int, factor: int) -> Upsampling:
+        """Build both for rows at `coordinates`.
+
+        Parameters
+        ----------
+        coordinates : (n,) float64 array
+            Centres of the rows in units of slices; 0 is the centre of the first slice.
+        slices : int
+            Number of slices, K.
+        factor : int
+            Rows that the network makes of a slice; they tile it.
+        """
+        skip = interpolation_matrix(coordinates, slices, "bspline").toarray()
+        fine = (coordinates + 0.5) * factor - 0.5
+        whole = fine.size == slices * factor and np.allclose(fine, np.arange(fine.size), atol=1e-3)
+        if whole:
+            return cls(torch.from_numpy(skip).float(), None)
+        phases = interpolation_matrix(fine, slices * factor, "bspline").toarray()
+        return cls(torch.from_numpy(skip).float(), torch.from_numpy(phases).float())
+
+    def to(self, device: torch.device) -> Upsampling:
+        """Return the same on a device."""
+        phases = None if self.phases is None else self.phases.to(device)
+        return Upsampling(self.skip.to(device), phases)
+
+
+class ResidualBlock(nn.Module):
+    """Add two convolutions' worth of detail to the features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+        # Small residuals at the start keep deep stacks stable without normalisation.
+        with torch.no_grad():
+            self.body[2].weight.mul_(0.1)  # type: ignore[operator]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, K, W) to the same."""
+        return features + self.body(features)
+
+
+class ThickSliceNet(nn.Module):
+    """Predict what lies between cubic interpolation and the fine image.
+
+    All convolutions run on the K thick slices, where they are cheapest and see far;
+    the last one makes `factor` rows of every slice (a pixel shuffle along one axis),
+    which cubic interpolation brings to the grid: any real scale.
+    """
+
+    def __init__(self, *, factor: int, channels: int, blocks: int) -> None:
+        """Make the network.
+
+        Parameters
+        ----------
+        factor : int
+            Rows a slice: the scale, rounded up.
+        channels : int
+            Width.
+        blocks : int
+            Number of residual blocks.
+        """
+        super().__init__()
+        self.factor = factor
+        self.halo = 2 * blocks + 2  # pixels that an output pixel sees on each side
+        self.body = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1),
+            *(ResidualBlock(channels) for _ in range(blocks)),
+            nn.Conv2d(channels, factor, 3, padding=1),
+        )
+        with torch.no_grad():
+            self.body[-1].weight.mul_(0.1)  # type: ignore[operator]
+
+    def forward(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
+        """Upsample images along their rows.
+
+        Parameters
+        ----------
+        lr : (N, 1, K, W) tensor
+            Images whose K rows are thick slices.
+        upsampling : Upsampling
+            From K slices to n rows.
+
+        Returns
+        -------
+        (N, n, W) tensor
+        """
+        number, _, slices, width = lr.shape
+        detail = self.body(lr)  # (N, factor, K, W)
+        detail = detail.permute(0, 2, 1, 3).reshape(number, slices * self.factor, width)
+        if upsampling.phases is not None:
+            detail = upsampling.phases @ detail
+        result: Tensor = upsampling.skip @ lr[:, 0] + detail
+        return result

@@ -1,0 +1,116 @@
+"""The methods by name, and the two calls that run one.
+
+A method that is not in :data:`METHODS` does not exist for the rest of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal
+
+from bids_sr.exceptions import ConfigError
+from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
+from bids_sr.sr.methods.base import Method, Progress, Reconstruction
+from bids_sr.sr.methods.interpolation import BSpline, Lanczos, Linear, NoReconstruction
+from bids_sr.sr.methods.self_supervised import SelfSupervised
+
+METHODS: dict[str, type[Method]] = {
+    "linear": Linear,
+    "bspline": BSpline,
+    "lanczos": Lanczos,
+    "none": NoReconstruction,
+    "self": SelfSupervised,
+}
+
+
+def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
+    """Return the method of that name with its hyper-parameters set.
+
+    Raises
+    ------
+    ConfigError
+        If the name or a parameter is unknown, or a value is impossible.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"Found method {name!r}; expected one of {', '.join(METHODS)}.")
+    known = {entry.name for entry in fields(METHODS[name])}
+    unknown = sorted(set(parameters or {}) - known)
+    if unknown:
+        raise ConfigError(
+            f"Found parameter {', '.join(unknown)} for method {name!r}; expected one of "
+            f"{', '.join(sorted(known))}."
+        )
+    return METHODS[name](**(parameters or {}))
+
+
+def reconstruct(
+    volume: Volume,
+    acquisition: Acquisition,
+    *,
+    method: str,
+    grid: Grid,
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """Reconstruct a volume on a grid and say how; see :meth:`.Method.reconstruct`.
+
+    Parameters
+    ----------
+    volume : Volume
+        The acquired slices.
+    acquisition : Acquisition
+        How they were taken.
+    method : str
+        A name in :data:`METHODS`.
+    grid : Grid
+        The grid of the result.
+    parameters : mapping, optional
+        Hyper-parameters of the method by name.
+    progress : callable, optional
+        Called with (steps done, steps in all, text).
+    """
+    chosen = make_method(method, parameters)
+    return chosen.reconstruct(volume, acquisition, grid, progress=progress)
+
+
+def super_resolve(
+    volume: Volume,
+    acquisition: Acquisition | None = None,
+    *,
+    method: str = "self",
+    spacing: float | Literal["native"] | None = None,
+    grid: Literal["fov", "slice"] = "fov",
+    **parameters: Any,
+) -> Volume:
+    """Super-resolve a thick-slice volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        The acquired slices.
+    acquisition : Acquisition, optional
+        How they were taken; without it, slices as thick as they are apart.
+    method : str
+        A name in :data:`METHODS`.
+    spacing : float, mm, or "native", optional
+        Wanted isotropic spacing; default: the in-plane spacing, but at least 1 mm.
+        ``native`` keeps the in-plane grid as acquired.
+    grid : {"fov", "slice"}
+        ``fov`` tiles the acquired field of view; ``slice`` holds the slice centres.
+    **parameters
+        Hyper-parameters of the method.
+
+    Returns
+    -------
+    Volume
+        float32.  ``method="none"`` returns the volume on its own grid.
+    """
+    acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
+    assert acquisition.slice_axis is not None
+    target = volume.grid
+    if method != "none":
+        target = output_grid(volume, slice_axis=acquisition.slice_axis, spacing=spacing, mode=grid)
+    return reconstruct(
+        volume, acquisition, method=method, grid=target, parameters=parameters
+    ).volume

@@ -1,0 +1,1 @@
+"""Training: patches, losses and one loop for every learner."""

@@ -1,0 +1,15 @@
+"""Losses compare a predicted patch with its target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def mean_squared_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference: minimising it maximises the PSNR."""
+    return functional.mse_loss(predicted, target)
