@@ -18,7 +18,9 @@ import numpy as np
 from bids_sr.bids.writing import write_text_atomic
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, SliceProfile, Volume
+from bids_sr.reports import drawing
 from bids_sr.reports import montage as mt
+from bids_sr.reports.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,23 +76,23 @@ def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) ->
         note = "Outline: boundary of the mask's voxels."
     plan = mt.lay_out(image, region=region)
     window = mt.display_window(image.data)
-    tiles = mt.encode(mt.rasters(image.data, plan, window))
+    tiles = drawing.encode(mt.rasters(image.data, plan, window))
     lines = []
     for tile in plan.tiles:
         x, y, w, h = tile.box
         cut = mt.in_display_order(inside, tile.axis, tile.index)[tile.crop]
-        path = mt.outline(np.asarray(cut, bool), w, h)
+        path = drawing.outline(np.asarray(cut, bool), w, h)
         lines.append(f'<path transform="translate({x:.2f} {y:.2f})" d="{path}"/>')
     body = (
-        mt.image_layer(plan, tiles, pixelated=True)
+        drawing.image_layer(plan, tiles, pixelated=True)
         + '<g fill="none" stroke="#ff6b35" stroke-width="1.4" stroke-linecap="square">'
         + "".join(lines).replace("<path ", '<path vector-effect="non-scaling-stroke" ')
         + "</g>"
-        + mt.labels(plan)
+        + drawing.labels(plan)
         + _caption(plan, note)
     )
     title = "Outline of the mask on the acquired image"
-    return write_text_atomic(Path(out_file), mt.svg_document(plan, body, title=title))
+    return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
 
 
 def plot_before_after(
@@ -129,14 +131,16 @@ def plot_before_after(
     _check_same_grid(after, before, "image before super-resolution")
     first, second = before.canonical(), after.canonical()
     window = mt.display_window(first.data)
-    plan = mt.lay_out(first)
-    tiles = mt.encode(mt.rasters(first.data, plan, window) + mt.rasters(second.data, plan, window))
+    plan = mt.lay_out(first, large=True)
+    tiles = drawing.encode(
+        mt.rasters(first.data, plan, window) + mt.rasters(second.data, plan, window)
+    )
     count = len(plan.tiles)
-    scale = f"Grey scale of both: {window[0]:.4g} to {window[1]:.4g}"
+    scale = f"Grey scale of both: {number(window[0], 3)} to {number(window[1], 3)}"
     layers = [
         f'<g class="{name}"><rect width="100%" height="100%" fill="#000"/>'
-        + mt.image_layer(plan, uris)
-        + mt.labels(plan)
+        + drawing.image_layer(plan, uris)
+        + drawing.labels(plan)
         + _caption(plan, scale, label=label, colour=colour)
         + "</g>"
         for name, uris, label, colour in (
@@ -144,7 +148,7 @@ def plot_before_after(
             ("before", tiles[:count], labels[0], "#ffb35c"),
         )
     ]
-    text = mt.svg_document(
+    text = drawing.svg_document(
         plan,
         FLIP_STYLE + "".join(layers),
         title=f"{labels[0]} and {labels[1].lower()}, to flip between",
@@ -280,7 +284,7 @@ def _bounding_box(inside: Any) -> tuple[slice, slice, slice]:
 
 def _caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8dee6") -> str:
     size = plan.font_size
-    line = f'y="{plan.height + size * 1.45:.2f}" font-size="{size:.2f}"'
+    line = f'y="{plan.height + size * 1.15:.2f}" font-size="{size:.2f}"'
     bold = f'<tspan font-weight="700" fill="{colour}">{escape(label)}</tspan>' if label else ""
     return (
         f'<text x="{size * 0.4:.2f}" {line}>{bold}</text>'
