@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,8 @@ class SuperResolve(SimpleInterface):
         volume = Volume.load(self.inputs.in_file)
         acquisition = Acquisition(**self.inputs.acquisition).for_volume(volume)
         grid = volume.grid
-        if self.inputs.method != "none":
+        method = self.inputs.method
+        if method != "none":
             grid = output_grid(
                 volume,
                 slice_axis=acquisition.slice_axis,
@@ -69,9 +72,9 @@ class SuperResolve(SimpleInterface):
         result = sr.reconstruct(
             volume,
             acquisition,
-            method=self.inputs.method,
+            method=method,
             grid=grid,
-            parameters=self._parameters(),
+            parameters=self._parameters(field.name for field in fields(sr.METHODS[method])),
             progress=_log_progress(),
         )
         residual = sr.data_consistency_residual(result.volume, volume, acquisition)
@@ -89,8 +92,9 @@ class SuperResolve(SimpleInterface):
         }
         return runtime
 
-    def _parameters(self) -> dict[str, Any]:
-        return {**self.inputs.parameters, "threads": self.inputs.num_threads}
+    def _parameters(self, known: Iterable[str]) -> dict[str, Any]:
+        threads = {"threads": self.inputs.num_threads} if "threads" in known else {}
+        return {**self.inputs.parameters, **threads}
 
 
 def _log_progress() -> Any:
