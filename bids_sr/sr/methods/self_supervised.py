@@ -168,7 +168,8 @@ class SelfSupervised(Method):
         upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, factor).to(device)
         torch.manual_seed(self.seed)
         network = ThickSliceNet(factor=factor, channels=self.channels, blocks=self.blocks)
-        network = network.to(device, memory_format=torch.channels_last)
+        network.to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         patches = SlicePatches(stack, geometry, seed=self.seed)
         held_out = SlicePatches(stack, geometry, seed=self.seed + 1).draw(_VALIDATION_PATCHES)
 

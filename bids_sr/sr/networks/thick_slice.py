@@ -73,7 +73,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, K, W) to the same."""
-        return features + self.body(features)
+        detail: Tensor = self.body(features)
+        return features + detail
 
 
 class ThickSliceNet(nn.Module):

@@ -128,7 +128,7 @@ def fit(
         with mixed_precision(device):
             value = loss(predict(network, lr), hr)
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(value).backward()
+        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
         scaler.step(optimizer)

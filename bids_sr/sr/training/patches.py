@@ -68,8 +68,7 @@ class PatchGeometry:
 
     def coordinates(self) -> npt.NDArray[np.float64]:
         """Return the (n,) centres of the target's rows in units of slices."""
-        centres: npt.NDArray[np.float64] = (np.arange(self.rows) + 0.5) / self.scale - 0.5
-        return centres
+        return np.asarray((np.arange(self.rows) + 0.5) / self.scale - 0.5, dtype=np.float64)
 
 
 class SlicePatches:
