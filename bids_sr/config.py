@@ -269,8 +269,9 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        value = float(value)
         if math.isfinite(value):
-            return float(value)
+            return value
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_converted(name, item, choices[0]) for item in value)
     if origin is dict and isinstance(value, Mapping):

@@ -20,7 +20,7 @@ _CACHE_VARIABLES = {
 }
 
 
-class Terminated(BaseException):  # noqa: N818 - a sibling of KeyboardInterrupt, no error
+class Terminated(BaseException):
     """The process was asked to end (SIGTERM)."""
 
 

@@ -66,7 +66,11 @@ def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
 
 
 def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
-    from bids_sr.workflows.base import init_bids_sr_wf, methods_text
+    # mypy does not know where setuptools puts workflows/
+    from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
+        init_bids_sr_wf,
+        methods_text,
+    )
 
     workflow = init_bids_sr_wf(config, images, use_gpu=_gpu_is_used(config.device))
     return Graph(workflow=workflow, methods=methods_text(workflow))
@@ -104,7 +108,8 @@ def run_graph(
     from bids_sr.workflows.base import image_of_node
 
     def image_of(name: str) -> AnatImage | None:
-        return image_of_node(name, images)
+        found: AnatImage | None = image_of_node(name, images)
+        return found
 
     def stem_of(name: str) -> str | None:
         image = image_of(name)
@@ -217,10 +222,10 @@ def _send_crashes_to_subjects(
 
 def _plugin(config: RunConfig, lines: StageLines) -> Any:
     """Return the scheduler: ours, or the one of ``--use-plugin``."""
-    name, arguments = "MultiProc", {}
+    name, given = "MultiProc", dict[str, Any]()
     if config.use_plugin is not None:
-        name, arguments = read_plugin(config.use_plugin)
-    arguments = {**arguments, "status_callback": lines}
+        name, given = read_plugin(config.use_plugin)
+    arguments = {**given, "status_callback": lines}
     if name != "MultiProc":
         from nipype.pipeline import plugins
 
@@ -246,7 +251,7 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
     ConfigError
         The file cannot be read or does not name a plugin of Nipype.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped,unused-ignore]
     from nipype.pipeline import plugins
 
     try:

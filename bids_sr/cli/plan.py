@@ -16,8 +16,7 @@ COLUMNS = ("image", "what happens", "slices", "output", "why")
 
 def make_plan(config: RunConfig) -> list[AnatImage]:
     """Decide on every anatomical image of the selected subjects."""
-    from bids_sr.bids.layout import Selection, open_layout, plan_images
-    from bids_sr.bids.sidecar import AcquisitionOverrides
+    from bids_sr.bids import AcquisitionOverrides, Selection, open_layout, plan_images
 
     selection = Selection(
         participant_label=config.participant_label,
@@ -69,7 +68,7 @@ def notes(image: AnatImage) -> list[str]:
 
 def count_words(images: Sequence[AnatImage]) -> str:
     """Say how many images there are of each action."""
-    counts = Counter(image.action for image in images)
+    counts: Counter[str] = Counter(image.action for image in images)
     subjects = len({image.subject for image in images})
     words = [f"{counts[action]} {name}" for action, name in _COUNTED.items() if counts[action]]
     return f"{len(images)} images of {subjects} subjects: {', '.join(words) or 'none'}"

@@ -37,8 +37,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
-        self.pool.shutdown(wait=False)  # Nipype's own; no process has been started yet
-        self.pool = self._new_pool(self.processors)
+        nipypes_own: ProcessPoolExecutor = self.__dict__.pop("pool")
+        nipypes_own.shutdown(wait=False)  # no process has been started yet
+        self.pool: ProcessPoolExecutor = self._new_pool(self.processors)
         self._single_pools: dict[int, ProcessPoolExecutor] = {}
         self._in_flight: dict[int, tuple[Any, bool]] = {}
 

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bids_sr.cli.crashes import last_exception, read_crash
+
+NIPYPE_CRASH = """\
+Node: bids_sr_wf.sub_01_wf.sub_01_T1w_wf.preprocessing_wf.check_input
+Working directory: /work/x
+
+Node inputs:
+
+in_file = /data/sub-01_T1w.nii.gz
+
+Traceback (most recent call last):
+  File "multiproc.py", line 66, in run_node
+    result["result"] = node.run(updatehash=updatehash)
+nipype.pipeline.engine.nodes.NodeExecutionError: Exception raised while executing Node check_input.
+
+Traceback:
+\tTraceback (most recent call last):
+\t  File "volume.py", line 60, in load
+\t    raise InputDataError("no")
+\tbids_sr.exceptions.InputDataError: sub-01_T1w.nii.gz: found 3 NaN: expected finite numbers
+
+"""
+
+
+def test_the_cause_is_taken_from_a_crash_file(tmp_path: Path) -> None:
+    path = tmp_path / "crash-1.txt"
+    path.write_text(NIPYPE_CRASH)
+    crash = read_crash(path)
+    assert crash.step == "check_input"
+    assert crash.node.startswith("bids_sr_wf.sub_01_wf")
+    assert crash.message == "sub-01_T1w.nii.gz: found 3 NaN: expected finite numbers"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Traceback:\nKeyError: 'spacing'\n", "KeyError: 'spacing'"),
+        ("MemoryError\n", "MemoryError"),
+        (
+            "bids_sr.exceptions.EngineError: line one\nline two\n  \nWhen creating this\n",
+            "line one line two",
+        ),
+        ("concurrent.futures.process.BrokenProcessPool\n", "concurrent.futures.process"),
+        ("Segmentation fault\n\n", "Segmentation fault"),
+        ("", "unknown error"),
+        ("ValueError: " + "x" * 900, "ValueError: x"),
+    ],
+)
+def test_the_last_exception_becomes_one_line(text: str, message: str) -> None:
+    found = last_exception(text.splitlines())
+    assert found.startswith(message)
+    assert "\n" not in found
+    assert len(found) <= 500
+
+
+def test_an_empty_crash_file_is_no_crash_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "crash-1.txt"
+    path.write_text("")
+    assert read_crash(path).message == "unknown error"

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_sr import __version__
+from bids_sr.cli import parser
+from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.parser import build_parser, parse_args
+from bids_sr.config import RunConfig
+from bids_sr.exceptions import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _known_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parser, "available_cpus", lambda: 4)
+    monkeypatch.setattr(parser, "available_memory_gb", lambda: 16.0)
+    monkeypatch.delenv(parser.WORK_DIR_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def parse(*words: str) -> RunConfig:
+    return parse_args(["raw", "out", "participant", *words])
+
+
+def test_defaults_follow_what_the_process_may_use(tmp_path: Path) -> None:
+    config = parse()
+    assert (config.nprocs, config.omp_nthreads, config.mem_gb) == (4, 4, 16.0)
+    assert config.work_dir == tmp_path / "work"
+
+
+def test_work_dir_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(parser.WORK_DIR_VARIABLE, "/scratch/w")
+    assert parse().work_dir == Path("/scratch/w")
+    assert parse("-w", "/elsewhere").work_dir == Path("/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("words", "gigabytes"),
+    [
+        (["--mem", "8000"], 8.0),
+        (["--mem", "8G"], 8.0),
+        (["--mem", "8GB"], 8.0),
+        (["--mem", "8000MB"], 8.0),
+        (["--mem", "0.5tb"], 500.0),
+        (["--mem-mb", "2500"], 2.5),
+        (["--mem_mb", "2500"], 2.5),
+        (["--mem-gb", "3.5"], 3.5),
+    ],
+)
+def test_memory_in_every_spelling(words: list[str], gigabytes: float) -> None:
+    assert parse(*words).mem_gb == pytest.approx(gigabytes)
+
+
+def test_labels_with_and_without_prefix() -> None:
+    config = parse("--participant_label", "sub-01", "02", "--session-id", "ses-a", "b")
+    assert config.participant_label == ("01", "02")
+    assert config.session_label == ("a", "b")
+
+
+def test_derivatives_have_names() -> None:
+    config = parse("-d", "masks=/data/m", "old=/data/o")
+    assert config.derivatives == {"masks": Path("/data/m"), "old": Path("/data/o")}
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.8", 0.8), ("1mm", 1.0), ("native", "native")])
+def test_output_resolution(text: str, value: Any) -> None:
+    assert parse("--output-resolution", text).output_resolution == value
+
+
+def test_threads_are_cut_to_fewer_cpus_only_if_they_were_not_asked_for() -> None:
+    assert parse("--nprocs", "2").omp_nthreads == 2
+    assert parse("--nprocs", "64").omp_nthreads == 8
+    with pytest.raises(ConfigError, match="--omp-nthreads 3 is more than --nprocs 2"):
+        parse("--nprocs", "2", "--omp-nthreads", "3")
+
+
+def test_command_line_wins_over_config_file(tmp_path: Path) -> None:
+    path = tmp_path / "options.toml"
+    path.write_text('sr-method = "linear"\nrandom_seed = 5\nnprocs = 1\nbids_dir = "/x"\n')
+    config = parse("--config-file", str(path), "--random-seed", "6")
+    assert (config.sr_method, config.random_seed) == ("linear", 6)
+    assert (config.nprocs, config.omp_nthreads) == (1, 1)
+    assert config.bids_dir == tmp_path / "raw"
+
+
+def test_a_written_configuration_repeats_the_run(tmp_path: Path) -> None:
+    first = parse("--sr-steps", "9", "--level", "full", "-m", "T2w", "FLAIR", "--sloppy")
+    path = first.to_toml(tmp_path / "run.toml")
+    assert parse("--config-file", str(path)) == first
+
+
+def test_filters_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "filters.json"
+    path.write_text(json.dumps({"t1w": {"session": "01", "acquisition": None}}))
+    filters = parse("--bids-filter-file", str(path)).bids_filters
+    assert filters == {"t1w": {"session": "01", "acquisition": None}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), ("{", "is not JSON"), ("[1]", "holds list: expected an object")],
+)
+def test_bad_filters_are_explained(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "filters.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        parse("--bids-filter-file", str(path))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--no-such-option"],
+        ["--part", "01"],  # no abbreviations: a later option would change their meaning
+        ["--mem", "lots"],
+        ["--sr-method", "magic"],
+        ["--output-resolution", "fine"],
+        ["--derivatives", "no-equals-sign"],
+        ["--nprocs", "two"],
+    ],
+)
+def test_wrong_spelling_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        parse(*words)
+    assert error.value.code == ExitCode.USAGE
+    assert "error:" in capsys.readouterr().err
+
+
+def test_an_unknown_analysis_level_has_its_own_code() -> None:
+    with pytest.raises(ExitError) as error:
+        parse_args(["raw", "out", "session"])
+    assert error.value.code == ExitCode.ANALYSIS_LEVEL
+
+
+def test_notrack_is_accepted_and_means_nothing() -> None:
+    assert parse("--notrack") == parse()
+
+
+def test_every_option_reaches_the_configuration() -> None:
+    """No option without a field, and no field that cannot be set."""
+    options = {action.dest for action in build_parser()._actions}
+    fields = set(RunConfig.__dataclass_fields__)
+    assert options - fields == {"help", "version", "notrack", "config_file", "bids_filter_file"}
+    assert fields - options == {"bids_filters"}
+
+
+def test_defaults_named_in_the_help_are_the_real_ones() -> None:
+    text = " ".join(build_parser().format_help().split())
+    assert f"(default: {RunConfig.__dataclass_fields__['random_seed'].default})" in text
+    assert "(default: 1.5)" in text
+    assert "SUPPRESS" not in text
+
+
+@pytest.mark.parametrize("module", ["bids_sr", "bids_sr.cli.tools"])
+def test_help_and_version_are_fast_and_need_no_home(module: str, tmp_path: Path) -> None:
+    environment = {"HOME": "/nonexistent", "PATH": ""}
+    start = time.perf_counter()
+    for option in ("--help", "--version"):
+        shown = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", module, option],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+            cwd=tmp_path,
+        )
+        imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+        heavy = {"torch", "nipype", "templateflow", "numpy", "nibabel", "bids", "rich", "yaml"}
+        assert not heavy & imported
+        if option == "--version":
+            assert shown.stdout == f"bids_sr {__version__}\n"
+    # the promise is 1 s each; the machine of a test may be busy
+    assert time.perf_counter() - start < 4
+    assert list(tmp_path.iterdir()) == []
