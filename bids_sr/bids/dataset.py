@@ -122,7 +122,9 @@ def write_dataset_files(
         # Sidecars of earlier runs may point to datasets that this run does not use.
         description["DatasetLinks"] = {**earlier, **description["DatasetLinks"]}
         write_json_atomic(output_dir / "dataset_description.json", description)
-    rows = [{"desc_id": name, "description": text} for name, text in DESCRIPTIONS.items()]
+    rows = [
+        {"desc_id": f"desc-{name}", "description": text} for name, text in DESCRIPTIONS.items()
+    ]
     write_text_atomic(output_dir / "descriptions.tsv", _table(("desc_id", "description"), rows))
     write_text_atomic(output_dir / ".bidsignore", "\n".join(IGNORED) + "\n")
 

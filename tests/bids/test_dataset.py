@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bids_sr import __version__
+from bids_sr.bids.dataset import (
+    DECISION_COLUMNS,
+    dataset_description,
+    prepare_output_dir,
+    read_decisions,
+    update_decisions,
+    write_dataset_files,
+)
+from bids_sr.exceptions import InputDataError
+
+AddImage = Callable[..., Path]
+
+
+def test_description(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", "BIDS_SR_DOCKER_TAG"):
+        monkeypatch.delenv(name, raising=False)
+    found = dataset_description(dataset, {"tool": tmp_path / "other"})
+    assert found["DatasetType"] == "derivative"
+    assert found["License"] == "CC0"
+    assert found["DatasetLinks"] == {
+        "raw": dataset.as_uri(),
+        "tool": (tmp_path / "other").as_uri(),
+    }
+    (maker,) = found["GeneratedBy"]
+    assert (maker["Name"], maker["Version"]) == ("bids_sr", __version__)
+    assert "Container" not in maker
+    monkeypatch.setenv("BIDS_SR_DOCKER_TAG", "bids_sr:1")
+    (maker,) = dataset_description(dataset, {})["GeneratedBy"]
+    assert maker["Container"] == {"Type": "docker", "Tag": "bids_sr:1"}
+    monkeypatch.setenv("APPTAINER_CONTAINER", "/x.sif")
+    (maker,) = dataset_description(dataset, {})["GeneratedBy"]
+    assert maker["Container"] == {"Type": "singularity", "URI": "/x.sif"}
+
+
+def test_description_of_a_raw_dataset_with_little_or_much(dataset: Path) -> None:
+    path = dataset / "dataset_description.json"
+    path.write_text("[]")
+    assert dataset_description(dataset, {})["Name"].endswith("images of data")
+    path.write_text(json.dumps({"Name": "N", "DatasetDOI": "doi:10.1/x"}))
+    found = dataset_description(dataset, {})
+    assert found["SourceDatasets"] == [{"URL": dataset.as_uri(), "DOI": "doi:10.1/x"}]
+    assert "License" not in found
+
+
+def test_links_of_earlier_runs_stay(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_dataset_files(out, dataset, derivatives={"tool": tmp_path / "other"})
+    write_dataset_files(out, dataset)
+    content = json.loads((out / "dataset_description.json").read_text())
+    assert set(content["DatasetLinks"]) == {"raw", "tool"}
+    assert {"figures", "log"} < set((out / ".bidsignore").read_text().split())
+    assert (out / "descriptions.tsv").read_text().startswith("desc_id\tdescription\ndesc-sr\t")
+
+
+def test_decisions_are_merged(tmp_path: Path) -> None:
+    assert read_decisions(tmp_path) == []
+    update_decisions(tmp_path, [{"image": "b", "status": "planned", "reason": "one\ttwo\nthree"}])
+    update_decisions(tmp_path, [{"image": "a", "status": "planned"}])
+    path = update_decisions(tmp_path, [{"image": "b", "status": "done", "message": '"x"'}])
+    assert path.read_text().splitlines()[0].split("\t") == list(DECISION_COLUMNS)
+    rows = read_decisions(tmp_path)
+    assert [(row["image"], row["status"]) for row in rows] == [("a", "planned"), ("b", "done")]
+    assert (rows[1]["reason"], rows[1]["message"]) == ("", '"x"')
+    assert "n/a" in path.read_text()
+
+
+def test_cells_cannot_break_the_table(tmp_path: Path) -> None:
+    update_decisions(tmp_path, [{"image": "b", "message": "one\ttwo\nthree"}])
+    (row,) = read_decisions(tmp_path)
+    assert row["message"] == "one two three"
+
+
+def _write_rows(output_dir: Path, job: int) -> None:
+    for index in range(10):
+        update_decisions(output_dir, [{"image": f"{job}-{index}", "status": "done"}])
+
+
+def test_jobs_at_once_lose_no_row(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    jobs = [context.Process(target=_write_rows, args=(tmp_path, job)) for job in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0] * 4
+    assert len(read_decisions(tmp_path)) == 40
+
+
+def test_output_dir_is_made_and_may_be_ours(dataset: Path, tmp_path: Path) -> None:
+    out = prepare_output_dir(tmp_path / "deep" / "out", dataset)
+    write_dataset_files(out, dataset)
+    assert prepare_output_dir(out, dataset) == out
+    assert prepare_output_dir(dataset / "derivatives" / "bids_sr", dataset).is_dir()
+
+
+def test_output_dir_of_others_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputDataError, match="the output folder is the input dataset"):
+        prepare_output_dir(dataset, dataset)
+    description = {"Name": "x", "GeneratedBy": [{"Name": "fMRIPrep"}]}
+    (tmp_path / "dataset_description.json").write_text(json.dumps(description))
+    with pytest.raises(InputDataError, match="made by fMRIPrep"):
+        prepare_output_dir(tmp_path, dataset)
+
+
+def test_output_dir_that_cannot_be_written(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputDataError, match="cannot be written"):
+        prepare_output_dir(tmp_path / "file" / "out", dataset)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_output_dir(dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(InputDataError, match="Permission denied"):
+        prepare_output_dir(folder, dataset)

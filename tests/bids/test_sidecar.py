@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bids_sr.bids.sidecar import (
+    AcquisitionFacts,
+    AcquisitionOverrides,
+    is_brain,
+    read_acquisition,
+)
+from bids_sr.exceptions import AcquisitionError
+from bids_sr.imaging import Grid, InputReport
+
+
+def report(*spacings: float, warnings: tuple[str, ...] = ()) -> InputReport:
+    return InputReport(
+        path=Path("sub-01_FLAIR.nii.gz"),
+        grid=Grid((20, 20, 20), np.diag([*spacings, 1.0])),
+        n_volumes=1,
+        dtype="int16",
+        affine_source="sform",
+        warnings=warnings,
+    )
+
+
+def facts(sidecar: dict[str, Any], *spacings: float, **overrides: Any) -> AcquisitionFacts:
+    return read_acquisition(
+        report(*(spacings or (1.0, 1.0, 6.0))), sidecar, AcquisitionOverrides(**overrides)
+    )
+
+
+def test_sidecar_and_header_agree() -> None:
+    found = facts({"SliceThickness": 5, "SpacingBetweenSlices": 6.0})
+    assert found.acquisition.spacing == 6.0
+    assert found.acquisition.thickness == 5.0
+    assert found.acquisition.gap == pytest.approx(1.0)
+    assert found.acquisition.slice_axis == 2
+    assert found.sources == {
+        "slice_axis": "header",
+        "spacing": "sidecar",
+        "thickness": "sidecar",
+        "profile": "assumed",
+    }
+    assert found.assumptions == ()
+    assert found.warnings == ()
+    assert not found.respaced
+
+
+def test_without_a_sidecar_the_zoom_is_the_spacing_and_the_thickness_is_assumed() -> None:
+    found = read_acquisition(report(5.0, 1.0, 1.0), {})
+    assert found.acquisition.slice_axis == 0
+    assert (found.acquisition.spacing, found.acquisition.thickness) == (5.0, 5.0)
+    assert found.sources["spacing"] == "header"
+    assert found.sources["thickness"] == "assumed"
+    assert found.assumptions == (
+        "SliceThickness is not given: taken as the slice spacing, 5 mm (no gap)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"), [(5000, "micrometres"), (0.005, "metres"), (5.0, None)]
+)
+@pytest.mark.parametrize("field", ["SliceThickness", "SpacingBetweenSlices"])
+def test_units_of_converters(field: str, value: float, unit: str | None) -> None:
+    found = facts({field: value}, 1.0, 1.0, 5.0)
+    assert found.acquisition.spacing == 5.0
+    assert found.acquisition.thickness == pytest.approx(5.0)
+    assert found.warnings == ()
+    noted = [sentence for sentence in found.assumptions if "taken for" in sentence]
+    assert noted == (
+        [] if unit is None else [f"{field} is {value}: taken for {unit}, that is 5 mm"]
+    )
+
+
+def test_small_animals_are_in_mm_too() -> None:
+    found = facts({"SliceThickness": 0.3, "SpacingBetweenSlices": 0.5}, 0.05, 0.05, 0.5)
+    assert found.acquisition.thickness == 0.3
+    assert found.assumptions == ()
+
+
+def test_one_percent_is_agreement_and_more_is_a_conflict() -> None:
+    near = facts({"SpacingBetweenSlices": 6.05})
+    assert (near.acquisition.spacing, near.warnings) == (6.0, ())
+    far = facts({"SpacingBetweenSlices": 6.1})
+    assert far.acquisition.spacing == 6.0
+    assert far.sources["spacing"] == "header"
+    (warning,) = far.warnings
+    assert "--slice-spacing 6.1" in warning
+    assert "agree within 1 %" in warning
+
+
+def test_header_that_holds_the_thickness() -> None:
+    found = facts({"SliceThickness": 5, "SpacingBetweenSlices": 6}, 1.0, 1.0, 5.0)
+    assert found.acquisition.spacing == 5.0
+    (warning,) = found.warnings
+    assert "the header seems to hold the slice thickness" in warning
+    assert "--slice-spacing 6" in warning
+
+
+def test_command_line_wins() -> None:
+    found = facts(
+        {"SliceThickness": "five", "SpacingBetweenSlices": 0},
+        1.0,
+        1.0,
+        5.0,
+        spacing=6.0,
+        thickness=4.0,
+        profile="rect",
+    )
+    assert (found.acquisition.spacing, found.acquisition.thickness) == (6.0, 4.0)
+    assert found.acquisition.profile == "rect"
+    assert {found.sources[name] for name in ("spacing", "thickness", "profile")} == {
+        "command line"
+    }
+    assert found.respaced
+    assert found.header_spacing == 5.0
+    assert "the header's 5 mm is replaced" in found.assumptions[0]
+
+
+def test_negative_spacing_is_a_direction() -> None:
+    found = facts({"SpacingBetweenSlices": -6})
+    assert found.acquisition.spacing == 6.0
+    assert "the sign is taken for the slice direction" in found.assumptions[0]
+    assert found.warnings == ()
+
+
+def test_overlap_is_allowed_and_said() -> None:
+    found = facts({"SliceThickness": 5}, 1.0, 1.0, 2.5)
+    assert found.acquisition.gap == pytest.approx(-2.5)
+    assert found.assumptions == ("slices of 5 mm every 2.5 mm overlap by 2.5 mm",)
+
+
+def test_ambiguous_slice_axis_is_said() -> None:
+    found = facts({}, 1.0, 4.0, 4.02)
+    assert found.acquisition.slice_axis == 2
+    assert found.sources["slice_axis"] == "assumed"
+    assert "axes 1, 2 have the same largest voxel size" in found.assumptions[0]
+
+
+def test_three_dimensional_acquisition_is_said() -> None:
+    found = facts({"MRAcquisitionType": "3D", "SliceThickness": 6})
+    assert "MRAcquisitionType is 3D" in found.assumptions[0]
+
+
+def test_header_warnings_are_handed_on() -> None:
+    found = read_acquisition(report(1.0, 1.0, 4.0, warnings=("odd header",)), {})
+    assert found.warnings == ("odd header",)
+
+
+@pytest.mark.parametrize("field", ["SliceThickness", "SpacingBetweenSlices"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("6", "expected a number in mm"),
+        ([6], "expected a number in mm"),
+        (True, "expected a number in mm"),
+        (float("nan"), "expected a number in mm"),
+        (0, "expected a positive number"),
+        (90, "expected mm and about that size"),
+    ],
+)
+def test_impossible_values_name_the_file_and_the_mend(
+    field: str, value: Any, message: str
+) -> None:
+    option = "--slice-thickness" if field == "SliceThickness" else "--slice-spacing"
+    with pytest.raises(AcquisitionError, match=message) as error:
+        facts({field: value})
+    assert "sub-01_FLAIR.nii.gz" in str(error.value)
+    assert option in str(error.value)
+
+
+def test_negative_thickness_is_impossible() -> None:
+    with pytest.raises(AcquisitionError, match="positive number"):
+        facts({"SliceThickness": -5})
+
+
+@pytest.mark.parametrize("overrides", [{"spacing": 0.0}, {"thickness": -1.0}])
+def test_impossible_options(overrides: dict[str, float]) -> None:
+    with pytest.raises(AcquisitionError, match=f"--slice-{next(iter(overrides))}"):
+        facts({}, **overrides)
+
+
+def test_null_is_absent() -> None:
+    assert facts({"SliceThickness": None}).sources["thickness"] == "assumed"
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "expected"),
+    [
+        ({}, True),
+        ({"BodyPart": "BRAIN"}, True),
+        ({"BodyPartExamined": "Head and Neck"}, True),
+        ({"BodyPart": "n/a", "BodyPartExamined": "KNEE"}, False),
+        ({"BodyPart": "KNEE"}, False),
+        ({"BodyPart": ""}, True),
+    ],
+)
+def test_body_part(sidecar: dict[str, str], expected: bool) -> None:
+    assert is_brain(sidecar) is expected
