@@ -146,8 +146,7 @@ def resample(
         ):
             continue
         if kernel == "nearest":
-            nearest = np.clip(np.floor(coordinates + 0.5), 0, size - 1).astype(int)
-            data = np.take(data, nearest, axis=axis)
+            data = np.take(data, _nearest(coordinates, size), axis=axis)
             continue
         matrix = interpolation_matrix(coordinates, size, kernel)
         if antialias and ratios[axis] > 1:
@@ -185,7 +184,7 @@ def interpolation_matrix(
     """
     inside = np.clip(coordinates, 0, size - 1)
     if kernel == "nearest":
-        return _weighted(np.floor(inside + 0.5), np.zeros(1, dtype=int), np.ones_like, size)
+        return sparse.csr_array(sparse.eye_array(size))[_nearest(inside, size)]
     if kernel == "linear":
         return _weighted(inside, np.arange(2), _triangle, size)
     if kernel == "lanczos":
@@ -224,6 +223,11 @@ def _weighted(
     columns = np.clip(columns, 0, size - 1).astype(int)
     entries = (weights.ravel(), (rows.ravel(), columns.ravel()))
     return sparse.csr_array(sparse.coo_array(entries, shape=(centres.size, size)))
+
+
+def _nearest(coordinates: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.int_]:
+    """Return the nearest index, the upper one where rounding errors would decide a tie."""
+    return np.clip(np.floor(coordinates + 0.5 + 1e-6), 0, size - 1).astype(int)
 
 
 def _triangle(offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,0 +1,101 @@
+"""Acquisitions: defaults, contradictions, what goes into a sidecar."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_sr.exceptions import AcquisitionError
+from bids_sr.imaging import Acquisition, SliceProfile, Volume
+
+
+def _volume(spacings: tuple[float, float, float] = (1.0, 1.0, 6.0)) -> Volume:
+    return Volume(np.zeros((4, 4, 4), np.float32), np.diag([*spacings, 1.0]))
+
+
+def test_thickness_defaults_to_the_spacing() -> None:
+    assert Acquisition(spacing=4.4).thickness == 4.4
+    assert Acquisition(spacing=4.4).gap == 0
+
+
+@pytest.mark.parametrize(("spacing", "thickness", "gap"), [(6, 5, 1), (4, 4, 0), (3, 4, -1)])
+def test_gap(spacing: float, thickness: float, gap: float) -> None:
+    assert Acquisition(spacing=spacing, thickness=thickness).gap == gap
+
+
+def test_scale_is_not_rounded() -> None:
+    assert Acquisition(spacing=2.7).scale(1.0) == 2.7
+    assert Acquisition(spacing=6.0).scale(0.7) == pytest.approx(6 / 0.7)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "rect", "slr"])
+def test_named_profiles_have_the_thickness(name: str) -> None:
+    profile = Acquisition(spacing=6, thickness=5, profile=name).slice_profile
+    assert (profile.name, profile.fwhm) == (name, pytest.approx(5, rel=1e-4))
+
+
+def test_profile_from_a_file_gives_the_thickness(tmp_path: Path) -> None:
+    path = SliceProfile.rect(3.5).save(tmp_path / "measured.tsv")
+    acquisition = Acquisition(spacing=6, profile=str(path))
+    assert acquisition.thickness == pytest.approx(3.5, rel=1e-4)
+    assert acquisition.slice_profile.name == "measured.tsv"
+
+
+def test_given_profile_counts_more_than_the_nominal_thickness() -> None:
+    profile = SliceProfile.gaussian(4.6)
+    acquisition = Acquisition(spacing=6, thickness=5, profile=profile)
+    assert acquisition.slice_profile is profile
+    assert acquisition.thickness == 5
+
+
+def test_for_volume_fills_in_the_axis() -> None:
+    volume = _volume((6.0, 1.0, 1.0))
+    assert Acquisition(spacing=6.03, thickness=5).for_volume(volume).slice_axis == 0
+    assert Acquisition(spacing=1.0, slice_axis=1).for_volume(volume).slice_axis == 1
+
+
+def test_for_volume_refuses_another_spacing() -> None:
+    with pytest.raises(AcquisitionError, match="6 mm along slice axis 2 and a slice spacing of 5"):
+        Acquisition(spacing=5.0).for_volume(_volume())
+    with pytest.raises(AcquisitionError, match="1 mm along slice axis 0"):
+        Acquisition(spacing=6.0, slice_axis=0).for_volume(_volume())
+
+
+def test_from_volume() -> None:
+    acquisition = Acquisition.from_volume(_volume(), thickness=5, profile="slr")
+    assert (acquisition.spacing, acquisition.thickness, acquisition.slice_axis) == (6, 5, 2)
+    assert Acquisition.from_volume(_volume(), slice_axis=1).spacing == 1
+
+
+def test_to_dict_is_json() -> None:
+    facts = Acquisition(spacing=6, thickness=5, profile="rect", slice_axis=2).to_dict()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["SliceProfileFWHM"] == pytest.approx(5)
+    del facts["SliceProfileFWHM"]
+    assert facts == {
+        "SpacingBetweenSlices": 6,
+        "SliceThickness": 5,
+        "SliceGap": 1,
+        "SliceAxis": 2,
+        "SliceProfile": "rect",
+    }
+
+
+@pytest.mark.parametrize("length", [0.0, -5.0, np.nan, np.inf, 5000.0])
+def test_impossible_lengths_are_refused(length: float) -> None:
+    with pytest.raises(AcquisitionError, match="slice spacing of"):
+        Acquisition(spacing=length)
+    with pytest.raises(AcquisitionError, match="slice thickness of"):
+        Acquisition(spacing=5.0, thickness=length)
+    with pytest.raises(AcquisitionError, match="target spacing of"):
+        Acquisition(spacing=5.0).scale(length)
+
+
+def test_unknown_profiles_and_axes_are_refused() -> None:
+    with pytest.raises(AcquisitionError, match="'sinc'; expected one of gaussian, rect, slr"):
+        Acquisition(spacing=5.0, profile="sinc")
+    with pytest.raises(AcquisitionError, match="slice axis 3"):
+        Acquisition(spacing=5.0, slice_axis=3)

@@ -1,0 +1,172 @@
+"""What headers of real files get wrong, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import check_input
+
+AFFINE = np.diag([1.0, 1.0, 6.0, 1.0])
+
+
+def _image(shape: tuple[int, ...] = (6, 7, 8)) -> nb.Nifti1Image:
+    image = nb.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), AFFINE)
+    image.set_qform(AFFINE, code=1)
+    image.set_sform(AFFINE, code=1)
+    return image
+
+
+def _saved(image: nb.Nifti1Image, tmp_path: Path, name: str = "image.nii.gz") -> Path:
+    image.to_filename(tmp_path / name)
+    return tmp_path / name
+
+
+def _patched(path: Path, offset: int, dtype: str, *values: float) -> Path:
+    """Write values into the header of an uncompressed file."""
+    content = bytearray(path.read_bytes())
+    patch = np.array(values, dtype=dtype).tobytes()
+    content[offset : offset + len(patch)] = patch
+    path.write_bytes(bytes(content))
+    return path
+
+
+def test_reports_a_good_header(tmp_path: Path) -> None:
+    path = _saved(_image(), tmp_path)
+    report = check_input(path)
+    assert report.path == path
+    assert report.shape == (6, 7, 8)
+    assert report.zooms == (1.0, 1.0, 6.0)
+    assert (report.slice_axis, report.anisotropy) == (2, 6.0)
+    assert (report.dtype, report.n_volumes, report.affine_source) == ("int16", 1, "sform")
+    np.testing.assert_array_equal(report.affine, AFFINE)
+    assert report.warnings == ()
+
+
+def test_reports_4d_without_refusing(tmp_path: Path) -> None:
+    report = check_input(_saved(_image((4, 5, 6, 3)), tmp_path))
+    assert (report.shape, report.n_volumes) == ((4, 5, 6), 3)
+
+
+def test_sform_wins_over_a_disagreeing_qform(tmp_path: Path) -> None:
+    image, other = _image(), AFFINE.copy()
+    other[2, 3] = 4.0
+    image.set_qform(other, code=1)
+    report = check_input(_saved(image, tmp_path))
+    assert report.affine_source == "sform"
+    np.testing.assert_array_equal(report.affine, AFFINE)
+    assert report.warnings == ("qform and sform disagree by up to 4.00 mm; the sform is used.",)
+
+
+def test_qform_alone_is_used(tmp_path: Path) -> None:
+    image = _image()
+    image.set_sform(None, code=0)
+    report = check_input(_saved(image, tmp_path))
+    assert (report.affine_source, report.warnings) == ("qform", ())
+
+
+def test_without_forms_the_zooms_are_used_with_a_warning(tmp_path: Path) -> None:
+    image = nb.Nifti1Image(np.zeros((6, 7, 8), np.int16), None)
+    image.header.set_zooms((0.5, 0.5, 3.0))
+    report = check_input(_saved(image, tmp_path))
+    assert report.affine_source == "zooms"
+    assert report.zooms == (0.5, 0.5, 3.0)
+    assert len(report.warnings) == 1
+    assert "orientation is not known" in report.warnings[0]
+
+
+@pytest.mark.parametrize("zoom", [0.0, -6.0, np.nan])
+def test_bad_zooms_without_sform_are_refused(tmp_path: Path, zoom: float) -> None:
+    image = _image()
+    image.set_sform(None, code=0)
+    path = _patched(_saved(image, tmp_path, "image.nii"), 76 + 3 * 4, "<f4", zoom)
+    with pytest.raises(InputDataError, match=r"voxel sizes 1 x 1 x .*expected positive"):
+        check_input(path)
+
+
+@pytest.mark.parametrize("zoom", [0.0, 5.0])
+def test_zooms_that_contradict_the_sform_are_reported(tmp_path: Path, zoom: float) -> None:
+    path = _patched(_saved(_image(), tmp_path, "image.nii"), 76 + 3 * 4, "<f4", zoom)
+    report = check_input(path)
+    assert report.zooms == (1.0, 1.0, 6.0)
+    assert any(f"voxel sizes 1 x 1 x {zoom:g} mm differ" in text for text in report.warnings)
+
+
+def test_zooms_of_nifti_2_and_big_endian_are_found(tmp_path: Path) -> None:
+    second = nb.Nifti2Image(np.zeros((4, 4, 4), np.int16), AFFINE)
+    assert check_input(_saved(second, tmp_path, "second.nii.gz")).warnings == ()
+    big = nb.Nifti1Image(np.zeros((4, 4, 4), np.int16), AFFINE, nb.Nifti1Header(endianness=">"))
+    assert check_input(_saved(big, tmp_path, "big.nii")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "name"), [("meter", 1e-3, "metre"), ("micron", 1e3, "micrometre")]
+)
+def test_other_units_are_converted(tmp_path: Path, unit: str, factor: float, name: str) -> None:
+    scaled = np.diag([factor, factor, 6 * factor, 1.0])
+    image = nb.Nifti1Image(np.zeros((4, 4, 4), np.int16), scaled)
+    image.header.set_xyzt_units(unit)
+    report = check_input(_saved(image, tmp_path))
+    np.testing.assert_allclose(report.zooms, (1.0, 1.0, 6.0), rtol=1e-6)
+    assert report.warnings == (f"The header's unit is the {name}; lengths were converted to mm.",)
+
+
+def test_unusable_sform_is_refused_with_the_file(tmp_path: Path) -> None:
+    # srow_y at byte 296: all zero
+    path = _patched(_saved(_image(), tmp_path, "image.nii"), 296, "<f4", 0, 0, 0, 0)
+    with pytest.raises(InputDataError, match=r"image\.nii: .*cannot be inverted"):
+        check_input(path)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (1, 7, 8), (6, 7, 1, 4)])
+def test_single_slices_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputDataError, match="at least 2 slices"):
+        check_input(_saved(_image(shape), tmp_path))
+
+
+def test_rgb_and_complex_are_refused(tmp_path: Path) -> None:
+    rgb = np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(InputDataError, match="RGB values"):
+        check_input(_saved(nb.Nifti1Image(rgb, AFFINE), tmp_path))
+    phase = np.zeros((4, 4, 4), dtype=np.complex64)
+    with pytest.raises(InputDataError, match="complex values"):
+        check_input(_saved(nb.Nifti1Image(phase, AFFINE), tmp_path))
+
+
+def test_absent_empty_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputDataError, match="no such file"):
+        check_input(tmp_path / "absent.nii.gz")
+    (tmp_path / "empty.nii.gz").touch()
+    with pytest.raises(InputDataError, match=r"empty \(0 bytes\)"):
+        check_input(tmp_path / "empty.nii.gz")
+    (tmp_path / "text.nii.gz").write_text("not an image")
+    with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
+        check_input(tmp_path / "text.nii.gz")
+    (tmp_path / "text.nii").write_text("not an image" * 100)
+    with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
+        check_input(tmp_path / "text.nii")
+    nb.MGHImage(np.zeros((4, 4, 4), np.float32), AFFINE).to_filename(tmp_path / "image.mgz")
+    with pytest.raises(InputDataError, match="found a MGHImage"):
+        check_input(tmp_path / "image.mgz")
+
+
+def test_unfetched_annex_content_gets_its_command(tmp_path: Path) -> None:
+    link = tmp_path / "sub-01_T1w.nii.gz"
+    link.symlink_to(".git/annex/objects/aa/bb/SHA256E-s1--c.nii.gz/SHA256E-s1--c.nii.gz")
+    pointer = tmp_path / "sub-02_T1w.nii.gz"
+    pointer.write_text("/annex/objects/SHA256E-s1--c.nii.gz\n")
+    for path in (link, pointer):
+        with pytest.raises(InputDataError, match="not been fetched") as caught:
+            check_input(path)
+        assert f"datalad get {path}" in str(caught.value)
+        assert f"git annex get {path}" in str(caught.value)
+
+
+def test_other_broken_links_are_called_so(tmp_path: Path) -> None:
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    with pytest.raises(InputDataError, match=r"broken link to .*gone"):
+        check_input(tmp_path / "link.nii.gz")
