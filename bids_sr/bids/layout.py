@@ -188,7 +188,7 @@ def decide(
     facts : AcquisitionFacts
         Its acquisition.
     selection : Selection
-        Output resolution, output grid and the smallest anisotropy.
+        Method, output resolution, output grid and the smallest anisotropy.
 
     Returns
     -------
@@ -210,6 +210,8 @@ def decide(
         mode=selection.output_grid,
     )
     scale = float(spacings[axis] / target.spacings[axis])
+    if selection.sr_method == "none":
+        return "pass-through", f"voxels of {sizes} mm: --sr-method none", source
     if anisotropy < selection.min_anisotropy:
         reason = (
             f"voxels of {sizes} mm: anisotropy {anisotropy:.2f} is below --min-anisotropy "

@@ -43,6 +43,8 @@ class Selection:
     """Target spacing, mm; ``native``: the in-plane grid; None: in-plane, 1 mm at least."""
     output_grid: Literal["fov", "slice"] = "fov"
     """How the output voxels lie on the acquired field of view."""
+    sr_method: str = "self"
+    """Method of super-resolution; ``none`` passes every image through."""
     min_anisotropy: float = 1.5
     """Below it an image is passed through."""
 

@@ -23,9 +23,9 @@ Origin = Literal["sidecar", "header", "command line", "assumed"]
 
 # A spacing may differ by this much from the zoom before it counts as another one.
 SPACING_TOLERANCE = 0.01
-# Thickness and spacing of real stacks lie within a factor of ten of each other; the
-# units that converters confuse lie a factor of a thousand apart.
-PLAUSIBLE_RATIO = (0.1, 10.0)
+# Lengths relative to the slice spacing, from thin slices of a sparse stack to strong
+# overlap; the units that converters confuse lie a factor of a thousand apart.
+PLAUSIBLE_RATIO = (0.04, 10.0)
 UNITS = {"millimetres": 1.0, "micrometres": 1e-3, "metres": 1e3}
 BRAIN_WORDS = ("BRAIN", "HEAD", "SKULL", "CRANI", "ENCEPH")
 UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")

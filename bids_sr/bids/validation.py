@@ -69,15 +69,12 @@ def validate_dataset(bids_dir: Path) -> ValidationResult:
             f"the BIDS validator ({VALIDATOR}) is not installed: the dataset was not validated; "
             "pip install bids-validator-deno"
         )
-    with tempfile.TemporaryDirectory() as cache:
-        # Deno keeps a cache in HOME, which may not be writable, and asks the web for news.
-        environment = {"DENO_DIR": cache, **os.environ, "DENO_NO_UPDATE_CHECK": "1"}
-        process = subprocess.run(
-            [tool, str(bids_dir), "--format", "json"],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
+    try:
+        process = _run(tool, bids_dir)
+    except OSError as error:
+        return _not_run(
+            f"the BIDS validator ({tool}) cannot be started ({error.strerror}): the dataset was "
+            "not validated"
         )
     try:
         found: list[dict[str, Any]] = json.loads(process.stdout)["issues"]["issues"]
@@ -148,6 +145,19 @@ def _reference_kind(name: ParsedName) -> str | None:
     if description == "brain" and name.suffix == "mask":
         return "desc-brain_mask"
     return None
+
+
+def _run(tool: str, bids_dir: Path) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory() as cache:
+        # Deno keeps a cache in HOME, which may not be writable, and asks the web for news.
+        environment = {"DENO_DIR": cache, **os.environ, "DENO_NO_UPDATE_CHECK": "1"}
+        return subprocess.run(
+            [tool, str(bids_dir), "--format", "json"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
 
 
 def _find_validator() -> str | None:

@@ -31,6 +31,7 @@ def make_plan(config: RunConfig) -> list[AnatImage]:
         ),
         output_resolution=config.output_resolution,
         output_grid=config.output_grid,
+        sr_method=config.sr_method,
         min_anisotropy=config.min_anisotropy,
     )
     layout = open_layout(

@@ -137,6 +137,13 @@ def test_output_spacing_near_the_slice_spacing_is_passed_through(
     assert plan(min_anisotropy=1.3)["sub-01_T1w"].action == "super-resolve"
 
 
+def test_no_method_passes_every_image_through(add_image: AddImage, plan: Plan) -> None:
+    add_image("sub-01_T1w")
+    image = plan(sr_method="none")["sub-01_T1w"]
+    assert (image.action, image.target_spacing) == ("pass-through", 4.0)
+    assert image.reason == "voxels of 1 x 1 x 4 mm: --sr-method none"
+
+
 def test_output_grid_and_resolution(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_T1w")
     sliced = plan(output_grid="slice", output_resolution=0.8)["sub-01_T1w"]

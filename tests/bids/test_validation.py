@@ -112,6 +112,14 @@ def test_broken_validator_is_a_note(
     assert "exit code 3: out of order" in validate_dataset(dataset).note
 
 
+def test_validator_that_cannot_be_started_is_a_note(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / validation.VALIDATOR).touch(mode=0o644)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert "cannot be started (Permission denied)" in validate_dataset(dataset).note
+
+
 def test_validator_on_the_path_is_found(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
