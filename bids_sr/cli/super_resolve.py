@@ -49,10 +49,9 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     result.volume.save(out_file)
     record = {
         "Sources": [str(options.in_file)],
-        "SkullStripped": False,
         "SuperResolution": {
             **facts.acquisition.to_dict(),
-            "ValueSources": dict(facts.sources),
+            "Origins": dict(facts.sources),
             "Assumptions": list(facts.assumptions),
             "SourceSpacings": [float(value) for value in volume.spacings],
             "OutputSpacings": [float(value) for value in result.volume.spacings],
