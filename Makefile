@@ -61,7 +61,7 @@ $(VENV)/.developer: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/bids_sr-tools demo $(DEMO)
-	$(BIN)/bids_sr $(DEMO)/bids $(DEMO)/out participant -w $(DEMO)/work
+	$(BIN)/bids_sr $(DEMO)/bids $(DEMO)/out participant -w $(DEMO)/work --level full
 	$(BIN)/bids_sr-tools score $(DEMO)
 	@echo && echo "Reports, to open in a browser:" && ls $(abspath $(DEMO))/out/sub-*.html
 
