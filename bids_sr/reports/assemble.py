@@ -41,6 +41,14 @@ STEPS = {
     "BrainMask": "Brain mask",
     "SuperResolution": "Super-resolution",
 }
+# Names of the timings, as the interfaces give them.
+TIMES = {
+    "check": "Input check",
+    "denoise": "Denoising",
+    "bias_correction": "Bias field correction",
+    "brain_mask": "Brain mask",
+    "super_resolution": "Super-resolution",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,17 +191,19 @@ def _quality_lines(image: ImageRecord) -> list[Line]:
     quality = image.quality
     if not quality:
         return []
+    lines = []
     residual = wording.number(quality.get("DataConsistencyResidualPercent"), 3)
-    lines = [
-        Line(
-            name="Data-consistency residual",
-            value=residual + (" %" if residual != wording.DASH else ""),
-            note="RMS difference between the acquired slices and the result degraded again, "
-            "in percent of the acquired intensity range",
-        ),
-        Line(name="Intensities, acquired", value=wording.span(quality.get("InputRange"))),
-        _output_range(quality),
-    ]
+    if residual != wording.DASH:
+        lines.append(
+            Line(
+                name="Data-consistency residual",
+                value=f"{residual} %",
+                note="RMS difference between the acquired slices and the result degraded again, "
+                "in percent of the acquired intensity range",
+            )
+        )
+    lines.append(Line(name="Intensities, acquired", value=wording.span(quality.get("InputRange"))))
+    lines.append(_output_range(quality))
     gain = _last(_mapping(quality.get("LearningCurve")).get("validation"))
     if gain is not None:
         lines.append(
@@ -237,7 +247,7 @@ def _output_range(quality: Mapping[str, Any]) -> Line:
 def _timings(image: ImageRecord) -> list[Line]:
     times = _mapping(image.quality.get("TimingsSeconds"))
     lines = [
-        Line(name=wording.label(str(name)), value=wording.duration(seconds))
+        Line(name=TIMES.get(name) or wording.label(str(name)), value=wording.duration(seconds))
         for name, seconds in times.items()
     ]
     known = [s for s in times.values() if wording.number(s) != wording.DASH]

@@ -57,7 +57,7 @@ class Reference:
     def url(self) -> str | None:
         """Address of the DOI, or None."""
         doi = self.fields.get("doi")
-        return f"https://doi.org/{quote(doi, safe='/()')}" if doi else None
+        return f"https://doi.org/{quote(doi, safe='/():;')}" if doi else None
 
     def html(self) -> Markup:
         """Print the reference in full, with the DOI as a link."""

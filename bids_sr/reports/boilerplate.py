@@ -154,7 +154,9 @@ def _prose(text: str, numbers: dict[str, int]) -> Markup:
     html = _GROUP.sub(group, html)
     html = _BARE.sub(mention, html)
     html = re.sub(r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"<strong>\1</strong>", html, flags=re.DOTALL)
-    html = re.sub(
-        r"(?<![\w*])[*_](?=\S)([^*]+?)(?<=\S)[*_](?![\w*])", r"<em>\1</em>", html, flags=re.DOTALL
-    )
+    for mark in ("\\*", "_"):
+        pattern = (
+            rf"(?<![\w{mark}]){mark}(?=[^\s{mark}])([^{mark}]*[^\s{mark}]){mark}(?![\w{mark}])"
+        )
+        html = re.sub(pattern, r"<em>\1</em>", html)
     return Markup(html)

@@ -13,22 +13,26 @@ from bids_sr.reports.montage import PLANES, Image8, Montage, Row, Tile
 
 # A figure with two layers of tiles stays below 600 kB with this many bytes of base64.
 BYTE_BUDGET = 540_000
-MAX_TILE_PIXELS = 448
-# Tried in turn until a figure fits its budget: format and quality.
-ENCODINGS = (("png", 0), ("jpeg", 92), ("jpeg", 86), ("jpeg", 78), ("jpeg", 65), ("jpeg", 45))
+# Tried in turn until a figure fits its budget: format, quality, longer side in pixels.
+ENCODINGS = (
+    ("png", 0, 448),
+    *(("jpeg", quality, 448) for quality in (92, 86, 78, 65)),
+    ("jpeg", 65, 256),
+    ("jpeg", 50, 160),
+)
 NEGATIVE, POSITIVE = "LPI", "RAS"
 
 
-def _encode(image: Image8, kind: str, quality: int) -> str:
+def _encode(image: Image8, kind: str, quality: int, pixels: int) -> str:
     from PIL import Image
 
     picture = Image.fromarray(image)
-    scale = MAX_TILE_PIXELS / max(picture.size)
+    scale = pixels / max(picture.size)
     if scale < 1:
         smaller = [max(1, round(side * scale)) for side in picture.size]
         picture = picture.resize((smaller[0], smaller[1]), Image.Resampling.BOX)
     stream = io.BytesIO()
-    options = {"quality": quality} if kind == "jpeg" else {"optimize": True}
+    options = {"quality": quality} if kind == "jpeg" else {"compress_level": 6}
     picture.save(stream, format=kind.upper(), **options)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
@@ -48,8 +52,8 @@ def encode(images: list[Image8], budget: int = BYTE_BUDGET) -> list[str]:
         All in the same encoding, so that no tile looks better than its neighbour.
     """
     encoded: list[str] = []
-    for kind, quality in ENCODINGS:
-        encoded = [_encode(image, kind, quality) for image in images]
+    for kind, quality, pixels in ENCODINGS:
+        encoded = [_encode(image, kind, quality, pixels) for image in images]
         if sum(map(len, encoded)) <= budget:
             break
     return encoded
@@ -92,9 +96,9 @@ def outline(mask: npt.NDArray[np.bool_], width: float, height: float) -> str:
         _, stops = np.nonzero(steps == -1)
         for place, start, stop in zip(places, starts, stops, strict=True):
             if vertical:
-                path.append(f"M{place * dx:.2f} {start * dy:.2f}V{stop * dy:.2f}")
+                path.append(f"M{place * dx:.1f} {start * dy:.1f}V{stop * dy:.1f}")
             else:
-                path.append(f"M{start * dx:.2f} {place * dy:.2f}H{stop * dx:.2f}")
+                path.append(f"M{start * dx:.1f} {place * dy:.1f}H{stop * dx:.1f}")
     return "".join(path)
 
 

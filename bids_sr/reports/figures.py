@@ -76,13 +76,14 @@ def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) ->
         note = "Outline: boundary of the mask's voxels."
     plan = mt.lay_out(image, region=region)
     window = mt.display_window(image.data)
-    tiles = drawing.encode(mt.rasters(image.data, plan, window))
     lines = []
     for tile in plan.tiles:
         x, y, w, h = tile.box
         cut = mt.in_display_order(inside, tile.axis, tile.index)[tile.crop]
         path = drawing.outline(np.asarray(cut, bool), w, h)
         lines.append(f'<path transform="translate({x:.2f} {y:.2f})" d="{path}"/>')
+    budget = max(drawing.BYTE_BUDGET - sum(map(len, lines)), drawing.BYTE_BUDGET // 3)
+    tiles = drawing.encode(mt.rasters(image.data, plan, window), budget)
     body = (
         drawing.image_layer(plan, tiles, pixelated=True)
         + '<g fill="none" stroke="#ff6b35" stroke-width="1.4" stroke-linecap="square">'

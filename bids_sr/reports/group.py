@@ -121,14 +121,14 @@ def measure(image: ImageRecord, metric: Metric) -> float | None:
     """
     place: Any = {**image.quality, "row": dict(image.row)}
     for step in metric.path:
-        if step == "*" and isinstance(place, Mapping):
-            known = [value for value in place.values() if _is_number(value)]
-            return float(sum(known)) if known else None
         if isinstance(place, Mapping):
-            place = place.get(step)
+            known = [value for value in place.values() if _is_number(value)]
+            place = (sum(known) if known else None) if step == "*" else place.get(step)
         elif isinstance(place, Sequence) and not isinstance(place, str):
             known = [value for value in place if value is not None]
             place = known[int(step)] if -len(known) <= int(step) < len(known) else None
+        else:
+            return None
     if isinstance(place, str):
         try:
             place = float(place)
@@ -174,38 +174,38 @@ def strip_plot(values: Sequence[float | None], rows: Sequence[tuple[str, str]]) 
         return PLOT_WIDTH / 2 + (value - (low + high) / 2) * scale
 
     first, median, third = (float(q) for q in np.quantile(numbers, [0.25, 0.5, 0.75]))
-    middle = (PLOT_HEIGHT - 18) / 2
+    middle, baseline = (PLOT_HEIGHT - 18) / 2, PLOT_HEIGHT - 18
+    radius = 3.0 if len(known) < 200 else 1.7
     parts = [
         Markup(
             '<svg viewBox="0 0 {:.0f} {:.0f}" role="img"><title>{} values, median {}</title>'
-        ).format(PLOT_WIDTH, PLOT_HEIGHT, len(known), wording.number(median)),
-        Markup(
             '<rect class="box" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2"/>'
-            '<path class="median" d="M{:.1f} {:.1f}v{:.1f}"/>'
         ).format(
-            place(first), middle - 26, max(1.0, place(third) - place(first)), 52.0,
-            place(median), middle - 26, 52.0,
+            PLOT_WIDTH, PLOT_HEIGHT, len(known), wording.number(median, 3),
+            place(first), middle - 28, max(1.0, place(third) - place(first)), 56.0,
         ),
     ]  # fmt: skip
     for value, n in known:
         name, address = rows[n]
         # The jitter is drawn from the name: the same in every plot and every run.
         shift = (zlib.crc32(name.encode()) % 1000 / 1000 - 0.5) * 46
-        parts.append(
-            Markup(
-                '<a href="{}"><circle data-n="{}" cx="{:.1f}" cy="{:.1f}" r="3">'
-                "<title>{}: {}</title></circle></a>"
-            ).format(address, n, place(value), middle + shift, name, wording.number(value))
-        )
-    baseline = PLOT_HEIGHT - 18
+        point = Markup(
+            '<circle data-n="{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}: {}</title></circle>'
+        ).format(n, place(value), middle + shift, radius, name, wording.number(value))
+        parts.append(Markup('<a href="{}">{}</a>').format(address, point) if address else point)
     parts.append(
         Markup(
-            '<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/><text x="{:.1f}" y="{:.1f}">{}</text>'
+            '<path class="median" d="M{:.1f} {:.1f}v{:.1f}"/>'
+            '<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/>'
+            '<text x="{:.1f}" y="{:.1f}">{}</text>'
+            '<text x="{:.1f}" y="{:.1f}" text-anchor="middle">median {}</text>'
             '<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text></svg>'
         ).format(
+            place(median), middle - 28, 56.0,
             MARGIN, baseline, PLOT_WIDTH - MARGIN,
-            MARGIN, PLOT_HEIGHT - 4, wording.number(low),
-            PLOT_WIDTH - MARGIN, PLOT_HEIGHT - 4, wording.number(high),
+            MARGIN, PLOT_HEIGHT - 4, wording.number(low, 3),
+            PLOT_WIDTH / 2, PLOT_HEIGHT - 4, wording.number(median, 3),
+            PLOT_WIDTH - MARGIN, PLOT_HEIGHT - 4, wording.number(high, 3),
         )
     )  # fmt: skip
     return Markup("").join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,16 @@ Images were reconstructed by self-supervised super-resolution [@zhao2021; @remed
 """
 
 COLUMNS = (
-    "participant_id session_id image action reason status message output slice_axis spacing "
-    "thickness gap profile assumptions"
-).split()
+    *("participant_id", "session_id", "image", "action", "reason", "status", "message", "output"),
+    *("slice_axis", "spacing", "thickness", "gap", "profile", "assumptions"),
+)
 
 CRASH = """Node: bids_sr_wf.sub_01_ses_01_T2w_wf.check
 Working directory: /work/check
 
 Traceback (most recent call last):
   File "interfaces/preprocessing.py", line 40, in _run_interface
-bids_sr.exceptions.InputDataError: sub-01_ses-01_T2w.nii.gz: <gzip> ends after 812 of 9,437,184 bytes
+bids_sr.exceptions.InputDataError: x_T2w.nii.gz: <gzip> ends after 812 of 9,437,184 bytes
 """
 
 
@@ -111,7 +112,12 @@ def decision(image: str, **cells: str) -> dict[str, str]:
     """Write a row of the decisions table."""
     parts = dict(part.split("-", 1) for part in image.split("/")[-1].split("_") if "-" in part)
     session = f"ses-{parts['ses']}" if "ses" in parts else ""
-    return {"participant_id": f"sub-{parts['sub']}", "session_id": session, "image": image, **cells}
+    return {
+        "participant_id": f"sub-{parts['sub']}",
+        "session_id": session,
+        "image": image,
+        **cells,
+    }
 
 
 def acquired(**cells: str) -> dict[str, str]:
@@ -180,9 +186,7 @@ def build_tree(root: Path, reference: Volume) -> Path:
                 reason="MESE is not among --modalities",
                 status="skipped",
             ),
-            decision(
-                "sub-02/anat/sub-02_FLAIR.nii.gz", action="super-resolve", status="planned"
-            ),
+            decision("sub-02/anat/sub-02_FLAIR.nii.gz", action="super-resolve", status="planned"),
         ],
     )
     folder = root / "sub-01/ses-01/anat"
@@ -204,7 +208,10 @@ def build_tree(root: Path, reference: Volume) -> Path:
         {"SkullStripped": False, "SuperResolution": {"Scale": 3.0, "Assumptions": ["profile"]}},
     )
     draw_figures(reference, root / "sub-01/figures", "sub-01_ses-01", "FLAIR")
-    for name, command in (("20260101-090000_a", "old"), ("20260102-090000_b", "bids_sr /data <out>")):
+    for name, command in (
+        ("20260101-090000_a", "old"),
+        ("20260102-090000_b", "bids_sr /data <out>"),
+    ):
         log = root / "sub-01/log" / name
         log.mkdir(parents=True)
         (log / "run.toml").write_text(
@@ -223,3 +230,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, mni152_2mm: Volume) -
     return build_tree(tmp_path_factory.mktemp("out"), mni152_2mm)
 
 
+@pytest.fixture
+def run_copy(finished_run: Path, tmp_path: Path) -> Path:
+    """Output folder of a finished run, of one's own."""
+    return shutil.copytree(finished_run, tmp_path / "out")

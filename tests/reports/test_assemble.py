@@ -1,0 +1,231 @@
+"""The page of a subject: complete, self-contained, never silent."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.reports.assemble import assemble_subject, figure_html
+
+from .conftest import acquired, decision, write_decisions
+
+# Written with a start tag only.
+VOID = {"meta", "link", "img", "input", "br", "hr", "image", "rect", "path", "circle", "use"}
+
+
+class Page(HTMLParser):
+    """What a browser would load, and the text a reader sees."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+        if "id" in values:
+            self.ids.append(values["id"] or "")
+        if tag == "a":
+            self.links.append(values.get("href") or "")
+        else:
+            names = ("src", "href", "srcset", "data", "poster", "xlink:href")
+            self.loaded += [values[name] or "" for name in names if name in values]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+
+
+def assert_self_contained(page: Page) -> None:
+    """Check that nothing is loaded, and that links in the page lead somewhere."""
+    assert all(address.startswith("data:") for address in page.loaded)
+    assert not re.search(r"@import|url\((?!#|%23)", page.source)
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(", page.source)
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links:
+        assert link.startswith(("https://doi.org/", "#", "sub-", "group_"))
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+    assert page.open == []
+
+
+@pytest.fixture(scope="module")
+def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    root = shutil.copytree(finished_run, tmp_path_factory.mktemp("page") / "out")
+    path = assemble_subject(root, "01")
+    assert path == root / "sub-01.html"
+    return Page(path)
+
+
+def test_page_needs_no_network(page: Page) -> None:
+    assert_self_contained(page)
+    assert len(page.loaded) >= 30
+    assert "default-src 'none'" in page.source
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "1super-resolved",
+        "1passed through",
+        "1skipped",
+        "1failed",
+        "MESE is not among --modalities",
+        "6 mm apart, 5 mm thick, gap 1 mm; gaussian profile",
+        "thickness taken from SliceThickness; profile assumed Gaussian",
+        "third array axis",
+        "0.831 %",
+        "0 to 1,204",
+        "exceeds the acquired range by 3.9 % of its width",
+        "1.35 dB",
+        "1,893 mL",
+        "method: template",
+        "1 min 58 s",
+        "2 min 46 s",
+        "no HD-BET weights",
+        "bids_sr /data <out>",
+        "2.13.0",
+        "Zhao et al. (2021)",
+        "Remedios SW, Han S",
+        "N4 <changed> nothing & was kept",
+    ],
+)
+def test_page_tells(page: Page, piece: str) -> None:
+    assert piece in page.text
+
+
+def test_errors_come_first_with_the_crash(page: Page) -> None:
+    for piece in ("<gzip> ends after 812 of 9,437,184 bytes", "Node: bids_sr_wf"):
+        assert piece in page.text
+        assert page.text.index(piece) < page.text.index("What happened to each image")
+    assert "1 of 4 images without a result" in page.text
+
+
+def test_names_are_escaped(page: Page) -> None:
+    assert "<gzip>" not in page.source
+    assert "<changed>" not in page.source
+
+
+def test_negative_overshoot_is_pointed_out(page: Page) -> None:
+    assert "negative, where the acquired image is not" in page.text
+
+
+def test_skipped_images_stand_in_the_table_only(page: Page) -> None:
+    assert "image-sub-01-ses-01-MESE" not in page.ids
+    assert "image-sub-01-ses-01-T2w" in page.ids
+
+
+def test_flip_is_in_line_and_other_figures_are_images(page: Page) -> None:
+    assert page.source.count('class="bids-sr-flip"') == 1
+    assert page.source.count("data:image/svg+xml,") == 3
+
+
+def test_interrupted_run_is_told(run_copy: Path) -> None:
+    page = Page(assemble_subject(run_copy, "sub-02"))
+    assert_self_contained(page)
+    assert "was not finished" in page.text
+    assert "No log of a run was found" in page.text
+    assert "1 of 1 image without a result" in page.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("decisions.tsv", "decisions.tsv could not be read"),
+        ("logs", "logs/CITATION.md could not be read"),
+        ("sub-01/log", "No log of a run was found"),
+        ("sub-01/figures", "No before/after figure was found"),
+        (
+            "sub-01/ses-01/anat/sub-01_ses-01_acq-FLAIR_desc-sr_qc.json",
+            "No QC file was found for this image",
+        ),
+        (
+            "sub-01/ses-01/anat/sub-01_ses-01_res-2mm_desc-sr_FLAIR.json",
+            "sub-01_ses-01_res-2mm_desc-sr_FLAIR.json could not be read",
+        ),
+        ("sub-01", "No log of a run was found"),
+    ],
+)
+def test_what_is_missing_is_told(run_copy: Path, missing: str, told: str) -> None:
+    path = run_copy / missing
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    page = Page(assemble_subject(run_copy, "01"))
+    assert told in page.text
+    assert_self_contained(page)
+
+
+@pytest.mark.parametrize(
+    "broken", ["[]", "{", '{"Image": 3}', '{"Image": "%s", "InputRange": "x", "OutputRange": 3}']
+)
+def test_broken_quality_file_does_not_stop_the_page(run_copy: Path, broken: str) -> None:
+    image = "sub-01/ses-01/anat/sub-01_ses-01_FLAIR.nii.gz"
+    path = run_copy / "sub-01/ses-01/anat/sub-01_ses-01_acq-FLAIR_desc-sr_qc.json"
+    path.write_text(broken.replace("%s", image))
+    assert_self_contained(Page(assemble_subject(run_copy, "01")))
+
+
+def test_unknown_citation_is_told(run_copy: Path) -> None:
+    (run_copy / "logs" / "CITATION.md").write_text("See [@nobody1900].")
+    assert "cites 'nobody1900'" in Page(assemble_subject(run_copy, "01")).text
+
+
+def test_odd_names_are_escaped(tmp_path: Path) -> None:
+    image = "sub-9/anat/sub-9_acq-<b>&\"'_T1w.nii.gz"
+    row = decision(image, status="failed", message="<script>alert(1)</script>", **acquired())
+    write_decisions(tmp_path, [row])
+    page = Page(assemble_subject(tmp_path, "9"))
+    assert_self_contained(page)
+    assert "<script>alert" not in page.source
+    assert "<b>&" in page.text
+
+
+def test_unknown_participant_is_refused(finished_run: Path) -> None:
+    with pytest.raises(InputDataError, match="sub-77"):
+        assemble_subject(finished_run, "77")
+
+
+def test_page_is_the_same_when_nothing_changed(run_copy: Path) -> None:
+    before = assemble_subject(run_copy, "01").read_bytes()
+    assert assemble_subject(run_copy, "01").read_bytes() == before
+
+
+def test_figure_with_a_script_is_not_put_in_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.svg"
+    path.write_text('<svg class="bids-sr-flip"><script>alert(1)</script></svg>')
+    assert figure_html("sr", path).startswith('<img class="sr" src="data:image/svg+xml,%3Csvg')
+
+
+def test_png_figure_is_embedded(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"\x89PNG")
+    assert 'src="data:image/png;base64,iVBORw=="' in figure_html("mask", path)
+
+
+def test_unreadable_figure_is_told(tmp_path: Path) -> None:
+    assert "x.svg could not be read" in figure_html("mask", tmp_path / "x.svg")

@@ -1,0 +1,77 @@
+"""Pages in a real browser: scripts run, controls work, nothing is asked of a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bids_sr.reports.assemble import assemble_subject
+from bids_sr.reports.group import group_report
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH"),
+]
+
+
+def browse(page: Path, script: str, folder: Path) -> tuple[str, set[str]]:
+    """Open a page, run a script in it, and return the document and the addresses asked for."""
+    copy = page.with_name(f"browsed_{page.name}")
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
+    log = folder / "net.json"
+    command = [
+        str(BROWSER),
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+        *(f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"),
+        *("--virtual-time-budget=2000", "--dump-dom", copy.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    events = json.loads(log.read_text())["events"]
+    asked = {event.get("params", {}).get("url", "") for event in events}
+    copy.unlink()
+    return done.stdout, {url for url in asked if re.match(r"https?:", url)}
+
+
+def test_flip_controls_work(run_copy: Path, tmp_path: Path) -> None:
+    page = assemble_subject(run_copy, "01")
+    script = """
+      var svg = document.querySelector('.bids-sr-flip'), log = [];
+      function note() { log.push(svg.classList.contains('flipped') ? 'before' : 'after'); }
+      note();
+      document.querySelector('[data-show=before]').click(); note();
+      svg.dispatchEvent(new MouseEvent('click')); note();
+      svg.dispatchEvent(new KeyboardEvent('keydown', {key: ' '})); note();
+      document.dispatchEvent(new KeyboardEvent('keydown', {key: 'f'})); note();
+      document.title = log.join(' ');
+    """
+    document, asked = browse(page, script, tmp_path)
+    assert "<title>after before after before after</title>" in document
+    assert re.search(r'<div class="controls" data-flip="">', document)
+    assert not [url for url in asked if "doi.org" in url]
+
+
+def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:
+    group_report(run_copy)
+    script = """
+      var rows = function () {
+        return Array.from(document.querySelectorAll('#images tbody tr')).filter(
+          function (row) { return !row.hidden; }).map(
+          function (row) { return row.cells[0].textContent; }).join(',');
+      };
+      var log = [rows()];
+      var head = document.querySelector('#images thead button');
+      head.click(); head.click(); log.push(rows());
+      var field = document.getElementById('filter');
+      field.value = 'ses-01'; field.dispatchEvent(new Event('input')); log.push(rows());
+      document.title = log.join(' | ');
+    """
+    document, _ = browse(run_copy / "group_FLAIR.html", script, tmp_path)
+    one, two = "sub-01_ses-01_FLAIR", "sub-02_FLAIR"
+    assert f"<title>{one},{two} | {two},{one} | {one}</title>" in document

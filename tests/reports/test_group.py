@@ -1,0 +1,153 @@
+"""The group level: the table and the page of each kind of image."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.reports.assemble import assemble_subject
+from bids_sr.reports.group import METRICS, group_report, measure, strip_plot, table
+from bids_sr.reports.records import ImageRecord
+
+from .conftest import acquired, decision, quality, write_decisions, write_json
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+@pytest.fixture(scope="module")
+def group(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = shutil.copytree(finished_run, tmp_path_factory.mktemp("group") / "out")
+    assemble_subject(root, "01")
+    written = group_report(root)
+    names = [f"group_{s}.{e}" for s in ("FLAIR", "T1w", "T2w") for e in ("tsv", "html")]
+    assert [path.name for path in written] == names
+    return root
+
+
+def test_table_has_a_row_an_image(group: Path) -> None:
+    done, planned = read_table(group / "group_FLAIR.tsv")
+    assert done["participant_id"] == "sub-01"
+    assert done["session_id"] == "ses-01"
+    assert done["outcome"] == "done"
+    assert float(done["data_consistency_residual_percent"]) == pytest.approx(0.8312)
+    assert float(done["validation_gain_db"]) == pytest.approx(1.352)
+    assert float(done["brain_mask_volume_ml"]) == pytest.approx(1893.4)
+    assert float(done["total_seconds"]) == pytest.approx(165.6)
+    assert float(done["output_max"]) == pytest.approx(1251.2)
+    assert (done["method"], done["brain_mask_method"]) == ("self", "template")
+    assert planned["outcome"] == "unfinished"
+    assert planned["session_id"] == planned["brain_mask_volume_ml"] == "n/a"
+
+
+def test_failed_images_are_in_the_table_and_on_the_page(group: Path) -> None:
+    (row,) = read_table(group / "group_T2w.tsv")
+    assert row["outcome"] == "failed"
+    assert "copy the file again" in row["message"]
+    page = (group / "group_T2w.html").read_text()
+    assert "1 image without a result" in page
+    assert "&lt;gzip&gt; ends after 812" in page
+
+
+def test_skipped_images_are_in_neither(group: Path) -> None:
+    assert not list(group.glob("group_MESE*"))
+
+
+def test_page_needs_no_network(group: Path) -> None:
+    for path in group.glob("group_*.html"):
+        text = path.read_text()
+        assert not re.search(r"<(link|iframe|img)|https?://(?!www\.w3\.org)|@import|url\(", text)
+        assert "default-src 'none'" in text
+
+
+def test_points_lead_to_the_page_of_the_subject(group: Path) -> None:
+    page = (group / "group_FLAIR.html").read_text()
+    anchor = re.search(r'<a href="sub-01\.html#([\w-]+)"><circle', page)
+    assert anchor
+    assert f'id="{anchor[1]}"' in (group / "sub-01.html").read_text()
+    # sub-02 has no page: no link that leads nowhere
+    assert "sub-02.html" not in page
+
+
+def test_pages_of_other_images_are_linked(group: Path) -> None:
+    assert 'href="group_T1w.html"' in (group / "group_FLAIR.html").read_text()
+
+
+def test_thousand_participants(tmp_path: Path) -> None:
+    rows = []
+    for n in range(1000):
+        image = f"sub-{n:04d}/anat/sub-{n:04d}_T2w.nii.gz"
+        rows.append(decision(image, action="super-resolve", status="done", **acquired()))
+        if n < 60:
+            write_json(tmp_path / f"sub-{n:04d}/anat/sub-{n:04d}_desc-sr_qc.json", quality(image))
+    write_decisions(tmp_path, rows)
+    written = group_report(tmp_path)
+    assert len(read_table(written[0])) == 1000
+    assert written[1].stat().st_size < 3_000_000
+
+
+def test_nothing_processed_is_refused(tmp_path: Path) -> None:
+    write_decisions(tmp_path, [decision("sub-1/anat/sub-1_T1w.nii", action="skip")])
+    with pytest.raises(InputDataError, match="run the participant level first"):
+        group_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ({"BrainMaskVolumeMl": 12.5}, 12.5),
+        ({"BrainMaskVolumeMl": None}, None),
+        ({"BrainMaskVolumeMl": True}, None),
+        ({"BrainMaskVolumeMl": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_measure(content: dict[str, object], value: float | None) -> None:
+    metric = next(metric for metric in METRICS if metric.name == "brain_mask_volume_ml")
+    assert measure(ImageRecord(image="a_T1w.nii", quality=content), metric) == value
+
+
+@pytest.mark.parametrize(
+    ("validation", "value"), [([None, 1.5, None], 1.5), ([], None), ([None], None), (3, None)]
+)
+def test_measure_takes_the_last_known_gain(validation: object, value: float | None) -> None:
+    metric = next(metric for metric in METRICS if metric.name == "validation_gain_db")
+    record = ImageRecord(image="a_T1w.nii", quality={"LearningCurve": {"validation": validation}})
+    assert measure(record, metric) == value
+
+
+def test_table_cells_hold_no_tabs() -> None:
+    record = ImageRecord(
+        image="sub-1/anat/sub-1_T1w.nii", row={"status": "failed", "message": "a\tb\nc"}
+    )
+    header, row = table([record]).splitlines()
+    assert len(header.split("\t")) == len(row.split("\t"))
+    assert row.endswith("\ta b c")
+
+
+def test_plot_points_lie_inside_and_in_order() -> None:
+    names = [(f"image {n}", f"#{n}") for n in range(4)]
+    svg = str(strip_plot([3.0, None, 1.0, 2.0], names))
+    points = {int(n): float(x) for n, x in re.findall(r'data-n="(\d)" cx="([\d.]+)"', svg)}
+    assert set(points) == {0, 2, 3}
+    assert 0 < points[2] < points[3] < points[0] < 320
+    assert "median 2" in svg
+
+
+@pytest.mark.parametrize("values", [[5.0, 5.0], [0.0], [1e-9, 2e-9]])
+def test_plot_of_equal_or_tiny_values(values: list[float]) -> None:
+    svg = str(strip_plot(values, [("a", ""), ("b", "")]))
+    assert "nan" not in svg
+    assert svg.count("<circle") == len(values)
+    assert "<a " not in svg
+
+
+def test_plot_of_nothing_says_so() -> None:
+    assert "not measured" in strip_plot([None], [("a", "")])

@@ -1,0 +1,118 @@
+"""What is read from disk, and what becomes of what is missing or broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.reports.records import ImageRecord, read_all, read_decisions, read_subject
+
+from .conftest import acquired, decision, quality, write_decisions, write_json
+
+IMAGE = "sub-01/anat/sub-01_run-1_FLAIR.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("cells", "outcome"),
+    [
+        ({"status": "done", "action": "super-resolve"}, "done"),
+        ({"status": "done", "action": "pass-through"}, "passed-through"),
+        ({"status": "planned", "action": "super-resolve"}, "unfinished"),
+        ({"status": "failed", "action": "super-resolve"}, "failed"),
+        ({"status": "planned", "action": "fail"}, "failed"),
+        ({"status": "skipped", "action": "skip"}, "skipped"),
+        ({"status": "planned", "action": "skip"}, "skipped"),
+        ({}, "unfinished"),
+    ],
+)
+def test_outcome(cells: dict[str, str], outcome: str) -> None:
+    assert ImageRecord(image=IMAGE, row=cells).outcome == outcome
+
+
+def test_outcome_without_a_row_comes_from_the_quality_file() -> None:
+    assert ImageRecord(image=IMAGE, quality={"Action": "pass-through"}).outcome == "passed-through"
+
+
+def test_names_of_an_image() -> None:
+    image = ImageRecord(image="sub-01/ses-a/anat/sub-01_ses-a_acq-2D+x_T1w.nii")
+    assert image.stem == "sub-01_ses-a_acq-2D+x_T1w"
+    assert image.suffix == "T1w"
+    assert (image.subject, image.session) == ("sub-01", "ses-a")
+    assert image.entities == (("sub", "01"), ("ses", "a"), ("acq", "2D+x"))
+    assert image.anchor == "image-sub-01-ses-a-acq-2D-x-T1w"
+
+
+def test_finished_run_is_read(finished_run: Path) -> None:
+    record = read_subject(finished_run, "sub-01")
+    assert [image.outcome for image in record.images] == [
+        "done",
+        "passed-through",
+        "failed",
+        "skipped",
+    ]
+    done = record.images[0]
+    assert set(done.figures) == {"sr", "mask", "sliceprofile", "learningcurve"}
+    assert done.quality["BrainMaskVolumeMl"] == 1893.4
+    assert done.sidecar["SuperResolution"]["Scale"] == 3.0
+    assert record.problems == ()
+    assert record.run is not None
+    assert record.run.table["run"]["command"] == "bids_sr /data <out>"
+    assert record.run.crashes[0].node == "bids_sr_wf.sub_01_ses_01_T2w_wf.check"
+
+
+def test_label_with_and_without_prefix(finished_run: Path) -> None:
+    assert read_subject(finished_run, "01").label == read_subject(finished_run, "sub-01").label
+
+
+def test_unknown_participant_is_refused(finished_run: Path) -> None:
+    with pytest.raises(InputDataError, match="no folder sub-77 and no row"):
+        read_subject(finished_run, "77")
+
+
+def test_cells_not_available_are_left_out(tmp_path: Path) -> None:
+    write_decisions(tmp_path, [decision(IMAGE, status="done")])
+    (row,), problems = read_decisions(tmp_path)
+    assert set(row) == {"participant_id", "image", "status"}
+    assert problems == []
+
+
+def test_missing_table_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sub-01").mkdir()
+    assert read_subject(tmp_path, "01").problems == (
+        "decisions.tsv could not be read (no such file): decisions are not shown.",
+    )
+
+
+def test_broken_pieces_are_told(tmp_path: Path) -> None:
+    write_decisions(
+        tmp_path, [decision(IMAGE, status="done", output="sub-01/anat/x.nii.gz", **acquired())]
+    )
+    anat, log = tmp_path / "sub-01" / "anat", tmp_path / "sub-01" / "log" / "1"
+    anat.mkdir(parents=True)
+    log.mkdir(parents=True)
+    (anat / "sub-01_desc-sr_qc.json").write_text("{")
+    (anat / "x.json").write_text("[1]")
+    (log / "run.toml").write_text("= 3")
+    record = read_subject(tmp_path, "01")
+    assert "sub-01/anat/sub-01_desc-sr_qc.json could not be read" in record.problems[0]
+    assert record.images[0].problems == (
+        "The sidecar x.json holds a list, expected an object.",
+        "No QC file was found for this image.",
+    )
+    assert record.run is not None
+    assert "run.toml of the run 1 could not be read" in record.run.problems[0]
+
+
+def test_quality_file_without_a_row_is_shown(tmp_path: Path) -> None:
+    write_json(tmp_path / "sub-01/anat/sub-01_run-1_desc-sr_qc.json", quality(IMAGE))
+    (image,) = read_all(tmp_path)
+    assert image.outcome == "done"
+    assert image.problems == ("This image has a QC file but no row in decisions.tsv.",)
+
+
+def test_latest_run_counts(finished_run: Path) -> None:
+    record = read_subject(finished_run, "01")
+    assert record.run is not None
+    assert record.run.name == "20260102-090000_b"
