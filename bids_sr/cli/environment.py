@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CACHE_VARIABLES = {
@@ -41,6 +43,27 @@ def prepare(threads: int) -> None:
             if name not in os.environ:
                 (cache / folder).mkdir(parents=True, exist_ok=True)
                 os.environ[name] = str(cache / folder)
+
+
+def refuse_network() -> None:
+    """Let every attempt to reach another machine fail, here and in forked children.
+
+    Raises
+    ------
+    ConnectionRefusedError
+        Later, from whatever tries.
+    """
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family not in (socket.AF_INET, socket.AF_INET6):
+            return connect(self, address)
+        raise ConnectionRefusedError(
+            f"--offline: a connection to {address} was refused; put the file in its place "
+            "first, or run without --offline"
+        )
+
+    socket.socket.connect = local_only  # type: ignore[method-assign]
 
 
 def end_on_sigterm() -> None:

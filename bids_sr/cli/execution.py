@@ -117,6 +117,7 @@ def run_graph(
 
     workflow = graph.workflow
     _configure_nipype(config, record)
+    workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
     plugin = _plugin(config, lines)

@@ -249,7 +249,7 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="where network weights are (default: the places named in the documentation)",
     )
-    group.add_argument("--offline", action="store_true", help="refuse every download")
+    group.add_argument("--offline", action="store_true", help="refuse every network connection")
 
 
 def _add_resources(group: argparse._ArgumentGroup) -> None:

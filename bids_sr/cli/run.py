@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare
+from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare, refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
 from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse_args(words)
         prepare(config.omp_nthreads)
+        if config.offline:
+            refuse_network()
         end_on_sigterm()
         return _run(config, words)
     except ExitError as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -180,3 +181,16 @@ def test_help_and_version_are_fast_and_need_no_home(module: str, tmp_path: Path)
     # the promise is 1 s each; the machine of a test may be busy
     assert time.perf_counter() - start < 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_option_is_in_the_reference() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "command-line.md"
+    text = page.read_text(encoding="utf-8")
+    spelled = {
+        option
+        for action in build_parser()._actions
+        if action.help != argparse.SUPPRESS
+        for option in action.option_strings
+    }
+    missing = [one for one in spelled - {"-h", "--help"} if f"`{one}`" not in text]
+    assert missing == []

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from bids_sr.cli.progress import StageLines
+
+
+def node(name: str) -> SimpleNamespace:
+    return SimpleNamespace(fullname=f"w.sub_01_T1w_wf.{name}", name=name)
+
+
+@pytest.fixture
+def lines() -> StageLines:
+    return StageLines(lambda name: "sub-01_T1w" if "sub_01_T1w_wf" in name else None)
+
+
+def test_a_stage_has_a_line_at_both_ends(
+    lines: StageLines, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for name in ("denoise", "some_helper"):
+            lines(node(name), "start")
+            lines(node(name), "end")
+        lines(node("super_resolve"), "end")  # cached: never started
+        lines(node("extract_brain"), "start")
+        lines(node("extract_brain"), "exception")
+    assert [record.getMessage() for record in caplog.records] == [
+        "sub-01_T1w: denoising ...",
+        "sub-01_T1w: denoising done (0 s)",
+        "sub-01_T1w: super-resolution as before",
+        "sub-01_T1w: brain mask ...",
+        "sub-01_T1w: brain mask failed",
+    ]
+    assert len(lines.ended) == 3
+
+
+def test_nodes_of_no_image_are_silent(
+    lines: StageLines, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        lines(SimpleNamespace(fullname="w.denoise", name="denoise"), "start")
+    assert not caplog.records

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nipype import config as nipype_config
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_sr.cli.crashes import read_crashes
+from bids_sr.cli.progress import StageLines
+from bids_sr.cli.scheduler import SteadyMultiProcPlugin
+
+pytestmark = [
+    # Nipype's own habits
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+def kill_self(marker: str, times: int) -> int:
+    import os
+    import signal
+    from pathlib import Path
+
+    path = Path(marker)
+    died = int(path.read_text()) if path.exists() else 0
+    if died < times:
+        path.write_text(str(died + 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return died
+
+
+def wait(seconds: float) -> float:
+    import time
+
+    time.sleep(seconds)
+    return seconds
+
+
+def node(name: str, function: Any, **inputs: Any) -> pe.Node:
+    interface = niu.Function(
+        input_names=list(inputs), output_names=["out"], function=function
+    )
+    made = pe.Node(interface, name=name)
+    for key, value in inputs.items():
+        setattr(made.inputs, key, value)
+    return made
+
+
+def run(tmp_path: Path, nodes: list[pe.Node]) -> tuple[StageLines, Exception | None]:
+    nipype_config.update_config(
+        {
+            "execution": {
+                "crashdump_dir": str(tmp_path / "crashes"),
+                "crashfile_format": "txt",
+                "create_report": False,
+                "poll_sleep_duration": 0.05,
+            }
+        }
+    )
+    (tmp_path / "crashes").mkdir()
+    workflow = pe.Workflow(name="w", base_dir=str(tmp_path / "work"))
+    workflow.add_nodes(nodes)
+    lines = StageLines(lambda name: name)
+    plugin = SteadyMultiProcPlugin({"n_procs": 2, "memory_gb": 8, "status_callback": lines})
+    error = None
+    try:
+        workflow.run(plugin=plugin)
+    except Exception as caught:
+        error = caught
+    finally:
+        plugin.stop()
+    return lines, error
+
+
+def test_a_step_that_is_killed_once_is_tried_again(tmp_path: Path) -> None:
+    killed = node("killed", kill_self, marker=str(tmp_path / "marker"), times=1)
+    lines, error = run(tmp_path, [killed, node("other", wait, seconds=0.3)])
+    assert error is None
+    assert lines.ended == {"w.killed", "w.other"}
+
+
+def test_a_step_that_is_always_killed_fails_alone(tmp_path: Path) -> None:
+    killed = node("killed", kill_self, marker=str(tmp_path / "marker"), times=9)
+    others = [node(f"other{number}", wait, seconds=0.2) for number in range(4)]
+    lines, error = run(tmp_path, [killed, *others])
+    assert error is not None
+    assert lines.ended == {f"w.other{number}" for number in range(4)}
+    (crash,) = read_crashes([tmp_path / "crashes"])
+    assert crash.step == "killed"
+    assert crash.message.startswith("the process of this step was killed twice")
+    assert "--low-mem" in crash.message
+
+
+def test_stop_ends_the_workers(tmp_path: Path) -> None:
+    plugin = SteadyMultiProcPlugin({"n_procs": 2, "memory_gb": 8})
+    future = plugin.pool.submit(wait, 60)
+    while not future.running():
+        time.sleep(0.01)
+    processes = list(plugin.pool._processes.values())  # type: ignore[attr-defined]
+    plugin.stop()
+    assert not any(process.is_alive() for process in processes)
