@@ -150,7 +150,8 @@ def describe(path: Path, image: Any) -> InputReport:
             "every axis. A single slice holds nothing to reconstruct from."
         )
     warnings: list[str] = []
-    grid, source = _placed(path, image, (shape[0], shape[1], shape[2]), warnings)
+    with np.errstate(over="ignore", invalid="ignore"):  # garbage is refused, by its result
+        grid, source = _placed(path, image, (shape[0], shape[1], shape[2]), warnings)
     return InputReport(
         path=path,
         grid=grid,
@@ -196,7 +197,7 @@ def _placed(
     unit = np.diag([to_mm, to_mm, to_mm, 1.0])
     if to_mm != 1.0:
         warnings.append(f"The header's unit is the {name}; lengths were converted to mm.")
-    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    sform, qform = header.get_sform(coded=True)[0], _qform(header, warnings)
     source = "sform" if sform is not None else "qform" if qform is not None else "zooms"
     holder = image.file_map.get("header", image.file_map["image"])  # .hdr of a pair, else .nii
     zooms = _stored_zooms(Path(holder.filename)) * to_mm
@@ -215,18 +216,37 @@ def _placed(
             "not known; the voxel sizes are used, with x from right to left, y to the front, "
             "z up."
         )
-    if sform is not None and qform is not None:
-        distance = grid.distance_mm(unit @ qform)
-        if distance > FORM_TOLERANCE_MM:
-            warnings.append(
-                f"qform and sform disagree by up to {distance:.2f} mm; the sform is used."
-            )
+    warnings += _contradictions(grid, None if qform is None else unit @ qform, zooms)
+    return grid, source
+
+
+def _contradictions(
+    grid: Grid, qform: npt.NDArray[np.float64] | None, zooms: npt.NDArray[np.float64]
+) -> list[str]:
+    """Compare the affine that counts with what else the header says, all in mm."""
+    found = []
+    distance = 0.0 if qform is None else grid.distance_mm(qform)
+    if distance > FORM_TOLERANCE_MM:
+        found.append(f"qform and sform disagree by up to {distance:.2f} mm; the sform is used.")
     if not np.allclose(np.abs(zooms), grid.spacings, rtol=ZOOM_TOLERANCE, atol=0):
-        warnings.append(
+        found.append(
             f"The header's voxel sizes {_listed(zooms)} mm differ from the affine's "
             f"{_listed(grid.spacings)} mm; those of the affine are used."
         )
-    return grid, source
+    return found
+
+
+def _qform(header: Any, warnings: list[str]) -> npt.NDArray[np.float64] | None:
+    """Return the qform if its code is above 0 and it is a rotation.
+
+    Where it would count, because there is no sform, nibabel has refused it on loading.
+    """
+    try:
+        qform = header.get_qform(coded=True)[0]
+    except ValueError as error:
+        warnings.append(f"The qform is no rotation ({error}); the sform is used.")
+        return None
+    return None if qform is None else np.asarray(qform, dtype=np.float64)
 
 
 def _stored_zooms(path: Path) -> npt.NDArray[np.float64]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import os
 import uuid
 from pathlib import Path
@@ -57,7 +58,7 @@ def read_nifti(
     for warning in report.warnings:
         LOGGER.warning("%s: %s", path, warning)
     try:
-        _read_to_the_end(path)
+        _check_length(image)
         with np.errstate(over="ignore"):  # what is too large for the type is found below
             values = np.asarray(image.dataobj, dtype=dtype if dtype.kind == "f" else None)
     except READ_ERRORS as error:
@@ -121,13 +122,21 @@ def write_nifti(
     return path
 
 
-def _read_to_the_end(path: Path) -> None:
-    """Decompress the whole file: only the end of a gzip stream holds its checksum."""
-    if path.suffix != ".gz":
-        return
-    with gzip.open(path, "rb") as stream:
-        while stream.read(1 << 22):
-            pass
+def _check_length(image: Any) -> None:
+    """Refuse a file shorter than its header says, before memory is asked for (EOFError).
+
+    Decompresses to the end: only there a gzip stream holds its checksum.
+    """
+    path, data = Path(image.file_map["image"].filename), image.dataobj
+    length = path.stat().st_size
+    if path.suffix == ".gz":
+        length = 0
+        with gzip.open(path, "rb") as stream:
+            while chunk := stream.read(1 << 22):
+                length += len(chunk)
+    promised = data.offset + data.dtype.itemsize * math.prod(data.shape)
+    if length < promised:
+        raise EOFError(f"{length} bytes where the header promises {promised}")
 
 
 def _checked(path: Path, values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

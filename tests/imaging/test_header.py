@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import check_input
+from bids_sr.imaging import Volume, check_input
 
 AFFINE = np.diag([1.0, 1.0, 6.0, 1.0])
 
@@ -113,6 +117,35 @@ def test_other_units_are_converted(tmp_path: Path, unit: str, factor: float, nam
     report = check_input(_saved(image, tmp_path))
     np.testing.assert_allclose(report.zooms, (1.0, 1.0, 6.0), rtol=1e-6)
     assert report.warnings == (f"The header's unit is the {name}; lengths were converted to mm.",)
+
+
+def test_qform_that_is_no_rotation_matters_only_without_sform(tmp_path: Path) -> None:
+    # quatern_b at byte 256
+    path = _patched(_saved(_image(), tmp_path, "image.nii"), 256, "<f4", 1e5)
+    report = check_input(path)
+    np.testing.assert_array_equal(report.affine, AFFINE)
+    assert len(report.warnings) == 1
+    assert "qform is no rotation" in report.warnings[0]
+    _patched(path, 254, "<i2", 0)  # sform_code
+    with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
+        check_input(path)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 347), st.integers(0, 255)), min_size=1, max_size=6))
+def test_garbage_headers_are_refused_or_read_but_never_crash(
+    patches: list[tuple[int, int]],
+) -> None:
+    content = bytearray(_image().to_bytes())
+    for offset, value in patches:
+        content[offset] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.nii"
+        path.write_bytes(bytes(content))
+        with contextlib.suppress(InputDataError):
+            assert check_input(path).shape
+        with contextlib.suppress(InputDataError):
+            assert np.isfinite(Volume.load(path).data).all()
 
 
 def test_unusable_sform_is_refused_with_the_file(tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ def test_refuses_gzip_whose_content_is_short(tmp_path: Path) -> None:
         read_nifti(path)
 
 
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])
+def test_refuses_a_header_that_promises_more_than_memory_holds(tmp_path: Path, name: str) -> None:
+    plain = _raw(tmp_path / "plain.nii", _data())
+    content = bytearray(plain.read_bytes())
+    content[42:48] = np.array([32767] * 3, "<i2").tobytes()  # dim[1..3]
+    packed = gzip.compress(bytes(content)) if name.endswith(".gz") else bytes(content)
+    (tmp_path / name).write_bytes(packed)
+    with pytest.raises(InputDataError, match="bytes where the header promises 1407"):
+        read_nifti(tmp_path / name)
+
+
 def test_refuses_4d(tmp_path: Path) -> None:
     path = _raw(tmp_path / "bold.nii.gz", np.stack([_data()] * 5, axis=-1))
     with pytest.raises(InputDataError, match=r"5 volumes .*bold|bold.*5 volumes"):
