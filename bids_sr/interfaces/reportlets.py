@@ -50,7 +50,9 @@ class MaskFigure(_Figure):
         if not self.inputs.in_mask:
             return False
         figures.plot_mask(
-            Volume.load(self.inputs.in_file), Volume.load(self.inputs.in_mask), out_file
+            Volume.load(self.inputs.in_file),
+            Volume.load(self.inputs.in_mask, dtype="uint8"),
+            out_file,
         )
         return True
 
