@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import EngineError
-from bids_sr.sr.device import mixed_precision
+from bids_sr.sr.device import half_precision, mixed_precision
 
 LOGGER = logging.getLogger(__name__)
 _CPU_PIXELS = 1 << 16  # larger batches leave the cache and gain nothing
@@ -34,6 +34,8 @@ class InferenceSettings:
     """Columns that an output pixel sees on each side."""
     batch_pixels: int | None = None
     """Thick-slice pixels a call; None for what suits the device."""
+    half: bool = True
+    """Use the device's half precision where that is faster."""
     allow_cpu: bool = True
     """Go on with the CPU when a GPU has too little memory even for small tiles."""
 
@@ -102,6 +104,7 @@ def _run(
     number, slices, width = stack.shape
     batch = max(1, pixels // (slices * width))
     core = width if batch > 1 else max(1, min(width, pixels // slices))
+    dtype = half_precision(device) if settings.half else None
     result: Tensor | None = None
     for first in range(0, number, batch):
         part = stack[first : first + batch, None]
@@ -110,7 +113,7 @@ def _run(
             lower, upper = max(0, left - settings.halo), min(width, right + settings.halo)
             tile = part[..., lower:upper].to(device)
             tile = tile.contiguous(memory_format=torch.channels_last)
-            with mixed_precision(device):
+            with mixed_precision(device, dtype):
                 piece = predict(network, tile)[..., left - lower : right - lower]
             if result is None:
                 result = torch.empty((number, piece.shape[1], width))

@@ -34,7 +34,7 @@ from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.fusion import fuse_mean
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
-from bids_sr.sr.networks.thick_slice import ThickSliceNet, Upsampling
+from bids_sr.sr.networks.thick_slice import BRIGHTEST, ThickSliceNet, Upsampling
 from bids_sr.sr.training.loop import FitResult, Schedule, fit
 from bids_sr.sr.training.losses import mean_squared_error
 from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
@@ -72,6 +72,8 @@ class SelfSupervised(Method):
     """In-plane voxels a patch."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
+    mixed_precision: bool = True
+    """Convolve in half precision where the device does so faster."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -89,7 +91,10 @@ class SelfSupervised(Method):
 
     def _schedule(self) -> Schedule:
         return Schedule(
-            steps=self.steps, time_budget=self.time_budget, learning_rate=self.learning_rate
+            steps=self.steps,
+            time_budget=self.time_budget,
+            learning_rate=self.learning_rate,
+            half=self.mixed_precision,
         )
 
     def _reconstruct(
@@ -136,7 +141,7 @@ class SelfSupervised(Method):
         scale = acquisition.scale(spacing)
         if scale < LEAST_SCALE:
             return f"the scale is {scale:.3g}: nothing to learn"
-        if slices.data.max() == slices.data.min():
+        if np.ptp(slices.data) <= 1e-5 * np.abs(slices.data).max():
             return "the image is constant"
         shortest = min(size for other, size in enumerate(slices.shape) if other != axis)
         if shortest < LEAST_SLICES_A_PATCH * scale:
@@ -156,7 +161,7 @@ class SelfSupervised(Method):
     ) -> tuple[ThickSliceNet, FitResult]:
         axis = acquisition.slice_axis
         assert axis is not None
-        stack = View.in_plane(axis).split(scaled)
+        stack = View.in_plane(axis).split(scaled).clip(-BRIGHTEST, BRIGHTEST)
         longest = int(min(stack.shape[1:]) / acquisition.scale(spacing))
         geometry = PatchGeometry.of(
             acquisition,
@@ -208,7 +213,10 @@ class SelfSupervised(Method):
     ) -> tuple[npt.NDArray[np.float32], str]:
         upsampling = Upsampling.at(coordinates, scaled.shape[axis], network.factor)
         settings = InferenceSettings(
-            device=device, halo=network.halo, allow_cpu=not self.device.startswith("cuda")
+            device=device,
+            halo=network.halo,
+            half=self.mixed_precision,
+            allow_cpu=not self.device.startswith("cuda"),
         )
 
         def predict(network: nn.Module, lr: Tensor) -> Tensor:

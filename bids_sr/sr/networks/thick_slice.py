@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from bids_sr.imaging.resample import interpolation_matrix
 
+BRIGHTEST = 4.0
+"""Largest absolute value that a network looks at; the bulk of an image is 0 to 1."""
+
 
 @dataclass(frozen=True, eq=False)
 class Upsampling:
@@ -123,9 +126,12 @@ class ThickSliceNet(nn.Module):
         (N, n, W) tensor
         """
         number, _, slices, width = lr.shape
-        detail = self.body(lr)  # (N, factor, K, W)
+        # One voxel of garbage must not spread over all that the network sees.
+        detail = self.body(lr.clamp(-BRIGHTEST, BRIGHTEST)).float()  # (N, factor, K, W)
         detail = detail.permute(0, 2, 1, 3).reshape(number, slices * self.factor, width)
-        if upsampling.phases is not None:
-            detail = upsampling.phases @ detail
-        result: Tensor = upsampling.skip @ lr[:, 0] + detail
+        # Only the convolutions may run in half precision: the image itself must not.
+        with torch.autocast(lr.device.type, enabled=False):
+            if upsampling.phases is not None:
+                detail = upsampling.phases @ detail
+            result: Tensor = upsampling.skip @ lr[:, 0] + detail
         return result

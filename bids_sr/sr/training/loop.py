@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bids_sr.sr.device import mixed_precision
+from bids_sr.sr.device import half_precision, mixed_precision
 from bids_sr.sr.methods.base import CurvePoint, Progress, require
 
 _LONGEST_GRADIENT = 1.0
@@ -36,6 +36,8 @@ class Schedule:
     """Share of the training in which the rate rises; it falls as a cosine after."""
     averaging: float = 0.99
     """Decay of the running mean of the weights, which is what is kept."""
+    half: bool = True
+    """Use the device's half precision where that is faster."""
     report_every: int = 100
     """Steps between points of the learning curve."""
 
@@ -113,7 +115,9 @@ def fit(
     device = next(network.parameters()).device
     averaged = copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99))
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    dtype = half_precision(device) if schedule.half else None
+    # float16 underflows where gradients are small; bfloat16 does not.
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     start, curve, mean, reason, step = time.monotonic(), [], _Mean(), "steps", 0
     for step in range(1, schedule.steps + 1):
         elapsed = time.monotonic() - start
@@ -125,7 +129,7 @@ def fit(
             break
         optimizer.param_groups[0]["lr"] = schedule.rate(done)
         lr, hr = (part.to(device, non_blocking=True) for part in next(batches))
-        with mixed_precision(device):
+        with mixed_precision(device, dtype):
             value = loss(predict(network, lr), hr)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(value).backward()  # type: ignore[no-untyped-call]

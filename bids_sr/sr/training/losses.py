@@ -12,4 +12,4 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def mean_squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the mean squared difference: minimising it maximises the PSNR."""
-    return functional.mse_loss(predicted, target)
+    return functional.mse_loss(predicted.float(), target)

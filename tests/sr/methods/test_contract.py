@@ -1,0 +1,156 @@
+"""What every registered method must keep to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
+from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
+from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve
+
+QUICK: dict[str, dict[str, Any]] = {
+    "self": {"steps": 6, "channels": 6, "blocks": 1, "batch_size": 4, "device": "cpu"},
+}
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def run(volume: Volume, acquisition: Acquisition, method: str, **more: Any) -> Reconstruction:
+    axis = acquisition.for_volume(volume).slice_axis
+    assert axis is not None
+    grid = output_grid(volume, slice_axis=axis, spacing=2.0)
+    parameters = {**QUICK.get(method, {}), **more}
+    return reconstruct(volume, acquisition, method=method, grid=grid, parameters=parameters)
+
+
+@every_method
+def test_result_is_finite_on_the_asked_grid(
+    method: str, thick: Volume, acquisition: Acquisition
+) -> None:
+    result = run(thick, acquisition, method, threads=1)
+    np.testing.assert_array_equal(
+        result.volume.affine, output_grid(thick, slice_axis=2, spacing=2.0).affine
+    )
+    np.testing.assert_allclose(result.volume.fov, thick.fov, atol=0.01)
+    assert result.volume.data.dtype == np.float32
+    assert np.isfinite(result.volume.data).all()
+    assert result.volume.data.min() >= 0
+    # The bulk of the image stays where it was.
+    assert result.volume.data.mean() == pytest.approx(thick.data.mean(), rel=0.05)
+    assert json.loads(json.dumps(result.record))["Method"] == method
+
+
+@every_method
+def test_same_seed_gives_same_result(method: str, thick: Volume, acquisition: Acquisition) -> None:
+    first, second = (run(thick, acquisition, method, threads=1) for _ in range(2))
+    np.testing.assert_array_equal(first.volume.data, second.volume.data)
+
+
+@every_method
+def test_orientation_makes_no_difference(
+    method: str, thick: Volume, acquisition: Acquisition
+) -> None:
+    """A volume stored with axes permuted and flipped gives the same anatomy."""
+    turned = Volume(
+        np.ascontiguousarray(thick.data.transpose(2, 1, 0)), thick.affine[:, [2, 1, 0, 3]]
+    )
+    sideways = Acquisition(spacing=8.0, thickness=6.0, slice_axis=0)
+    straight = run(thick, acquisition, method).volume
+    other = run(turned, sideways, method).volume
+    back = other.oriented_like(straight)
+    np.testing.assert_allclose(back.affine, straight.affine, atol=1e-6)
+    error = np.abs(back.data - straight.data)
+    # Learners draw other patches when the axes change; interpolation does not care.
+    assert error.mean() < (0.02 if method == "self" else 1e-6) * straight.data.max()
+
+
+@every_method
+def test_oblique_image_stays_oblique(method: str, thick: Volume, acquisition: Acquisition) -> None:
+    angle = np.deg2rad(20)
+    rotation = np.eye(4)
+    rotation[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    oblique = Volume(thick.data, rotation @ thick.affine)
+    result = run(oblique, acquisition, method).volume
+    assert result.obliquity == pytest.approx(oblique.obliquity)
+    np.testing.assert_array_equal(result.data, run(thick, acquisition, method).volume.data)
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("spacing", "thickness"), [(6.0, 6.0), (5.4, 4.0), (8.0, 10.0)], ids=["flat", "gap", "overlap"]
+)
+def test_any_scale_and_gap(
+    method: str, reference: Volume, spacing: float, thickness: float
+) -> None:
+    from bids_sr.imaging import degrade
+
+    acquisition = Acquisition(spacing=spacing, thickness=thickness, slice_axis=2)
+    lr = degrade(reference, acquisition)
+    result = reconstruct(
+        lr, acquisition, method=method, grid=reference.grid, parameters=QUICK.get(method)
+    )
+    assert result.volume.shape == reference.shape
+
+
+@every_method
+def test_negative_values_are_kept_where_the_input_has_them(
+    method: str, thick: Volume, acquisition: Acquisition
+) -> None:
+    shifted = thick.with_data(thick.data - np.float32(0.5) * thick.data.max())
+    assert run(shifted, acquisition, method).volume.data.min() < 0
+
+
+@every_method
+def test_wrong_spacing_is_refused(method: str, thick: Volume) -> None:
+    wrong = Acquisition(spacing=5.0, slice_axis=2)
+    with pytest.raises(AcquisitionError, match=r"8 mm along slice axis 2"):
+        reconstruct(thick, wrong, method=method, grid=thick.grid)
+
+
+@every_method
+def test_single_slice_is_refused(method: str, thick: Volume, acquisition: Acquisition) -> None:
+    single = Volume(thick.data[:, :, :1], thick.affine)
+    with pytest.raises(InputDataError, match="at least 2"):
+        reconstruct(single, acquisition, method=method, grid=single.grid)
+
+
+@every_method
+def test_nan_is_refused(method: str, thick: Volume, acquisition: Acquisition) -> None:
+    data = thick.data.copy()
+    data[3, 4, 5] = np.nan
+    with pytest.raises(InputDataError, match="not finite"):
+        run(thick.with_data(data), acquisition, method)
+
+
+@every_method
+def test_grid_elsewhere_is_refused(method: str, thick: Volume, acquisition: Acquisition) -> None:
+    affine = thick.affine.copy()
+    affine[0, 3] += 1000
+    with pytest.raises(InputDataError, match="overlap"):
+        reconstruct(thick, acquisition, method=method, grid=Grid(thick.shape, affine))
+
+
+@every_method
+def test_unknown_parameter_is_refused(method: str) -> None:
+    from bids_sr.sr import make_method
+
+    with pytest.raises(ConfigError, match="speed"):
+        make_method(method, {"speed": 3})
+    with pytest.raises(ConfigError, match="threads"):
+        make_method(method, {"threads": 0})
+
+
+def test_super_resolve_reads_the_header(thick: Volume) -> None:
+    result = super_resolve(thick, method="linear", spacing=2.0)
+    assert result.shape == (48, 56, 60)
+    with pytest.raises(ConfigError, match="expected one of linear"):
+        super_resolve(thick, method="magic")
+
+
+def test_none_keeps_the_image(thick: Volume) -> None:
+    result = super_resolve(thick, method="none")
+    np.testing.assert_array_equal(result.data, thick.data)
+    np.testing.assert_array_equal(result.affine, thick.affine)

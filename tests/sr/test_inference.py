@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bids_sr.exceptions import EngineError
+from bids_sr.sr.inference import InferenceSettings, run_over_slices
+
+CPU = torch.device("cpu")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 3, padding=1))
+
+
+def predict(network: nn.Module, tile: Tensor) -> Tensor:
+    made: Tensor = network(tile)[:, 0].repeat_interleave(2, dim=1)
+    return made
+
+
+@pytest.mark.parametrize("pixels", [10, 64, 150, 1 << 20], ids=["columns", "tile", "two", "all"])
+def test_batches_and_tiles_make_no_difference(pixels: int) -> None:
+    stack = torch.randn(5, 4, 17)
+    net = network()
+    whole = predict(net, stack[:, None]).detach()
+    settings = InferenceSettings(device=CPU, halo=2, half=False, batch_pixels=pixels)
+    made, device = run_over_slices(net, predict, stack, settings)
+    torch.testing.assert_close(made, whole, atol=1e-6, rtol=1e-5)
+    assert device == "cpu"
+
+
+def test_out_of_memory_leads_to_smaller_pieces() -> None:
+    """A predictor that refuses large inputs stands for a full GPU."""
+    stack = torch.randn(6, 8, 400)
+    net = network()
+    sizes: list[int] = []
+
+    def greedy(network: nn.Module, tile: Tensor) -> Tensor:
+        sizes.append(tile.numel())
+        if tile.numel() > 2000:
+            raise torch.OutOfMemoryError("fake")
+        return predict(network, tile)
+
+    settings = InferenceSettings(device=CPU, halo=2, half=False, batch_pixels=20000)
+    made, _ = run_over_slices(net, greedy, stack, settings)
+    torch.testing.assert_close(made, predict(net, stack[:, None]).detach(), atol=1e-6, rtol=1e-5)
+    assert max(sizes) > 2000 >= sizes[-1]
+
+
+def test_cpu_takes_over_from_a_full_device(caplog: pytest.LogCaptureFixture) -> None:
+    """The device ``meta`` holds no data: a GPU on which nothing can be made."""
+    stack = torch.randn(2, 4, 10)
+    settings = InferenceSettings(device=torch.device("meta"), halo=2, half=False)
+    with caplog.at_level(logging.WARNING):
+        made, device = run_over_slices(nn.Identity(), _zeros_on_cpu, stack, settings)
+    assert device == "cpu"
+    assert made.shape == (2, 8, 10)
+    assert "using the CPU" in caplog.text
+
+
+def _zeros_on_cpu(network: nn.Module, tile: Tensor) -> Tensor:
+    if tile.device.type != "cpu":
+        raise torch.OutOfMemoryError("fake")
+    return tile[:, 0].repeat_interleave(2, dim=1)
+
+
+def test_an_explicit_device_fails_instead() -> None:
+    settings = InferenceSettings(device=torch.device("meta"), halo=2, half=False, allow_cpu=False)
+    with pytest.raises(EngineError, match="too little memory on meta"):
+        run_over_slices(nn.Identity(), _zeros_on_cpu, torch.randn(2, 4, 10), settings)
