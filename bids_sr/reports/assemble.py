@@ -49,6 +49,10 @@ TIMES = {
     "brain_mask": "Brain mask",
     "super_resolution": "Super-resolution",
 }
+LEFTOVER = (
+    "What is shown below was written before this, by steps that worked or by an earlier run; "
+    "it is not the result of the latest run."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +272,10 @@ def _warnings(image: ImageRecord) -> list[str]:
     """Gather the warnings of an image, each once."""
     told = image.quality.get("Warnings")
     from_steps = [str(item) for item in told] if isinstance(told, list) else []
-    message = image.message if image.outcome not in ("failed", "unfinished") else ""
+    without_result = image.outcome in ("failed", "unfinished")
+    message = "" if without_result else image.message
+    if without_result and (image.quality or image.figures):
+        from_steps.insert(0, LEFTOVER)
     known = [text for text in from_steps if text not in message]
     return [*([message] if message else []), *known, *image.problems]
 

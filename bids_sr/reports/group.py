@@ -119,7 +119,9 @@ def measure(image: ImageRecord, metric: Metric) -> float | None:
     float or None
         None where the image does not have it.
     """
-    place: Any = {**image.quality, "row": dict(image.row)}
+    # What lies beside an image that failed is from before the failure: not its result.
+    quality = {} if image.outcome == "failed" else image.quality
+    place: Any = {**quality, "row": dict(image.row)}
     for step in metric.path:
         if isinstance(place, Mapping):
             known = [value for value in place.values() if _is_number(value)]

@@ -229,3 +229,11 @@ def test_png_figure_is_embedded(tmp_path: Path) -> None:
 
 def test_unreadable_figure_is_told(tmp_path: Path) -> None:
     assert "x.svg could not be read" in figure_html("mask", tmp_path / "x.svg")
+
+
+def test_leftovers_of_an_earlier_run_are_said_to_be_such(run_copy: Path) -> None:
+    table = run_copy / "decisions.tsv"
+    table.write_text(table.read_text().replace("\tdone\t", "\tfailed\t"))
+    page = Page(assemble_subject(run_copy, "01"))
+    assert page.text.count("not the result of the latest run") == 2
+    assert "3 of 4 images without a result" in page.text

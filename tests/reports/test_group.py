@@ -114,6 +114,14 @@ def test_measure(content: dict[str, object], value: float | None) -> None:
     assert measure(ImageRecord(image="a_T1w.nii", quality=content), metric) == value
 
 
+def test_numbers_left_from_before_a_failure_are_not_measured() -> None:
+    metric = next(metric for metric in METRICS if metric.name == "brain_mask_volume_ml")
+    image = ImageRecord(
+        image="a_T1w.nii", row={"status": "failed"}, quality={"BrainMaskVolumeMl": 1.0}
+    )
+    assert measure(image, metric) is None
+
+
 @pytest.mark.parametrize(
     ("validation", "value"), [([None, 1.5, None], 1.5), ([], None), ([None], None), (3, None)]
 )
