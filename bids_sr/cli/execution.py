@@ -214,11 +214,11 @@ def _send_crashes_to_subjects(
     record: RunRecord,
     image_of: Callable[[str], AnatImage | None],
 ) -> None:
-    for node in workflow._get_all_nodes():
-        image = image_of(node.fullname)
+    for path in workflow.list_node_names():  # nodes know their full names only in a run
+        image = image_of(path)
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
-            node.config = {"execution": {"crashdump_dir": str(folder)}}
+            workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
 
 
 def _plugin(config: RunConfig, lines: StageLines) -> Any:
@@ -269,13 +269,13 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
-    names = (node.fullname for node in workflow._get_all_nodes() if _is_step(node))
+    names = (
+        f"{workflow.name}.{path}"
+        for path in workflow.list_node_names()
+        # identity nodes are taken out of the graph before it is run
+        if type(workflow.get_node(path).interface).__name__ != "IdentityInterface"
+    )
     return [name for name in names if name not in ended]
-
-
-def _is_step(node: Any) -> bool:
-    # identity nodes are taken out of the graph before it is run
-    return type(node.interface).__name__ != "IdentityInterface"
 
 
 def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:

@@ -34,7 +34,8 @@ class Outcome:
         if self.status == "failed":
             at = f" at {self.step}" if self.step else ""
             return f"{self.image.stem}: failed{at}: {self.message}"
-        return f"{self.image.stem}: {self.status}" + (f": {self.message}" if self.message else "")
+        status = "not done" if self.status == "planned" else self.status
+        return f"{self.image.stem}: {status}" + (f": {self.message}" if self.message else "")
 
 
 @dataclass(frozen=True, kw_only=True)

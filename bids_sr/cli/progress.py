@@ -15,9 +15,9 @@ STAGES = {
     "correct_bias": "bias correction",
     "extract_brain": "brain mask",
     "super_resolve": "super-resolution",
-    "save_quality": "output",
 }
 """Nodes worth a line; the others take moments."""
+LAST_NODE = "save_quality"
 
 
 class StageLines:
@@ -40,8 +40,10 @@ class StageLines:
         name: str = node.fullname
         if status == "end":
             self.ended.add(name)
-        stage = STAGES.get(node.name)
         stem = self._stem_of(name)
+        if stem is not None and node.name == LAST_NODE and status == "end":
+            LOGGER.info("%s: results written", stem)
+        stage = STAGES.get(node.name)
         if stage is None or stem is None:
             return
         if status == "start":

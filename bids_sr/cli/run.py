@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 _SHOWN_ERRORS = 10
 _SHOWN_REPORTS = 5
+_SHOWN_IMAGES = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +91,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     before = planned(images)
     usable = any(image.processed for image in images)
     LOGGER.info("%s", count_words(images))
+    _tell_what_is_left_out(images)
     record = new_record(words)
     if usable:
         graph = execution.build(config, images)
@@ -110,6 +112,15 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     _warn_of_names(config)
     _summarise(config, outcomes)
     return outcomes.code
+
+
+def _tell_what_is_left_out(images: list[AnatImage]) -> None:
+    words = {"skip": "skipped", "pass-through": "passed through", "fail": "cannot be used"}
+    told = [image for image in images if image.action in words]
+    for image in told[:_SHOWN_IMAGES]:
+        LOGGER.info("%s: %s: %s", image.stem, words[image.action], image.reason)
+    if len(told) > _SHOWN_IMAGES:
+        LOGGER.info("and %d more images, see decisions.tsv", len(told) - _SHOWN_IMAGES)
 
 
 def _execute(

@@ -48,6 +48,10 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             max_workers=workers, initializer=_initialise_worker, initargs=(self._cwd,)
         )
 
+    def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[Any]:
+        """Finish an image before the next is begun, instead of all images step by step."""
+        return sorted(jobids, key=lambda job: (_image_graph(self.procs[job].fullname), job))
+
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
         self._in_flight[self._taskid] = (node, updatehash)
@@ -99,6 +103,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                     process.join(2)
                     process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _image_graph(fullname: str) -> str:
+    """Return run, subject and image of a node's full name."""
+    return ".".join(fullname.split(".")[:3])
 
 
 def _failure(taskid: int, error: Exception) -> dict[str, Any]:

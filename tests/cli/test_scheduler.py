@@ -41,9 +41,7 @@ def wait(seconds: float) -> float:
 
 
 def node(name: str, function: Any, **inputs: Any) -> pe.Node:
-    interface = niu.Function(
-        input_names=list(inputs), output_names=["out"], function=function
-    )
+    interface = niu.Function(input_names=list(inputs), output_names=["out"], function=function)
     made = pe.Node(interface, name=name)
     for key, value in inputs.items():
         setattr(made.inputs, key, value)
@@ -93,6 +91,30 @@ def test_a_step_that_is_always_killed_fails_alone(tmp_path: Path) -> None:
     assert crash.step == "killed"
     assert crash.message.startswith("the process of this step was killed twice")
     assert "--low-mem" in crash.message
+
+
+def test_an_image_is_finished_before_the_next_is_begun(tmp_path: Path) -> None:
+    order: list[str] = []
+    images = []
+    for image in ("sub_01_T1w_wf", "sub_01_T2w_wf"):
+        workflow = pe.Workflow(name=image)
+        steps = [node(f"step{number}", wait, seconds=0.01) for number in range(3)]
+        for first, second in zip(steps, steps[1:], strict=False):
+            workflow.connect(first, "out", second, "seconds")
+        images.append(workflow)
+    subject = pe.Workflow(name="sub_01_wf")
+    subject.add_nodes(images)
+    whole = pe.Workflow(name="run", base_dir=str(tmp_path))
+    whole.add_nodes([subject])
+
+    def note(node: Any, status: str) -> None:
+        if status == "start":
+            order.append(node.fullname.split(".")[2])
+
+    nipype_config.update_config({"execution": {"poll_sleep_duration": 0.05}})
+    plugin = SteadyMultiProcPlugin({"n_procs": 1, "memory_gb": 8, "status_callback": note})
+    whole.run(plugin=plugin)
+    assert order == ["sub_01_T1w_wf"] * 3 + ["sub_01_T2w_wf"] * 3
 
 
 def test_stop_ends_the_workers(tmp_path: Path) -> None:
