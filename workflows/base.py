@@ -21,7 +21,7 @@ from .resources import Resources
 SOFTWARE = ("bids_sr", "antspyx", "torch")
 INTRODUCTION = (
     "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
-    "based on *Nipype* [@gorgolewski2011], *nibabel* [@nibabel] and *pybids* [@yarkoni2019], and "
+    "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* [@yarkoni2019], and "
     "on data organised by BIDS [@gorgolewski2016]. "
 )
 
