@@ -63,7 +63,7 @@ def refuse_network() -> None:
             "first, or run without --offline"
         )
 
-    socket.socket.connect = local_only  # type: ignore[method-assign]
+    socket.socket.connect = local_only  # type: ignore[method-assign, assignment]
 
 
 def end_on_sigterm() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def test_an_image_is_finished_before_the_next_is_begun(tmp_path: Path) -> None:
     for image in ("sub_01_T1w_wf", "sub_01_T2w_wf"):
         workflow = pe.Workflow(name=image)
         steps = [node(f"step{number}", wait, seconds=0.01) for number in range(3)]
-        for first, second in zip(steps, steps[1:], strict=False):
+        for first, second in itertools.pairwise(steps):
             workflow.connect(first, "out", second, "seconds")
         images.append(workflow)
     subject = pe.Workflow(name="sub_01_wf")

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bids_sr.cli.exit_codes import ExitCode
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+NO_STEPS = (
+    "--sr-method=bspline",
+    "--denoise-method=none",
+    "--anat-biascorrect=none",
+    "--skull-strip-method=none",
+    "--skip-bids-validation",
+)
+"""Options that leave only interpolation: a run of seconds."""
+
+
+def tree(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_an_empty_dataset_is_no_input(
+    command: Command, empty_dataset: Path, tmp_path: Path
+) -> None:
+    words = [empty_dataset, tmp_path / "out", "participant", "--skip-bids-validation"]
+    ended = command(*words, cwd=tmp_path)
+    assert ended.returncode == ExitCode.NO_INPUT
+    assert ended.stderr.startswith("bids_sr: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_dataset_is_no_input(command: Command, tmp_path: Path) -> None:
+    ended = command(tmp_path / "none", tmp_path / "out", "participant", cwd=tmp_path)
+    assert ended.returncode == ExitCode.NO_INPUT
+    assert str(tmp_path / "none") in ended.stderr
+    assert tree(tmp_path) == set()
+
+
+def test_an_unknown_level(command: Command, dataset: Path, tmp_path: Path) -> None:
+    ended = command(dataset, tmp_path / "out", "session")
+    assert ended.returncode == ExitCode.ANALYSIS_LEVEL
+
+
+def test_wrong_use(command: Command, dataset: Path, tmp_path: Path) -> None:
+    ended = command(dataset, dataset, "participant")
+    assert ended.returncode == ExitCode.USAGE
+    assert "the output folder is the input dataset" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--slice-profile", "gausian"], "gausian: no such file; expected gaussian, rect"),
+        (["-d", "masks=/nonexistent"], "--derivatives masks: /nonexistent does not exist"),
+        (["--use-plugin", "/nonexistent"], "--use-plugin: /nonexistent"),
+        (["--weights-dir", "/nonexistent"], "--weights-dir: /nonexistent"),
+    ],
+)
+def test_a_file_that_is_not_there_stops_the_run(
+    command: Command, dataset: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    ended = command(dataset, tmp_path / "out", "participant", *words, cwd=tmp_path)
+    assert ended.returncode == ExitCode.USAGE
+    assert message in ended.stderr
+    assert tree(tmp_path) == set()
+
+
+@pytest.mark.parametrize("words", [["-m", "PDw"], ["--participant-label", "99"]])
+def test_nothing_selected(
+    command: Command, dataset: Path, tmp_path: Path, words: list[str]
+) -> None:
+    ended = command(dataset, tmp_path / "out", "participant", *NO_STEPS, *words, cwd=tmp_path)
+    assert ended.returncode == ExitCode.NOTHING_SELECTED
+    assert "Traceback" not in ended.stderr
+    assert tree(tmp_path) == set()
+
+
+@pytest.mark.parametrize("folder", ["output", "work"])
+def test_a_folder_that_cannot_be_written(
+    command: Command, dataset: Path, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    folders = {"output": tmp_path / "out", "work": tmp_path / "work"}
+    folders[folder] = tmp_path / "file" / "below"
+    ended = command(dataset, folders["output"], "participant", "-w", folders["work"], *NO_STEPS)
+    assert ended.returncode == ExitCode.CANNOT_WRITE
+    assert str(folders[folder]) in ended.stderr
+
+
+def test_an_invalid_dataset(
+    command: Command, empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = empty_dataset
+    write_image(root, "sub-01_T1w")
+    (root / "sub-01" / "anat" / "sub-01_sugar-2_T1w.nii.gz").write_bytes(b"")
+    ended = command(root, tmp_path / "out", "participant", cwd=tmp_path)
+    assert ended.returncode == ExitCode.VALIDATION_FAILED
+    assert "sub-01_sugar-2_T1w" in ended.stderr
+    assert "--skip-bids-validation" in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_explains_every_image_and_writes_nothing(
+    command: Command, dataset: Path, tmp_path: Path
+) -> None:
+    before = tree(dataset)
+    ended = command(dataset, tmp_path / "out", "participant", "--dry-run", cwd=tmp_path)
+    assert ended.returncode == ExitCode.OK
+    rows = {
+        cells[0].rpartition("/")[2].split(".")[0]: cells
+        for line in ended.stdout.splitlines()
+        if len(cells := line.split("\t")) == 5
+    }
+    assert rows["sub-01_T1w"][1:4] == ["super-resolve", "5 mm every 6 mm", "2 x 2 x 2 mm"]
+    assert rows["sub-01_FLAIR"][1] == "pass-through"
+    assert rows["sub-03_T1w"][1] == "skip"
+    assert all(cells[4] for cells in rows.values())
+    assert "4 images of 3 subjects" in ended.stdout
+    assert "sub-01_FLAIR: assumed: " not in ended.stdout  # its sidecar says the thickness
+    assert tree(dataset) == before
+    assert tree(tmp_path) == set()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run on the dataset that has ended, and where."""
+
+    process: subprocess.CompletedProcess[str]
+    output: Path
+    work: Path
+
+    def decisions(self) -> dict[str, dict[str, str]]:
+        text = (self.output / "decisions.tsv").read_text()
+        rows = csv.DictReader(text.splitlines(), delimiter="\t")
+        return {row["image"].rpartition("/")[2].split(".")[0]: row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def finished(
+    command: Command, dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    folder = tmp_path_factory.mktemp("run")
+    output, work = folder / "out", folder / "work"
+    ended = command(dataset, output, "participant", "-w", work, *NO_STEPS, "--nprocs", 2)
+    return Finished(ended, output, work)
+
+
+def test_one_bad_image_fails_alone(finished: Finished) -> None:
+    assert finished.process.returncode == ExitCode.SOME_FAILED, finished.process.stderr
+    lines = finished.process.stdout.splitlines()
+    assert lines[0] == "2 done, 1 failed, 1 skipped"
+    (line,) = [line for line in lines if line.startswith("sub-02_T2w: failed")]
+    assert re.match(r"sub-02_T2w: failed at check_input: .*1 of 2640 voxels NaN", line)
+    assert "Traceback" not in finished.process.stdout + finished.process.stderr
+
+
+def test_the_decisions_say_what_became_of_each_image(finished: Finished) -> None:
+    rows = finished.decisions()
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "sub-01_FLAIR": "done",
+        "sub-01_T1w": "done",
+        "sub-02_T2w": "failed",
+        "sub-03_T1w": "skipped",
+    }
+    assert (finished.output / rows["sub-01_T1w"]["output"]).is_file()
+    assert rows["sub-02_T2w"]["output"] == "n/a"
+    assert "NaN" in rows["sub-02_T2w"]["message"]
+
+
+def test_stages_have_lines(finished: Finished) -> None:
+    text = finished.process.stderr
+    assert "sub-01_T1w: super-resolution ..." in text
+    assert re.search(r"sub-01_T1w: super-resolution done \(\d+ s\)", text)
+    assert "sub-02_T2w: check failed" in text
+    assert "sub-03_T1w: skipped: " in text
+
+
+def test_each_subject_has_its_log_and_its_report(finished: Finished) -> None:
+    (log,) = (finished.output / "sub-02" / "log").iterdir()
+    assert re.fullmatch(r"\d{8}-\d{6}_[0-9a-f-]{36}", log.name)
+    (crash,) = log.glob("crash-*.txt")
+    assert "check_input" in crash.name
+    table = tomllib.loads((log / "run.toml").read_text())
+    assert table["run"]["command"].startswith("bids_sr ")
+    assert table["config"]["sr_method"] == "bspline"
+    assert {"bids_sr", "python", "torch", "nipype", "antspyx"} <= set(table["versions"])
+    assert not list((finished.output / "sub-01" / "log").rglob("crash-*"))
+    for subject in ("01", "02", "03"):
+        assert f"report: {finished.output / f'sub-{subject}.html'}" in finished.process.stdout
+        assert (finished.output / f"sub-{subject}.html").is_file()
+
+
+def test_a_second_run_repeats_no_step(command: Command, dataset: Path, finished: Finished) -> None:
+    (options,) = (finished.output / "logs").glob("*.toml")
+    product = finished.output / finished.decisions()["sub-01_T1w"]["output"]
+    before = product.stat().st_mtime_ns
+    ended = command(
+        dataset, finished.output, "participant", "--config-file", options,
+        "--participant-label", "01",
+    )  # fmt: skip
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert "sub-01_T1w: super-resolution as before" in ended.stderr
+    assert "super-resolution done" not in ended.stderr
+    assert product.stat().st_mtime_ns == before
+    assert finished.decisions()["sub-02_T2w"]["status"] == "failed"  # of the earlier run
+
+
+def test_reports_only(command: Command, dataset: Path, finished: Finished) -> None:
+    page = finished.output / "sub-01.html"
+    text = page.read_text()
+    page.unlink()
+    ended = command(dataset, finished.output, "participant", "--reports-only")
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert page.is_file()
+    assert len(page.read_text()) > 0.9 * len(text)
+
+
+def test_group_level(command: Command, dataset: Path, finished: Finished) -> None:
+    ended = command(dataset, finished.output, "group")
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert (finished.output / "group_T1w.tsv").is_file()
+    assert f"wrote {finished.output / 'group_T1w.tsv'}" in ended.stdout
+
+
+def test_group_level_needs_a_run(command: Command, dataset: Path, tmp_path: Path) -> None:
+    ended = command(dataset, tmp_path / "none", "group")
+    assert ended.returncode == ExitCode.NO_INPUT
+
+
+def test_boilerplate_only(command: Command, dataset: Path, tmp_path: Path) -> None:
+    ended = command(
+        dataset, tmp_path / "out", "participant", *NO_STEPS, "--boilerplate-only", cwd=tmp_path
+    )
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert "B-spline" in (tmp_path / "out" / "logs" / "CITATION.md").read_text()
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
+def test_only_bad_images_are_bad_data(
+    command: Command, empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_image(empty_dataset, "sub-01_T1w").write_bytes(b"no image")
+    ended = command(empty_dataset, tmp_path / "out", "participant", *NO_STEPS, cwd=tmp_path)
+    assert ended.returncode == ExitCode.BAD_DATA, ended.stderr
+    assert "sub-01_T1w: failed at planning" in ended.stdout
+    assert (tmp_path / "out" / "sub-01.html").is_file()
+
+
+def test_the_parent_never_imports_torch(dataset: Path, tmp_path: Path) -> None:
+    words = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    words += [*NO_STEPS, "--participant-label", "01"]
+    code = (
+        "import sys; from bids_sr.cli.run import main\n"
+        f"code = main({words!r})\n"
+        "print('torch' in sys.modules, 'ants' in sys.modules); sys.exit(code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "False False"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGINT, ExitCode.INTERRUPTED)],
+)
+def test_a_signal_ends_the_run_and_its_children(
+    dataset: Path, tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    words = [dataset, tmp_path / "out", "participant", "-w", tmp_path / "work", *NO_STEPS]
+    words += ["--sr-method=self", "--sr-steps=100000", "--participant-label=01"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bids_sr", *map(str, words)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "super-resolution ..." in line:
+            break
+    time.sleep(1)
+    process.send_signal(number)
+    rest = process.communicate(timeout=30)[1]
+    assert process.returncode == code
+    assert "run again to go on from here" in rest
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_sr.bids import validate_dataset
+from bids_sr.cli import demo, score, tools
+from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.imaging import Volume, degrade, resample
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+TOOLS = {"module": "bids_sr.cli.tools"}
+
+
+@pytest.fixture
+def image(dataset: Path) -> Path:
+    return dataset / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+
+
+def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
+    command: Command, image: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sr.nii.gz"
+    words = ["super-resolve", image, out, "--sr-steps", 3, "--omp-nthreads", 1]
+    ended = command(*words, "--random-seed", 5, "--device", "cpu", **TOOLS)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert "6 mm apart (header), 5 mm thick (sidecar), gaussian profile (assumed)" in ended.stdout
+    made = Volume.load(out)
+    assert made.shape == (20, 22, 18)
+    np.testing.assert_allclose(made.fov, Volume.load(image).fov, atol=0.01)
+    record = json.loads((tmp_path / "sr.json").read_text())
+    details = record["SuperResolution"]
+    assert (details["Method"], details["Seed"], details["Steps"]) == ("self", 5, 3)
+    assert details["SliceThickness"] == 5.0
+    assert details["Origins"]["thickness"] == "sidecar"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sr.json", "sr.nii.gz"]
+
+
+def test_super_resolve_says_what_it_assumes(command: Command, image: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.nii.gz"
+    alone.write_bytes(image.read_bytes())
+    words = ["super-resolve", alone, tmp_path / "sr.nii.gz", "--sr-method", "linear"]
+    ended = command(*words, "--output-resolution", "3", "--output-grid", "slice", **TOOLS)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert "assumed: SliceThickness is not given: taken as the slice spacing" in ended.stdout
+    assert Volume.load(tmp_path / "sr.nii.gz").shape == (13, 15, 11)
+
+
+def test_the_command_line_wins_over_header_and_sidecar(
+    command: Command, image: Path, tmp_path: Path
+) -> None:
+    words = ["super-resolve", image, tmp_path / "sr.nii", "--sr-method", "bspline"]
+    ended = command(*words, "--slice-spacing", 8, "--slice-thickness", 4, **TOOLS)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    made = Volume.load(tmp_path / "sr.nii")
+    assert made.fov[2] == pytest.approx(6 * 8, abs=0.01)
+
+
+def test_progress_goes_to_a_log_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    from bids_sr.cli import console
+
+    with console.progress_bar("image") as advance:
+        for step in range(3):
+            advance(step, 3, "training")
+    assert capsys.readouterr().err == ""  # nothing for the first seconds
+
+
+def test_progress_lines_are_spaced_in_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bids_sr.cli import console
+
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+    with console.progress_bar("image") as advance:
+        advance(1, 3, "training")
+        advance(2, 0, "fusing")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "image: 1 of 3, 0 s, training"
+    assert second == "image: 2, 0 s, fusing"
+
+
+@pytest.mark.parametrize(
+    ("in_name", "out_name", "code", "message"),
+    [
+        ("none.nii.gz", "sr.nii.gz", ExitCode.NO_INPUT, "does not exist"),
+        ("image.nii.gz", "sr.mgz", ExitCode.USAGE, "is no NIfTI name"),
+        ("image.nii.gz", "image.nii.gz", ExitCode.USAGE, "is the input"),
+        ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: make it"),
+        ("text.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "cannot be read as NIfTI"),
+        ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "holds no JSON object"),
+        ("broken.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "is not JSON"),
+    ],
+)
+def test_errors_are_one_clear_line(
+    image: Path,
+    tmp_path: Path,
+    in_name: str,
+    out_name: str,
+    code: ExitCode,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("image", "listed", "broken"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(image.read_bytes())
+    (tmp_path / "text.nii.gz").write_text("no image")
+    (tmp_path / "listed.json").write_text("[]")
+    (tmp_path / "broken.json").write_text("{")
+    words = ["super-resolve", str(tmp_path / in_name), str(tmp_path / out_name)]
+    assert tools.main([*words, "--sr-method", "linear"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("bids_sr-tools super-resolve: ")
+    assert message in line
+
+
+@pytest.mark.parametrize("words", [["--sr-steps", "0"], ["--slice-thickness", "-1"], ["--x"]])
+def test_wrong_use(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        tools.main(["super-resolve", "a.nii", "b.nii", *words])
+    assert error.value.code == ExitCode.USAGE
+
+
+def test_the_methods_offered_are_those_that_exist() -> None:
+    from bids_sr.sr import METHODS
+
+    assert set(tools.SR_METHODS) == set(METHODS) - {"none"}
+
+
+def test_simulate_is_the_forward_model(image: Path, tmp_path: Path) -> None:
+    fine = resample(Volume.load(image), Volume.load(image).grid)
+    fine.save(tmp_path / "fine.nii.gz")
+    out = tmp_path / "thick.nii.gz"
+    words = ["simulate", str(tmp_path / "fine.nii.gz"), str(out), "--slice-thickness", "5"]
+    assert tools.main([*words, "--slice-axis", "0", "--slice-spacing", "8"]) == ExitCode.OK
+    made = Volume.load(out)
+    assert made.shape == (5, 22, 6)
+    sidecar = json.loads((tmp_path / "thick.json").read_text())
+    assert (sidecar["SliceThickness"], sidecar["SpacingBetweenSlices"]) == (5.0, 8.0)
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    assert demo.write_demo(folder) == ExitCode.OK
+    return folder
+
+
+def test_the_demonstration_is_valid_bids(demonstration: Path) -> None:
+    result = validate_dataset(demonstration / "bids")
+    assert result.note == ""
+    assert result.errors == ()
+
+
+def test_the_demonstration_has_thick_slices_of_the_reference(demonstration: Path) -> None:
+    table = (demonstration / "bids" / "participants.tsv").read_text().splitlines()
+    labels = [row["participant_id"] for row in csv.DictReader(table, delimiter="\t")]
+    assert labels == ["sub-01", "sub-02"]
+    for subject, axis, spacing in zip(demo.SUBJECTS, (2, 0), (6.0, 4.4), strict=True):
+        path = demonstration / "bids" / f"sub-{subject.label}" / "anat"
+        thick = Volume.load(path / f"sub-{subject.label}_T1w.nii.gz")
+        assert thick.slice_axis == axis
+        assert thick.spacings[axis] == pytest.approx(spacing, abs=1e-4)
+        reference = Volume.load(demo.reference_path(demonstration, subject.label))
+        clean = degrade(reference, subject.acquisition)
+        noise = np.abs(thick.data - clean.data)[clean.data > 100].std()
+        assert 0.002 < noise / np.percentile(clean.data, 99) < 0.02
+        sidecar = json.loads((path / f"sub-{subject.label}_T1w.json").read_text())
+        assert sidecar["SpacingBetweenSlices"] == spacing
+        assert sidecar["SliceThickness"] < spacing
+
+
+def test_the_demonstration_is_the_same_every_time(demonstration: Path, tmp_path: Path) -> None:
+    demo.write_demo(tmp_path)
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        again = demonstration / path.relative_to(tmp_path)
+        assert path.read_bytes() == again.read_bytes(), path
+
+
+def test_the_demonstration_does_not_replace_a_file(tmp_path: Path) -> None:
+    (tmp_path / "demo").touch()
+    with pytest.raises(ExitError, match="is a file"):
+        demo.write_demo(tmp_path / "demo")
+
+
+def test_score_puts_the_bias_field_back(demonstration: Path, tmp_path: Path) -> None:
+    """The reference itself, seen through a field, must score as perfect."""
+    label = "01"
+    anat = tmp_path / f"sub-{label}" / "anat"
+    reference = Volume.load(demo.reference_path(demonstration, label))
+    acquired = demonstration / "bids" / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz"
+    before = Volume.load(acquired)
+
+    def field(volume: Volume) -> np.ndarray:
+        height = np.arange(volume.shape[2]) + 0.5
+        gain = 1 + 0.4 * height * volume.spacings[2] / 160
+        return np.broadcast_to(gain, volume.shape).astype(np.float32)
+
+    stem = f"sub-{label}_space-orig_desc"
+    before.save(anat / f"{stem}-denoised_T1w.nii.gz")
+    before.with_data(before.data * field(before)).save(anat / f"{stem}-n4_T1w.nii.gz")
+    seen = reference.with_data(reference.data * field(reference))
+    seen.save(anat / f"sub-{label}_res-1mm_desc-sr_T1w.nii.gz")
+    found = score.score_subject(demonstration, tmp_path, label)
+    assert 20 < found.cubic[0] < 30
+    assert found.result[0] > 45
+    assert found.result[1] > 0.99
+
+
+def test_score_needs_a_run(
+    demonstration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["score", str(demonstration), "--derivatives", str(tmp_path)]
+    assert tools.main(words) == ExitCode.NO_INPUT
+    assert "--level full" in capsys.readouterr().err
+    assert tools.main(["score", str(tmp_path)]) == ExitCode.NO_INPUT
+    assert "bids_sr-tools demo" in capsys.readouterr().err
