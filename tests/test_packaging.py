@@ -23,7 +23,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 COMMANDS = ("bids_sr", "bids_sr-tools")
 # Comes with a package that is declared, and is driven only through it.
-BROUGHT_ALONG = {"nnunetv2": "HD_BET's own predictor", "batchgenerators": "part of nnunetv2"}
+BROUGHT_ALONG = {"nnunetv2": "HD_BET's own predictor"}
+# Declared, and not imported by us.
+NEEDED_BY_OTHERS = {
+    "bids-validator-deno": "a program, not a library",
+    "psutil": "nipype's resource monitor",
+    "templateflow": "no step uses it yet; standard spaces will",
+}
 
 
 def source_folders() -> set[str]:
@@ -70,6 +76,18 @@ def test_every_import_is_a_declared_dependency() -> None:
         and not declared & {canonicalize_name(name) for name in distributions.get(library, ())}
     ]
     assert not undeclared, "\n".join(undeclared)
+
+
+def test_every_declared_dependency_is_used() -> None:
+    distributions = packages_distributions()
+    imported = {
+        canonicalize_name(name)
+        for library in third_party_imports()
+        for name in distributions.get(library, ())
+    }
+    declared = [Requirement(line).name for line in PROJECT["project"]["dependencies"]]
+    unused = [name for name in declared if canonicalize_name(name) not in imported]
+    assert sorted(unused) == sorted(NEEDED_BY_OTHERS)
 
 
 def test_the_tested_versions_satisfy_the_declared_bounds() -> None:
