@@ -1,0 +1,4 @@
+"""Other people's tools as functions from Volume to Volume.
+
+Each engine is imported only when it is called, and none of its global settings escapes.
+"""

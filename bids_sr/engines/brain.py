@@ -1,0 +1,53 @@
+"""Which engine extracts the brain.
+
+It looks for weights and imports nothing heavy, so that a plan can be printed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bids_sr.engines import hd_bet
+from bids_sr.exceptions import ConfigError
+
+ENGINES = ("auto", "hdbet", "template", "none")
+
+
+def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str, str]:
+    """Turn the asked brain extraction into an engine, and say why.
+
+    Parameters
+    ----------
+    requested : {"auto", "hdbet", "template", "none"}
+    weights_dir : Path, optional
+        Folder in which the weights of HD-BET are sought first.
+
+    Returns
+    -------
+    engine : {"hdbet", "template", "none"}
+    reason : str
+        A sentence for the record.
+
+    Raises
+    ------
+    ConfigError
+        If no such engine exists.
+    WeightsError
+        If HD-BET is asked for by name and its weights are not at hand.
+    """
+    if requested not in ENGINES:
+        raise ConfigError(
+            f"Found the brain extraction {requested!r}; expected one of {', '.join(ENGINES)}."
+        )
+    if requested == "auto":
+        found = hd_bet.find_weights(weights_dir)
+        if found is not None:
+            return "hdbet", f"HD-BET weights found in {found}"
+        return (
+            "template",
+            "no HD-BET weights at hand, so the mask comes from a template by affine "
+            "registration, which follows the edge of the brain less closely",
+        )
+    if requested == "hdbet":
+        return "hdbet", f"asked for; weights in {hd_bet.require_weights(weights_dir)}"
+    return requested, "asked for"

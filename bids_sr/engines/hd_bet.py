@@ -1,0 +1,299 @@
+"""HD-BET: brain extraction by a trained nnU-Net, driven in this process.
+
+HD-BET fixes its weights' folder at import, sets torch's threads, replaces
+``sys.stdout`` and starts worker processes; nnU-Net prints and reads the environment.
+All of that is fenced in here.  The weights are not part of this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.engines.published import published_weights, sha256
+from bids_sr.exceptions import EngineError, WeightsError
+from bids_sr.imaging import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+LOGGER = logging.getLogger(__name__)
+
+CHECKPOINT = "fold_all/checkpoint_final.pth"
+
+
+def find_weights(weights_dir: Path | None = None) -> Path | None:
+    """Find the folder with HD-BET's weights; imports nothing heavy.
+
+    Parameters
+    ----------
+    weights_dir : Path, optional
+        Sought first, then ``BIDS_SR_WEIGHTS``, ``/opt/bids_sr/weights`` and
+        ``~/hd-bet_params``.
+
+    Returns
+    -------
+    folder : Path or None
+        Holds ``plans.json``, ``dataset.json`` and ``fold_all/checkpoint_final.pth``.
+    """
+    return published_weights("hd-bet").find(weights_dir)
+
+
+def require_weights(weights_dir: Path | None = None) -> Path:
+    """Find the folder with HD-BET's weights, or say what to put where.
+
+    Parameters
+    ----------
+    weights_dir : Path, optional
+        As in :func:`find_weights`.
+
+    Returns
+    -------
+    folder : Path
+
+    Raises
+    ------
+    WeightsError
+        If files are missing.
+    """
+    return published_weights("hd-bet").require(weights_dir)
+
+
+def brain_mask(
+    volume: Volume,
+    *,
+    weights_dir: Path | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    tta: bool = False,
+    allow_unverified: bool = False,
+) -> tuple[Volume, dict[str, Any]]:
+    """Extract the brain with HD-BET.
+
+    Parameters
+    ----------
+    volume : Volume
+        A head of any contrast, spacing and orientation.
+    weights_dir : Path, optional
+        As in :func:`find_weights`.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.  With ``"auto"`` a GPU
+        without enough memory hands over to the CPU, and the record says so.
+    threads : int
+        Threads of torch on the CPU.
+    tta : bool
+        Average over mirrored copies; eight times slower.
+    allow_unverified : bool
+        Load a checkpoint that is not known to be the released one and holds more than
+        weights.  Such a file can run any code.
+
+    Returns
+    -------
+    mask : Volume
+        uint8, on the volume's own grid.
+    record : dict
+        ``Model``, ``Weights``, ``WeightsSHA256``, ``WeightsReleased`` (True, False or None
+        where the released hash is unknown), ``VolumeMl``, ``Device``, ``TTA``, ``Threads``.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing, damaged or not to be trusted.
+    EngineError
+        If HD-BET is not installed or fails, the device is absent, or no brain is found.
+
+    Notes
+    -----
+    HD-BET was trained on images oriented like the MNI152 template; the volume is turned
+    to the nearest such orientation first and the mask back.  The array goes to nnU-Net
+    as its SimpleITK reader gives it: axes and spacings as (z, y, x).
+
+    References
+    ----------
+    Isensee et al. 2019, Hum Brain Mapp 40:4952-4964, doi:10.1002/hbm.24750.
+    """
+    weights = published_weights("hd-bet")
+    folder = weights.require(weights_dir)
+    digest = sha256(folder / CHECKPOINT)
+    released = None if weights.files[CHECKPOINT] is None else digest == weights.files[CHECKPOINT]
+    canonical = volume.canonical()
+    image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
+    spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
+    restricted = not (released or allow_unverified)
+    with _fence(threads, restricted=restricted):
+        labels, used = _predict(image, spacings, folder, device=device, tta=tta)
+    mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
+    if not mask.any():
+        raise EngineError(
+            "HD-BET found no brain in the image; expected one. Look whether the image shows a "
+            "head, or use --skull-strip-method template."
+        )
+    own = canonical.with_data(mask).oriented_like(volume)
+    millilitres = float(mask.sum()) * float(np.prod(volume.spacings)) / 1000
+    record = {
+        "Method": "HD-BET",
+        "Model": weights.version,
+        "Weights": str(folder),
+        "WeightsSHA256": digest,
+        "WeightsReleased": released,
+        "VolumeMl": round(millilitres, 1),
+        "Device": used,
+        "TTA": tta,
+        "Threads": threads,
+    }
+    return volume.with_data(own.data), record
+
+
+def _predict(
+    image: npt.NDArray[np.float32],
+    spacings: list[float],
+    folder: Path,
+    *,
+    device: str,
+    tta: bool,
+) -> tuple[npt.NDArray[Any], str]:
+    import torch
+
+    chosen = _resolve_device(device)
+    try:
+        return _predict_on(chosen, image, spacings, folder, tta), str(chosen)
+    except torch.cuda.OutOfMemoryError as error:
+        if device != "auto":
+            raise EngineError(
+                f"The device {chosen} has too little memory for HD-BET ({error}). "
+                "Use --device cpu or --device auto."
+            ) from error
+        LOGGER.warning("HD-BET does not fit into the memory of %s; using the CPU", chosen)
+    cpu = torch.device("cpu")
+    return _predict_on(cpu, image, spacings, folder, tta), "cpu (GPU memory was too small)"
+
+
+def _predict_on(
+    device: torch.device,
+    image: npt.NDArray[np.float32],
+    spacings: list[float],
+    folder: Path,
+    tta: bool,
+) -> npt.NDArray[Any]:
+    predictor = _load(folder, device, tta)
+    return np.asarray(predictor.predict_single_npy_array(image, {"spacing": spacings}))
+
+
+def _resolve_device(device: str) -> torch.device:
+    import torch
+
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise EngineError(
+            f"Found the device {device!r}; expected auto, cpu, cuda, cuda:N or mps."
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            f"The device {device} was asked for, but torch finds no CUDA GPU. "
+            "Use --device cpu or --device auto."
+        )
+    return chosen
+
+
+def _load(folder: Path, device: torch.device, tta: bool) -> Any:
+    """Build HD-BET's own predictor from a folder of weights."""
+    module = _hd_bet_module()
+    import torch
+
+    threads = torch.get_num_threads()
+    before = module.folder_with_parameter_files
+    module.folder_with_parameter_files = str(folder)
+    try:
+        predictor = module.get_hdbet_predictor(use_tta=tta, device=device, verbose=False)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{folder / CHECKPOINT} holds more than weights ({str(error).splitlines()[0]}), and "
+            "is not known to be the released file; such a file can run any code when it is "
+            "loaded. Get the released file, or allow it if you trust its source "
+            "(allow_unverified=True)."
+        ) from error
+    except (KeyError, ValueError, RuntimeError, EOFError) as error:
+        raise WeightsError(
+            f"The weights in {folder} cannot be loaded ({type(error).__name__}: {error}); "
+            "expected those of HD-BET. Get them again."
+        ) from error
+    finally:
+        module.folder_with_parameter_files = before
+        # HD-BET sets as many threads as there are cores.
+        torch.set_num_threads(threads)
+    predictor.allow_tqdm = False
+    return predictor
+
+
+def _hd_bet_module() -> Any:
+    try:
+        return importlib.import_module("HD_BET.hd_bet_prediction")
+    except ImportError as error:
+        raise EngineError(
+            f"The package hd-bet cannot be imported ({error}); expected it installed. "
+            "Run: pip install bids_sr[hdbet], or use --skull-strip-method template."
+        ) from error
+
+
+@contextmanager
+def _fence(threads: int, *, restricted: bool) -> Iterator[None]:
+    """Keep what HD-BET and nnU-Net change from getting out.
+
+    With ``restricted`` torch loads plain weights only, and runs no code of a checkpoint.
+    """
+    import torch
+
+    wanted = {
+        "nnUNet_compile": "F",
+        # Read when nnU-Net is first imported: the most threads it gives to torch.
+        "nnUNet_def_n_proc": str(threads),
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1" if restricted else "0",
+    }
+    environment = {name: os.environ.get(name) for name in wanted}
+    torch_threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    said = io.StringIO()
+    stdout = sys.stdout
+    os.environ.update(wanted)
+    torch.set_num_threads(threads)
+    try:
+        with redirect_stdout(said), torch.serialization.safe_globals(_harmless_globals()):
+            yield
+    finally:
+        sys.stdout = stdout
+        torch.set_num_threads(torch_threads)
+        torch.backends.cudnn.benchmark = benchmark
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if said.getvalue():
+            LOGGER.debug("nnU-Net said: %s", said.getvalue().strip())
+
+
+def _harmless_globals() -> list[Any]:
+    """NumPy's scalars, which nnU-Net keeps in its training log beside the weights."""
+    from numpy._core.multiarray import scalar
+
+    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
+    return [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *kinds,
+    ]
