@@ -148,13 +148,24 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(
-    command: Command, dataset: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Finished:
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("run")
     output, work = folder / "out", folder / "work"
-    ended = command(dataset, output, "participant", "-w", work, *NO_STEPS, "--nprocs", 2)
+    words = [dataset, output, "participant", "-w", work, *NO_STEPS, "--nprocs=2"]
+    code = (
+        "import sys; from bids_sr.cli.run import main\n"
+        f"code = main({list(map(str, words))!r})\n"
+        "print('in the parent:', 'torch' in sys.modules, 'ants' in sys.modules)\n"
+        "sys.exit(code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
+    )
     return Finished(ended, output, work)
+
+
+def test_the_parent_never_imports_torch(finished: Finished) -> None:
+    assert finished.process.stdout.splitlines()[-1] == "in the parent: False False"
 
 
 def test_one_bad_image_fails_alone(finished: Finished) -> None:
@@ -258,21 +269,6 @@ def test_only_bad_images_are_bad_data(
     assert (tmp_path / "out" / "sub-01.html").is_file()
 
 
-def test_the_parent_never_imports_torch(dataset: Path, tmp_path: Path) -> None:
-    words = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
-    words += [*NO_STEPS, "--participant-label", "01"]
-    code = (
-        "import sys; from bids_sr.cli.run import main\n"
-        f"code = main({words!r})\n"
-        "print('torch' in sys.modules, 'ants' in sys.modules); sys.exit(code)"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert ended.returncode == ExitCode.OK, ended.stderr
-    assert ended.stdout.splitlines()[-1] == "False False"
-
-
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGINT, ExitCode.INTERRUPTED)],
@@ -294,7 +290,10 @@ def test_a_signal_ends_the_run_and_its_children(
         if "super-resolution ..." in line:
             break
     time.sleep(1)
-    process.send_signal(number)
+    if number == signal.SIGINT:  # Ctrl-C reaches the workers too
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     rest = process.communicate(timeout=30)[1]
     assert process.returncode == code
     assert "run again to go on from here" in rest

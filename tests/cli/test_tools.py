@@ -45,19 +45,18 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
 def test_super_resolve_says_what_it_assumes(command: Command, image: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone.nii.gz"
     alone.write_bytes(image.read_bytes())
-    words = ["super-resolve", alone, tmp_path / "sr.nii.gz", "--sr-method", "linear"]
-    ended = command(*words, "--output-resolution", "3", "--output-grid", "slice", **TOOLS)
-    assert ended.returncode == ExitCode.OK, ended.stderr
-    assert "assumed: SliceThickness is not given: taken as the slice spacing" in ended.stdout
+    words = ["super-resolve", str(alone), str(tmp_path / "sr.nii.gz"), "--sr-method", "linear"]
+    words += ["--output-resolution", "3", "--output-grid", "slice"]
+    assert tools.main(words) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert "assumed: SliceThickness is not given: taken as the slice spacing" in shown
     assert Volume.load(tmp_path / "sr.nii.gz").shape == (13, 15, 11)
 
 
-def test_the_command_line_wins_over_header_and_sidecar(
-    command: Command, image: Path, tmp_path: Path
-) -> None:
-    words = ["super-resolve", image, tmp_path / "sr.nii", "--sr-method", "bspline"]
-    ended = command(*words, "--slice-spacing", 8, "--slice-thickness", 4, **TOOLS)
-    assert ended.returncode == ExitCode.OK, ended.stderr
+def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Path) -> None:
+    words = ["super-resolve", str(image), str(tmp_path / "sr.nii"), "--sr-method", "bspline"]
+    words += ["--slice-spacing", "8", "--slice-thickness", "4"]
+    assert tools.main(words) == ExitCode.OK
     made = Volume.load(tmp_path / "sr.nii")
     assert made.fov[2] == pytest.approx(6 * 8, abs=0.01)
 
