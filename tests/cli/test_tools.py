@@ -42,7 +42,9 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sr.json", "sr.nii.gz"]
 
 
-def test_super_resolve_says_what_it_assumes(command: Command, image: Path, tmp_path: Path) -> None:
+def test_super_resolve_says_what_it_assumes(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     alone = tmp_path / "alone.nii.gz"
     alone.write_bytes(image.read_bytes())
     words = ["super-resolve", str(alone), str(tmp_path / "sr.nii.gz"), "--sr-method", "linear"]
