@@ -68,7 +68,7 @@ def init_reports_wf(
     save = {
         figure: pe.Node(
             SaveDerivative(out_path=str(paths[figure])),
-            name=f"save_{figure}",
+            name=f"save_{figure}_figure",
             run_without_submitting=True,
         )
         for figure in FIGURES
