@@ -21,28 +21,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bids_sr.imaging import (
-    Acquisition,
-    Grid,
-    RobustScaler,
-    View,
-    Volume,
-    axis_coordinates,
-    resample,
-)
+from bids_sr.imaging import Acquisition, Grid, RobustScaler, View, Volume, resample
 from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.fusion import fuse_mean
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
 from bids_sr.sr.networks.thick_slice import BRIGHTEST, ThickSliceNet, Upsampling
 from bids_sr.sr.training.loop import FitResult, Schedule, fit
-from bids_sr.sr.training.losses import mean_squared_error
+from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
 from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
+from bids_sr.sr.workspace import Workspace, foreground_box
 
 LOGGER = logging.getLogger(__name__)
 LEAST_SCALE = 1.05
 LEAST_SLICES_A_PATCH = 4
-_SPACING_TOLERANCE = 0.05
 _VALIDATION_PATCHES = 64
 
 
@@ -52,7 +44,7 @@ class SelfSupervised(Method):
 
     name = "self"
 
-    steps: int = 1000
+    steps: int = 2500
     """Training steps."""
     time_budget: float | None = None
     """Upper bound on the training time, s; the result then depends on the machine's speed."""
@@ -60,9 +52,9 @@ class SelfSupervised(Method):
     """Seed of weights and patches; the result is the same for the same number of threads."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
-    channels: int = 48
+    channels: int = 32
     """Width of the network."""
-    blocks: int = 6
+    blocks: int = 8
     """Residual blocks of the network."""
     batch_size: int = 16
     """Patches a step."""
@@ -101,18 +93,15 @@ class SelfSupervised(Method):
         self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
     ) -> Reconstruction:
         device = resolve_device(self.device)
-        axis = acquisition.slice_axis
-        assert axis is not None
-        work = _isotropic(grid, axis)
-        slices = resample(lr, _with_slices_of(lr.grid, work, axis))
-        spacing = float(work.spacings[axis])
-        refusal = self._refusal(acquisition, spacing, slices, axis)
+        assert acquisition.slice_axis is not None
+        work = Workspace.of(lr, acquisition.slice_axis, grid)
+        refusal = _refusal(work, acquisition.scale(work.spacing))
         if refusal:
             return _interpolated(lr, grid, refusal)
-        scaler = RobustScaler.fit(slices.data)
-        scaled = scaler.apply(slices.data)
+        scaler = RobustScaler.fit(work.slices.data)
+        scaled = scaler.apply(work.slices.data)
         with limited_threads(self.threads) as threads:
-            network, result = self._train(scaled, acquisition, spacing, device, progress)
+            network, result = self._train(scaled, work, acquisition, device, progress)
             record = {
                 "Seed": self.seed,
                 "Threads": threads,
@@ -127,45 +116,25 @@ class SelfSupervised(Method):
                 record = {**record, **fallback.record}
                 return Reconstruction(volume=fallback.volume, record=record, curve=result.curve)
             start = time.perf_counter()
-            coordinates = axis_coordinates(slices.grid, work, axis)
-            data, used = self._apply(network, scaled, axis, coordinates, device, progress)
-        volume = resample(Volume(scaler.inverse(data), work.affine), grid)
+            data, used = self._apply(network, scaled, work, device, progress)
         record["Device"] = used
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
+        volume = work.finish(scaler.inverse(data), grid)
         return Reconstruction(volume=volume, record=record, curve=result.curve)
-
-    def _refusal(
-        self, acquisition: Acquisition, spacing: float, slices: Volume, axis: int
-    ) -> str | None:
-        """Say why this image cannot teach a network, if so."""
-        scale = acquisition.scale(spacing)
-        if scale < LEAST_SCALE:
-            return f"the scale is {scale:.3g}: nothing to learn"
-        if np.ptp(slices.data) <= 1e-5 * np.abs(slices.data).max():
-            return "the image is constant"
-        shortest = min(size for other, size in enumerate(slices.shape) if other != axis)
-        if shortest < LEAST_SLICES_A_PATCH * scale:
-            return (
-                f"{shortest} in-plane voxels hold fewer than {LEAST_SLICES_A_PATCH} thick slices "
-                f"of {scale:.3g} voxels"
-            )
-        return None
 
     def _train(
         self,
         scaled: npt.NDArray[np.float32],
+        work: Workspace,
         acquisition: Acquisition,
-        spacing: float,
         device: torch.device,
         progress: Progress,
     ) -> tuple[ThickSliceNet, FitResult]:
-        axis = acquisition.slice_axis
-        assert axis is not None
-        stack = View.in_plane(axis).split(scaled).clip(-BRIGHTEST, BRIGHTEST)
-        longest = int(min(stack.shape[1:]) / acquisition.scale(spacing))
+        stack = View.in_plane(work.slice_axis).split(scaled).clip(-BRIGHTEST, BRIGHTEST)
+        longest = int(min(stack.shape[1:]) / acquisition.scale(work.spacing))
         geometry = PatchGeometry.of(
             acquisition,
-            spacing,
+            work.spacing,
             slices=max(LEAST_SLICES_A_PATCH, min(self.patch_slices, longest)),
             width=min(self.patch_width, *stack.shape[1:]),
         )
@@ -195,7 +164,7 @@ class SelfSupervised(Method):
             network,
             predict,
             patches.batches(self.batch_size),
-            mean_squared_error,
+            mean_absolute_error,
             self._schedule(),
             validate=validate,
             progress=progress,
@@ -206,12 +175,11 @@ class SelfSupervised(Method):
         self,
         network: ThickSliceNet,
         scaled: npt.NDArray[np.float32],
-        axis: int,
-        coordinates: npt.NDArray[np.float64],
+        work: Workspace,
         device: torch.device,
         progress: Progress,
     ) -> tuple[npt.NDArray[np.float32], str]:
-        upsampling = Upsampling.at(coordinates, scaled.shape[axis], network.factor)
+        upsampling = Upsampling.at(work.coordinates, scaled.shape[work.slice_axis], network.factor)
         settings = InferenceSettings(
             device=device,
             halo=network.halo,
@@ -223,36 +191,32 @@ class SelfSupervised(Method):
             predicted: Tensor = network(lr, upsampling.to(lr.device))
             return predicted
 
+        box = foreground_box(scaled, work.slice_axis, margin=network.halo)
         views, used = [], str(device)
-        for view in View.through_plane(axis):
+        for view in View.through_plane(work.slice_axis):
             progress(self.steps, self.steps, f"applying the network across axis {view.across}")
-            stack = torch.from_numpy(view.split(scaled))
-            result, used = run_over_slices(network, predict, stack, settings)
-            views.append(view.join(result.numpy()))
-        return fuse_mean(views), used
+            stack = torch.from_numpy(view.split(scaled[box]))
+            made, used = run_over_slices(network, predict, stack, settings)
+            views.append(view.join(made.numpy()))
+        data = resample(Volume(scaled, work.slices.affine), work.grid).data
+        data[box] = fuse_mean(views)
+        return data, used
 
 
-def _isotropic(grid: Grid, axis: int) -> Grid:
-    """Return the grid to work on: `grid`, with its in-plane spacings those across slices."""
-    shape, affine = list(grid.shape), grid.affine.copy()
-    target = float(grid.spacings[axis])
-    for other in range(3):
-        if abs(grid.spacings[other] / target - 1) > _SPACING_TOLERANCE:
-            shape[other] = max(1, round(float(grid.fov[other]) / target))
-            factor = grid.shape[other] / shape[other]
-            affine[:3, 3] += grid.affine[:3, other] * (factor - 1) / 2
-            affine[:, other] *= factor
-    return Grid((shape[0], shape[1], shape[2]), affine)
-
-
-def _with_slices_of(lr: Grid, work: Grid, axis: int) -> Grid:
-    """Return `work` in-plane and the acquired slices across."""
-    shape, affine = list(work.shape), work.affine.copy()
-    shape[axis] = lr.shape[axis]
-    affine[:3, axis] = lr.affine[:3, axis]
-    first = axis_coordinates(work, lr, axis)[0]
-    affine[:3, 3] = work.affine[:3, 3] + first * work.affine[:3, axis]
-    return Grid((shape[0], shape[1], shape[2]), affine)
+def _refusal(work: Workspace, scale: float) -> str | None:
+    """Say why this image cannot teach a network, if so."""
+    if scale < LEAST_SCALE:
+        return f"the scale is {scale:.3g}: nothing to learn"
+    data = work.slices.data
+    if np.ptp(data) <= 1e-5 * np.abs(data).max():
+        return "the image is constant"
+    shortest = min(work.in_plane_shape)
+    if shortest < LEAST_SLICES_A_PATCH * scale:
+        return (
+            f"{shortest} in-plane voxels hold fewer than {LEAST_SLICES_A_PATCH} thick slices "
+            f"of {scale:.3g} voxels"
+        )
+    return None
 
 
 def _has_learnt(result: FitResult) -> bool:

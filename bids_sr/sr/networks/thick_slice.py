@@ -108,8 +108,9 @@ class ThickSliceNet(nn.Module):
             *(ResidualBlock(channels) for _ in range(blocks)),
             nn.Conv2d(channels, factor, 3, padding=1),
         )
-        with torch.no_grad():
-            self.body[-1].weight.mul_(0.1)  # type: ignore[operator]
+        # Training begins at cubic interpolation.
+        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
         """Upsample images along their rows.

@@ -13,3 +13,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def mean_squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the mean squared difference: minimising it maximises the PSNR."""
     return functional.mse_loss(predicted.float(), target)
+
+
+def mean_absolute_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute difference: a few bright edges do not outweigh the rest."""
+    return functional.l1_loss(predicted.float(), target)

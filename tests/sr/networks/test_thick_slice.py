@@ -7,6 +7,21 @@ import torch
 from bids_sr.sr.networks.thick_slice import ThickSliceNet, Upsampling
 
 
+def network_of(factor: int, blocks: int = 1) -> ThickSliceNet:
+    """Return a network whose last layer, zero at the start, has been trained to something."""
+    torch.manual_seed(0)
+    network = ThickSliceNet(factor=factor, channels=4, blocks=blocks)
+    torch.nn.init.normal_(network.body[-1].weight)  # type: ignore[arg-type]
+    return network
+
+
+def test_untrained_network_is_cubic_interpolation() -> None:
+    network = ThickSliceNet(factor=3, channels=4, blocks=1)
+    upsampling = Upsampling.at(rows(15, 3.0), 5, 3)
+    lr = torch.randn(2, 1, 5, 6)
+    torch.testing.assert_close(network(lr, upsampling), upsampling.skip @ lr[:, 0])
+
+
 def rows(count: int, scale: float) -> np.ndarray:
     return (np.arange(count) + 0.5) / scale - 0.5
 
@@ -14,7 +29,7 @@ def rows(count: int, scale: float) -> np.ndarray:
 @pytest.mark.parametrize(("scale", "count"), [(4.0, 32), (2.7, 21), (1.2, 9), (8.0, 64)])
 def test_shape_for_any_scale(scale: float, count: int) -> None:
     factor = int(np.ceil(scale))
-    network = ThickSliceNet(factor=factor, channels=4, blocks=1)
+    network = network_of(factor)
     upsampling = Upsampling.at(rows(count, scale), 8, factor)
     assert network(torch.randn(3, 1, 8, 10), upsampling).shape == (3, count, 10)
     assert (upsampling.phases is None) == (scale == factor)
@@ -22,7 +37,7 @@ def test_shape_for_any_scale(scale: float, count: int) -> None:
 
 def test_rows_of_a_slice_come_in_order() -> None:
     """The slow way: phase p of slice k is row k * factor + p."""
-    network = ThickSliceNet(factor=3, channels=4, blocks=1)
+    network = network_of(3)
     upsampling = Upsampling.at(rows(15, 3.0), 5, 3)
     lr = torch.randn(2, 1, 5, 6)
     made = network(lr, upsampling) - upsampling.skip @ lr[:, 0]
@@ -35,7 +50,7 @@ def test_rows_of_a_slice_come_in_order() -> None:
 
 
 def test_halo_is_what_a_pixel_sees() -> None:
-    network = ThickSliceNet(factor=2, channels=4, blocks=2)
+    network = network_of(2, blocks=2)
     upsampling = Upsampling.at(rows(8, 2.0), 4, 2)
     lr = torch.randn(1, 1, 4, 41)
     changed = lr.clone()

@@ -1,0 +1,104 @@
+"""The workspace of a learner: the slices in-plane as fine as the result across them.
+
+A network that learns in-plane and works across the slices needs one voxel size for
+both.  The workspace has it, whatever grid was asked for; going back to that grid is
+its last step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.imaging import Grid, Volume, axis_coordinates, resample
+
+_SPACING_TOLERANCE = 0.05
+"""In-plane spacings that differ less from the one across slices are left as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """Hold the acquired slices on the grid that a learner works on."""
+
+    slices: Volume
+    """The acquired slices, in-plane on `grid`."""
+    grid: Grid
+    """Isotropic to 5 %; along the slice axis that of the result."""
+    slice_axis: int
+
+    @classmethod
+    def of(cls, lr: Volume, slice_axis: int, target: Grid) -> Workspace:
+        """Bring acquired slices to the workspace of a target grid."""
+        grid = _isotropic(target, slice_axis)
+        return cls(resample(lr, _with_slices_of(lr.grid, grid, slice_axis)), grid, slice_axis)
+
+    @property
+    def spacing(self) -> float:
+        """Voxel size, mm."""
+        return float(self.grid.spacings[self.slice_axis])
+
+    @property
+    def in_plane_shape(self) -> tuple[int, int]:
+        """Voxels along the two in-plane axes."""
+        first, second = np.delete(self.slices.shape, self.slice_axis)
+        return int(first), int(second)
+
+    @property
+    def coordinates(self) -> npt.NDArray[np.float64]:
+        """(n,) centres of the grid's voxels along the slice axis, in units of slices."""
+        return axis_coordinates(self.slices.grid, self.grid, self.slice_axis)
+
+    def finish(self, data: npt.NDArray[np.float32], target: Grid) -> Volume:
+        """Return data on :attr:`grid` as a volume on the target grid."""
+        return resample(Volume(data, self.grid.affine), target)
+
+
+def foreground_box(
+    scaled: npt.NDArray[np.float32], slice_axis: int, *, margin: int, threshold: float = 0.05
+) -> tuple[slice, slice, slice]:
+    """Return the in-plane box outside of which all slices are dark.
+
+    Parameters
+    ----------
+    scaled : (X, Y, Z) array
+        Intensities of about 0 to 1.
+    slice_axis : int
+        The box is whole along it.
+    margin : int
+        Voxels added on each side.
+    threshold : float
+        Brightest value that counts as dark.
+    """
+    box = [slice(None)] * 3
+    bright = scaled > threshold
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(bright.any(axis=others))
+        if axis != slice_axis and found.size:
+            first, last = max(0, int(found[0]) - margin), int(found[-1]) + 1 + margin
+            box[axis] = slice(first, min(last, scaled.shape[axis]))
+    return box[0], box[1], box[2]
+
+
+def _isotropic(grid: Grid, axis: int) -> Grid:
+    shape, affine = list(grid.shape), grid.affine.copy()
+    target = float(grid.spacings[axis])
+    for other in range(3):
+        if abs(grid.spacings[other] / target - 1) > _SPACING_TOLERANCE:
+            shape[other] = max(1, round(float(grid.fov[other]) / target))
+            factor = grid.shape[other] / shape[other]
+            affine[:3, 3] += grid.affine[:3, other] * (factor - 1) / 2
+            affine[:, other] *= factor
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def _with_slices_of(lr: Grid, work: Grid, axis: int) -> Grid:
+    """Return `work` in-plane and the acquired slices across."""
+    shape, affine = list(work.shape), work.affine.copy()
+    shape[axis] = lr.shape[axis]
+    affine[:3, axis] = lr.affine[:3, axis]
+    first = axis_coordinates(work, lr, axis)[0]
+    affine[:3, 3] = work.affine[:3, 3] + first * work.affine[:3, axis]
+    return Grid((shape[0], shape[1], shape[2]), affine)
