@@ -218,12 +218,13 @@ def _quality_lines(image: ImageRecord) -> list[Line]:
             )
         )
     volume = wording.number(quality.get("BrainMaskVolumeMl"))
-    method = quality.get("BrainMaskMethod") or "no mask"
+    method = str(quality.get("BrainMaskMethod") or "no mask")
+    reason = str(_mapping(quality.get("BrainMask")).get("Reason") or "")
     lines.append(
         Line(
             name="Brain mask",
             value=f"{volume} mL" if volume != wording.DASH else "none",
-            note=f"method: {method}",
+            note="; ".join(filter(None, [f"method: {method}", reason])),
         )
     )
     return lines
@@ -274,7 +275,7 @@ def _warnings(image: ImageRecord) -> list[str]:
     from_steps = [str(item) for item in told] if isinstance(told, list) else []
     without_result = image.outcome in ("failed", "unfinished")
     message = "" if without_result else image.message
-    if without_result and (image.quality or image.figures):
+    if without_result and (image.quality or "sr" in image.figures):
         from_steps.insert(0, LEFTOVER)
     known = [text for text in from_steps if text not in message]
     return [*([message] if message else []), *known, *image.problems]

@@ -240,7 +240,7 @@ def plot_learning_curve(
     measured = [point for point in curve if point.get("validation") is not None]
     figure, axes = _new_figure(7.2, 3.3)
     axes.plot(steps, loss, color=SECOND, linewidth=1.6, marker="." if len(curve) < 40 else None)
-    axes.set_xlabel("training step")
+    axes.set(xlabel="training step", xlim=(0, max(steps[-1], 1) * 1.02))
     axes.set_ylabel("training loss", color=SECOND)
     if (loss > 0).all():
         axes.set_yscale("log")

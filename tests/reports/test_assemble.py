@@ -102,7 +102,7 @@ def test_page_needs_no_network(page: Page) -> None:
         "exceeds the acquired range by 3.9 % of its width",
         "1.35 dB",
         "1,893 mL",
-        "method: template",
+        "method: template; no HD-BET weights",
         "1 min 58 s",
         "2 min 46 s",
         "no HD-BET weights",

@@ -42,6 +42,17 @@ def test_window_is_not_squashed_by_one_bright_voxel() -> None:
     assert high == pytest.approx(100)
 
 
+def test_window_starts_at_zero_in_spite_of_ringing() -> None:
+    data = block().data.copy()
+    data[data == 0] = -5.0
+    assert mt.display_window(data)[0] == 0
+
+
+def test_window_keeps_negative_intensities_that_are_meant() -> None:
+    data = block().data - 50
+    assert mt.display_window(data) == (-50, 50)
+
+
 def test_window_of_a_constant_image_is_open() -> None:
     low, high = mt.display_window(np.full((5, 5, 5), 7.0))
     assert low < high
