@@ -16,6 +16,8 @@ from typing import TextIO
 Progress = Callable[[int, int, str], None]
 """Called with the step, the number of steps (0: unknown) and what goes on."""
 
+_name: str | None = None
+
 LINE_SECONDS = 10.0
 """Least time between two progress lines in a log."""
 
@@ -32,10 +34,10 @@ def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_say_level)
+    handler.addFilter(_say_what_and_how_bad)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO if verbose == 1 else logging.WARNING)
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.captureWarnings(True)
     ours = logging.getLogger("bids_sr")
     ours.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
@@ -44,10 +46,18 @@ def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
 
-def _say_level(record: logging.LogRecord) -> bool:
-    if record.levelno >= logging.WARNING and not getattr(record, "level_said", False):
-        record.msg = f"{record.levelname.lower()}: {record.msg}"
-        record.level_said = True
+def name_messages(name: str | None) -> None:
+    """Put the name of what this process works on before its messages; None ends that."""
+    global _name
+    _name = name
+
+
+def _say_what_and_how_bad(record: logging.LogRecord) -> bool:
+    if not getattr(record, "told", False):
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        name = f"{_name}: ".replace("%", "%%") if _name else ""
+        record.msg = f"{name}{level}{record.msg}"
+        record.told = True
     return True
 
 

@@ -37,6 +37,7 @@ class Graph:
 
     workflow: Any
     methods: str
+    uses_gpu: bool = False
 
 
 def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
@@ -72,11 +73,12 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
         methods_text,
     )
 
-    workflow = init_bids_sr_wf(config, images, use_gpu=_gpu_is_used(config.device))
-    return Graph(workflow=workflow, methods=methods_text(workflow))
+    uses_gpu = gpu_is_used(config.device)
+    workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)
+    return Graph(workflow=workflow, methods=methods_text(workflow), uses_gpu=uses_gpu)
 
 
-def _gpu_is_used(device: str) -> bool:
+def gpu_is_used(device: str) -> bool:
     """Tell whether torch will compute on a GPU; an explicit one that is absent is an error."""
     if device == "cpu" or (device == "auto" and not _has_nvidia_device()):
         return False
@@ -120,7 +122,7 @@ def run_graph(
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
-    plugin = _plugin(config, lines)
+    plugin = _plugin(config, lines, graph.uses_gpu)
     error: Exception | None = None
     try:
         workflow.run(plugin=plugin)
@@ -164,11 +166,13 @@ def write_graph(graph: Graph, config: RunConfig) -> Path:
 
 
 def clean_work(graph: Graph) -> None:
-    """Remove what earlier runs of this graph left in the work folder."""
-    folder = Path(graph.workflow.base_dir) / graph.workflow.name
-    if folder.is_dir():
-        shutil.rmtree(folder)
-        LOGGER.info("emptied %s", folder)
+    """Remove what earlier runs left of these images; other jobs may share the folder."""
+    root = Path(graph.workflow.base_dir) / graph.workflow.name
+    names = graph.workflow.list_node_names()  # subject, image, step, node
+    for folder in sorted({root.joinpath(*name.split(".")[:2]) for name in names}):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            LOGGER.info("removed %s", folder)
 
 
 def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
@@ -200,6 +204,7 @@ def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
         }
     )
     nipype_logging.update_logging(nipype_config)
+    logging.getLogger("nipype").handlers.clear()  # else everything is said twice
     if config.resource_monitor:
         nipype_config.enable_resource_monitor()
 
@@ -221,7 +226,7 @@ def _send_crashes_to_subjects(
             workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
 
 
-def _plugin(config: RunConfig, lines: StageLines) -> Any:
+def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
     """Return the scheduler: ours, or the one of ``--use-plugin``."""
     name, given = "MultiProc", dict[str, Any]()
     if config.use_plugin is not None:
@@ -238,10 +243,11 @@ def _plugin(config: RunConfig, lines: StageLines) -> Any:
     defaults = {
         "n_procs": processes,
         "memory_gb": config.mem_gb,
-        "n_gpu_procs": config.omp_nthreads,  # a GPU node takes as many slots as threads
+        # a GPU node takes as many slots as threads: one at a time
+        "n_gpu_procs": config.omp_nthreads if uses_gpu else 0,
         "raise_insufficient": False,
     }
-    return SteadyMultiProcPlugin({**defaults, **arguments})
+    return SteadyMultiProcPlugin({**defaults, "name_of": lines.stem_of, **arguments})
 
 
 def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:

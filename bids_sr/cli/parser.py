@@ -347,7 +347,7 @@ def _add_folders(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--clean-workdir",
         action="store_true",
-        help="empty this run's part of the work folder first",
+        help="first remove what earlier runs left of the selected images",
     )
     group.add_argument(
         "--config-file",

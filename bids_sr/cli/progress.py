@@ -30,7 +30,7 @@ class StageLines:
     """
 
     def __init__(self, stem_of: Callable[[str], str | None]) -> None:
-        self._stem_of = stem_of
+        self.stem_of = stem_of
         self._begun: dict[str, float] = {}
         self.ended: set[str] = set()
         """Full names of the nodes that have ended well."""
@@ -40,7 +40,7 @@ class StageLines:
         name: str = node.fullname
         if status == "end":
             self.ended.add(name)
-        stem = self._stem_of(name)
+        stem = self.stem_of(name)
         if stem is not None and node.name == LAST_NODE and status == "end":
             LOGGER.info("%s: results written", stem)
         stage = STAGES.get(node.name)

@@ -160,6 +160,10 @@ def _check_files(config: RunConfig) -> None:
     for spelled, path in named.items():
         if not path.exists():
             raise ConfigError(f"{spelled}: {path} does not exist; check the path")
+    if config.use_plugin is not None:
+        from bids_sr.cli.execution import read_plugin
+
+        read_plugin(config.use_plugin)
     profile = config.slice_profile
     if profile not in SLICE_PROFILES and not Path(profile).is_file():
         raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
+from bids_sr.cli.console import name_messages
 from bids_sr.cli.environment import leave_signals_to_parent
 
 LOGGER = logging.getLogger(__name__)
@@ -28,11 +29,20 @@ def _initialise_worker(cwd: str) -> None:
     process_initializer(cwd)
 
 
+def _run_named(node: Any, updatehash: bool, taskid: int, name: str | None) -> dict[str, Any]:
+    name_messages(name)
+    result: dict[str, Any] = run_node(node, updatehash, taskid)
+    return result
+
+
 class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     """Run nodes in a pool of processes; a killed process fails its own node only.
 
     All nodes in flight are lost with a pool.  Each is tried once more in a process of its
     own, so that the guilty one is found and the others finish.
+
+    Besides Nipype's, ``plugin_args`` may hold ``name_of``: a function from the full name
+    of a node to a name that is put before the messages of its process.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
@@ -40,6 +50,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         nipypes_own: ProcessPoolExecutor = self.__dict__.pop("pool")
         nipypes_own.shutdown(wait=False)  # no process has been started yet
         self.pool: ProcessPoolExecutor = self._new_pool(self.processors)
+        self._name_of = plugin_args.get("name_of", lambda _: None)
         self._single_pools: dict[int, ProcessPoolExecutor] = {}
         self._in_flight: dict[int, tuple[Any, bool]] = {}
 
@@ -56,12 +67,17 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self._taskid += 1
         self._in_flight[self._taskid] = (node, updatehash)
         try:
-            future = self.pool.submit(run_node, node, updatehash, self._taskid)
+            future = self._submit(self.pool, self._taskid)
         except BrokenProcessPool:
             self.pool = self._new_pool(self.processors)
-            future = self.pool.submit(run_node, node, updatehash, self._taskid)
+            future = self._submit(self.pool, self._taskid)
         self._task_obj[self._taskid] = future
         return int(self._taskid)
+
+    def _submit(self, pool: ProcessPoolExecutor, taskid: int) -> Future[dict[str, Any]]:
+        node, updatehash = self._in_flight[taskid]
+        name = self._name_of(node.fullname)
+        return pool.submit(_run_named, node, updatehash, taskid, name)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
         future: Future[dict[str, Any]] = self._task_obj[taskid]
@@ -70,7 +86,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         try:
             return future.result()
         except BrokenProcessPool:
-            node, updatehash = self._in_flight[taskid]
+            node, _ = self._in_flight[taskid]
             if taskid in self._single_pools:
                 error = StepKilledError(
                     "the process of this step was killed twice, most likely because memory "
@@ -80,7 +96,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 return _failure(taskid, error)
             LOGGER.warning("the process of %s was killed; trying once more, alone", node.fullname)
             self._single_pools[taskid] = pool = self._new_pool(1)
-            self._task_obj[taskid] = pool.submit(run_node, node, updatehash, taskid)
+            self._task_obj[taskid] = self._submit(pool, taskid)
             return None
         except Exception as error:  # e.g. a result that cannot be pickled
             return _failure(taskid, error)

@@ -63,29 +63,6 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
     assert made.fov[2] == pytest.approx(6 * 8, abs=0.01)
 
 
-def test_progress_goes_to_a_log_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    from bids_sr.cli import console
-
-    with console.progress_bar("image") as advance:
-        for step in range(3):
-            advance(step, 3, "training")
-    assert capsys.readouterr().err == ""  # nothing for the first seconds
-
-
-def test_progress_lines_are_spaced_in_time(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bids_sr.cli import console
-
-    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
-    with console.progress_bar("image") as advance:
-        advance(1, 3, "training")
-        advance(2, 0, "fusing")
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "image: 1 of 3, 0 s, training"
-    assert second == "image: 2, 0 s, fusing"
-
-
 @pytest.mark.parametrize(
     ("in_name", "out_name", "code", "message"),
     [

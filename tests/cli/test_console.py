@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+
+from bids_sr.cli import console
+
+
+def test_messages_say_what_they_are_about_and_how_bad_it_is() -> None:
+    stream = io.StringIO()
+    console.set_up_logging(0, stream=stream)
+    logger = logging.getLogger("bids_sr.test")
+    logger.info("begun")
+    try:
+        console.name_messages("sub-01_100%_T1w")
+        logger.warning("%d voxels", 3)
+    finally:
+        console.name_messages(None)
+    logger.debug("not shown")
+    logging.getLogger("other").info("not shown")
+    first, second = (line.partition(" ")[2] for line in stream.getvalue().splitlines())
+    assert first == "begun"
+    assert second == "sub-01_100%_T1w: warning: 3 voxels"
+
+
+@pytest.mark.parametrize(
+    ("verbose", "shown"),
+    [(0, ["ours"]), (1, ["ours", "theirs"]), (2, ["ours", "theirs", "details"])],
+)
+def test_verbosity(verbose: int, shown: list[str]) -> None:
+    stream = io.StringIO()
+    console.set_up_logging(verbose, stream=stream)
+    logging.getLogger("bids_sr").info("ours")
+    logging.getLogger("other").info("theirs")
+    logging.getLogger("bids_sr").debug("details")
+    assert [line.partition(" ")[2] for line in stream.getvalue().splitlines()] == shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with console.progress_bar("image", stream) as advance:
+        advance(3, 10, "training")
+    assert "3/10 training" in stream.getvalue()
+
+
+def test_a_log_gets_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    with console.progress_bar("image", stream) as advance:
+        advance(1, 3, "training")  # nothing for the first seconds
+        monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+        advance(2, 3, "training")
+        advance(5, 0, "fusing")
+    lines = stream.getvalue().splitlines()
+    assert lines == ["image: 2 of 3, 0 s, training", "image: 5, 0 s, fusing"]

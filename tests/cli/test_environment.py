@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_sr.cli import environment
+
+
+def run(code: str, **variables: str) -> str:
+    prefix = "import os; from bids_sr.cli.environment import *; "
+    return subprocess.run(
+        [sys.executable, "-c", prefix + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"], **variables},
+    ).stdout.strip()
+
+
+def test_caches_move_where_home_cannot_be_written(tmp_path: Path) -> None:
+    show = "prepare(3); print(os.environ['MPLCONFIGDIR'], os.environ['OMP_NUM_THREADS'])"
+    shown = run(show, HOME="/nonexistent", TMPDIR=str(tmp_path))
+    folder, threads = shown.split()
+    assert Path(folder).parent.parent == tmp_path
+    assert Path(folder).is_dir()
+    assert threads == "3"
+
+
+def test_a_good_home_is_left_alone(tmp_path: Path) -> None:
+    show = "prepare(1); print('MPLCONFIGDIR' in os.environ, os.environ['NO_ET'])"
+    assert run(show, HOME=str(tmp_path)) == "False 1"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_offline_refuses_connections_to_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", socket.socket.connect)  # undone afterwards
+    environment.refuse_network()
+    with pytest.raises(ConnectionRefusedError, match="--offline: a connection to"):
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as local,
+        pytest.raises(FileNotFoundError),
+    ):
+        local.connect("/nonexistent/socket")

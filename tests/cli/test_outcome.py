@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_sr.bids import AnatImage
+from bids_sr.cli.crashes import Crash
+from bids_sr.cli.exit_codes import ExitCode
+from bids_sr.cli.outcome import Outcomes, after_run, planned
+from bids_sr.cli.plan import print_plan
+
+
+def image(name: str, action: Any = "super-resolve", reason: str = "because") -> AnatImage:
+    subject = name.split("_")[0].removeprefix("sub-")
+    return AnatImage(
+        path=Path(f"/raw/{name}.nii.gz"),
+        relpath=f"sub-{subject}/anat/{name}.nii.gz",
+        entities={"subject": subject},
+        suffix=name.rpartition("_")[2],
+        action=action,
+        reason=reason,
+    )
+
+
+IMAGES = [
+    image("sub-01_T1w"),
+    image("sub-01_T2w"),
+    image("sub-02_T1w", "pass-through"),
+    image("sub-03_T1w", "skip"),
+    image("sub-04_T1w", "fail", "no header"),
+]
+
+
+def outcomes(tmp_path: Path, crashes: list[Crash], finished: set[str]) -> Outcomes:
+    def image_of(node: str) -> AnatImage | None:
+        return next((one for one in IMAGES if one.stem in node), None)
+
+    return after_run(
+        IMAGES,
+        crashes,
+        image_of=image_of,
+        finished=lambda one: one.stem in finished,
+        quality_path=lambda one: tmp_path / f"{one.stem}.json",
+    )
+
+
+def crash(node: str, message: str) -> Crash:
+    return Crash(node=node, message=message, path=Path("crash.txt"))
+
+
+def test_before_the_run() -> None:
+    found = [outcome.status for outcome in planned(IMAGES).images]
+    assert found == ["planned", "planned", "planned", "skipped", "failed"]
+
+
+def test_each_image_is_told_from_its_first_crash(tmp_path: Path) -> None:
+    (tmp_path / "sub-02_T1w.json").write_text(json.dumps({"Warnings": ["odd", "small"]}))
+    crashes = [
+        crash("w.sub-01_T1w.denoise", "first"),
+        crash("w.sub-01_T1w.save", "second"),
+        crash("w.report", "common"),
+    ]
+    found = outcomes(tmp_path, crashes, {"sub-02_T1w"})
+    assert [outcome.line for outcome in found.images] == [
+        "sub-01_T1w: failed at denoise: first",
+        "sub-01_T2w: not done: the run ended before it",
+        "sub-02_T1w: done: odd; small",
+        "sub-03_T1w: skipped",
+        "sub-04_T1w: failed at planning: no header",
+    ]
+    assert [other.message for other in found.other_crashes] == ["common"]
+    assert found.code == ExitCode.SOME_FAILED
+
+
+def test_unreadable_quality_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "sub-01_T1w.json").write_text("{")
+    done = {"sub-01_T1w", "sub-01_T2w", "sub-02_T1w"}
+    assert outcomes(tmp_path, [], done).having("done")[0].message == ""
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_all_done_is_0_and_one_failure_is_1(tmp_path: Path, failing: int) -> None:
+    crashes = [crash("w.sub-01_T1w.x", "no")] * failing
+    found = after_run(
+        IMAGES[:4],
+        crashes,
+        image_of=lambda node: IMAGES[0],
+        finished=lambda one: True,
+        quality_path=lambda one: tmp_path / "none.json",
+    )
+    assert found.code == failing
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    stream = Terminal()
+    print_plan(IMAGES, stream)
+    text = stream.getvalue()
+    assert "━┳━" in text
+    assert "what happens" in text
+    assert "sub-04/anat/sub-04_T1w.nii.gz" in text
+    assert text.endswith(
+        "5 images of 4 subjects: 2 to super-resolve, 1 to pass through, 1 skipped, "
+        "1 that cannot be used\n"
+    )
