@@ -157,6 +157,7 @@ def init_image_wf(
         (brain_extraction_wf, reports_wf, [("outputnode.out_mask", "inputnode.acquired_mask")]),
         (super_resolution_wf, reports_wf, [
             ("outputnode.out_file", "inputnode.sr_file"),
+            ("outputnode.out_profile", "inputnode.profile"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
     ])  # fmt: skip

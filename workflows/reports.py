@@ -48,13 +48,22 @@ def init_reports_wf(
         Its brain mask, or None.
     preprocessed_file, sr_file
         The image before and after super-resolution.
+    profile
+        Table of the slice profile that was used.
     curve
         Learning curve.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
         niu.IdentityInterface(
-            fields=["acquired_file", "acquired_mask", "preprocessed_file", "sr_file", "curve"]
+            fields=[
+                "acquired_file",
+                "acquired_mask",
+                "preprocessed_file",
+                "sr_file",
+                "profile",
+                "curve",
+            ]
         ),
         name="inputnode",
     )
@@ -77,6 +86,7 @@ def init_reports_wf(
     workflow.connect([
         (inputnode, draw_mask, [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
         (inputnode, draw_sr, [("preprocessed_file", "before_file"), ("sr_file", "after_file")]),
+        (inputnode, draw_sliceprofile, [("profile", "in_profile")]),
         (inputnode, draw_learningcurve, [("curve", "curve")]),
         (draw_mask, save["mask"], [("out_file", "in_file")]),
         (draw_sr, save["sr"], [("out_file", "in_file")]),

@@ -13,7 +13,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.imaging import Acquisition, Volume, resample
+from bids_sr.imaging import Acquisition, SliceProfile, Volume, resample
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -77,6 +77,7 @@ class BeforeAfterFigure(_Figure):
 
 
 class _SliceProfileFigureInputSpec(BaseInterfaceInputSpec):
+    in_profile = File(exists=True, mandatory=True, desc="table of the profile that was used")
     acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
 
 
@@ -89,7 +90,8 @@ class SliceProfileFigure(_Figure):
         from bids_sr.reports import figures
 
         acquisition = Acquisition(**self.inputs.acquisition)
-        figures.plot_slice_profile(acquisition.slice_profile, acquisition, out_file)
+        profile = SliceProfile.from_file(self.inputs.in_profile)
+        figures.plot_slice_profile(profile, acquisition, out_file)
         return True
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_sr.imaging import Volume
+from bids_sr.imaging import Acquisition, Volume
 from bids_sr.interfaces.reportlets import (
     BeforeAfterFigure,
     LearningCurveFigure,
@@ -19,6 +19,7 @@ def test_figures_are_drawn(
     mask = thick.with_data((thick.data > 0).astype(np.uint8)).save(tmp_path / "mask.nii.gz")
     after = mni152_2mm.save(tmp_path / "after.nii.gz")
     acquisition = {"spacing": 6.0, "thickness": 5.0, "profile": "rect", "slice_axis": 2}
+    profile = Acquisition(**acquisition).slice_profile.save(tmp_path / "profile.tsv")
     curve = [
         {"step": step, "seconds": step / 10, "loss": 1 / step, "validation": 0.1 * step}
         for step in range(1, 9)
@@ -27,7 +28,7 @@ def test_figures_are_drawn(
         [
             MaskFigure(in_file=thick_file, in_mask=mask),
             BeforeAfterFigure(before_file=thick_file, after_file=after),
-            SliceProfileFigure(acquisition=acquisition),
+            SliceProfileFigure(in_profile=profile, acquisition=acquisition),
             LearningCurveFigure(curve=curve),
         ]
     ):
