@@ -21,8 +21,8 @@ from .resources import Resources
 SOFTWARE = ("bids_sr", "antspyx", "torch")
 INTRODUCTION = (
     "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
-    "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* [@yarkoni2019], and "
-    "on data organised by BIDS [@gorgolewski2016]. "
+    "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* "
+    "[@yarkoni2019], and on data organised by BIDS [@gorgolewski2016]. "
 )
 
 

@@ -111,14 +111,14 @@ class ExtractBrain(SimpleInterface):
 
 
 def _existing_mask(path: str, volume: Volume) -> tuple[Volume, dict[str, Any]]:
-    mask = Volume.load(path)
+    mask = Volume.load(path, dtype=np.uint8)
     if not mask.same_grid(volume):
         raise InputDataError(
             f"{path}: the brain mask has shape {mask.shape} and its grid is not that of the "
             f"image (shape {volume.shape}); expected a mask on the image's grid. Give a mask "
             "made on this image, or leave --derivatives out."
         )
-    return mask.with_data((mask.data > 0.5).astype(np.uint8)), {"Source": path}
+    return mask.with_data((mask.data > 0).astype(np.uint8)), {"Source": path}
 
 
 class _MaskToGridInputSpec(BaseInterfaceInputSpec):
@@ -140,8 +140,11 @@ class MaskToGrid(SimpleInterface):
         self._results["out_mask"] = None
         if self.inputs.in_mask:
             reference = Volume.load(self.inputs.reference_file)
-            mask = resample(Volume.load(self.inputs.in_mask), reference.grid, kernel="linear")
-            binary = mask.with_data((mask.data >= 0.5).astype(np.uint8))
+            mask = Volume.load(self.inputs.in_mask, dtype=np.uint8)
+            share = resample(
+                mask.with_data(mask.data.astype(np.float32)), reference.grid, kernel="linear"
+            )
+            binary = share.with_data((share.data >= 0.5).astype(np.uint8))
             out_file = Path(runtime.cwd) / "brain_mask_on_grid.nii.gz"
             self._results["out_mask"] = str(binary.save(out_file))
         return runtime
