@@ -1,4 +1,4 @@
-"""The run itself: the graph is built in a child process, then run by Nipype here.
+"""The run itself: Nipype runs the graph, then what became of each image is told.
 
 This process never imports torch: it lives as long as the run, and its workers are
 copies of it.
@@ -9,97 +9,22 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.crashes import read_crashes
-from bids_sr.cli.environment import leave_signals_to_parent
-from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.cli.outcome import Outcomes, after_run
 from bids_sr.cli.progress import StageLines
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import BidsSrError, ConfigError
+from bids_sr.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
+    from bids_sr.cli.graph import Graph
     from bids_sr.cli.provenance import RunRecord
 
 LOGGER = logging.getLogger(__name__)
 POLL_SECONDS = 0.2  # Nipype's 2 s add up over the many short nodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Graph:
-    """A workflow that was built, and the methods text gathered from it."""
-
-    workflow: Any
-    methods: str
-    uses_gpu: bool = False
-
-
-def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
-    """Build the graph in a child process, whose imports are gone afterwards."""
-    with ProcessPoolExecutor(max_workers=1, initializer=leave_signals_to_parent) as pool:
-        try:
-            return pool.submit(_build, config, list(images)).result()
-        except BrokenProcessPool as error:
-            raise ExitError(
-                ExitCode.NO_WORKFLOW,
-                "the process that built the workflow was killed, most likely because memory "
-                "ran out: free memory and run again",
-            ) from error
-        except BidsSrError:
-            raise
-        except Exception as error:
-            LOGGER.exception("the workflow could not be built")
-            raise ExitError(
-                ExitCode.NO_WORKFLOW,
-                f"no workflow could be built ({type(error).__name__}: {error}); this is an "
-                "error of bids_sr: please report it with the lines above",
-            ) from error
-        except BaseException:  # the user or the system ends the run
-            for process in (getattr(pool, "_processes", None) or {}).values():
-                process.terminate()
-            raise
-
-
-def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
-    # mypy does not know where setuptools puts workflows/
-    from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
-        init_bids_sr_wf,
-        methods_text,
-    )
-
-    uses_gpu = gpu_is_used(config.device)
-    workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)
-    return Graph(workflow=workflow, methods=methods_text(workflow), uses_gpu=uses_gpu)
-
-
-def gpu_is_used(device: str) -> bool:
-    """Tell whether torch will compute on a GPU; an explicit one that is absent is an error."""
-    if device == "cpu" or (device == "auto" and not _has_nvidia_device()):
-        return False
-    import torch
-
-    if device == "mps":
-        if not torch.backends.mps.is_available():
-            raise ConfigError("--device mps: this machine has no such device; give --device cpu")
-        return True
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = int(device.partition(":")[2] or 0)
-    if device != "auto" and wanted >= count:
-        raise ConfigError(
-            f"--device {device}: torch {torch.__version__} sees {count} CUDA devices; "
-            "install a CUDA build of torch and check the driver, or give --device cpu"
-        )
-    return count > 0
-
-
-def _has_nvidia_device() -> bool:
-    return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None
 
 
 def run_graph(
@@ -107,7 +32,9 @@ def run_graph(
 ) -> Outcomes:
     """Run the graph to its end and tell what became of each image."""
     from bids_sr.bids.derivatives import output_paths
-    from bids_sr.workflows.base import image_of_node
+    from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
+        image_of_node,
+    )
 
     def image_of(name: str) -> AnatImage | None:
         found: AnatImage | None = image_of_node(name, images)
@@ -150,29 +77,6 @@ def run_graph(
         finished=lambda image: image.relpath not in undone,
         quality_path=lambda image: output_paths(config.output_dir, image).quality,
     )
-
-
-def write_graph(graph: Graph, config: RunConfig) -> Path:
-    """Draw the graph as ``logs/workflow.svg``, or as text where Graphviz is missing."""
-    path = config.output_dir / "logs" / "workflow.dot"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    graph.workflow.write_graph(
-        dotfilename=str(path),
-        graph2use="colored",
-        format="svg" if shutil.which("dot") else "dot",
-        simple_form=True,
-    )
-    return path
-
-
-def clean_work(graph: Graph) -> None:
-    """Remove what earlier runs left of these images; other jobs may share the folder."""
-    root = Path(graph.workflow.base_dir) / graph.workflow.name
-    names = graph.workflow.list_node_names()  # subject, image, step, node
-    for folder in sorted({root.joinpath(*name.split(".")[:2]) for name in names}):
-        if folder.is_dir():
-            shutil.rmtree(folder)
-            LOGGER.info("removed %s", folder)
 
 
 def _configure_nipype(config: RunConfig, record: RunRecord) -> None:

@@ -96,11 +96,12 @@ def _row(image: AnatImage) -> tuple[str, ...]:
 
 def _print_table(rows: list[tuple[str, ...]], stream: TextIO) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     styles = {"super-resolve": "green", "pass-through": "cyan", "fail": "red", "skip": "dim"}
-    table = Table(*COLUMNS)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row), style=styles[row[1]])
+    table = Table(*(Column(name, overflow="fold") for name in COLUMNS))
+    for path, *cells in rows:
+        stem = path.rpartition("/")[2].split(".")[0]
+        table.add_row(*(Text(cell) for cell in (stem, *cells)), style=styles[cells[0]])
     Console(file=stream).print(table)

@@ -20,7 +20,7 @@ from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
-    from bids_sr.cli.execution import Graph
+    from bids_sr.cli.graph import Graph
     from bids_sr.cli.outcome import Outcomes
     from bids_sr.cli.provenance import RunRecord
     from bids_sr.config import RunConfig
@@ -82,7 +82,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
 
 def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
     from bids_sr.bids import write_dataset_files
-    from bids_sr.cli import execution
+    from bids_sr.cli.graph import build
     from bids_sr.cli.outcome import planned
     from bids_sr.cli.plan import count_words
     from bids_sr.cli.provenance import new_record
@@ -94,7 +94,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     _tell_what_is_left_out(images)
     record = new_record(words)
     if usable:
-        graph = execution.build(config, images)
+        graph = build(config, images)
         write_citations(graph.methods, config.output_dir / "logs")
         if config.boilerplate_only:
             print(f"methods text: {config.output_dir / 'logs' / 'CITATION.md'}")
@@ -126,13 +126,14 @@ def _tell_what_is_left_out(images: list[AnatImage]) -> None:
 def _execute(
     config: RunConfig, graph: Graph, images: list[AnatImage], record: RunRecord
 ) -> Outcomes:
-    from bids_sr.cli import execution
+    from bids_sr.cli import graph as graphs
+    from bids_sr.cli.execution import run_graph
 
     if config.write_graph:
-        LOGGER.info("graph: %s", execution.write_graph(graph, config))
+        LOGGER.info("graph: %s", graphs.write_graph(graph, config))
     if config.clean_workdir:
-        execution.clean_work(graph)
-    return execution.run_graph(graph, config, images, record)
+        graphs.clean_work(graph)
+    return run_graph(graph, config, images, record)
 
 
 def _run_group(config: RunConfig) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bids_sr import __version__
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
-from bids_sr.cli.parser import output_resolution
+from bids_sr.cli.options import output_resolution
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError

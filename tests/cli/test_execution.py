@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from bids_sr.cli import execution
-from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
 
 
@@ -32,109 +27,3 @@ def test_a_plugin_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plugin.yml"
     path.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --time=60\n")
     assert execution.read_plugin(path) == ("SLURM", {"sbatch_args": "--time=60"})
-
-
-class Workflow:
-    """As much of a Nipype workflow as the functions under test touch."""
-
-    name = "bids_sr_wf"
-
-    def __init__(self, base_dir: Path) -> None:
-        self.base_dir = str(base_dir)
-
-    def list_node_names(self) -> list[str]:
-        return ["sub_01_wf.sub_01_T1w_wf.a_wf.b", "sub_01_wf.sub_01_T1w_wf.c"]
-
-
-def test_cleaning_spares_what_other_jobs_left(tmp_path: Path) -> None:
-    root = tmp_path / "bids_sr_wf"
-    for name in ("sub_01_wf/sub_01_T1w_wf", "sub_01_wf/sub_01_T2w_wf", "sub_02_wf/x_wf"):
-        (root / name).mkdir(parents=True)
-    execution.clean_work(execution.Graph(workflow=Workflow(tmp_path), methods=""))
-    left = {path.relative_to(root).as_posix() for path in root.glob("*/*")}
-    assert left == {"sub_01_wf/sub_01_T2w_wf", "sub_02_wf/x_wf"}
-
-
-def fake_torch(devices: int) -> SimpleNamespace:
-    cuda = SimpleNamespace(is_available=lambda: devices > 0, device_count=lambda: devices)
-    mps = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: False))
-    return SimpleNamespace(cuda=cuda, backends=mps, __version__="2.0")
-
-
-@pytest.fixture
-def with_devices(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def install(devices: int) -> None:
-        real = builtins.__import__
-
-        def importer(name: str, *args: Any, **keywords: Any) -> Any:
-            return fake_torch(devices) if name == "torch" else real(name, *args, **keywords)
-
-        monkeypatch.setattr(builtins, "__import__", importer)
-        monkeypatch.setattr(execution, "_has_nvidia_device", lambda: devices > 0)
-
-    return install
-
-
-@pytest.mark.parametrize(
-    ("device", "devices", "used"),
-    [
-        ("cpu", 1, False),
-        ("auto", 0, False),
-        ("auto", 1, True),
-        ("cuda", 1, True),
-        ("cuda:1", 2, 1),
-    ],
-)
-def test_whether_a_gpu_is_used(with_devices: Any, device: str, devices: int, used: bool) -> None:
-    with_devices(devices)
-    assert execution.gpu_is_used(device) == used
-
-
-@pytest.mark.parametrize(("device", "devices"), [("cuda", 0), ("cuda:1", 1), ("mps", 1)])
-def test_an_explicit_device_must_be_there(with_devices: Any, device: str, devices: int) -> None:
-    with_devices(devices)
-    with pytest.raises(ConfigError, match=f"--device {device}: .*--device cpu"):
-        execution.gpu_is_used(device)
-
-
-def make_config(tmp_path: Path) -> RunConfig:
-    return RunConfig(bids_dir=tmp_path / "raw", output_dir=tmp_path / "out", work_dir=tmp_path)
-
-
-def break_build(monkeypatch: pytest.MonkeyPatch, breaking: Any) -> None:
-    monkeypatch.setattr(execution, "_build", breaking)
-
-
-def refuse(config: RunConfig, images: Any) -> Any:
-    raise ConfigError("no such thing")
-
-
-def crash(config: RunConfig, images: Any) -> Any:
-    raise KeyError("bug")
-
-
-def die(config: RunConfig, images: Any) -> Any:
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_errors_of_the_building_child_arrive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    break_build(monkeypatch, refuse)
-    with pytest.raises(ConfigError, match="no such thing"):
-        execution.build(make_config(tmp_path), [])
-
-
-@pytest.mark.parametrize(
-    ("breaking", "message"), [(crash, r"KeyError: 'bug'.*please report"), (die, "was killed")]
-)
-def test_without_a_workflow_the_run_ends_with_its_own_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaking: Any, message: str
-) -> None:
-    break_build(monkeypatch, breaking)
-    with pytest.raises(ExitError, match=message) as error:
-        execution.build(make_config(tmp_path), [])
-    assert error.value.code == ExitCode.NO_WORKFLOW

@@ -13,6 +13,7 @@ import pytest
 from bids_sr import __version__
 from bids_sr.cli import parser
 from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.options import WORK_DIR_VARIABLE
 from bids_sr.cli.parser import build_parser, parse_args
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
@@ -22,7 +23,7 @@ from bids_sr.exceptions import ConfigError
 def _known_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(parser, "available_cpus", lambda: 4)
     monkeypatch.setattr(parser, "available_memory_gb", lambda: 16.0)
-    monkeypatch.delenv(parser.WORK_DIR_VARIABLE, raising=False)
+    monkeypatch.delenv(WORK_DIR_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -37,7 +38,7 @@ def test_defaults_follow_what_the_process_may_use(tmp_path: Path) -> None:
 
 
 def test_work_dir_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(parser.WORK_DIR_VARIABLE, "/scratch/w")
+    monkeypatch.setenv(WORK_DIR_VARIABLE, "/scratch/w")
     assert parse().work_dir == Path("/scratch/w")
     assert parse("-w", "/elsewhere").work_dir == Path("/elsewhere")
 

@@ -1,0 +1,317 @@
+"""The options of ``bids_sr``, group by group, with their help.
+
+Each function adds one group.  A new option goes where a reader of the help would look
+for it, and its field into :class:`~bids_sr.config.RunConfig`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from bids_sr.config import MODALITIES
+
+WORK_DIR_VARIABLE = "BIDS_SR_WORK_DIR"
+_UNITS_GB = {"": 1e-3, "m": 1e-3, "g": 1.0, "t": 1e3}
+_MEMORY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[mgt]?)i?b?", re.IGNORECASE)
+
+
+def add_selection(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say which images are processed."""
+    group.add_argument(
+        "--participant-label",
+        nargs="+",
+        metavar="LABEL",
+        type=_label("sub-"),
+        help="subjects to process, with or without sub- (default: all)",
+    )
+    group.add_argument(
+        "--session-label",
+        "--session-id",
+        nargs="+",
+        metavar="LABEL",
+        type=_label("ses-"),
+        help="sessions to process, with or without ses- (default: all)",
+    )
+    group.add_argument(
+        "-m",
+        "--modalities",
+        nargs="+",
+        metavar="SUFFIX",
+        help=f"image suffixes to process (default: {' '.join(MODALITIES)})",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        metavar="FILE",
+        type=Path,
+        help="JSON file with entity filters for each suffix, as in fMRIPrep: "
+        '{"t1w": {"session": "01", "acquisition": null}}; unknown keys are errors',
+    )
+    group.add_argument(
+        "--min-anisotropy",
+        type=float,
+        metavar="RATIO",
+        help="images whose largest / smallest voxel size is below this are passed through",
+    )
+    group.add_argument(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        metavar="NAME=PATH",
+        type=_named_path,
+        help="derivative datasets in which existing brain masks are sought",
+    )
+
+
+def add_super_resolution(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how images are super-resolved."""
+    group.add_argument(
+        "--sr-method",
+        choices=("self", "bspline", "lanczos", "linear", "none"),
+        help="self: a network trained on the image itself; bspline, lanczos, linear: "
+        "interpolation; none: keep the acquired grid",
+    )
+    group.add_argument(
+        "--sr-steps",
+        type=int,
+        metavar="N",
+        help="most training steps of an image (default: chosen by the method)",
+    )
+    group.add_argument(
+        "--sr-time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="most training time of an image; results then depend on the speed of the "
+        "machine (default: chosen by the method)",
+    )
+    group.add_argument(
+        "--output-resolution",
+        type=output_resolution,
+        metavar="MM|native",
+        help="target voxel size; native keeps the in-plane grid exactly as acquired "
+        "(default: the in-plane size, but not below 1 mm)",
+    )
+    group.add_argument(
+        "--output-grid",
+        choices=("fov", "slice"),
+        help="fov: voxels tile exactly the acquired field of view; slice: the centres of "
+        "the acquired slices lie on the grid, which runs from the first to the last of them",
+    )
+
+
+def add_acquisition(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how images were acquired."""
+    group.add_argument(
+        "--slice-thickness",
+        type=float,
+        metavar="MM",
+        help="slice thickness (default: sidecar, else the spacing)",
+    )
+    group.add_argument(
+        "--slice-spacing",
+        type=float,
+        metavar="MM",
+        help="distance between slice centres (default: sidecar, else header)",
+    )
+    group.add_argument(
+        "--slice-profile",
+        metavar="{gaussian,rect,slr,FILE}",
+        help="shape of the slice; FILE is a TSV with position (mm) and weight",
+    )
+
+
+def add_preprocessing(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say what happens before super-resolution."""
+    group.add_argument(
+        "--denoise-method", choices=("nlm", "none"), help="nlm: non-local means (ANTs)"
+    )
+    group.add_argument(
+        "--anat-biascorrect",
+        choices=("n4", "auto", "none"),
+        help="bias field correction; auto: only where a field is found",
+    )
+    group.add_argument(
+        "--skull-strip-method",
+        choices=("auto", "hdbet", "template", "none"),
+        help="brain mask; hdbet: HD-BET, needs its weights; template: affine registration "
+        "of a bundled template; auto: HD-BET where its weights are at hand, else template",
+    )
+    group.add_argument(
+        "--weights-dir",
+        type=Path,
+        metavar="DIR",
+        help="where network weights are (default: the places named in the documentation)",
+    )
+    group.add_argument("--offline", action="store_true", help="refuse every network connection")
+
+
+def add_resources(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say which CPUs, memory and device are used."""
+    group.add_argument(
+        "--nprocs",
+        "--nthreads",
+        "--n-cpus",
+        type=int,
+        metavar="N",
+        help="CPUs of the whole run (default: all that this process may use)",
+    )
+    group.add_argument(
+        "--omp-nthreads",
+        type=int,
+        metavar="N",
+        help="threads of one step (default: nprocs, at most 8)",
+    )
+    group.add_argument(
+        "--mem",
+        dest="mem_gb",
+        type=_memory,
+        metavar="MEMORY",
+        help="memory of the whole run: 8000 (MB), 8G, 8GB, 8000MB "
+        "(default: 90 %% of what this process may use)",
+    )
+    group.add_argument(
+        "--mem-mb", dest="mem_gb", type=lambda text: float(text) / 1e3, help=argparse.SUPPRESS
+    )
+    group.add_argument("--mem-gb", type=float, help=argparse.SUPPRESS)
+    group.add_argument(
+        "--low-mem", action="store_true", help="never run two heavy steps at the same time"
+    )
+    group.add_argument(
+        "--device",
+        metavar="{auto,cpu,cuda,cuda:N,mps}",
+        help="where networks run; cuda without such a device is an error",
+    )
+    group.add_argument(
+        "--use-plugin",
+        "--nipype-plugin-file",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with a Nipype plugin and its plugin_args, instead of MultiProc",
+    )
+
+
+def add_modes(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say what is done at all."""
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would happen to each image and why, and stop",
+    )
+    group.add_argument(
+        "--level",
+        choices=("minimal", "full"),
+        help="minimal: images, masks and reports; full: the denoised and bias-corrected "
+        "images too",
+    )
+    group.add_argument(
+        "--sloppy",
+        action="store_true",
+        help="coarse settings in every step, to see in minutes that all works; never for results",
+    )
+    group.add_argument(
+        "--random-seed", type=int, metavar="N", help="seed of everything that draws numbers"
+    )
+    group.add_argument("--reports-only", action="store_true", help="only write the reports again")
+    group.add_argument(
+        "--boilerplate-only",
+        action="store_true",
+        help="only write the methods text and its citations",
+    )
+    group.add_argument(
+        "--stop-on-first-crash",
+        action="store_true",
+        help="end the run at the first image that fails (default: the others go on)",
+    )
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="do not run the BIDS validator on the input",
+    )
+    group.add_argument("--notrack", action="store_true", help="does nothing: nothing is tracked")
+
+
+def add_folders(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say where files are."""
+    group.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"intermediate files; a second run resumes from them "
+        f"(default: ${WORK_DIR_VARIABLE}, else ./work)",
+    )
+    group.add_argument(
+        "--clean-workdir",
+        action="store_true",
+        help="first remove what earlier runs left of the selected images",
+    )
+    group.add_argument(
+        "--config-file",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with options, such as logs/*.toml of an earlier run; the command "
+        "line wins",
+    )
+    group.add_argument(
+        "--bids-database-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of a PyBIDS database, made there if absent; for large datasets",
+    )
+
+
+def add_messages(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say what is told and kept."""
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        help="say more; twice for debugging messages",
+    )
+    group.add_argument(
+        "--debug",
+        action="store_true",
+        help="show tracebacks of expected errors and keep every intermediate file",
+    )
+    group.add_argument(
+        "--write-graph", action="store_true", help="write the workflow as a graph to the logs"
+    )
+    group.add_argument(
+        "--resource-monitor",
+        action="store_true",
+        help="record memory and CPU use of every step in the logs",
+    )
+
+
+def _label(prefix: str) -> Any:
+    def label(text: str) -> str:
+        return text.removeprefix(prefix)
+
+    return label
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=PATH")
+    return name, Path(path)
+
+
+def output_resolution(text: str) -> float | str:
+    """Read a target spacing: a number in mm or ``native``."""
+    if text == "native":
+        return text
+    try:
+        return float(text.removesuffix("mm"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a size in mm or native") from None
+
+
+def _memory(text: str) -> float:
+    """Return a memory size in GB; a bare number is in MB, as in fMRIPrep."""
+    match = _MEMORY.fullmatch(text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a size such as 8G or 8000 (MB)")
+    return float(match["number"]) * _UNITS_GB[match["unit"].lower()]
