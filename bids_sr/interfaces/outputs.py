@@ -118,6 +118,7 @@ def summarise(
         "OutputRange": sr["OutputRange"],
         "BrainMaskMethod": mask["Method"],
         "BrainMaskVolumeMl": mask.get("VolumeMl"),
+        "CheckInput": records["check"],
         "Denoise": records["denoise"],
         "BiasCorrection": records["bias_correction"],
         "BrainMask": mask,
