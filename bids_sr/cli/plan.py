@@ -75,6 +75,17 @@ def count_words(images: Sequence[AnatImage]) -> str:
     return f"{len(images)} images of {subjects} subjects: {', '.join(words) or 'none'}"
 
 
+def steps_words(config: RunConfig) -> str:
+    """Say which steps every image goes through."""
+    from bids_sr.engines.brain import choose_engine
+
+    engine, reason = choose_engine(config.skull_strip_method, config.weights_dir)
+    return (
+        f"steps: denoising {config.denoise_method}; bias correction {config.anat_biascorrect}; "
+        f"brain mask {engine} ({reason}); super-resolution {config.sr_method}"
+    )
+
+
 _COUNTED = {
     "super-resolve": "to super-resolve",
     "pass-through": "to pass through",

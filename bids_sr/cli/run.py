@@ -5,6 +5,7 @@ Heavy imports wait until the command line is known to be right.
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 import sys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bids_sr.config import RunConfig
 
 LOGGER = logging.getLogger(__name__)
+_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _SHOWN_ERRORS = 10
 _SHOWN_REPORTS = 5
 _SHOWN_IMAGES = 20
@@ -48,10 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _complain(error, code_of(error))
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            return _report_bug()
+        return _complain(error, ExitCode.CANNOT_WRITE)
     except KeyboardInterrupt:
         return _complain("interrupted; run again to go on from here", ExitCode.INTERRUPTED)
     except Terminated:
         return _complain("terminated; run again to go on from here", ExitCode.TERMINATED)
+    except Exception:
+        return _report_bug()
 
 
 def _run(config: RunConfig, words: list[str]) -> int:
@@ -70,10 +78,15 @@ def _run(config: RunConfig, words: list[str]) -> int:
         _validate(config.bids_dir)
     images = _plan(config)
     if config.dry_run:
-        from bids_sr.cli.plan import print_plan
+        from bids_sr.cli.plan import print_plan, steps_words
 
         print_plan(images, sys.stdout)
+        print(steps_words(config))
         return ExitCode.OK
+    if config.reports_only and not config.output_dir.is_dir():
+        raise ExitError(
+            ExitCode.NO_INPUT, f"{config.output_dir} does not exist: there is nothing to report"
+        )
     _make_folders(config)
     if config.reports_only:
         return _report(config, images)
@@ -291,6 +304,14 @@ def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
 
 def _subjects(images: Iterable[AnatImage]) -> list[str]:
     return sorted({image.subject for image in images})
+
+
+def _report_bug() -> int:
+    traceback.print_exc()
+    return _complain(
+        "this is an error of bids_sr: please report it with the lines above",
+        ExitCode.NO_WORKFLOW,
+    )
 
 
 def _complain(error: object, code: ExitCode) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bids_sr.cli import run
 from bids_sr.cli.exit_codes import ExitCode
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -128,6 +130,7 @@ def test_dry_run_explains_every_image_and_writes_nothing(
     assert rows["sub-03_T1w"][1] == "skip"
     assert all(cells[4] for cells in rows.values())
     assert "4 images of 3 subjects" in ended.stdout
+    assert "steps: denoising nlm; bias correction n4; brain mask " in ended.stdout
     assert "sub-01_FLAIR: assumed: " not in ended.stdout  # its sidecar says the thickness
     assert tree(dataset) == before
     assert tree(tmp_path) == set()
@@ -248,6 +251,39 @@ def test_group_level(command: Command, dataset: Path, finished: Finished) -> Non
 def test_group_level_needs_a_run(command: Command, dataset: Path, tmp_path: Path) -> None:
     ended = command(dataset, tmp_path / "none", "group")
     assert ended.returncode == ExitCode.NO_INPUT
+
+
+def test_reports_only_needs_a_run(command: Command, dataset: Path, tmp_path: Path) -> None:
+    ended = command(dataset, tmp_path / "none", "participant", "--reports-only")
+    assert ended.returncode == ExitCode.NO_INPUT
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ExitCode.CANNOT_WRITE),
+        (OSError(errno.EIO, "Input/output error"), ExitCode.NO_WORKFLOW),
+        (KeyError("bug"), ExitCode.NO_WORKFLOW),
+    ],
+)
+def test_what_is_no_error_of_the_user(
+    error: Exception,
+    code: ExitCode,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "_run", fail)
+    monkeypatch.setattr(run, "prepare", lambda threads: None)
+    monkeypatch.setattr(run, "end_on_sigterm", lambda: None)
+    assert run.main([str(dataset), str(tmp_path / "out"), "participant"]) == code
+    shown = capsys.readouterr().err
+    assert ("please report it" in shown) == (code == ExitCode.NO_WORKFLOW)
 
 
 def test_boilerplate_only(command: Command, dataset: Path, tmp_path: Path) -> None:
