@@ -1,8 +1,8 @@
 """The workspace of a learner: the slices in-plane as fine as the result across them.
 
 A network that learns in-plane and works across the slices needs one voxel size for
-both.  The workspace has it, whatever grid was asked for; going back to that grid is
-its last step.
+both.  The workspace has it, whatever grid was asked for; the result is resampled from
+it to that grid.
 """
 
 from __future__ import annotations
@@ -49,10 +49,6 @@ class Workspace:
     def coordinates(self) -> npt.NDArray[np.float64]:
         """(n,) centres of the grid's voxels along the slice axis, in units of slices."""
         return axis_coordinates(self.slices.grid, self.grid, self.slice_axis)
-
-    def finish(self, data: npt.NDArray[np.float32], target: Grid) -> Volume:
-        """Return data on :attr:`grid` as a volume on the target grid."""
-        return resample(Volume(data, self.grid.affine), target)
 
 
 def foreground_box(

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, View, Volume, resample
+from bids_sr.sr.consistency import make_consistent
 from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.fusion import fuse_mean
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
@@ -64,6 +65,10 @@ class SelfSupervised(Method):
     """In-plane voxels a patch."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
+    mirrored: bool = True
+    """Average with the result on the mirror image."""
+    data_consistency: bool = True
+    """At the end agree with the acquired slices."""
     mixed_precision: bool = True
     """Convolve in half precision where the device does so faster."""
 
@@ -119,7 +124,10 @@ class SelfSupervised(Method):
             data, used = self._apply(network, scaled, work, device, progress)
         record["Device"] = used
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
-        volume = work.finish(scaler.inverse(data), grid)
+        made = Volume(scaler.inverse(data), work.grid.affine)
+        if self.data_consistency:
+            made = make_consistent(made, work.slices, acquisition)
+        volume = resample(made, grid)
         return Reconstruction(volume=volume, record=record, curve=result.curve)
 
     def _train(
@@ -188,7 +196,10 @@ class SelfSupervised(Method):
         )
 
         def predict(network: nn.Module, lr: Tensor) -> Tensor:
-            predicted: Tensor = network(lr, upsampling.to(lr.device))
+            there = upsampling.to(lr.device)
+            predicted: Tensor = network(lr, there)
+            if self.mirrored:  # rows need not be symmetric to the slices, columns are
+                predicted = (predicted + network(lr.flip(3), there).flip(2)) / 2
             return predicted
 
         box = foreground_box(scaled, work.slice_axis, margin=network.halo)
