@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bids_sr.engines import hd_bet
+from bids_sr.engines.hd_bet import find_weights, require_weights
 from bids_sr.exceptions import ConfigError
 
 ENGINES = ("auto", "hdbet", "template", "none")
@@ -40,7 +40,7 @@ def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str,
             f"Found the brain extraction {requested!r}; expected one of {', '.join(ENGINES)}."
         )
     if requested == "auto":
-        found = hd_bet.find_weights(weights_dir)
+        found = find_weights(weights_dir)
         if found is not None:
             return "hdbet", f"HD-BET weights found in {found}"
         return (
@@ -49,5 +49,5 @@ def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str,
             "registration, which follows the edge of the brain less closely",
         )
     if requested == "hdbet":
-        return "hdbet", f"asked for; weights in {hd_bet.require_weights(weights_dir)}"
+        return "hdbet", f"asked for; weights in {require_weights(weights_dir)}"
     return requested, "asked for"

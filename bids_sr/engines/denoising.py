@@ -116,7 +116,8 @@ def noise_sigma(
     slices = np.moveaxis(data, slice_axis, 2)  # (a, b, n_slices)
     kept = np.moveaxis(inside, slice_axis, 2)[:-1, :-1]
     detail = (slices[:-1, :-1] - slices[1:, :-1] - slices[:-1, 1:] + slices[1:, 1:]) / 2
-    local = np.sqrt(ndimage.uniform_filter(detail**2, (7, 7, 1)))[kept]
+    power = ndimage.uniform_filter(detail**2, (7, 7, 1))[kept]
+    local = np.sqrt(np.maximum(power, 0))  # running sums round below zero
     if not local.size:
         return 0.0
     top = float(np.percentile(local, 95))

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, optimize
 
-from bids_sr.engines.head_template import CLASSES, HeadTemplate
+from bids_sr.engines.head_template import CLASSES, SCALP_CLASS, HeadTemplate
+from bids_sr.engines.registration_image import FLOOR
 from bids_sr.imaging import Volume
 
 _STRIDE = 3  # every third template voxel (6 mm) is compared
@@ -26,6 +27,10 @@ _PITCHES = (-0.4, -0.2, 0.0, 0.2, 0.4)  # rad
 _KEPT = 4
 _EVALUATIONS = 350
 _STEPS = (8.0, 8.0, 8.0, 0.1, 0.1, 0.1, 0.06)
+_USUAL_SCALE = (-0.08, 0.08)
+"""Mean and standard deviation of the logarithm of the scale; the MNI152 brain is large."""
+_SCALE_WEIGHT = 0.01  # nat
+_SURFACE_WEIGHT = 0.3  # nat
 _FULL_OVERLAP = 0.7
 _LEAST_OVERLAP = 0.5
 
@@ -40,8 +45,6 @@ class HeadPose:
     """(3,) centre of the rotation, mm, RAS+."""
     shift: npt.NDArray[np.float64]
     """(3,) mm, RAS+."""
-    information: float
-    """Mutual information of template and image, nat."""
 
     def apply(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Move points (3, N) of the template's world to the image's."""
@@ -49,14 +52,16 @@ class HeadPose:
         return np.asarray(moved + (self.centre + self.shift)[:, None])
 
 
-def find_head(volume: Volume, template: HeadTemplate) -> HeadPose:
+def find_head(volume: Volume, template: HeadTemplate, *, stripped: bool = False) -> HeadPose:
     """Search the pose of the head.
 
     Parameters
     ----------
     volume : Volume
-        About 4 mm isotropic.
+        About 4 mm isotropic, intensities equalised to 0..1.
     template : HeadTemplate
+    stripped : bool
+        Whether the image may show a brain without its skull.
 
     Returns
     -------
@@ -67,9 +72,11 @@ def find_head(volume: Volume, template: HeadTemplate) -> HeadPose:
     The measure is the mutual information of template classes and image intensities
     over the template voxels that fall into the image; any contrast will do.  Where
     less than 70 % of them fall in, it is lowered in proportion, so that the template
-    is not pushed out of the image.
+    is not pushed out of the image; an unusual size costs a little.
+    Unless the image may be stripped, a scalp in the air and air within the head cost
+    too: information alone takes a scalp for a skull as readily.
     """
-    search = _Search(volume, template)
+    search = _Search(volume, template, surface_weight=0.0 if stripped else _SURFACE_WEIGHT)
     scored = sorted((search.cost(np.asarray(start)), start) for start in search.starts())
     kept: list[tuple[float, ...]] = []
     for _, start in scored:
@@ -82,26 +89,28 @@ def find_head(volume: Volume, template: HeadTemplate) -> HeadPose:
         if len(kept) == _KEPT:
             break
     results = [search.descend(np.asarray(start)) for start in kept]
-    cost, best = min(results, key=lambda result: result[0])
-    return search.pose(best, information=-cost)
+    _, best = min(results, key=lambda result: result[0])
+    return search.pose(best)
 
 
 class _Search:
     """The measure and its starts, for one image."""
 
-    def __init__(self, volume: Volume, template: HeadTemplate) -> None:
+    def __init__(self, volume: Volume, template: HeadTemplate, surface_weight: float) -> None:
+        self.surface_weight = surface_weight
         chosen = np.asarray(template.head.data) & np.all(
             np.indices(template.head.shape) % _STRIDE == 0, axis=0
         )
         affine = template.head.affine
         self.points = affine[:3, :3] @ np.argwhere(chosen).T + affine[:3, 3:]  # (3, N) mm
         self.classes = template.classes()[chosen]
+        values = template.image.data[chosen]
+        self.scalp, self.air = values == SCALP_CLASS, values == 0
         self.centre = template.centre
-        top = max(float(np.percentile(volume.data, 99)), 1e-6)
-        scaled = np.clip(volume.data / top, 0, 1) * (_BINS - 1.01)
+        scaled = np.clip(volume.data, 0, 1) * (_BINS - 1.01)
         self.binned = ndimage.gaussian_filter(scaled.astype(np.float32), 0.7)
         self.to_index = np.linalg.inv(volume.affine)
-        tissue = np.argwhere(scaled > scaled.mean())
+        tissue = np.argwhere(volume.data > FLOOR)
         world = volume.affine[:3, :3] @ tissue.T + volume.affine[:3, 3:]
         self.tissue_centre = world.mean(axis=1)
         self.tissue_top = float(np.percentile(world[2], 99.5))
@@ -111,15 +120,13 @@ class _Search:
         x, y, z = self.tissue_centre - self.centre
         levels = (z, self.tissue_top - _TOP_TO_CENTRE - self.centre[2])
         return [
-            (x, y + dy, level + dz, pitch, 0.0, 0.0, 0.0)
+            (x, y + dy, level + dz, pitch, 0.0, 0.0, _USUAL_SCALE[0])
             for level, dz, dy, pitch in product(levels, _HEIGHTS, _SHIFTS, _PITCHES)
         ]
 
-    def pose(self, x: npt.NDArray[np.float64], information: float = 0.0) -> HeadPose:
+    def pose(self, x: npt.NDArray[np.float64]) -> HeadPose:
         matrix = _rotation(x[3:6]) * np.exp(x[6])
-        return HeadPose(
-            matrix=matrix, centre=self.centre, shift=x[:3].copy(), information=information
-        )
+        return HeadPose(matrix=matrix, centre=self.centre, shift=x[:3].copy())
 
     def cost(self, x: npt.NDArray[np.float64]) -> float:
         index = self.to_index[:3, :3] @ self.pose(x).apply(self.points) + self.to_index[:3, 3:]
@@ -130,7 +137,12 @@ class _Search:
             return 0.0
         values = ndimage.map_coordinates(self.binned, index[:, within], order=1, mode="nearest")
         joint = _joint_histogram(self.classes[within], values)
-        return -mutual_information(joint) * min(1.0, overlap / _FULL_OVERLAP)
+        dark = values < FLOOR * (_BINS - 1.01)
+        misplaced = _share(dark, self.scalp[within]) + _share(~dark, self.air[within])
+        mean, deviation = _USUAL_SCALE
+        unusual = _SCALE_WEIGHT * ((x[6] - mean) / deviation) ** 2
+        information = mutual_information(joint) * min(1.0, overlap / _FULL_OVERLAP)
+        return float(unusual + self.surface_weight * misplaced - information)
 
     def descend(self, start: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         simplex = np.vstack([start, start + np.diag(_STEPS)])
@@ -173,6 +185,10 @@ def _joint_histogram(
     near = np.bincount(classes * _BINS + low, 1 - rest, minlength=cells)
     far = np.bincount(classes * _BINS + high, rest, minlength=cells)
     return np.asarray(near + far, dtype=np.float64).reshape(CLASSES, _BINS)
+
+
+def _share(found: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
+    return float(found[among].mean()) if among.any() else 0.0
 
 
 def _rotation(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

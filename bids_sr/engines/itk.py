@@ -62,7 +62,7 @@ def ants_session(*, threads: int, seed: int) -> Iterator[tuple[ModuleType, int]]
     -----
     ITK reads the number of threads at its first call in a process and keeps it: a
     later session with another number runs with the first one, and says so.  The
-    same seed gives the same result with the same number of threads.
+    same seed gives the same result with one thread.
     """
     wanted = {_THREADS_VARIABLE: str(threads), _SEED_VARIABLE: str(seed)}
     before = {name: os.environ.get(name) for name in wanted}
@@ -84,7 +84,12 @@ def ants_session(*, threads: int, seed: int) -> Iterator[tuple[ModuleType, int]]
                 _ThreadPool.size,
                 threads,
             )
-        yield ants, _ThreadPool.size
+        # Handed on by ants.registration; 0 would let ITK seed itself from the clock.
+        before_seed, ants.config._random_seed = ants.config._random_seed, seed + 1
+        try:
+            yield ants, _ThreadPool.size
+        finally:
+            ants.config._random_seed = before_seed
     except RuntimeError as error:
         # antspyx reports every exception of ITK as a RuntimeError.
         raise EngineError(

@@ -20,6 +20,7 @@ from bids_sr.engines.foreground import largest_component
 from bids_sr.engines.head_pose import HeadPose, find_head, mutual_information
 from bids_sr.engines.head_template import HeadTemplate, head_template
 from bids_sr.engines.itk import ants_session, to_ants
+from bids_sr.engines.registration_image import equalised, isotropic
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
@@ -29,8 +30,8 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _VOLUMES = (600.0, 2200.0)  # mL
 _LEAST_COVERAGE = 0.4
 _MOST_AT_BORDER = 0.02
-_LEAST_INFORMATION = 0.15  # nat
-_SCALES = (0.7, 1.4)
+_LEAST_INFORMATION = 0.075  # nat
+_SCALES = (0.7, 1.2)
 
 
 def template_brain_mask(
@@ -66,18 +67,19 @@ def template_brain_mask(
     size, and neither scalp nor skull can pull the edge outwards.
     """
     template = head_template()
-    pose = find_head(isotropic(volume, _COARSE), template)
+    image = equalised(isotropic(volume, _FINE))
     with (
         ants_session(threads=threads, seed=seed) as (ants, used),
         TemporaryDirectory(prefix="bids_sr-") as folder,
     ):
-        transform = _register(ants, isotropic(volume, _FINE), template, pose, Path(folder))
-        warped = _to_grid(ants, template.brain, volume, transform)
-        fit = _Fit(
-            information=_information(ants, volume, template, transform),
-            scales=_scales(ants, transform),
-            coverage=_coverage(ants, volume, template, transform),
-        )
+        fits = []
+        for stripped in (False, True):
+            pose = find_head(isotropic(image, _COARSE), template, stripped=stripped)
+            fits.append(_register(ants, image, template, pose, Path(folder) / f"{stripped}_"))
+            if fits[-1].is_plausible:
+                break
+        fit = max(fits, key=lambda one: (one.is_plausible, one.information))
+        warped = _to_grid(ants, template.brain, volume, fit.transform)
     mask = ndimage.binary_fill_holes(largest_component(warped > 0.5))
     at_border = border_share(mask, free_axes(volume))
     millilitres = float(np.count_nonzero(mask)) * float(np.prod(volume.spacings)) / 1000
@@ -93,41 +95,6 @@ def template_brain_mask(
     }
     _check(fit, millilitres, at_border)
     return volume.with_data(mask.astype(np.uint8)), record
-
-
-def isotropic(volume: Volume, spacing: float) -> Volume:
-    """Bring an image to isotropic voxels for registration.
-
-    Smoothed where it is finer, interpolated linearly where it is coarser; intensities
-    are cut at the 0.5th and 99th percentile.
-
-    Parameters
-    ----------
-    volume : Volume
-    spacing : float, mm
-
-    Returns
-    -------
-    image : Volume
-        float32, same axes and outer edges up to one voxel.
-    """
-    low, high = np.percentile(volume.data, [0.5, 99])
-    data = np.clip(volume.data.astype(np.float32), low, high)
-    # Half the new spacing is left unblurred: 0.4 of it as sigma does not alias visibly.
-    sigmas = np.where(volume.spacings < spacing, 0.4 * spacing / volume.spacings, 0.0)
-    smooth = ndimage.gaussian_filter(data, sigmas, mode="nearest")
-    step = spacing / volume.spacings  # new voxel in old voxels
-    shape = np.maximum(np.round(np.asarray(volume.shape) / step), 1).astype(int)
-    offset = (step - 1) / 2
-    index = np.meshgrid(
-        *(np.arange(n) * s + o for n, s, o in zip(shape, step, offset, strict=True)),
-        indexing="ij",
-        sparse=False,
-    )
-    sampled = ndimage.map_coordinates(smooth, index, order=1, mode="nearest")
-    affine = volume.affine @ np.diag([*step, 1.0])
-    affine[:3, 3] = volume.affine[:3, :3] @ offset + volume.affine[:3, 3]
-    return Volume(sampled.astype(np.float32), affine)
 
 
 def free_axes(volume: Volume) -> tuple[int, ...]:
@@ -168,14 +135,28 @@ def border_share(mask: npt.NDArray[np.bool_], free: tuple[int, ...]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
+    transform: str
+    """File of the affine transform, template to image."""
     information: float
+    """Mutual information of template and image within the brain, nat."""
     scales: tuple[float, ...]
+    """Singular values of the transform."""
     coverage: float
+    """Share of the template's brain that lies inside the image."""
+
+    @property
+    def is_plausible(self) -> bool:
+        least, most = _SCALES
+        return (
+            self.information >= _LEAST_INFORMATION
+            and min(self.scales) >= least
+            and max(self.scales) <= most
+        )
 
 
 def _register(
-    ants: ModuleType, image: Volume, template: HeadTemplate, pose: HeadPose, folder: Path
-) -> str:
+    ants: ModuleType, image: Volume, template: HeadTemplate, pose: HeadPose, prefix: Path
+) -> _Fit:
     start = ants.create_ants_transform(
         transform_type="AffineTransform",
         dimension=3,
@@ -183,7 +164,7 @@ def _register(
         center=_RAS_TO_LPS @ pose.centre,
         translation=_RAS_TO_LPS @ pose.shift,
     )
-    start_file = str(folder / "pose.mat")
+    start_file = f"{prefix}pose.mat"
     ants.write_transform(start, start_file)
     result = ants.registration(
         to_ants(ants, template.image),
@@ -192,13 +173,20 @@ def _register(
         initial_transform=start_file,
         mask=to_ants(ants, template.brain),
         mask_all_stages=True,
-        aff_random_sampling_rate=0.25,
-        aff_iterations=(100, 50),
+        aff_random_sampling_rate=0.5,
+        aff_iterations=(200, 100),
         aff_shrink_factors=(2, 1),
         aff_smoothing_sigmas=(1, 0),
-        outprefix=str(folder / "affine_"),
+        outprefix=str(prefix),
     )
-    return str(result["fwdtransforms"][0])
+    transform = str(result["fwdtransforms"][0])
+    matrix = np.asarray(ants.read_transform(transform).parameters[:9]).reshape(3, 3)
+    return _Fit(
+        transform=transform,
+        information=_information(ants, image, template, transform),
+        scales=tuple(float(scale) for scale in np.linalg.svd(matrix, compute_uv=False)),
+        coverage=_coverage(ants, image, template, transform),
+    )
 
 
 def _to_grid(
@@ -212,27 +200,20 @@ def _to_grid(
     return np.asarray(warped.numpy(), dtype=np.float32)
 
 
-def _information(
-    ants: ModuleType, volume: Volume, template: HeadTemplate, transform: str
-) -> float:
+def _information(ants: ModuleType, image: Volume, template: HeadTemplate, transform: str) -> float:
     fixed = to_ants(ants, template.image)
-    moving = to_ants(ants, isotropic(volume, _FINE))
+    moving = to_ants(ants, image)
     moved = ants.apply_transforms(fixed, moving, [transform], interpolator="linear").numpy()
     values = moved[template.brain.data]
     joint, _, _ = np.histogram2d(template.classes()[template.brain.data], values, bins=(10, 32))
     return mutual_information(joint)
 
 
-def _coverage(ants: ModuleType, volume: Volume, template: HeadTemplate, transform: str) -> float:
-    ones = to_ants(ants, isotropic(volume.with_data(np.ones(volume.shape, np.float32)), _COARSE))
+def _coverage(ants: ModuleType, image: Volume, template: HeadTemplate, transform: str) -> float:
+    ones = to_ants(ants, image.with_data(np.ones(image.shape, np.float32)))
     fixed = to_ants(ants, template.image)
     inside = ants.apply_transforms(fixed, ones, [transform], interpolator="nearestNeighbor")
     return float((inside.numpy()[template.brain.data] > 0.5).mean())
-
-
-def _scales(ants: ModuleType, transform: str) -> tuple[float, ...]:
-    matrix = np.asarray(ants.read_transform(transform).parameters[:9]).reshape(3, 3)
-    return tuple(float(scale) for scale in np.linalg.svd(matrix, compute_uv=False))
 
 
 def _check(fit: _Fit, millilitres: float, at_border: float) -> None:
