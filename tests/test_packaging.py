@@ -57,6 +57,10 @@ def third_party_imports() -> dict[str, str]:
                     names = [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                     names = [node.module]
+                elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                    "import_module"
+                ):
+                    names = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
                 for name in names:
                     library = name.split(".")[0]
                     if library not in sys.stdlib_module_names and library != "bids_sr":
