@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, View, Volume, resample
 from bids_sr.sr.consistency import make_consistent
 from bids_sr.sr.device import limited_threads, resolve_device
-from bids_sr.sr.fusion import fuse_mean
+from bids_sr.sr.fusion import FUSIONS
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
 from bids_sr.sr.networks.thick_slice import BRIGHTEST, ThickSliceNet, Upsampling
@@ -37,6 +37,7 @@ LOGGER = logging.getLogger(__name__)
 LEAST_SCALE = 1.05
 LEAST_SLICES_A_PATCH = 4
 _VALIDATION_PATCHES = 64
+_EDGE_COLUMNS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,11 @@ class SelfSupervised(Method):
     """In-plane voxels a patch."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
+    fusion: str = "directional"
+    """How the two views are combined: ``directional`` or ``mean``."""
+    detail: float = 1.1
+    """Factor on the detail found; above 1, as slices to learn from are averages over their
+    thickness and so hold less of it than planes across them."""
     mirrored: bool = True
     """Average with the result on the mirror image."""
     data_consistency: bool = True
@@ -85,6 +91,8 @@ class SelfSupervised(Method):
             ("seed", 0),
         ):
             require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+        require(self.fusion in FUSIONS, "fusion", self.fusion, " or ".join(FUSIONS))
+        require(self.detail > 0, "detail", self.detail, "above 0")
 
     def _schedule(self) -> Schedule:
         return Schedule(
@@ -155,24 +163,31 @@ class SelfSupervised(Method):
         patches = SlicePatches(stack, geometry, seed=self.seed)
         held_out = SlicePatches(stack, geometry, seed=self.seed + 1).draw(_VALIDATION_PATCHES)
 
+        # The outer thick slice and columns lack neighbours that they have in the volume.
+        rows = slice(factor, geometry.rows - factor)
+        inner = (slice(None), rows, slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS))
+
         def predict(network: nn.Module, lr: Tensor) -> Tensor:
             predicted: Tensor = network(
                 lr.contiguous(memory_format=torch.channels_last), upsampling
             )
             return predicted
 
+        def loss(predicted: Tensor, target: Tensor) -> Tensor:
+            return mean_absolute_error(predicted[inner], target[inner])
+
         def validate(network: nn.Module) -> float:
             with torch.inference_mode():
                 lr, hr = (part.to(device) for part in held_out)
-                learnt = mean_squared_error(predict(network, lr), hr)
-                cubic = mean_squared_error(upsampling.skip @ lr[:, 0], hr)
+                learnt = mean_squared_error(predict(network, lr)[inner], hr[inner])
+                cubic = mean_squared_error((upsampling.skip @ lr[:, 0])[inner], hr[inner])
             return float(10 * torch.log10(cubic / learnt.clamp_min(1e-12)))
 
         result = fit(
             network,
             predict,
             patches.batches(self.batch_size),
-            mean_absolute_error,
+            loss,
             self._schedule(),
             validate=validate,
             progress=progress,
@@ -203,14 +218,15 @@ class SelfSupervised(Method):
             return predicted
 
         box = foreground_box(scaled, work.slice_axis, margin=network.halo)
+        data = resample(Volume(scaled, work.slices.affine), work.grid).data
         views, used = [], str(device)
         for view in View.through_plane(work.slice_axis):
             progress(self.steps, self.steps, f"applying the network across axis {view.across}")
             stack = torch.from_numpy(view.split(scaled[box]))
             made, used = run_over_slices(network, predict, stack, settings)
-            views.append(view.join(made.numpy()))
-        data = resample(Volume(scaled, work.slices.affine), work.grid).data
-        data[box] = fuse_mean(views)
+            views.append((view, view.join(made.numpy()) - data[box]))
+        detail = FUSIONS[self.fusion](views, work.grid.spacings)
+        data[box] += np.float32(self.detail) * detail
         return data, used
 
 

@@ -143,7 +143,9 @@ def test_time_budget_bounds_the_training(
     assert result.record["TrainingSeconds"] < 5
 
 
-@pytest.mark.parametrize("name", ["steps", "channels", "blocks", "batch_size", "patch_width"])
+@pytest.mark.parametrize(
+    "name", ["steps", "channels", "blocks", "batch_size", "patch_width", "fusion", "detail"]
+)
 def test_impossible_hyper_parameter_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         make_method("self", {name: 0})
