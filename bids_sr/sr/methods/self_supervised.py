@@ -31,6 +31,7 @@ from bids_sr.sr.networks.thick_slice import BRIGHTEST, ThickSliceNet, Upsampling
 from bids_sr.sr.training.loop import FitResult, Schedule, fit
 from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
 from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
+from bids_sr.sr.training.saliency import saliency
 from bids_sr.sr.workspace import Workspace, foreground_box
 
 LOGGER = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class SelfSupervised(Method):
 
     name = "self"
 
-    steps: int = 2500
+    steps: int = 2600
     """Training steps."""
     time_budget: float | None = None
     """Upper bound on the training time, s; the result then depends on the machine's speed."""
@@ -54,9 +55,9 @@ class SelfSupervised(Method):
     """Seed of weights and patches; the result is the same for the same number of threads."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
-    channels: int = 32
+    channels: int = 24
     """Width of the network."""
-    blocks: int = 8
+    blocks: int = 14
     """Residual blocks of the network."""
     batch_size: int = 16
     """Patches a step."""
@@ -160,8 +161,12 @@ class SelfSupervised(Method):
         network = ThickSliceNet(factor=factor, channels=self.channels, blocks=self.blocks)
         network.to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        patches = SlicePatches(stack, geometry, seed=self.seed)
-        held_out = SlicePatches(stack, geometry, seed=self.seed + 1).draw(_VALIDATION_PATCHES)
+        weights = View.in_plane(work.slice_axis).split(
+            saliency(scaled, work.slices.spacings, work.slice_axis)
+        )
+        patches = SlicePatches(stack, weights, geometry, seed=self.seed)
+        others = SlicePatches(stack, weights, geometry, seed=self.seed + 1)
+        held_out = others.draw(_VALIDATION_PATCHES)
 
         # The outer thick slice and columns lack neighbours that they have in the volume.
         rows = slice(factor, geometry.rows - factor)

@@ -72,10 +72,15 @@ class PatchGeometry:
 
 
 class SlicePatches:
-    """Draw pairs of patches from a stack of slices, where there is something to see."""
+    """Draw pairs of patches from a stack of slices, more often where weights are high."""
 
     def __init__(
-        self, stack: npt.NDArray[np.float32], geometry: PatchGeometry, *, seed: int
+        self,
+        stack: npt.NDArray[np.float32],
+        weights: npt.NDArray[np.float32],
+        geometry: PatchGeometry,
+        *,
+        seed: int,
     ) -> None:
         """Prepare the stack for both in-plane directions.
 
@@ -83,6 +88,8 @@ class SlicePatches:
         ----------
         stack : (N, H, W) float32 array
             In-plane slices, scaled to about 0 to 1.
+        weights : (N, H, W) float32 array
+            A place is drawn in proportion to the sum of weights in its target.
         geometry : PatchGeometry
             Sizes and operator of a pair.
         seed : int
@@ -94,10 +101,10 @@ class SlicePatches:
         self._pools: list[npt.NDArray[np.float32]] = []
         self._cumulative: list[npt.NDArray[np.float64]] = []
         window = geometry.rows + 2 * geometry.margin
-        for slices in (stack, stack.transpose(0, 2, 1)):
-            self._pools.append(_padded(slices, window, geometry))
-            activity = _activity(self._pools[-1], window, geometry)
-            self._cumulative.append(np.cumsum(activity, dtype=np.float64))
+        for axes in ((0, 1, 2), (0, 2, 1)):
+            self._pools.append(_padded(stack.transpose(axes), window, geometry))
+            padded = _padded(weights.transpose(axes), window, geometry)
+            self._cumulative.append(np.cumsum(_sums(padded, geometry), dtype=np.float64))
         self._places = [
             (len(pool), pool.shape[1] - window + 1, pool.shape[2] - geometry.width + 1)
             for pool in self._pools
@@ -143,16 +150,13 @@ def _padded(
     return np.pad(slices, ((0, 0), (rows, rows), (columns, columns)), mode="edge")
 
 
-def _activity(
-    slices: npt.NDArray[np.float32], window: int, geometry: PatchGeometry
-) -> npt.NDArray[np.float64]:
-    """Return the sum of absolute gradients in the target at every place, (N, places)."""
-    vertical = np.abs(np.diff(slices, axis=1, append=slices[:, -1:]))
-    horizontal = np.abs(np.diff(slices, axis=2, append=slices[:, :, -1:]))
-    below = np.cumsum(np.cumsum(vertical + horizontal, axis=1, dtype=np.float64), axis=2)
+def _sums(weights: npt.NDArray[np.float32], geometry: PatchGeometry) -> npt.NDArray[np.float64]:
+    """Return the sum of the weights in the target at every place, (N, places)."""
+    below = np.cumsum(np.cumsum(weights, axis=1, dtype=np.float64), axis=2)
     below = np.pad(below, ((0, 0), (1, 0), (1, 0)))  # (N, H + 1, W + 1)
-    top = np.arange(slices.shape[1] - window + 1) + geometry.margin
-    left = np.arange(slices.shape[2] - geometry.width + 1)
+    window = geometry.rows + 2 * geometry.margin
+    top = np.arange(weights.shape[1] - window + 1) + geometry.margin
+    left = np.arange(weights.shape[2] - geometry.width + 1)
     bottom, right = top + geometry.rows, left + geometry.width
     sums = (
         below[:, bottom][:, :, right]
@@ -160,6 +164,6 @@ def _activity(
         - below[:, bottom][:, :, left]
         + below[:, top][:, :, left]
     )
-    # Rounding may leave tiny negative sums; a constant image gets every place alike.
+    # Rounding may leave tiny negative sums; without any weight all places are alike.
     sums = np.maximum(sums, 0)
     return sums if sums.max() > 0 else np.ones_like(sums)

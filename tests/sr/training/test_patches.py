@@ -42,7 +42,7 @@ def test_margin_holds_the_whole_profile() -> None:
 def test_pairs_match_their_operator_and_the_image() -> None:
     stack = np.random.default_rng(1).random((3, 60, 70)).astype(np.float32)
     laid = geometry()
-    lr, hr = SlicePatches(stack, laid, seed=0).draw(20)
+    lr, hr = SlicePatches(stack, stack, laid, seed=0).draw(20)
     assert lr.shape == (20, 1, 5, 8)
     assert hr.shape == (20, 30, 8)
     values = set(np.round(stack, 5).ravel().tolist())
@@ -51,27 +51,30 @@ def test_pairs_match_their_operator_and_the_image() -> None:
     torch.testing.assert_close(lr[:, 0, 1:-1], inner @ hr, atol=0.02, rtol=0)
 
 
-def test_patches_lie_where_the_image_changes() -> None:
+def test_patches_lie_where_the_weights_are() -> None:
     stack = np.zeros((2, 100, 100), np.float32)
     stack[1, 60:90, 60:90] = np.random.default_rng(2).random((30, 30))
-    _, hr = SlicePatches(stack, geometry(), seed=0).draw(50)
+    _, hr = SlicePatches(stack, stack, geometry(), seed=0).draw(50)
     assert (hr.amax((1, 2)) > 0).all()
 
 
 def test_constant_image_still_gives_pairs() -> None:
-    lr, hr = SlicePatches(np.ones((2, 40, 40), np.float32), geometry(), seed=0).draw(4)
+    stack = np.ones((2, 40, 40), np.float32)
+    lr, hr = SlicePatches(stack, 0 * stack, geometry(), seed=0).draw(4)
     torch.testing.assert_close(lr, torch.ones_like(lr))
     torch.testing.assert_close(hr, torch.ones_like(hr))
 
 
 def test_small_image_is_continued_to_the_patch_size() -> None:
     stack = np.random.default_rng(3).random((2, 31, 33)).astype(np.float32)
-    lr, _ = SlicePatches(stack, geometry(width=31), seed=0).draw(4)
+    lr, _ = SlicePatches(stack, stack, geometry(width=31), seed=0).draw(4)
     assert lr.shape == (4, 1, 5, 31)
 
 
 def test_same_seed_draws_the_same() -> None:
     stack = np.random.default_rng(4).random((2, 50, 50)).astype(np.float32)
-    first, second, other = (SlicePatches(stack, geometry(), seed=s).draw(3)[1] for s in (5, 5, 6))
+    first, second, other = (
+        SlicePatches(stack, stack, geometry(), seed=s).draw(3)[1] for s in (5, 5, 6)
+    )
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert not torch.equal(first, other)
