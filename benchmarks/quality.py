@@ -84,7 +84,7 @@ def main() -> None:
             if (other["image"], other["protocol"], other["method"])
             == (row["image"], row["protocol"], "bspline")
         ]
-        row["gain"] = row["psnr"] - cubic[0] if cubic else float("nan")
+        row["gain"] = row["psnr"] - cubic[0] if cubic else 0.0
         rows.append(row)
         print("\t".join(show(row)), flush=True)
         write(rows, arguments.out)
