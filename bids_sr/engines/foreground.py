@@ -17,7 +17,7 @@ _SMOOTHING = 2.0  # mm, sigma
 def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
     """Find the voxels that hold tissue.
 
-    Otsu's threshold of the smoothed image, with everything above its 99th
+    Half of Otsu's threshold of the smoothed image, with everything above its 99th
     percentile counted as that percentile: one bright vessel or fat must not move it.
 
     Parameters
@@ -32,7 +32,8 @@ def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
     sigmas = _SMOOTHING / volume.spacings
     smooth = ndimage.gaussian_filter(volume.data.astype(np.float32), sigmas, mode="nearest")
     smooth = np.minimum(smooth, np.percentile(smooth, 99))
-    inside = smooth > otsu_threshold(smooth)
+    # Halved: the threshold divides bright tissue from the rest, dark tissue counts too.
+    inside = smooth > otsu_threshold(smooth) / 2
     inside = largest_component(inside)
     axis = volume.slice_axis
     slices = np.moveaxis(inside, axis, 0)  # (n_slices, a, b)

@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -241,7 +242,10 @@ def _load(folder: Path, device: torch.device, tta: bool) -> Any:
 
 def _hd_bet_module() -> Any:
     try:
-        return importlib.import_module("HD_BET.hd_bet_prediction")
+        with warnings.catch_warnings():
+            # HD-BET opens os.devnull as stdout while it is imported, and never closes it.
+            warnings.simplefilter("ignore", ResourceWarning)
+            return importlib.import_module("HD_BET.hd_bet_prediction")
     except ImportError as error:
         raise EngineError(
             f"The package hd-bet cannot be imported ({error}); expected it installed. "
