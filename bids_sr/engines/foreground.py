@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bids_sr.imaging import Volume
 
-_SMOOTHING = 2.0  # mm, sigma
+_SMOOTHING = 1.0  # mm, sigma
 
 
 def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
