@@ -28,6 +28,7 @@ from bids_sr.sr.fusion import FUSIONS
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
 from bids_sr.sr.networks.thick_slice import BRIGHTEST, ThickSliceNet, Upsampling
+from bids_sr.sr.rotation import Turn
 from bids_sr.sr.training.loop import FitResult, Schedule, fit
 from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
 from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
@@ -47,7 +48,7 @@ class SelfSupervised(Method):
 
     name = "self"
 
-    steps: int = 2600
+    steps: int = 2800
     """Training steps."""
     time_budget: float | None = None
     """Upper bound on the training time, s; the result then depends on the machine's speed."""
@@ -72,6 +73,8 @@ class SelfSupervised(Method):
     detail: float = 1.1
     """Factor on the detail found; above 1, as slices to learn from are averages over their
     thickness and so hold less of it than planes across them."""
+    orientations: int = 2
+    """Pairs of views: the array's own, then pairs turned between them within the slices."""
     mirrored: bool = True
     """Average with the result on the mirror image."""
     data_consistency: bool = True
@@ -89,6 +92,7 @@ class SelfSupervised(Method):
             ("batch_size", 1),
             ("patch_slices", LEAST_SLICES_A_PATCH),
             ("patch_width", 8),
+            ("orientations", 1),
             ("seed", 0),
         ):
             require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
@@ -207,7 +211,9 @@ class SelfSupervised(Method):
         device: torch.device,
         progress: Progress,
     ) -> tuple[npt.NDArray[np.float32], str]:
-        upsampling = Upsampling.at(work.coordinates, scaled.shape[work.slice_axis], network.factor)
+        """Add the detail that the network finds in all views to cubic interpolation."""
+        axis = work.slice_axis
+        upsampling = Upsampling.at(work.coordinates, scaled.shape[axis], network.factor)
         settings = InferenceSettings(
             device=device,
             halo=network.halo,
@@ -215,23 +221,30 @@ class SelfSupervised(Method):
             allow_cpu=not self.device.startswith("cuda"),
         )
 
-        def predict(network: nn.Module, lr: Tensor) -> Tensor:
+        def predict(_: nn.Module, lr: Tensor) -> Tensor:
             there = upsampling.to(lr.device)
-            predicted: Tensor = network(lr, there)
+            found = network.detail(lr, there)
             if self.mirrored:  # rows need not be symmetric to the slices, columns are
-                predicted = (predicted + network(lr.flip(3), there).flip(2)) / 2
-            return predicted
+                found = (found + network.detail(lr.flip(3), there).flip(2)) / 2
+            return found
 
-        box = foreground_box(scaled, work.slice_axis, margin=network.halo)
         data = resample(Volume(scaled, work.slices.affine), work.grid).data
-        views, used = [], str(device)
-        for view in View.through_plane(work.slice_axis):
-            progress(self.steps, self.steps, f"applying the network across axis {view.across}")
-            stack = torch.from_numpy(view.split(scaled[box]))
-            made, used = run_over_slices(network, predict, stack, settings)
-            views.append((view, view.join(made.numpy()) - data[box]))
-        detail = FUSIONS[self.fusion](views, work.grid.spacings)
-        data[box] += np.float32(self.detail) * detail
+        used = str(device)
+        for number in range(self.orientations):
+            progress(self.steps, self.steps, f"views {number + 1} of {self.orientations}")
+            turn = Turn(angle=90 * number / self.orientations, slice_axis=axis)
+            turned = turn.apply(scaled)
+            box = foreground_box(turned, axis, margin=network.halo)
+            views = []
+            for view in View.through_plane(axis):
+                stack = torch.from_numpy(view.split(turned[box]))
+                found, used = run_over_slices(network, predict, stack, settings)
+                views.append((view, view.join(found.numpy())))
+            shape = [*turned.shape]
+            shape[axis] = data.shape[axis]
+            detail = np.zeros(shape, np.float32)
+            detail[box] = FUSIONS[self.fusion](views, work.grid.spacings)
+            data += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
         return data, used
 
 

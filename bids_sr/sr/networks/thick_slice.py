@@ -126,13 +126,20 @@ class ThickSliceNet(nn.Module):
         -------
         (N, n, W) tensor
         """
-        number, _, slices, width = lr.shape
-        # One voxel of garbage must not spread over all that the network sees.
-        detail = self.body(lr.clamp(-BRIGHTEST, BRIGHTEST)).float()  # (N, factor, K, W)
-        detail = detail.permute(0, 2, 1, 3).reshape(number, slices * self.factor, width)
+        detail = self.detail(lr, upsampling)
         # Only the convolutions may run in half precision: the image itself must not.
         with torch.autocast(lr.device.type, enabled=False):
-            if upsampling.phases is not None:
+            cubic: Tensor = upsampling.skip @ lr[:, 0]
+            return cubic + detail
+
+    def detail(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
+        """Return what :meth:`forward` adds to cubic interpolation, (N, n, W)."""
+        number, _, slices, width = lr.shape
+        # One voxel of garbage must not spread over all that the network sees.
+        detail: Tensor = self.body(lr.clamp(-BRIGHTEST, BRIGHTEST)).float()
+        detail = detail.permute(0, 2, 1, 3)  # (N, K, factor, W)
+        detail = detail.reshape(number, slices * self.factor, width)
+        if upsampling.phases is not None:
+            with torch.autocast(lr.device.type, enabled=False):
                 detail = upsampling.phases @ detail
-            result: Tensor = upsampling.skip @ lr[:, 0] + detail
-        return result
+        return detail

@@ -144,7 +144,17 @@ def test_time_budget_bounds_the_training(
 
 
 @pytest.mark.parametrize(
-    "name", ["steps", "channels", "blocks", "batch_size", "patch_width", "fusion", "detail"]
+    "name",
+    [
+        "steps",
+        "channels",
+        "blocks",
+        "batch_size",
+        "patch_width",
+        "fusion",
+        "detail",
+        "orientations",
+    ],
 )
 def test_impossible_hyper_parameter_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
