@@ -30,11 +30,11 @@ def test_field_is_found(case: tuple[Volume, np.ndarray]) -> None:
     inside = volume.data > 0.3 * np.percentile(volume.data, 99)
     ratio = volume.data[inside] / corrected.data[inside] / field[inside]
     before = np.std(field[inside]) / np.mean(field[inside])
-    assert np.std(ratio) / np.mean(ratio) < 0.4 * before
+    assert np.std(ratio) / np.mean(ratio) < 0.5 * before
     assert record["Status"] == "corrected"
     low, high = record["FieldRange"]
-    assert low < 0.85 < 1.15 < high
-    assert record["ShrinkFactors"] == [2, 2, 1]
+    assert low < 0.97 < 1.03 < high
+    assert record["ShrinkFactors"] == [3, 3, 1]
     np.testing.assert_array_equal(corrected.affine, volume.affine)
     assert corrected.data.dtype == np.float32
 
@@ -47,6 +47,14 @@ def test_mean_within_the_mask_is_kept(case: tuple[Volume, np.ndarray]) -> None:
     assert corrected.data[inside].mean() == pytest.approx(volume.data[inside].mean(), rel=1e-4)
     assert record["Mask"] == "given"
     assert record["Iterations"] == [5, 5]
+
+
+def test_repeats_exactly(case: tuple[Volume, np.ndarray]) -> None:
+    # A mask of the wrong voxel type once made N4 read foreign memory.
+    volume, _ = case
+    first, _ = n4(volume, sloppy=True)
+    second, _ = n4(volume, sloppy=True)
+    np.testing.assert_array_equal(first.data, second.data)
 
 
 def test_two_slices(case: tuple[Volume, np.ndarray]) -> None:
@@ -71,7 +79,7 @@ def test_field_that_is_never_found(
     corrected, record = n4(volume)
     assert record["Status"] == "unchanged"
     assert record["FieldRange"] == [1.0, 1.0]
-    assert tried == [(2, 2, 1), (1, 1, 1)]
+    assert tried == [(3, 3, 1), (1, 1, 1)]
     np.testing.assert_array_equal(corrected.data, volume.data)
 
 
@@ -112,10 +120,10 @@ def test_empty_mask(case: tuple[Volume, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("shape", "spacings", "expected"),
     [
-        ((320, 320, 48), (0.72, 0.72, 3.0), (5, 5, 1)),
-        ((256, 256, 256), (1.0, 1.0, 1.0), (4, 4, 4)),
-        ((35, 256, 256), (4.8, 1.0, 1.0), (1, 4, 4)),
-        ((64, 64, 12), (1.0, 1.0, 1.0), (4, 4, 1)),
+        ((320, 320, 48), (0.72, 0.72, 3.0), (8, 8, 2)),
+        ((256, 256, 256), (1.0, 1.0, 1.0), (6, 6, 6)),
+        ((35, 256, 256), (4.8, 1.0, 1.0), (1, 6, 6)),
+        ((64, 64, 12), (1.0, 1.0, 1.0), (6, 6, 1)),
     ],
 )
 def test_factors(
