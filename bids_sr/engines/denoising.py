@@ -72,6 +72,8 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
             "finite; expected none. Use --denoise-method none for this image."
         )
     inside = foreground(volume)
+    if not inside.any():  # no two classes to tell apart
+        inside[...] = True
     sigma = noise_sigma(data, inside, volume.slice_axis)
     change = np.clip(raw - data, -sigma, sigma)
     limited = np.abs(raw - data)[inside] > sigma
@@ -85,7 +87,7 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
         "NoiseSigma": float(f"{sigma:.4g}"),
         "NoiseSigmaPercent": round(100 * sigma / scale, 2),
         "ChangeRMS": float(f"{np.sqrt(np.mean((denoised - data)[inside] ** 2)):.4g}"),
-        "LimitedPercent": round(100 * float(limited.mean()), 1) if limited.size else 0.0,
+        "LimitedPercent": round(100 * float(limited.mean()), 1),
         "Threads": used,
         "Seed": seed,
     }

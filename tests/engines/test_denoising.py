@@ -61,7 +61,7 @@ def test_clean_image_is_left_nearly_alone() -> None:
 
 def test_negative_values_stay_possible(pair: tuple[Volume, Volume]) -> None:
     _, noisy = pair
-    shifted = noisy.with_data(noisy.data[:30, :30] - 10)
+    shifted = Volume(noisy.data[:30, :30] - 0.1 * noisy.data.max(), noisy.affine)
     denoised, _ = denoise(shifted)
     assert denoised.data.min() >= shifted.data.min()
 
@@ -76,6 +76,13 @@ def test_values_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ants, "denoise_image", lambda *_, **__: Broken())
     with pytest.raises(EngineError, match="256 values that are not finite"):
         denoise(Volume(np.ones((8, 8, 4), np.float32), np.eye(4)))
+
+
+def test_image_without_contrast() -> None:
+    volume = Volume(np.full((8, 8, 4), 3.0, np.float32), np.diag([1.0, 1.0, 4.0, 1.0]))
+    denoised, record = denoise(volume)
+    np.testing.assert_allclose(denoised.data, 3, atol=1e-4)
+    assert record["NoiseSigma"] == 0
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

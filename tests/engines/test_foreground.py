@@ -18,7 +18,7 @@ def test_foreground_of_a_hollow_body(axis: int) -> None:
     spacings[axis] = 1.2
     found = foreground(Volume(data.astype(np.float32), np.diag([*spacings, 1.0])))
     body = radius < 15
-    assert 2 * (found & body).sum() / (found.sum() + body.sum()) > 0.95
+    assert 2 * (found & body).sum() / (found.sum() + body.sum()) > 0.9
     assert found[19, 19, 19]
 
 
