@@ -19,6 +19,7 @@ from .image import ImageSteps, init_image_wf
 from .resources import Resources
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
+SLOPPY = {"steps": 30, "channels": 8, "blocks": 2, "orientations": 1, "mirrored": False}
 INTRODUCTION = (
     "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
     "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* "
@@ -125,7 +126,7 @@ def _steps(config: RunConfig) -> ImageSteps:
         if config.sr_steps is not None:
             parameters["steps"] = config.sr_steps
         elif config.sloppy:
-            parameters["steps"] = 50
+            parameters |= SLOPPY
         if config.sr_time_budget is not None:
             parameters["time_budget"] = config.sr_time_budget
     return ImageSteps(
