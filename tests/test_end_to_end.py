@@ -26,7 +26,10 @@ from bids_sr.bids import check_output_tree
 from bids_sr.imaging import Acquisition, Volume, degrade
 
 EXPECTED_TREE = Path(__file__).parent / "data" / "output_tree.txt"
-OPTIONS = ["--sloppy", "--skull-strip-method", "template", "--level", "full", "--nprocs", "2"]
+OPTIONS = [
+    *("--sloppy", "--level", "full", "--skull-strip-method", "template"),
+    *("--nprocs", "2", "--omp-nthreads", "1"),
+]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_sr import __version__
+from bids_sr.cli.environment import prepare
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.options import output_resolution
 from bids_sr.cli.resources import available_cpus, default_threads
@@ -26,6 +27,7 @@ PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code."""
     options = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    prepare(getattr(options, "omp_nthreads", None) or default_threads(available_cpus()))
     try:
         return _run(options)
     except ExitError as error:
