@@ -1,7 +1,8 @@
 """Threads, GPU and memory that the nodes of one image declare.
 
-The memory figures are linear in the number of voxels, fitted to measurements
-(``benchmarks/RESULTS.md``, "Memory of the nodes"); they are what Nipype's scheduler counts.
+The memory figures are lines in the number of voxels, laid above what
+``benchmarks/nodes.py`` measures; they are what Nipype's scheduler counts.  That of
+HD-BET is an estimate: its released weights were not at hand to measure it.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ class Resources:
     @property
     def denoise_gb(self) -> float:
         """Memory of non-local means denoising."""
-        return self._gb(0.5, 0.05, self.acquired_megavoxels)
+        return self._gb(0.4, 0.06, self.acquired_megavoxels)
 
     @property
     def bias_gb(self) -> float:
         """Memory of N4."""
-        return self._gb(0.5, 0.05, self.acquired_megavoxels)
+        return self._gb(0.4, 0.04, self.acquired_megavoxels)
 
     @property
     def brain_gb(self) -> dict[str, float]:
         """Memory of the brain mask by engine."""
         return {
-            "template": self._gb(0.9, 0.05, self.acquired_megavoxels),
+            "template": self._gb(0.6, 0.04, self.acquired_megavoxels),
             "hdbet": self._gb(3.0, 0.3, self.acquired_megavoxels),
             "existing": self.light_gb,
             "none": self.light_gb,
@@ -59,4 +60,4 @@ class Resources:
     @property
     def super_resolution_gb(self) -> float:
         """Memory of super-resolution."""
-        return self._gb(1.0, 0.15, self.output_megavoxels)
+        return self._gb(0.6, 0.1, self.output_megavoxels)
