@@ -118,6 +118,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 with contextlib.suppress(OSError, ValueError, AssertionError, AttributeError):
                     process.join(2)
                     process.kill()
+                    process.join(2)
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -82,8 +82,11 @@ class SuperResolve(SimpleInterface):
         self._results["out_file"] = str(result.volume.save(cwd / "sr.nii.gz"))
         self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
+        record = dict(result.record)
+        if reason := record.get("FallbackReason"):
+            record["Warning"] = f"interpolated instead of super-resolved: {reason}"
         self._results["record"] = {
-            **result.record,
+            **record,
             "DataConsistencyResidualPercent": round(float(residual), 4),
             "OutputRange": [float(result.volume.data.min()), float(result.volume.data.max())],
             "OutputShape": list(result.volume.shape),

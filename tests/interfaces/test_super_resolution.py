@@ -57,6 +57,15 @@ def test_a_learner_hands_on_its_curve(thick_file: Path, tmp_path: Path) -> None:
     assert done.outputs.record["Seed"] == 3
 
 
+def test_a_fallback_is_a_warning(thick: Volume, tmp_path: Path) -> None:
+    few = Volume(thick.data[:, :, 12:14], thick.affine).save(tmp_path / "two_slices.nii.gz")
+    done = SuperResolve(
+        in_file=few, acquisition=ACQUISITION, method="self", parameters={"steps": 1}
+    ).run(cwd=tmp_path)
+    assert done.outputs.record["Fallback"] == "bspline"
+    assert done.outputs.record["Warning"].startswith("interpolated instead of super-resolved: ")
+
+
 def test_the_residual_of_the_truth_is_zero(
     mni152_2mm: Volume, thick: Volume, tmp_path: Path
 ) -> None:
