@@ -31,7 +31,11 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     method = traits.Str(mandatory=True, desc="name of a registered method")
     parameters = traits.Dict({}, usedefault=True, desc="hyper-parameters of the method")
     spacing = traits.Either(
-        None, traits.Float(), traits.Enum("native"), desc="target spacing, mm; None: the default"
+        None,
+        traits.Float(),
+        traits.Enum("native"),
+        usedefault=True,
+        desc="target spacing, mm; None: the default",
     )
     grid = traits.Enum("fov", "slice", usedefault=True, desc="how the output grid is laid")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")

@@ -58,9 +58,9 @@ def test_a_learner_hands_on_its_curve(thick_file: Path, tmp_path: Path) -> None:
 
 
 def test_a_fallback_is_a_warning(thick: Volume, tmp_path: Path) -> None:
-    few = Volume(thick.data[:, :, 12:14], thick.affine).save(tmp_path / "two_slices.nii.gz")
+    few = Volume(thick.data[50:58, 50:58, 12:16], thick.affine).save(tmp_path / "few.nii.gz")
     done = SuperResolve(
-        in_file=few, acquisition=ACQUISITION, method="self", parameters={"steps": 1}
+        in_file=few, acquisition=ACQUISITION, method="self", spacing=2.0, parameters={"steps": 1}
     ).run(cwd=tmp_path)
     assert done.outputs.record["Fallback"] == "bspline"
     assert done.outputs.record["Warning"].startswith("interpolated instead of super-resolved: ")
