@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class SliceProfileFigure(_Figure):
 
         acquisition = Acquisition(**self.inputs.acquisition)
         profile = SliceProfile.from_file(self.inputs.in_profile)
+        profile = replace(profile, name=acquisition.slice_profile.name)
         figures.plot_slice_profile(profile, acquisition, out_file)
         return True
 
