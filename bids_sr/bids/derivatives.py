@@ -300,7 +300,9 @@ def stage_metadata(image: AnatImage, stage: str) -> dict[str, Any]:
         All raw fields with the source and the spatial reference.
     """
     words = {"denoised": "Denoised", "n4": "Denoised and bias-corrected"}
-    acquired = {name: image.metadata[name] for name in SLICE_FIELDS & image.metadata.keys()}
+    acquired = {
+        name: image.metadata[name] for name in sorted(SLICE_FIELDS & image.metadata.keys())
+    }
     return {
         **_kept_fields(image),
         **acquired,
