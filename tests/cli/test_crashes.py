@@ -8,7 +8,7 @@ from bids_sr.cli.crashes import last_exception, read_crash
 
 NIPYPE_CRASH = """\
 Node: bids_sr_wf.sub_01_wf.sub_01_T1w_wf.preprocessing_wf.check_input
-Working directory: /work/x
+Working directory: /scratch/x
 
 Node inputs:
 

@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 CRASH = """Node: bids_sr_wf.sub_01_ses_01_T2w_wf.check
-Working directory: /work/check
+Working directory: /scratch/check
 
 Traceback (most recent call last):
   File "interfaces/preprocessing.py", line 40, in _run_interface
