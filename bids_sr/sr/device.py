@@ -6,6 +6,7 @@ Nothing here changes the process for good: threads are put back afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -50,6 +51,22 @@ def limited_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(threads)
     try:
         yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def single_core_workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of that many threads, each of which computes on one core.
+
+    Small convolutions run faster so than when the threads of a library share each of
+    them: nobody waits for anybody, least of all by spinning on a busy machine
+    (benchmarks/RESULTS.md).
+    """
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
     finally:
         torch.set_num_threads(before)
 

@@ -7,14 +7,16 @@ as the network sees, so that tiled and whole results agree.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import EngineError
-from bids_sr.sr.device import half_precision, mixed_precision
+from bids_sr.sr.device import half_precision, mixed_precision, single_core_workers
 
 LOGGER = logging.getLogger(__name__)
 _CPU_PIXELS = 1 << 16  # larger batches leave the cache and gain nothing
@@ -36,6 +38,8 @@ class InferenceSettings:
     """Thick-slice pixels a call; None for what suits the device."""
     half: bool = True
     """Use the device's half precision where that is faster."""
+    threads: int = 1
+    """On a CPU, so many batches at once, one on each core."""
     allow_cpu: bool = True
     """Go on with the CPU when a GPU has too little memory even for small tiles."""
 
@@ -76,7 +80,10 @@ def run_over_slices(
     network = network.to(device).eval()
     while True:
         try:
-            return _run(network, predict, stack, settings, device, pixels), str(device)
+            threads = settings.threads if device.type == "cpu" else 1
+            with single_core_workers(threads) as pool:
+                made = _run(network, predict, stack, settings, device, pixels, pool)
+            return made, str(device)
         except torch.OutOfMemoryError as error:
             _free(device)
             if pixels > _LEAST_PIXELS:
@@ -100,26 +107,51 @@ def _run(
     settings: InferenceSettings,
     device: torch.device,
     pixels: int,
+    pool: Executor,
 ) -> Tensor:
-    number, slices, width = stack.shape
-    batch = max(1, pixels // (slices * width))
-    core = width if batch > 1 else max(1, min(width, pixels // slices))
     dtype = half_precision(device) if settings.half else None
+    tiles = list(_tiles(stack.shape, pixels, settings.halo))
+
+    def compute(tile: _Tile) -> Tensor:
+        part = stack[tile.slices, None, :, tile.read].to(device)
+        # Both contexts belong to the thread that enters them.
+        with torch.inference_mode(), mixed_precision(device, dtype):
+            made = predict(network, part.contiguous(memory_format=torch.channels_last))
+        return made[..., tile.keep].float().cpu()
+
     result: Tensor | None = None
-    for first in range(0, number, batch):
-        part = stack[first : first + batch, None]
-        for left in range(0, width, core):
-            right = min(left + core, width)
-            lower, upper = max(0, left - settings.halo), min(width, right + settings.halo)
-            tile = part[..., lower:upper].to(device)
-            tile = tile.contiguous(memory_format=torch.channels_last)
-            with mixed_precision(device, dtype):
-                piece = predict(network, tile)[..., left - lower : right - lower]
-            if result is None:
-                result = torch.empty((number, piece.shape[1], width))
-            result[first : first + batch, :, left:right] = piece.float().cpu()
+    made = pool.map(compute, tiles) if device.type == "cpu" else map(compute, tiles)
+    for tile, piece in zip(tiles, made, strict=True):
+        if result is None:
+            result = torch.empty((len(stack), piece.shape[1], stack.shape[2]))
+        result[tile.slices, :, tile.write] = piece
     assert result is not None
     return result
+
+
+class _Tile(NamedTuple):
+    """Say what of a stack to read, and what of the prediction to keep and where."""
+
+    slices: slice
+    read: slice
+    keep: slice
+    write: slice
+
+
+def _tiles(shape: tuple[int, ...], pixels: int, halo: int) -> Iterator[_Tile]:
+    number, slices, width = shape
+    batch = max(1, pixels // (slices * width))
+    core = width if batch > 1 else max(1, min(width, pixels // slices))
+    for first in range(0, number, batch):
+        for left in range(0, width, core):
+            right = min(left + core, width)
+            lower, upper = max(0, left - halo), min(width, right + halo)
+            yield _Tile(
+                slices=slice(first, first + batch),
+                read=slice(lower, upper),
+                keep=slice(left - lower, right - lower),
+                write=slice(left, right),
+            )
 
 
 def _free(device: torch.device) -> None:

@@ -22,12 +22,15 @@ def predict(network: nn.Module, tile: Tensor) -> Tensor:
     return made
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("pixels", [10, 64, 150, 1 << 20], ids=["columns", "tile", "two", "all"])
-def test_batches_and_tiles_make_no_difference(pixels: int) -> None:
+def test_batches_and_tiles_make_no_difference(pixels: int, threads: int) -> None:
     stack = torch.randn(5, 4, 17)
     net = network()
     whole = predict(net, stack[:, None]).detach()
-    settings = InferenceSettings(device=CPU, halo=2, half=False, batch_pixels=pixels)
+    settings = InferenceSettings(
+        device=CPU, halo=2, half=False, batch_pixels=pixels, threads=threads
+    )
     made, device = run_over_slices(net, predict, stack, settings)
     torch.testing.assert_close(made, whole, atol=1e-6, rtol=1e-5)
     assert device == "cpu"

@@ -16,6 +16,7 @@ import numpy as np
 
 from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
+from bids_sr.sr.weights import Weights
 
 Progress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all and a line of text."""
@@ -45,6 +46,11 @@ class Reconstruction:
     """What was done, as plain values for a sidecar."""
     curve: tuple[CurvePoint, ...] = ()
     """Learning curve; empty for methods that do not learn."""
+    uncertainty: Volume | None = None
+    """Standard deviation to expect of every voxel, in units of intensity, on the same grid;
+    None for methods that cannot tell."""
+    learned: Weights | None = None
+    """What was learnt from this image, for reuse; None for methods that do not learn."""
 
 
 @dataclass(frozen=True, kw_only=True)

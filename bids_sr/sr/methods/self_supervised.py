@@ -119,7 +119,7 @@ class SelfSupervised(Method):
         scaler = RobustScaler.fit(work.slices.data)
         scaled = scaler.apply(work.slices.data)
         with limited_threads(self.threads) as threads:
-            network, result = self._train(scaled, work, acquisition, device, progress)
+            network, result = self._train(scaled, work, acquisition, device, threads, progress)
             record = {
                 "Seed": self.seed,
                 "Threads": threads,
@@ -134,7 +134,7 @@ class SelfSupervised(Method):
                 record = {**record, **fallback.record}
                 return Reconstruction(volume=fallback.volume, record=record, curve=result.curve)
             start = time.perf_counter()
-            data, used = self._apply(network, scaled, work, device, progress)
+            data, used = self._apply(network, scaled, work, device, threads, progress)
         record["Device"] = used
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
         made = Volume(scaler.inverse(data), work.grid.affine)
@@ -149,6 +149,7 @@ class SelfSupervised(Method):
         work: Workspace,
         acquisition: Acquisition,
         device: torch.device,
+        threads: int,
         progress: Progress,
     ) -> tuple[ThickSliceNet, FitResult]:
         stack = View.in_plane(work.slice_axis).split(scaled).clip(-BRIGHTEST, BRIGHTEST)
@@ -198,6 +199,7 @@ class SelfSupervised(Method):
             patches.batches(self.batch_size),
             loss,
             self._schedule(),
+            threads=threads,
             validate=validate,
             progress=progress,
         )
@@ -209,6 +211,7 @@ class SelfSupervised(Method):
         scaled: npt.NDArray[np.float32],
         work: Workspace,
         device: torch.device,
+        threads: int,
         progress: Progress,
     ) -> tuple[npt.NDArray[np.float32], str]:
         """Add the detail that the network finds in all views to cubic interpolation."""
@@ -218,6 +221,7 @@ class SelfSupervised(Method):
             device=device,
             halo=network.halo,
             half=self.mixed_precision,
+            threads=threads,
             allow_cpu=not self.device.startswith("cuda"),
         )
 

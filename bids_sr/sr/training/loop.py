@@ -10,12 +10,13 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from bids_sr.sr.device import half_precision, mixed_precision
+from bids_sr.sr.device import half_precision, mixed_precision, single_core_workers
 from bids_sr.sr.methods.base import CurvePoint, Progress, require
 
 _LONGEST_GRADIENT = 1.0
@@ -86,6 +87,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
     *,
+    threads: int = 1,
     validate: Callable[[nn.Module], float] | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
@@ -103,6 +105,9 @@ def fit(
         (prediction, target) to a number.
     schedule : Schedule
         How long and how fast.
+    threads : int
+        On a CPU, so many parts of a batch are computed at once, one on each core;
+        `predict` and `loss`, a mean over the batch, are then called from several threads.
     validate : callable, optional
         Network to a number where higher is better; put into the learning curve.
     progress : callable, optional
@@ -112,12 +117,22 @@ def fit(
     -------
     FitResult
     """
-    device = next(network.parameters()).device
+    with single_core_workers(threads) as pool:
+        parts = threads if next(network.parameters()).device.type == "cpu" else 1
+        gradients = _Gradients(network, predict, loss, pool, parts, schedule.half)
+        return _fit(network, gradients, batches, schedule, validate, progress)
+
+
+def _fit(
+    network: nn.Module,
+    gradients: _Gradients,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    schedule: Schedule,
+    validate: Callable[[nn.Module], float] | None,
+    progress: Progress | None,
+) -> FitResult:
     averaged = copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99))
-    dtype = half_precision(device) if schedule.half else None
-    # float16 underflows where gradients are small; bfloat16 does not.
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     start, curve, mean, reason, step = time.monotonic(), [], _Mean(), "steps", 0
     for step in range(1, schedule.steps + 1):
         elapsed = time.monotonic() - start
@@ -128,16 +143,7 @@ def fit(
             reason, step = "time", step - 1
             break
         optimizer.param_groups[0]["lr"] = schedule.rate(done)
-        lr, hr = (part.to(device, non_blocking=True) for part in next(batches))
-        with mixed_precision(device, dtype):
-            value = loss(predict(network, lr), hr)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
-        scaler.step(optimizer)
-        scaler.update()
-        mean.values.append(float(value.detach()))
+        mean.values.append(gradients.update(optimizer, *next(batches)))
         if not math.isfinite(mean.values[-1]):
             reason = "diverged"
             break
@@ -150,10 +156,60 @@ def fit(
                 CurvePoint(step=step, seconds=seconds, loss=mean.take(), validation=score)
             )
         if progress:
-            progress(step, schedule.steps, f"training, loss {value.detach():.5f}")
+            progress(step, schedule.steps, f"training, loss {gradients.last:.5f}")
     network.load_state_dict(averaged.state_dict())
     seconds = time.monotonic() - start
     return FitResult(curve=tuple(curve), steps=step, seconds=seconds, stop_reason=reason)
+
+
+class _Gradients:
+    """Take the steps of the optimizer, on a CPU with a part of the batch on each core."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        predict: Callable[[nn.Module, Tensor], Tensor],
+        loss: Callable[[Tensor, Tensor], Tensor],
+        pool: Executor,
+        parts: int,
+        half: bool,
+    ) -> None:
+        self.last = math.nan
+        self._network, self._predict, self._loss = network, predict, loss
+        self._pool, self._parts = pool, parts
+        self._parameters = [part for part in network.parameters() if part.requires_grad]
+        self._device = self._parameters[0].device
+        self._dtype = half_precision(self._device) if half else None
+        # float16 underflows where gradients are small; bfloat16 does not.
+        self._scaler = torch.amp.GradScaler(
+            self._device.type, enabled=self._dtype == torch.float16
+        )
+
+    def update(self, optimizer: torch.optim.Optimizer, lr: Tensor, hr: Tensor) -> float:
+        """Change the weights by one batch and return its loss."""
+        lr, hr = (part.to(self._device, non_blocking=True) for part in (lr, hr))
+        parts = min(self._parts, len(lr))
+        pairs = [(lr[first::parts], hr[first::parts]) for first in range(parts)]
+        found = list(self._pool.map(self._of, pairs)) if parts > 1 else [self._of(pairs[0])]
+        shares = [len(part) / len(lr) for part, _ in pairs]
+        for index, parameter in enumerate(self._parameters):
+            total = found[0][1][index] * shares[0]
+            for share, (_, gradients) in zip(shares[1:], found[1:], strict=True):
+                total.add_(gradients[index], alpha=share)
+            parameter.grad = total
+        self._scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(self._parameters, _LONGEST_GRADIENT)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        self.last = sum(share * value for share, (value, _) in zip(shares, found, strict=True))
+        return self.last
+
+    def _of(self, pair: tuple[Tensor, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+        lr, hr = pair
+        with mixed_precision(self._device, self._dtype):
+            value = self._loss(self._predict(self._network, lr), hr)
+        gradients = torch.autograd.grad(self._scaler.scale(value), self._parameters)
+        return float(value.detach()), gradients
 
 
 @torch.no_grad()

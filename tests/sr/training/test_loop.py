@@ -79,3 +79,14 @@ def test_validation_and_progress_are_told() -> None:
 def test_impossible_schedule_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=list(wrong)[-1]):
         Schedule(**wrong)  # type: ignore[arg-type]
+
+
+def test_cores_share_a_batch() -> None:
+    """Parts of unequal size weigh as their patches do; torch's threads are put back."""
+    before = torch.get_num_threads()
+    learners = [network() for _ in range(2)]
+    for learner, threads in zip(learners, (1, 3), strict=True):
+        schedule = Schedule(steps=20, half=False)
+        fit(learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, threads=threads)
+    torch.testing.assert_close(learners[0].weight, learners[1].weight, atol=1e-6, rtol=1e-5)
+    assert torch.get_num_threads() == before

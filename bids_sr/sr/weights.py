@@ -1,0 +1,91 @@
+"""Weights on disk: tensors and a card that says what they are, in one safetensors file.
+
+Reading executes nothing.  A file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bids_sr.exceptions import WeightsError
+
+_CARD = "card"
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Hold the tensors of a network and its card."""
+
+    tensors: dict[str, Tensor]
+    """The network's state, by name."""
+    card: dict[str, Any]
+    """Plain values: ``Architecture`` (name and arguments), ``Geometry`` it is valid for,
+    ``Recipe``, ``Data``, ``Licence``, ``Seed``, ``Command``, ``Curve``."""
+
+    def save(self, path: Path) -> Path:
+        """Write a ``.safetensors`` file; the same weights give the same bytes.
+
+        Parameters
+        ----------
+        path : Path
+            Its folder is made if absent.
+
+        Returns
+        -------
+        path : Path
+        """
+        from safetensors.torch import save
+
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()
+        }
+        content = save(tensors, metadata={_CARD: json.dumps(self.card, sort_keys=True)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Weights:
+        """Read a file that :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            If there is no such file, or it is not a safetensors file with a card.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                card = json.loads((file.metadata() or {})[_CARD])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise WeightsError(
+                f"Found no file {path}; expected weights written by bids_sr. Check the path."
+            ) from error
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise WeightsError(
+                f"Found {path}, which is not a safetensors file with a card ({error}); expected "
+                "weights written by bids_sr (--save-model, bids_sr-tools train)."
+            ) from error
+        return cls(tensors=tensors, card=card)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tensors: names, types, shapes and values."""
+        state = hashlib.sha256()
+        for name in sorted(self.tensors):
+            tensor = self.tensors[name].detach().cpu().contiguous()
+            state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+            state.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        return state.hexdigest()
