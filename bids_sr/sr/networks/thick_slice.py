@@ -80,37 +80,30 @@ class ResidualBlock(nn.Module):
         return features + detail
 
 
-class ThickSliceNet(nn.Module):
+class ThickSliceUpsampler(nn.Module):
     """Predict what lies between cubic interpolation and the fine image.
 
-    All convolutions run on the K thick slices, where they are cheapest and see far;
-    the last one makes `factor` rows of every slice (a pixel shuffle along one axis),
-    which cubic interpolation brings to the grid: any real scale.
+    All of a subclass's convolutions run on the K thick slices, where they are cheapest and
+    see far; the last one makes `factor` rows of every slice (a pixel shuffle along one
+    axis), which cubic interpolation brings to the grid: any real scale.
     """
 
-    def __init__(self, *, factor: int, channels: int, blocks: int) -> None:
-        """Make the network.
+    def __init__(self, body: nn.Sequential, *, factor: int, halo: int) -> None:
+        """Take the convolutions.
 
         Parameters
         ----------
+        body : nn.Sequential
+            (N, 1, K, W) to (N, factor, K, W).
         factor : int
             Rows a slice: the scale, rounded up.
-        channels : int
-            Width.
-        blocks : int
-            Number of residual blocks.
+        halo : int
+            Pixels that an output pixel sees on each side.
         """
         super().__init__()
         self.factor = factor
-        self.halo = 2 * blocks + 2  # pixels that an output pixel sees on each side
-        self.body = nn.Sequential(
-            nn.Conv2d(1, channels, 3, padding=1),
-            *(ResidualBlock(channels) for _ in range(blocks)),
-            nn.Conv2d(channels, factor, 3, padding=1),
-        )
-        # Training begins at cubic interpolation.
-        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
+        self.halo = halo
+        self.body = body
 
     def forward(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
         """Upsample images along their rows.
@@ -143,3 +136,29 @@ class ThickSliceNet(nn.Module):
             with torch.autocast(lr.device.type, enabled=False):
                 detail = upsampling.phases @ detail
         return detail
+
+
+class ThickSliceNet(ThickSliceUpsampler):
+    """Stack residual blocks of two convolutions: small and quick to learn."""
+
+    def __init__(self, *, factor: int, channels: int, blocks: int) -> None:
+        """Make the network.
+
+        Parameters
+        ----------
+        factor : int
+            Rows a slice: the scale, rounded up.
+        channels : int
+            Width.
+        blocks : int
+            Number of residual blocks.
+        """
+        body = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1),
+            *(ResidualBlock(channels) for _ in range(blocks)),
+            nn.Conv2d(channels, factor, 3, padding=1),
+        )
+        # Training begins at cubic interpolation.
+        nn.init.zeros_(body[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(body[-1].bias)  # type: ignore[arg-type]
+        super().__init__(body, factor=factor, halo=2 * blocks + 2)
