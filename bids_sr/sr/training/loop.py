@@ -11,50 +11,27 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bids_sr.sr.device import half_precision, mixed_precision, single_core_workers
 from bids_sr.sr.methods.base import CurvePoint, Progress, require
+from bids_sr.sr.training.checkpoint import (
+    Stateful,
+    random_state,
+    read_checkpoint,
+    restore_random_state,
+    write_checkpoint,
+)
+from bids_sr.sr.training.schedule import Schedule
+
+__all__ = ["FitResult", "Schedule", "fit"]
 
 _LONGEST_GRADIENT = 1.0
-_LEAST_RATE = 1e-3  # of the highest learning rate, at the end
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """State how long and how fast to learn."""
-
-    steps: int
-    """Number of updates."""
-    time_budget: float | None = None
-    """Upper bound on the time, s; the schedule is then passed through by then."""
-    learning_rate: float = 2e-3
-    """Highest learning rate (Adam)."""
-    warmup: float = 0.1
-    """Share of the training in which the rate rises; it falls as a cosine after."""
-    averaging: float = 0.99
-    """Decay of the running mean of the weights, which is what is kept."""
-    half: bool = True
-    """Use the device's half precision where that is faster."""
-    report_every: int = 100
-    """Steps between points of the learning curve."""
-
-    def __post_init__(self) -> None:
-        """Refuse impossible values (ConfigError)."""
-        require(self.steps >= 1, "steps", self.steps, "1 or more")
-        budget = self.time_budget
-        require(budget is None or budget > 0, "time_budget", budget, "more than 0 s")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-
-    def rate(self, progress: float) -> float:
-        """Return the learning rate when this share of the training is done."""
-        if progress < self.warmup:
-            return self.learning_rate * max(progress / self.warmup, _LEAST_RATE)
-        falling = 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
-        return self.learning_rate * max(falling, _LEAST_RATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +67,9 @@ def fit(
     threads: int = 1,
     validate: Callable[[nn.Module], float] | None = None,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> FitResult:
-    """Train a network in place; at the end it holds the averaged weights.
+    """Train a network in place; at the end it holds the weights that ``keep`` names.
 
     Parameters
     ----------
@@ -112,54 +90,176 @@ def fit(
         Network to a number where higher is better; put into the learning curve.
     progress : callable, optional
         Told after every step.
+    checkpoint : Path, optional
+        Where the state is written now and then.  If the file is there, the training goes
+        on from it, and ends as if it had never stopped; the caller removes it.
 
     Returns
     -------
     FitResult
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint is of another schedule, or ``keep`` is ``best`` without
+        `validate`.
+
+    Notes
+    -----
+    A checkpoint holds the state of `batches` and `loss` too if they are
+    :class:`.Stateful`; batches that are not are drawn anew from the beginning.
     """
+    known = schedule.keep != "best" or validate is not None
+    require(known, "keep", schedule.keep, "average or last where nothing validates")
     with single_core_workers(threads) as pool:
         parts = threads if next(network.parameters()).device.type == "cpu" else 1
         gradients = _Gradients(network, predict, loss, pool, parts, schedule.half)
-        return _fit(network, gradients, batches, schedule, validate, progress)
+        run = _Run(network, gradients, batches, loss, schedule)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        return run.until_the_end(validate, progress, checkpoint)
 
 
-def _fit(
-    network: nn.Module,
-    gradients: _Gradients,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    schedule: Schedule,
-    validate: Callable[[nn.Module], float] | None,
-    progress: Progress | None,
-) -> FitResult:
-    averaged = copy.deepcopy(network)
-    optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99))
-    start, curve, mean, reason, step = time.monotonic(), [], _Mean(), "steps", 0
-    for step in range(1, schedule.steps + 1):
-        elapsed = time.monotonic() - start
-        done = (step - 1) / schedule.steps
-        if schedule.time_budget is not None:
-            done = max(done, elapsed / schedule.time_budget)
-        if done >= 1:
-            reason, step = "time", step - 1
-            break
-        optimizer.param_groups[0]["lr"] = schedule.rate(done)
-        mean.values.append(gradients.update(optimizer, *next(batches)))
-        if not math.isfinite(mean.values[-1]):
-            reason = "diverged"
-            break
+class _Run:
+    """Hold all that changes while a network is trained."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        gradients: _Gradients,
+        batches: Iterator[tuple[Tensor, Tensor]],
+        loss: Callable[[Tensor, Tensor], Tensor],
+        schedule: Schedule,
+    ) -> None:
+        self.network, self.gradients, self.schedule = network, gradients, schedule
+        self.batches = batches
+        self.loss: object = loss
+        self.averaged = copy.deepcopy(network)
+        self.optimizer = torch.optim.Adam(network.parameters(), betas=schedule.betas)
+        self.device = next(network.parameters()).device
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[CurvePoint] = []
+        self.mean = _Mean()
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+
+    def until_the_end(
+        self,
+        validate: Callable[[nn.Module], float] | None,
+        progress: Progress | None,
+        checkpoint: Path | None,
+    ) -> FitResult:
+        """Train and leave the network with the weights that are kept."""
+        schedule, reason = self.schedule, "steps"
+        begin, saved = time.monotonic() - self.seconds, time.monotonic()
+        while self.step < schedule.steps:
+            self.seconds = time.monotonic() - begin
+            done = self.step / schedule.steps
+            if schedule.time_budget is not None:
+                done = max(done, self.seconds / schedule.time_budget)
+            if done >= 1:
+                reason = "time"
+                break
+            if not self._advance(schedule.rate(done)):
+                reason = "diverged"
+                break
+            if self.step % schedule.report_every == 0 or self.step == schedule.steps:
+                self._report(validate, time.monotonic() - begin)
+            if progress:
+                progress(self.step, schedule.steps, f"training, loss {self.gradients.last:.5f}")
+            ended = self.step == schedule.steps
+            if checkpoint and (ended or time.monotonic() - saved > schedule.checkpoint_every):
+                self.seconds = time.monotonic() - begin
+                self._save(checkpoint)
+                saved = time.monotonic()
+        self.seconds = time.monotonic() - begin
+        if self._keeps_best and reason == "time" and validate:
+            self._report(validate, self.seconds)  # what came after the last point counts too
+        self._leave_what_is_kept()
+        return FitResult(
+            curve=tuple(self.curve), steps=self.step, seconds=self.seconds, stop_reason=reason
+        )
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self.schedule.keep == "best"
+
+    def _advance(self, rate: float) -> bool:
+        """Take one step; False if the loss is no longer a number."""
+        self.step += 1
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.mean.values.append(self.gradients.update(self.optimizer, *next(self.batches)))
+        if not math.isfinite(self.mean.values[-1]):
+            return False
         # Early on the weights change fast: average over a tenth of the steps so far.
-        _blend(averaged, network, min(schedule.averaging, (1 + step) / (10 + step)))
-        if step % schedule.report_every == 0 or step == schedule.steps:
-            score = validate(averaged) if validate else None
-            seconds = round(time.monotonic() - start, 3)
-            curve.append(
-                CurvePoint(step=step, seconds=seconds, loss=mean.take(), validation=score)
+        decay = min(self.schedule.averaging, (1 + self.step) / (10 + self.step))
+        _blend(self.averaged, self.network, decay)
+        return True
+
+    def _report(self, validate: Callable[[nn.Module], float] | None, seconds: float) -> None:
+        if self.curve and self.curve[-1].step == self.step:
+            return
+        judged = self.network if self.schedule.keep == "last" else self.averaged
+        score = validate(judged) if validate else None
+        self.curve.append(
+            CurvePoint(
+                step=self.step,
+                seconds=round(seconds, 3),
+                loss=self.mean.take(),
+                validation=score,
             )
-        if progress:
-            progress(step, schedule.steps, f"training, loss {gradients.last:.5f}")
-    network.load_state_dict(averaged.state_dict())
-    seconds = time.monotonic() - start
-    return FitResult(curve=tuple(curve), steps=step, seconds=seconds, stop_reason=reason)
+        )
+        better = score is not None and (self.best is None or score > self.best[0])
+        if self._keeps_best and score is not None and better:
+            state = {name: part.clone() for name, part in self.averaged.state_dict().items()}
+            self.best = (score, state)
+
+    def _leave_what_is_kept(self) -> None:
+        if self._keeps_best and self.best is not None:
+            self.network.load_state_dict(self.best[1])
+        elif self.schedule.keep != "last":
+            self.network.load_state_dict(self.averaged.state_dict())
+
+    def _save(self, path: Path) -> None:
+        state: dict[str, Any] = {
+            "schedule": self.schedule.identity(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "curve": [asdict(point) for point in self.curve],
+            "losses": list(self.mean.values),
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.gradients.scaler.state_dict(),
+            "best": self.best,
+            "random": random_state(self.device),
+        }
+        for name in ("batches", "loss"):
+            if isinstance(part := getattr(self, name), Stateful):
+                state[name] = part.state_dict()
+        write_checkpoint(path, state)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint, if there is one."""
+        state = read_checkpoint(path, self.schedule.identity())
+        if not state:
+            return
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.curve = [CurvePoint(**point) for point in state["curve"]]
+        self.mean.values = state["losses"]
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.gradients.scaler.load_state_dict(state["scaler"])
+        if state["best"] is not None:
+            self.best = (state["best"][0], state["best"][1])
+        if isinstance(self.loss, Stateful):
+            self.loss.load_state_dict(state["loss"])
+        if isinstance(self.batches, Stateful):
+            self.batches.load_state_dict(state["batches"])
+        else:
+            for _ in range(self.step):
+                next(self.batches)
+        restore_random_state(state["random"], self.device)
 
 
 class _Gradients:
@@ -181,9 +281,7 @@ class _Gradients:
         self._device = self._parameters[0].device
         self._dtype = half_precision(self._device) if half else None
         # float16 underflows where gradients are small; bfloat16 does not.
-        self._scaler = torch.amp.GradScaler(
-            self._device.type, enabled=self._dtype == torch.float16
-        )
+        self.scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype == torch.float16)
 
     def update(self, optimizer: torch.optim.Optimizer, lr: Tensor, hr: Tensor) -> float:
         """Change the weights by one batch and return its loss."""
@@ -197,10 +295,10 @@ class _Gradients:
             for share, (_, gradients) in zip(shares[1:], found[1:], strict=True):
                 total.add_(gradients[index], alpha=share)
             parameter.grad = total
-        self._scaler.unscale_(optimizer)
+        self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self._parameters, _LONGEST_GRADIENT)
-        self._scaler.step(optimizer)
-        self._scaler.update()
+        self.scaler.step(optimizer)
+        self.scaler.update()
         self.last = sum(share * value for share, (value, _) in zip(shares, found, strict=True))
         return self.last
 
@@ -208,7 +306,7 @@ class _Gradients:
         lr, hr = pair
         with mixed_precision(self._device, self._dtype):
             value = self._loss(self._predict(self._network, lr), hr)
-        gradients = torch.autograd.grad(self._scaler.scale(value), self._parameters)
+        gradients = torch.autograd.grad(self.scaler.scale(value), self._parameters)
         return float(value.detach()), gradients
 
 
@@ -216,3 +314,5 @@ class _Gradients:
 def _blend(averaged: nn.Module, network: nn.Module, decay: float) -> None:
     for kept, new in zip(averaged.parameters(), network.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
+    for copied, current in zip(averaged.buffers(), network.buffers(), strict=True):
+        copied.copy_(current)  # running means of a normalisation are means already

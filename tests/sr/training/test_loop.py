@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,3 +92,138 @@ def test_cores_share_a_batch() -> None:
         fit(learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, threads=threads)
     torch.testing.assert_close(learners[0].weight, learners[1].weight, atol=1e-6, rtol=1e-5)
     assert torch.get_num_threads() == before
+
+
+def test_restarts_begin_anew_with_longer_cycles() -> None:
+    schedule = Schedule(
+        steps=70, learning_rate=1.0, decay="restarts", first_cycle=10, cycle_growth=2
+    )
+    rates = [schedule.rate(step / 70) for step in (0, 5, 10, 20, 30, 50)]
+    assert rates == pytest.approx([1.0, 0.5, 1.0, 0.5, 1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"decay": "steps"}, {"keep": "first"}, {"first_cycle": 0}, {"betas": (0.9, 1.0)}],
+)
+def test_impossible_choices_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Schedule(steps=1, **wrong)  # type: ignore[arg-type]
+
+
+def test_best_is_kept() -> None:
+    """The validation likes the beginning: the weights of step 2 must be left."""
+    scores, weights = iter([1.0, 3.0, 2.0]), []
+
+    def validate(judged: nn.Module) -> float:
+        weights.append(judged.weight.detach().clone())
+        return next(scores)
+
+    learner = network()
+    schedule = Schedule(steps=3, report_every=1, keep="best", learning_rate=0.1)
+    fit(learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, validate=validate)
+    torch.testing.assert_close(learner.weight.detach(), weights[1], atol=0, rtol=0)
+    assert not torch.equal(weights[1], weights[2])
+    with pytest.raises(ConfigError, match="keep"):
+        train(learner, schedule)
+
+
+def test_last_is_not_averaged() -> None:
+    kept = [network() for _ in range(2)]
+    for learner, keep in zip(kept, ("average", "last"), strict=True):
+        train(learner, Schedule(steps=5, keep=keep, learning_rate=0.1))  # type: ignore[arg-type]
+    assert not torch.equal(kept[0].weight, kept[1].weight)
+    raw = network()
+    train(raw, Schedule(steps=5, averaging=0.0, learning_rate=0.1))
+    torch.testing.assert_close(raw.weight, kept[1].weight, atol=1e-6, rtol=0)
+
+
+class Counted:
+    """Batches that know where they stand."""
+
+    def __init__(self) -> None:
+        self.random = torch.Generator().manual_seed(3)
+
+    def __iter__(self) -> Counted:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        given = torch.randn(8, 3, generator=self.random)
+        return given, given.sum(1, keepdim=True)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"random": self.random.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        self.random.set_state(state_dict["random"])
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("batches", [Counted, pairs])
+@pytest.mark.parametrize("keep", ["average", "best"])
+def test_interrupted_training_ends_as_if_it_had_not_been(
+    batches: type[Counted], keep: str, tmp_path: Path
+) -> None:
+    schedule = Schedule(
+        steps=20,
+        report_every=5,
+        checkpoint_every=0.0,
+        keep=keep,  # type: ignore[arg-type]
+        learning_rate=0.05,
+    )
+    noisy = nn.Sequential(nn.Dropout(0.2), nn.Linear(3, 1))
+
+    def run(checkpoint: Path | None, stop: int = 99) -> tuple[Tensor, FitResult]:
+        torch.manual_seed(0)
+        learner = copy.deepcopy(noisy)
+
+        def progress(step: int, total: int, message: str) -> None:
+            if step == stop:
+                raise StoppedError
+
+        result = fit(
+            learner,
+            lambda n, x: n(x),
+            batches(),
+            mean_squared_error,
+            schedule,
+            validate=lambda n: -float(n[1].weight.detach().sub(1).abs().sum()),
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        return learner[1].weight.detach(), result
+
+    whole, told = run(None)
+    with pytest.raises(StoppedError):
+        run(tmp_path / "state", stop=8)
+    resumed, again = run(tmp_path / "state")
+    torch.testing.assert_close(resumed, whole, atol=0, rtol=0)
+    assert [point.loss for point in again.curve] == [point.loss for point in told.curve]
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    finished, _ = run(tmp_path / "state")
+    torch.testing.assert_close(finished, whole, atol=0, rtol=0)
+
+
+def test_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    def run(steps: int) -> FitResult:
+        schedule = Schedule(steps=steps)
+        where = tmp_path / "state"
+        return fit(
+            network(), lambda n, x: n(x), pairs(), mean_squared_error, schedule, checkpoint=where
+        )
+
+    run(2)
+    with pytest.raises(ConfigError, match="another steps"):
+        run(3)
+    (tmp_path / "state").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="not a whole checkpoint"):
+        run(2)
+
+
+def test_statistics_of_a_normalisation_are_kept() -> None:
+    learner = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    train(learner, Schedule(steps=3))
+    assert learner[0].num_batches_tracked == 3
