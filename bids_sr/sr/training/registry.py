@@ -1,0 +1,7 @@
+"""The recipes by name: one line each."""
+
+from __future__ import annotations
+
+from bids_sr.sr.training.recipe import Recipe
+
+RECIPES: dict[str, type[Recipe]] = {}
