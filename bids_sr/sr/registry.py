@@ -27,6 +27,13 @@ METHODS: dict[str, type[Method]] = {
 def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     """Return the method of that name with its hyper-parameters set.
 
+    Parameters
+    ----------
+    name : str
+        A name in :data:`METHODS`.
+    parameters : mapping, optional
+        Hyper-parameters by name.  ``preset`` names a set of them, over which the others win.
+
     Raises
     ------
     ConfigError
@@ -34,14 +41,23 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     """
     if name not in METHODS:
         raise ConfigError(f"Found method {name!r}; expected one of {', '.join(METHODS)}.")
+    given = dict(parameters or {})
+    presets = METHODS[name].presets
+    if (preset := given.pop("preset", None)) is not None:
+        if preset not in presets:
+            raise ConfigError(
+                f"Found preset {preset!r} for method {name!r}; expected "
+                f"{' or '.join(presets) or 'none: it has no presets'}."
+            )
+        given = {**presets[preset], **given}
     known = {entry.name for entry in fields(METHODS[name])}
-    unknown = sorted(set(parameters or {}) - known)
+    unknown = sorted(set(given) - known)
     if unknown:
         raise ConfigError(
             f"Found parameter {', '.join(unknown)} for method {name!r}; expected one of "
             f"{', '.join(sorted(known))}."
         )
-    return METHODS[name](**(parameters or {}))
+    return METHODS[name](**given)
 
 
 def reconstruct(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
@@ -59,6 +59,8 @@ class Method(ABC):
 
     name: ClassVar[str]
     """The name under which the method is registered."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Sets of hyper-parameters by name; the defaults are one of them, with nothing in it."""
 
     threads: int | None = None
     """CPU threads a method may use; None leaves the choice to its libraries."""
@@ -116,6 +118,16 @@ class Method(ABC):
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain values."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    def for_labels(self) -> Method:
+        """Return the method as it treats memberships: values from 0 to 1, never rescaled.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot.
+        """
+        return self
 
     @abstractmethod
     def _reconstruct(

@@ -12,41 +12,69 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from math import ceil
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
-from bids_sr.imaging import Acquisition, Grid, RobustScaler, View, Volume, resample
+from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
 from bids_sr.sr.consistency import make_consistent
 from bids_sr.sr.device import limited_threads, resolve_device
-from bids_sr.sr.fusion import FUSIONS
-from bids_sr.sr.inference import InferenceSettings, run_over_slices
-from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
-from bids_sr.sr.networks.thick_slice import BRIGHTEST, ThickSliceNet, Upsampling
-from bids_sr.sr.rotation import Turn
-from bids_sr.sr.training.loop import FitResult, Schedule, fit
-from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
-from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
-from bids_sr.sr.training.saliency import saliency
-from bids_sr.sr.workspace import Workspace, foreground_box
+from bids_sr.sr.geometry import TrainedGeometry
+from bids_sr.sr.inference import InferenceSettings
+from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
+from bids_sr.sr.networks.thick_slice import ThickSliceNet, ThickSliceUpsampler
+from bids_sr.sr.networks.wdsr import WDSR
+from bids_sr.sr.training.loop import Schedule
+from bids_sr.sr.training.own_slices import LEAST_SLICES_A_PATCH, OwnSlices, has_learnt
+from bids_sr.sr.views import Views
+from bids_sr.sr.weights import Weights
+from bids_sr.sr.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)
 LEAST_SCALE = 1.05
-LEAST_SLICES_A_PATCH = 4
-_VALIDATION_PATCHES = 64
-_EDGE_COLUMNS = 2
+NETWORKS: dict[str, Callable[..., ThickSliceUpsampler]] = {
+    "thick_slice": ThickSliceNet,
+    "wdsr": WDSR,
+}
+SMORE: dict[str, Any] = {
+    "network": "wdsr",
+    "channels": 256,
+    "blocks": 16,
+    "steps": 7813,  # 1,000,000 patches
+    "batch_size": 128,
+    "patch_slices": 8,
+    "patch_width": 8,
+    "learning_rate": 1e-4,
+    "warmup": 0.3,
+    "averaging": 0.0,
+    "loss": "squared",
+    "whole_patches": True,
+    "sampling": "gradient",
+    "fusion": "mean",
+    "detail": 1.0,
+    "orientations": 1,
+    "mirrored": False,
+    "data_consistency": False,
+}
+"""What SMORE v4 does, as the papers tell it; hours on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfSupervised(Method):
-    """Train a small network on the image itself, then apply it across the slices."""
+    """Train a network on the image itself, then apply it across the slices.
+
+    The defaults are chosen for a CPU; the preset ``smore`` is the published system.
+    """
 
     name = "self"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"fast": {}, "smore": SMORE}
 
     steps: int = 2800
     """Training steps."""
@@ -56,6 +84,8 @@ class SelfSupervised(Method):
     """Seed of weights and patches; the result is the same for the same number of threads."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    network: str = "thick_slice"
+    """``thick_slice`` or ``wdsr``."""
     channels: int = 24
     """Width of the network."""
     blocks: int = 14
@@ -68,6 +98,16 @@ class SelfSupervised(Method):
     """In-plane voxels a patch."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
+    warmup: float = 0.1
+    """Share of the training in which the learning rate rises."""
+    averaging: float = 0.99
+    """Decay of the running mean of the weights, which is what is used; 0: the last weights."""
+    loss: str = "absolute"
+    """``absolute`` or ``squared`` differences."""
+    whole_patches: bool = False
+    """Judge also the outer slice and columns of a patch, which lack neighbours."""
+    sampling: str = "depth"
+    """Where patches are taken: ``depth`` (edges deep in the body) or ``gradient``."""
     fusion: str = "directional"
     """How the two views are combined: ``directional`` or ``mean``."""
     detail: float = 1.1
@@ -81,30 +121,59 @@ class SelfSupervised(Method):
     """At the end agree with the acquired slices."""
     mixed_precision: bool = True
     """Convolve in half precision where the device does so faster."""
+    scale_intensities: bool = True
+    """Bring the robust intensity range to 0 to 1; False: the values are such already."""
+    reuse: str | None = None
+    """Path of weights that were learnt from an image of the same geometry, which are
+    used as they are; None trains on the image."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
         super().__post_init__()
         self._schedule()
-        for name, least in (
-            ("channels", 1),
-            ("blocks", 1),
-            ("batch_size", 1),
-            ("patch_slices", LEAST_SLICES_A_PATCH),
-            ("patch_width", 8),
-            ("orientations", 1),
-            ("seed", 0),
-        ):
+        self._own_slices()
+        self._views()
+        for name, least in (("channels", 1), ("blocks", 1), ("seed", 0)):
             require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
-        require(self.fusion in FUSIONS, "fusion", self.fusion, " or ".join(FUSIONS))
-        require(self.detail > 0, "detail", self.detail, "above 0")
+        require(self.network in NETWORKS, "network", self.network, " or ".join(NETWORKS))
+
+    def for_labels(self) -> Method:
+        """Return the method for memberships; only what was learnt elsewhere applies to them."""
+        if self.reuse is None:
+            raise ConfigError(
+                "Found a label map and nothing to reuse; expected weights that were learnt from "
+                "an image of the same geometry (--sr-reuse-model PATH): a label map has no "
+                "detail to learn from. Without any, take the method linear."
+            )
+        return replace(self, scale_intensities=False, data_consistency=False)
 
     def _schedule(self) -> Schedule:
         return Schedule(
             steps=self.steps,
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            averaging=self.averaging,
             half=self.mixed_precision,
+        )
+
+    def _own_slices(self) -> OwnSlices:
+        return OwnSlices(
+            patch_slices=self.patch_slices,
+            patch_width=self.patch_width,
+            batch_size=self.batch_size,
+            sampling=self.sampling,
+            loss=self.loss,
+            whole_patches=self.whole_patches,
+            seed=self.seed,
+        )
+
+    def _views(self) -> Views:
+        return Views(
+            fusion=self.fusion,
+            detail=self.detail,
+            orientations=self.orientations,
+            mirrored=self.mirrored,
         )
 
     def _reconstruct(
@@ -113,35 +182,43 @@ class SelfSupervised(Method):
         device = resolve_device(self.device)
         assert acquisition.slice_axis is not None
         work = Workspace.of(lr, acquisition.slice_axis, grid)
-        refusal = _refusal(work, acquisition.scale(work.spacing))
+        refusal = _refusal(work, acquisition.scale(work.spacing), learns=self.reuse is None)
         if refusal:
             return _interpolated(lr, grid, refusal)
-        scaler = RobustScaler.fit(work.slices.data)
+        scaler = RobustScaler(offset=0.0, width=1.0)
+        if self.scale_intensities:
+            scaler = RobustScaler.fit(work.slices.data)
         scaled = scaler.apply(work.slices.data)
         with limited_threads(self.threads) as threads:
-            network, result = self._train(scaled, work, acquisition, device, threads, progress)
+            if self.reuse is None:
+                learnt = self._train(scaled, work, acquisition, device, threads, progress)
+            else:
+                learnt = _load(Path(self.reuse), TrainedGeometry.of(acquisition, work.spacing))
             record = {
-                "Seed": self.seed,
                 "Threads": threads,
-                "Steps": result.steps,
-                "StopReason": result.stop_reason,
-                "TrainingSeconds": round(result.seconds, 2),
-                "NetworkParameters": sum(part.numel() for part in network.parameters()),
-                "ValidationGainDecibel": result.curve[-1].validation if result.curve else None,
+                **learnt.record,
+                "NetworkParameters": sum(part.numel() for part in learnt.network.parameters()),
             }
-            if not _has_learnt(result):
+            if learnt.weights is None:
                 fallback = _interpolated(lr, grid, "the network is no better than interpolation")
-                record = {**record, **fallback.record}
-                return Reconstruction(volume=fallback.volume, record=record, curve=result.curve)
+                return replace(fallback, record=record | fallback.record, curve=learnt.curve)
             start = time.perf_counter()
-            data, used = self._apply(network, scaled, work, device, threads, progress)
+            settings = InferenceSettings(
+                device=device,
+                halo=learnt.network.halo,
+                half=self.mixed_precision,
+                threads=threads,
+                allow_cpu=not self.device.startswith("cuda"),
+            )
+            data, used = self._views().apply(learnt.network, scaled, work, settings, progress)
         record["Device"] = used
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
         made = Volume(scaler.inverse(data), work.grid.affine)
         if self.data_consistency:
             made = make_consistent(made, work.slices, acquisition)
-        volume = resample(made, grid)
-        return Reconstruction(volume=volume, record=record, curve=result.curve)
+        return Reconstruction(
+            volume=resample(made, grid), record=record, curve=learnt.curve, learned=learnt.weights
+        )
 
     def _train(
         self,
@@ -151,128 +228,87 @@ class SelfSupervised(Method):
         device: torch.device,
         threads: int,
         progress: Progress,
-    ) -> tuple[ThickSliceNet, FitResult]:
-        stack = View.in_plane(work.slice_axis).split(scaled).clip(-BRIGHTEST, BRIGHTEST)
-        longest = int(min(stack.shape[1:]) / acquisition.scale(work.spacing))
-        geometry = PatchGeometry.of(
-            acquisition,
-            work.spacing,
-            slices=max(LEAST_SLICES_A_PATCH, min(self.patch_slices, longest)),
-            width=min(self.patch_width, *stack.shape[1:]),
-        )
-        factor = ceil(geometry.scale - 1e-3)
-        upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, factor).to(device)
+    ) -> _Learnt:
+        size = {"channels": self.channels, "blocks": self.blocks}
+        size["factor"] = ceil(acquisition.scale(work.spacing) - 1e-3)
         torch.manual_seed(self.seed)
-        network = ThickSliceNet(factor=factor, channels=self.channels, blocks=self.blocks)
-        network.to(device)
+        network = NETWORKS[self.network](**size).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weights = View.in_plane(work.slice_axis).split(
-            saliency(scaled, work.slices.spacings, work.slice_axis)
-        )
-        patches = SlicePatches(stack, weights, geometry, seed=self.seed)
-        others = SlicePatches(stack, weights, geometry, seed=self.seed + 1)
-        held_out = others.draw(_VALIDATION_PATCHES)
-
-        # The outer thick slice and columns lack neighbours that they have in the volume.
-        rows = slice(factor, geometry.rows - factor)
-        inner = (slice(None), rows, slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS))
-
-        def predict(network: nn.Module, lr: Tensor) -> Tensor:
-            predicted: Tensor = network(
-                lr.contiguous(memory_format=torch.channels_last), upsampling
-            )
-            return predicted
-
-        def loss(predicted: Tensor, target: Tensor) -> Tensor:
-            return mean_absolute_error(predicted[inner], target[inner])
-
-        def validate(network: nn.Module) -> float:
-            with torch.inference_mode():
-                lr, hr = (part.to(device) for part in held_out)
-                learnt = mean_squared_error(predict(network, lr)[inner], hr[inner])
-                cubic = mean_squared_error((upsampling.skip @ lr[:, 0])[inner], hr[inner])
-            return float(10 * torch.log10(cubic / learnt.clamp_min(1e-12)))
-
-        result = fit(
+        result = self._own_slices().train(
             network,
-            predict,
-            patches.batches(self.batch_size),
-            loss,
+            scaled,
+            work,
+            acquisition,
             self._schedule(),
             threads=threads,
-            validate=validate,
             progress=progress,
         )
-        return network, result
-
-    def _apply(
-        self,
-        network: ThickSliceNet,
-        scaled: npt.NDArray[np.float32],
-        work: Workspace,
-        device: torch.device,
-        threads: int,
-        progress: Progress,
-    ) -> tuple[npt.NDArray[np.float32], str]:
-        """Add the detail that the network finds in all views to cubic interpolation."""
-        axis = work.slice_axis
-        upsampling = Upsampling.at(work.coordinates, scaled.shape[axis], network.factor)
-        settings = InferenceSettings(
-            device=device,
-            halo=network.halo,
-            half=self.mixed_precision,
-            threads=threads,
-            allow_cpu=not self.device.startswith("cuda"),
-        )
-
-        def predict(_: nn.Module, lr: Tensor) -> Tensor:
-            there = upsampling.to(lr.device)
-            found = network.detail(lr, there)
-            if self.mirrored:  # rows need not be symmetric to the slices, columns are
-                found = (found + network.detail(lr.flip(3), there).flip(2)) / 2
-            return found
-
-        data = resample(Volume(scaled, work.slices.affine), work.grid).data
-        used = str(device)
-        for number in range(self.orientations):
-            progress(self.steps, self.steps, f"views {number + 1} of {self.orientations}")
-            turn = Turn(angle=90 * number / self.orientations, slice_axis=axis)
-            turned = turn.apply(scaled)
-            box = foreground_box(turned, axis, margin=network.halo)
-            views = []
-            for view in View.through_plane(axis):
-                stack = torch.from_numpy(view.split(turned[box]))
-                found, used = run_over_slices(network, predict, stack, settings)
-                views.append((view, view.join(found.numpy())))
-            shape = [*turned.shape]
-            shape[axis] = data.shape[axis]
-            detail = np.zeros(shape, np.float32)
-            detail[box] = FUSIONS[self.fusion](views, work.grid.spacings)
-            data += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
-        return data, used
+        record = {
+            "Seed": self.seed,
+            "Steps": result.steps,
+            "StopReason": result.stop_reason,
+            "TrainingSeconds": round(result.seconds, 2),
+            "ValidationGainDecibel": result.curve[-1].validation if result.curve else None,
+        }
+        if not has_learnt(result):
+            return _Learnt(network, record, result.curve, None)
+        card = {
+            "Architecture": {"Name": self.network, **size},
+            "Geometry": dict(TrainedGeometry.of(acquisition, work.spacing).facts),
+            "IntensityScaling": "0 to 1: 0.5th percentile to 99.5th of what is above it",
+            "Recipe": {"Name": self.name, **self.parameters()},
+            "Data": "the slices of one image",
+            "Licence": "that of the image",
+            "Seed": self.seed,
+            "Curve": [asdict(point) for point in result.curve],
+        }
+        weights = Weights(tensors=network.state_dict(), card=card)
+        return _Learnt(network, record, result.curve, weights)
 
 
-def _refusal(work: Workspace, scale: float) -> str | None:
-    """Say why this image cannot teach a network, if so."""
+class _Learnt(NamedTuple):
+    """Hold a network that is ready, and where it comes from."""
+
+    network: ThickSliceUpsampler
+    record: dict[str, Any]
+    curve: tuple[CurvePoint, ...]
+    weights: Weights | None
+    """None where the network must not be used."""
+
+
+def _load(path: Path, found: TrainedGeometry) -> _Learnt:
+    """Read what was learnt from an image of the same geometry."""
+    weights = Weights.load(path)
+    TrainedGeometry.from_card(weights.card, path).require(found, path)
+    name, size = "", dict(weights.card.get("Architecture", {}))
+    try:
+        name = size.pop("Name")
+        network = NETWORKS[name](**size)
+        network.load_state_dict(weights.tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(
+            f"Found weights of the network {name!r} in {path} that do not fit it ({error}); "
+            f"expected one of {', '.join(NETWORKS)} as --save-model writes it."
+        ) from error
+    curve = tuple(CurvePoint(**point) for point in weights.card.get("Curve", ()))
+    record = {"Model": path.name, "ModelSHA256": weights.digest, "StopReason": "reused"}
+    return _Learnt(network, record, curve, weights)
+
+
+def _refusal(work: Workspace, scale: float, *, learns: bool) -> str | None:
+    """Say why this image cannot teach a network, or gains nothing by one, if so."""
     if scale < LEAST_SCALE:
         return f"the scale is {scale:.3g}: nothing to learn"
     data = work.slices.data
     if np.ptp(data) <= 1e-5 * np.abs(data).max():
         return "the image is constant"
     shortest = min(work.in_plane_shape)
-    if shortest < LEAST_SLICES_A_PATCH * scale:
+    if learns and shortest < LEAST_SLICES_A_PATCH * scale:
         return (
             f"{shortest} in-plane voxels hold fewer than {LEAST_SLICES_A_PATCH} thick slices "
             f"of {scale:.3g} voxels"
         )
     return None
-
-
-def _has_learnt(result: FitResult) -> bool:
-    if result.stop_reason == "diverged" or not result.curve:
-        return False
-    gain = result.curve[-1].validation
-    return gain is not None and bool(np.isfinite(gain)) and gain > 0
 
 
 def _interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:

@@ -18,3 +18,6 @@ def mean_squared_error(predicted: Tensor, target: Tensor) -> Tensor:
 def mean_absolute_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the mean absolute difference: a few bright edges do not outweigh the rest."""
     return functional.l1_loss(predicted.float(), target)
+
+
+LOSSES: dict[str, Loss] = {"absolute": mean_absolute_error, "squared": mean_squared_error}

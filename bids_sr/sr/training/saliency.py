@@ -66,3 +66,18 @@ def _body(scaled: npt.NDArray[np.float32], slice_axis: int) -> npt.NDArray[np.bo
     ]
     body: npt.NDArray[np.bool_] = np.moveaxis(np.stack(filled), 0, slice_axis)
     return body
+
+
+def gradient_magnitude(
+    scaled: npt.NDArray[np.float32], spacings: npt.NDArray[np.float64], slice_axis: int
+) -> npt.NDArray[np.float32]:
+    """Weigh the voxels of a volume by their in-plane gradient alone, skin and all.
+
+    Parameters and return as those of :func:`saliency`; 1 everywhere in a constant image.
+    """
+    squares = np.zeros_like(scaled)
+    for axis in range(3):
+        if axis != slice_axis and scaled.shape[axis] > 1:
+            squares += (np.gradient(scaled, axis=axis) / np.float32(spacings[axis])) ** 2
+    magnitude: npt.NDArray[np.float32] = np.sqrt(squares)
+    return magnitude if magnitude.max() > 0 else np.ones_like(scaled)

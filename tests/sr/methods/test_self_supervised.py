@@ -9,7 +9,7 @@ import pytest
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade, resample
 from bids_sr.sr import data_consistency_residual, make_method, reconstruct
-from bids_sr.sr.methods import self_supervised
+from bids_sr.sr.training import own_slices
 from bids_sr.sr.training.loop import FitResult
 
 SMALL: dict[str, Any] = {"steps": 60, "channels": 8, "blocks": 2, "device": "cpu", "threads": 1}
@@ -108,7 +108,7 @@ def test_a_network_that_is_no_better_is_not_used(
     def useless(*args: Any, **keywords: Any) -> FitResult:
         return FitResult(curve=(), steps=0, seconds=0.0, stop_reason="diverged")
 
-    monkeypatch.setattr(self_supervised, "fit", useless)
+    monkeypatch.setattr(own_slices, "fit", useless)
     result = reconstruct(thick, acquisition, method="self", grid=reference.grid, parameters=SMALL)
     assert "no better than interpolation" in result.record["FallbackReason"]
     assert result.record["StopReason"] == "diverged"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_sr.sr.training.saliency import saliency
+from bids_sr.sr.training.saliency import gradient_magnitude, saliency
 
 
 def head() -> np.ndarray:
@@ -41,3 +41,14 @@ def test_image_without_air_is_weighed_by_its_edges() -> None:
     rough = 1 + np.random.default_rng(0).random((20, 20, 4)).astype(np.float32)
     assert saliency(rough, np.ones(3), 2).std() > 0
     np.testing.assert_array_equal(saliency(np.zeros((4, 5, 6), np.float32), np.ones(3), 1), 1)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_gradient_magnitude_of_a_ramp(axis: int) -> None:
+    """It is the slope per mm, in-plane; what changes across the slices does not count."""
+    places = np.indices((6, 7, 8)).astype(np.float32)
+    slopes, spacings = np.array([3.0, 4.0, 12.0]), np.array([1.0, 2.0, 3.0])
+    ramp = np.einsum("a,axyz->xyz", slopes * spacings, places).astype(np.float32)
+    expected = np.linalg.norm(np.delete(slopes, axis))
+    np.testing.assert_allclose(gradient_magnitude(ramp, spacings, axis), expected, rtol=1e-5)
+    np.testing.assert_array_equal(gradient_magnitude(0 * ramp, spacings, axis), 1)

@@ -1,0 +1,98 @@
+"""What a network finds in the views of a volume, put together on the fine grid.
+
+Each through-plane view is a stack of planes that the network sees one by one; further
+views are planes turned within the slices.  Nothing here trains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bids_sr.imaging import View, Volume, resample
+from bids_sr.sr.fusion import FUSIONS
+from bids_sr.sr.inference import InferenceSettings, run_over_slices
+from bids_sr.sr.methods.base import Progress, require
+from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler, Upsampling
+from bids_sr.sr.rotation import Turn
+from bids_sr.sr.workspace import Workspace, foreground_box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Say which views are seen and how they become one volume."""
+
+    fusion: str = "directional"
+    """How the two views of a pair are combined: a name in ``FUSIONS``."""
+    detail: float = 1.0
+    """Factor on the detail found."""
+    orientations: int = 1
+    """Pairs of views: the array's own, then pairs turned between them within the slices."""
+    mirrored: bool = False
+    """Average with what is found in the mirror image."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        require(self.fusion in FUSIONS, "fusion", self.fusion, " or ".join(FUSIONS))
+        require(self.detail > 0, "detail", self.detail, "above 0")
+        require(self.orientations >= 1, "orientations", self.orientations, "1 or more")
+
+    def apply(
+        self,
+        network: ThickSliceUpsampler,
+        scaled: npt.NDArray[np.float32],
+        work: Workspace,
+        settings: InferenceSettings,
+        progress: Progress,
+    ) -> tuple[npt.NDArray[np.float32], str]:
+        """Add the detail that the network finds in all views to cubic interpolation.
+
+        Parameters
+        ----------
+        network : ThickSliceUpsampler
+        scaled : (X, Y, K) array, slice axis where it is
+            Acquired slices, intensities about 0 to 1.
+        work : Workspace
+            Where they lie.
+        settings : InferenceSettings
+        progress : callable
+
+        Returns
+        -------
+        data : (X, Y, n) array
+            On the grid of `work`.
+        device : str
+            The device that made it.
+        """
+        axis = work.slice_axis
+        upsampling = Upsampling.at(work.coordinates, scaled.shape[axis], network.factor)
+
+        def predict(_: nn.Module, lr: Tensor) -> Tensor:
+            there = upsampling.to(lr.device)
+            found = network.detail(lr, there)
+            if self.mirrored:  # rows need not be symmetric to the slices, columns are
+                found = (found + network.detail(lr.flip(3), there).flip(2)) / 2
+            return found
+
+        data = resample(Volume(scaled, work.slices.affine), work.grid).data
+        used = str(settings.device)
+        for number in range(self.orientations):
+            progress(number, self.orientations, f"views {number + 1} of {self.orientations}")
+            turn = Turn(angle=90 * number / self.orientations, slice_axis=axis)
+            turned = turn.apply(scaled)
+            box = foreground_box(turned, axis, margin=network.halo)
+            found = []
+            for view in View.through_plane(axis):
+                stack = torch.from_numpy(view.split(turned[box]))
+                made, used = run_over_slices(network, predict, stack, settings)
+                found.append((view, view.join(made.numpy())))
+            shape = [*turned.shape]
+            shape[axis] = data.shape[axis]
+            detail = np.zeros(shape, np.float32)
+            detail[box] = FUSIONS[self.fusion](found, work.grid.spacings)
+            data += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
+        return data, used
