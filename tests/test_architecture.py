@@ -22,10 +22,12 @@ MAX_LINES = 400
 MAY_IMPORT = {
     "exceptions": set(),
     "data": set(),
+    "download": {"exceptions"},
+    "published": {"exceptions", "download"},
     "imaging": {"exceptions"},
     "config": {"exceptions"},
-    "sr": {"exceptions", "imaging"},
-    "engines": {"exceptions", "imaging"},
+    "sr": {"exceptions", "imaging", "published"},
+    "engines": {"exceptions", "imaging", "published"},
     "bids": {"exceptions", "imaging"},
     "evaluation": {"exceptions", "imaging", "sr", "bids"},
     "reports": {"exceptions", "imaging", "sr", "bids"},
@@ -42,6 +44,8 @@ MAY_IMPORT = {
     "cli": {
         "exceptions",
         "config",
+        "download",
+        "published",
         "imaging",
         "sr",
         "engines",
@@ -55,6 +59,8 @@ MAY_IMPORT = {
 NEVER = {
     "imaging": {"torch", "nipype", "bids"},
     "config": {"torch", "nipype", "bids"},
+    "download": {"torch", "nipype", "bids", "numpy"},
+    "published": {"torch", "nipype", "bids", "numpy"},
     "sr": {"nipype", "bids"},
     "engines": {"nipype", "bids"},
     "bids": {"torch", "nipype"},

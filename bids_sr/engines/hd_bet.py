@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.engines.published import published_weights, sha256
+from bids_sr.published import published_weights, sha256
 from bids_sr.exceptions import EngineError, WeightsError
 from bids_sr.imaging import Volume
 

@@ -1,0 +1,268 @@
+"""Published weights: their names, files, source and places (``data/weights.toml``).
+
+It finds a complete folder, says what is missing, and brings it when it is asked to.  It
+reads no weights and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any
+
+from bids_sr.download import Report, digest, download
+from bids_sr.exceptions import WeightsError
+
+VARIABLE = "BIDS_SR_WEIGHTS"
+SYSTEM_FOLDER = Path("/opt/bids_sr/weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWeights:
+    """Describe one published set of weights."""
+
+    name: str
+    title: str
+    version: str
+    page: str
+    """Where a person finds them."""
+    folder: str
+    """Where the files lie under a weights folder."""
+    licence: str
+    reference: str
+    files: dict[str, str | None]
+    """Path within the folder -> SHA-256 of the released file, or None where unknown."""
+    url: str | None = None
+    """Of the one file, or of the archive that holds all; None where no address is recorded."""
+    archive: bool = False
+    """Whether `url` is a zip archive."""
+    home: str | None = None
+    """The tool's own place in the home folder, where it has one."""
+
+    def is_complete(self, folder: Path) -> bool:
+        """Say whether every file is there."""
+        return all((folder / path).is_file() for path in self.files)
+
+    def find(self, weights_dir: Path | None = None) -> Path | None:
+        """Find the first complete folder.
+
+        Parameters
+        ----------
+        weights_dir : Path, optional
+            Sought first, then ``BIDS_SR_WEIGHTS``, ``/opt/bids_sr/weights`` and the
+            tool's own place in the home folder.
+
+        Returns
+        -------
+        folder : Path or None
+        """
+        for folder in self.candidates(weights_dir):
+            if self.is_complete(folder):
+                return folder
+        return None
+
+    def require(self, weights_dir: Path | None = None) -> Path:
+        """Find the first complete folder, or say what to put where.
+
+        Parameters
+        ----------
+        weights_dir : Path, optional
+            As in :meth:`find`.
+
+        Returns
+        -------
+        folder : Path
+
+        Raises
+        ------
+        WeightsError
+            If no folder is complete.
+        """
+        found = self.find(weights_dir)
+        if found is not None:
+            return found
+        raise WeightsError(f"{self._missing(weights_dir)} {self.advice(weights_dir)}")
+
+    def fetch(
+        self,
+        weights_dir: Path | None = None,
+        *,
+        offline: bool = False,
+        sha256: str | None = None,
+        report: Report | None = None,
+    ) -> Path:
+        """Find the first complete folder, or bring the files.
+
+        Parameters
+        ----------
+        weights_dir : Path, optional
+            As in :meth:`find`; what is brought goes there, else to ``BIDS_SR_WEIGHTS``, else
+            to the user's cache.
+        offline : bool
+            Refuse every connection.
+        sha256 : str, optional
+            Digest of what the address sends, where the caller knows it.
+        report : callable, optional
+            Told how far the download is.
+
+        Returns
+        -------
+        folder : Path
+
+        Raises
+        ------
+        WeightsError
+            If the files are not there and cannot be brought; it says which file to put where.
+        """
+        found = self.find(weights_dir)
+        if found is not None:
+            return found
+        advice = self.advice(weights_dir)
+        if offline or self.url is None:
+            why = "the run is offline" if offline else "no address of theirs is recorded"
+            raise WeightsError(
+                f"{self._missing(weights_dir)} Nothing was fetched: {why}. {advice}"
+            )
+        folder = self.target(weights_dir)
+        try:
+            if self.archive:
+                packed = download(
+                    self.url, folder / f"{self.name}.zip", sha256=sha256, report=report
+                )
+                self._unpack(packed, folder)
+                packed.unlink()
+            else:
+                ((path, known),) = self.files.items()
+                download(self.url, folder / path, sha256=sha256 or known, report=report)
+        except WeightsError as error:
+            raise WeightsError(f"{error} {advice}") from error
+        return folder
+
+    def target(self, weights_dir: Path | None = None) -> Path:
+        """Return the folder into which the files are brought."""
+        root = weights_dir or os.environ.get(VARIABLE) or _cache()
+        if not root:
+            raise WeightsError(
+                f"Found no folder for weights (no home folder); expected one. Name it with "
+                f"--weights-dir or {VARIABLE}."
+            )
+        return Path(root) / self.folder
+
+    def advice(self, weights_dir: Path | None = None) -> str:
+        """Say which file to put where."""
+        root = weights_dir or os.environ.get(VARIABLE) or _cache() or SYSTEM_FOLDER
+        last = Path(root) / self.folder / next(reversed(self.files))
+        if self.url is None:
+            what = f"Get {', '.join(self.files)} from {self.page} and put it so that"
+        elif self.archive:
+            what = f"Get {self.url} (see {self.page}) and unpack it so that"
+        else:
+            what = f"Get {self.url} (see {self.page}) and save it so that"
+        return f"{what} {last} exists, or name its folder with --weights-dir or {VARIABLE}."
+
+    def _missing(self, weights_dir: Path | None) -> str:
+        candidates = self.candidates(weights_dir)
+        partial = [
+            f"{folder} lacks {path}"
+            for folder in candidates
+            if any((folder / path).is_file() for path in self.files)
+            for path in self.files
+            if not (folder / path).is_file()
+        ]
+        looked = "; ".join(partial) or ", ".join(str(folder) for folder in candidates)
+        return (
+            f"Found no complete weights of {self.title} (looked in: {looked}); expected "
+            f"{', '.join(self.files)}."
+        )
+
+    def _unpack(self, packed: Path, folder: Path) -> None:
+        """Take the files, and nothing else, out of an archive."""
+        try:
+            with zipfile.ZipFile(packed) as archive:
+                for path in self.files:
+                    members = [
+                        member
+                        for member in archive.namelist()
+                        if f"/{member}".endswith(f"/{path}")
+                    ]
+                    if len(members) != 1:
+                        raise WeightsError(
+                            f"Found {len(members)} files {path} in the archive; expected one."
+                        )
+                    target = folder / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+                    with archive.open(members[0]) as source, unfinished.open("wb") as stream:
+                        copyfileobj(source, stream)
+                    unfinished.replace(target)
+        except zipfile.BadZipFile as error:
+            packed.unlink()
+            raise WeightsError(f"Found {packed.name}, which is no zip archive.") from error
+
+    def candidates(self, weights_dir: Path | None = None) -> list[Path]:
+        """List the folders in which the files may lie, in order."""
+        roots = [weights_dir, os.environ.get(VARIABLE), SYSTEM_FOLDER, _cache()]
+        folders = []
+        for root in roots:
+            if root:
+                folders += [Path(root) / self.folder, Path(root) / self.version, Path(root)]
+        if self.home:
+            with suppress(RuntimeError):  # a uid without a home
+                folders.append(Path.home() / self.home)
+        return list(dict.fromkeys(folders))
+
+
+def names() -> list[str]:
+    """List the names of the registry."""
+    return list(_registry())
+
+
+def published_weights(name: str) -> PublishedWeights:
+    """Read one entry of the registry.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`, for example ``"hd-bet"``.
+
+    Returns
+    -------
+    weights : PublishedWeights
+
+    Raises
+    ------
+    WeightsError
+        If the registry has no such name.
+    """
+    registry = _registry()
+    if name not in registry:
+        raise WeightsError(
+            f"Found no published weights named {name!r}; expected one of {', '.join(registry)}."
+        )
+    entry = registry[name]
+    files = {file["path"]: file.get("sha256") for file in entry.pop("files")}
+    return PublishedWeights(name=name, files=files, **entry)
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, 64 hexadecimal digits."""
+    return digest(path)
+
+
+def _registry() -> dict[str, Any]:
+    text = (resources.files("bids_sr.data") / "weights.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _cache() -> Path | None:
+    """Return the folder for weights in the user's cache; None for a uid without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bids_sr"
+    except RuntimeError:
+        return None

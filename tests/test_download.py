@@ -1,0 +1,161 @@
+"""Downloads from a server on this machine that can break off, refuse and send pages."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bids_sr.download import download
+from bids_sr.exceptions import WeightsError
+
+CONTENT = bytes(range(256)) * 9000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """What the server sends, how often it breaks off, and what it was asked for."""
+
+    content: bytes = CONTENT
+    etag: str | None = '"one"'
+    kind: str = "application/octet-stream"
+    breaks: int = 0
+    statuses: list[int] = field(default_factory=list)
+    asked: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.close_connection = True
+            wanted = self.headers.get("Range")
+            state.asked.append(wanted)
+            if state.statuses:
+                self.send_error(state.statuses.pop(0))
+                return
+            same = state.etag is not None and self.headers.get("If-Range") == state.etag
+            first = int(wanted[6:-1]) if wanted and same else 0
+            if first >= len(state.content) and first:
+                self.send_error(416)
+                return
+            body = state.content[first:]
+            self.send_response(206 if first else 200)
+            self.send_header("Content-Type", state.kind)
+            self.send_header("Content-Length", str(len(body)))
+            if first:
+                last = len(state.content) - 1
+                self.send_header("Content-Range", f"bytes {first}-{last}/{last + 1}")
+            if state.etag:
+                self.send_header("ETag", state.etag)
+            self.end_headers()
+            if state.breaks:
+                state.breaks -= 1
+                body = body[: len(body) // 2]
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        state.url = f"http://127.0.0.1:{running.server_port}/file.pth"
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield state
+        running.shutdown()
+        thread.join()
+
+
+def bring(server: Server, folder: Path, **more: object) -> Path:
+    return download(server.url, folder / "new" / "file.pth", pause=0, **more)  # type: ignore[arg-type]
+
+
+def test_file_comes_whole_and_alone(server: Server, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    path = bring(server, tmp_path, sha256=DIGEST, report=lambda *have: told.append(have))
+    assert path.read_bytes() == CONTENT
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    left = {entry.name for entry in path.parent.iterdir() if not entry.name.endswith(".lock")}
+    assert left == {"file.pth"}
+    bring(server, tmp_path)
+    assert len(server.asked) == 1  # it is there: nothing is asked again
+
+
+def test_interrupted_download_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
+    server.breaks = 2
+    assert bring(server, tmp_path).read_bytes() == CONTENT
+    half = len(CONTENT) // 2
+    assert server.asked == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
+
+
+def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
+    server.breaks = 1
+    with pytest.raises(WeightsError, match="in 1 tries"):
+        bring(server, tmp_path, attempts=1)
+    assert not (tmp_path / "new" / "file.pth").exists()
+    assert bring(server, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_a_changed_file_is_never_mixed(server: Server, tmp_path: Path) -> None:
+    server.breaks = 1
+    with pytest.raises(WeightsError):
+        bring(server, tmp_path, attempts=1)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    assert bring(server, tmp_path).read_bytes() == CONTENT[::-1]
+
+
+def test_without_a_mark_of_its_version_a_file_begins_anew(server: Server, tmp_path: Path) -> None:
+    server.etag, server.breaks = None, 1
+    assert bring(server, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, None]
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".file.pth.part").write_bytes(CONTENT + b"more")
+    (tmp_path / "new" / ".file.pth.part.etag").write_text('"one"')
+    assert bring(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_wrong_digest_is_refused(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=f"Found SHA-256 {DIGEST}.*expected 0000"):
+        bring(server, tmp_path, sha256="0" * 64)
+    assert [path.suffix for path in (tmp_path / "new").iterdir()] == [".lock"]
+
+
+def test_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.statuses = [503, 500]
+    assert bring(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_absent_file_is_told_at_once(server: Server, tmp_path: Path) -> None:
+    server.statuses = [404]
+    with pytest.raises(WeightsError, match="answer 404"):
+        bring(server, tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_page_is_no_file(server: Server, tmp_path: Path) -> None:
+    server.kind = "text/html; charset=utf-8"
+    with pytest.raises(WeightsError, match="web page at http"):
+        bring(server, tmp_path)
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="in 2 tries"):
+        download("http://127.0.0.1:9/x", tmp_path / "x", attempts=2, pause=0)
+
+
+def test_only_the_web(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="begins with https"):
+        download("file:///etc/hostname", tmp_path / "x")

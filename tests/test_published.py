@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bids_sr.cli import tools
+from bids_sr.exceptions import WeightsError
+from bids_sr.published import SYSTEM_FOLDER, names, published_weights, sha256
+
+
+def test_registry_entry() -> None:
+    weights = published_weights("hd-bet")
+    assert list(weights.files) == ["plans.json", "dataset.json", "fold_all/checkpoint_final.pth"]
+    assert weights.url.startswith("https://")
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(WeightsError, match="expected one of hd-bet"):
+        published_weights("hd-bat")
+
+
+def test_order_of_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BIDS_SR_WEIGHTS", str(tmp_path / "variable"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    places = published_weights("hd-bet").candidates(tmp_path / "argument")
+    roots = [tmp_path / "argument", tmp_path / "variable", SYSTEM_FOLDER, tmp_path / "home"]
+    found = [next(i for i, root in enumerate(roots) if p.is_relative_to(root)) for p in places]
+    assert found == sorted(found)
+    assert places[-1] == tmp_path / "home" / "hd-bet_params" / "release_2.0.0"
+
+
+def test_home_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert published_weights("hd-bet").find(None) is None
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"weights")
+    assert sha256(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Keep the folders of this machine out of the search."""
+    monkeypatch.delenv("BIDS_SR_WEIGHTS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """Serve a folder: one file, and an archive with the files of HD-BET in a folder."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "file.pth").write_bytes(b"weights")
+    with zipfile.ZipFile(tmp_path / "web" / "all.zip", "w") as archive:
+        for path in (*published_weights("hd-bet").files, "../../escaped"):
+            archive.writestr(f"release/{path}", path)
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Silent, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_every_entry_is_complete() -> None:
+    assert {"hd-bet", "prettier-edsr", "prettier-realesrgan", "prettier-shufflemixer"} == {
+        *names()
+    }
+    for name in names():
+        weights = published_weights(name)
+        assert weights.files
+        assert weights.licence
+        assert weights.page.startswith("https://")
+
+
+def test_file_is_fetched_once_into_the_cache(alone: Path, web: str) -> None:
+    weights = replace(published_weights("prettier-edsr"), url=f"{web}/file.pth")
+    folder = weights.fetch()
+    assert folder == alone / "cache" / "bids_sr" / "prettier"
+    assert (folder / "EDSR_finetuned.pth").read_bytes() == b"weights"
+    assert replace(weights, url=f"{web}/gone").fetch(offline=True) == folder
+
+
+def test_archive_gives_its_files_and_nothing_else(alone: Path, web: str) -> None:
+    weights = replace(published_weights("hd-bet"), url=f"{web}/all.zip")
+    folder = weights.fetch(alone / "w")
+    assert weights.find(alone / "w") == folder
+    files = {str(path.relative_to(alone / "w")) for path in folder.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.endswith(".lock")} == {
+        f"{weights.folder}/{path}" for path in weights.files
+    }
+    assert not (alone / "escaped").exists()
+
+
+def test_archive_without_the_files_is_refused(alone: Path, web: str) -> None:
+    with zipfile.ZipFile(alone / "web" / "all.zip", "w") as archive:
+        archive.writestr("plans.json", "")
+    with pytest.raises(WeightsError, match=r"Found 0 files dataset\.json"):
+        replace(published_weights("hd-bet"), url=f"{web}/all.zip").fetch()
+    (alone / "web" / "all.zip").write_bytes(b"no zip")
+    with pytest.raises(WeightsError, match="no zip archive"):
+        replace(published_weights("hd-bet"), url=f"{web}/all.zip").fetch(alone / "other")
+
+
+def test_known_digest_is_checked(alone: Path, web: str) -> None:
+    weights = replace(published_weights("prettier-edsr"), url=f"{web}/file.pth")
+    wrong = replace(weights, files={"EDSR_finetuned.pth": "0" * 64})
+    with pytest.raises(WeightsError, match=r"expected 0000.*save it so that .*EDSR_finetuned"):
+        wrong.fetch()
+    with pytest.raises(WeightsError, match="expected abc"):
+        weights.fetch(sha256="ABC")
+    weights.fetch(sha256=hashlib.sha256(b"weights").hexdigest())
+
+
+def test_offline_says_which_file_to_put_where(alone: Path) -> None:
+    place = alone / "w" / "prettier" / "EDSR_finetuned.pth"
+    with pytest.raises(WeightsError, match=f"run is offline.*so that {place} exists"):
+        published_weights("prettier-edsr").fetch(alone / "w", offline=True)
+
+
+def test_without_an_address_nothing_is_guessed(alone: Path) -> None:
+    weights = replace(published_weights("prettier-edsr"), url=None)
+    with pytest.raises(WeightsError, match=r"no address.*Get EDSR_finetuned\.pth from https"):
+        weights.fetch()
+
+
+def test_no_home_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("BIDS_SR_WEIGHTS", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(WeightsError, match="no home folder"):
+        published_weights("prettier-edsr").fetch()
+
+
+def test_command_line(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fetch", "prettier-shufflemixer", "--weights-dir", str(alone), "--offline"]
+    assert tools.main(arguments) != 0
+    assert "ShuffleMixer_finetuned.pth exists" in capsys.readouterr().err
+    (alone / "prettier").mkdir()
+    (alone / "prettier" / "ShuffleMixer_finetuned.pth").write_bytes(b"weights")
+    assert tools.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert hashlib.sha256(b"weights").hexdigest() in told
+    assert "released digest not known" in told
