@@ -15,8 +15,10 @@ from pathlib import Path
 from bids_sr import __version__
 from bids_sr.cli.environment import prepare
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
+from bids_sr.cli.fetch import add_fetch_arguments
 from bids_sr.cli.options import output_resolution
 from bids_sr.cli.resources import available_cpus, default_threads
+from bids_sr.cli.train import add_train_arguments
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
 
@@ -26,7 +28,8 @@ PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code."""
-    options = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    words = [*(sys.argv[1:] if argv is None else argv)]
+    options = build_parser().parse_args(words, argparse.Namespace(words=words))
     prepare(getattr(options, "omp_nthreads", None) or default_threads(available_cpus()))
     try:
         return _run(options)
@@ -58,6 +61,14 @@ def _run(options: argparse.Namespace) -> int:
         from bids_sr.cli.demo import write_demo
 
         return write_demo(options.folder)
+    if options.command == "fetch":
+        from bids_sr.cli.fetch import fetch_weights
+
+        return fetch_weights(options)
+    if options.command == "train":
+        from bids_sr.cli.train import train_file
+
+        return train_file(options)
     from bids_sr.cli.score import print_scores
 
     return print_scores(options.folder, options.derivatives)
@@ -90,6 +101,8 @@ def build_parser() -> argparse.ArgumentParser:
         "reference images beside it; downloads nothing",
     )
     demo.add_argument("folder", type=Path, metavar="DIR", help="folder to write; made if absent")
+    add_fetch_arguments(_command(commands, "fetch", "download published network weights"))
+    add_train_arguments(_command(commands, "train", "train a network by a recipe"))
     score = _command(
         commands,
         "score",

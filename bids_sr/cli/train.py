@@ -1,0 +1,220 @@
+"""``bids_sr-tools train``: files in, weights and their model card out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.resources import available_cpus, default_threads
+from bids_sr.exceptions import ConfigError
+
+RECIPE_NAMES: tuple[str, ...] = ()
+"""The recipes; the registry that knows them would bring torch with it."""
+ENDING = ".safetensors"
+
+
+def add_train_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the options of this command to its parser."""
+    command.add_argument("recipe", choices=RECIPE_NAMES, metavar="RECIPE", help=_names())
+    command.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="what to learn from: files, folders (all below them), BIDS datasets",
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=f"weights to write ({ENDING})"
+    )
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file with settings of the recipe"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one setting of the recipe, in TOML; wins over --config; may be repeated",
+    )
+    command.add_argument(
+        "--start", type=Path, metavar="FILE", help="begin with these weights, not with new ones"
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="go on with a training that was interrupted"
+    )
+    command.add_argument(
+        "--licence",
+        metavar="TEXT",
+        default="not stated",
+        help="licence of the data, for the model card",
+    )
+    command.add_argument(
+        "--suffix", nargs="+", default=[], metavar="SUFFIX", help="of BIDS names, such as T1w"
+    )
+    command.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out files whose name or path matches; may be repeated",
+    )
+    command.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps (None: as set)")
+    command.add_argument("--random-seed", type=int, metavar="N", help="seed (None: as set)")
+    command.add_argument(
+        "--omp-nthreads",
+        type=int,
+        metavar="N",
+        default=default_threads(available_cpus()),
+        help="threads",
+    )
+
+
+def _names() -> str:
+    return ", ".join(RECIPE_NAMES)
+
+
+def train_file(options: argparse.Namespace) -> int:
+    """Train by ``options.recipe`` and write ``options.out``, its card and its picture."""
+    out, checkpoint = _checked_output(options)
+    if checkpoint is None:
+        return ExitCode.OK
+    from bids_sr.bids.sidecar import AcquisitionOverrides
+    from bids_sr.cli.console import progress_bar
+    from bids_sr.cli.model_card import write_card
+    from bids_sr.cli.training_set import list_files, read_acquisitions
+    from bids_sr.sr.training.recipe import IMAGES, make_recipe
+    from bids_sr.sr.training.registry import RECIPES
+    from bids_sr.sr.weights import Weights
+
+    recipe = make_recipe(RECIPES, options.recipe, settings(options, RECIPES[options.recipe]))
+    start = None if options.start is None else Weights.load(options.start)
+    files = list_files(options, recipe.suffixes)
+    acquisitions = {}
+    if recipe.suffixes == IMAGES:
+        roots = [path for path in options.paths if path.is_dir()]
+        acquisitions = read_acquisitions(files, roots, AcquisitionOverrides())
+    print(f"training {out.name} by {recipe.name!r} on {len(files)} files ...", flush=True)
+    begin = time.monotonic()
+    try:
+        with progress_bar(out.name) as progress:
+            weights = recipe.train(
+                files,
+                acquisitions=acquisitions,
+                start=start,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            sys.stderr.write(f"{checkpoint} holds the state: --resume goes on from there\n")
+        raise
+    card = {
+        **weights.card,
+        "Licence": options.licence,
+        "Command": shlex.join(["bids_sr-tools", *options.words]),
+    }
+    weights = Weights(tensors=weights.tensors, card=card)
+    weights.save(out)
+    text = write_card(weights, out)
+    checkpoint.unlink(missing_ok=True)
+    print(f"wrote {out} and {text}, {time.monotonic() - begin:.0f} s")
+    return ExitCode.OK
+
+
+def settings(options: argparse.Namespace, recipe: type) -> dict[str, Any]:
+    """Gather the settings of a recipe: from ``--config``, over them ``--set``, over all options.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not TOML, or a value is of the wrong type.
+    """
+    values = _from_file(options.config) if options.config else {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"Found --set {text}; expected NAME=VALUE.")
+        values[name.strip()] = _parsed(value.strip())
+    values["threads"] = options.omp_nthreads
+    if options.device is not None:
+        values["device"] = options.device
+    if options.random_seed is not None:
+        values["seed"] = options.random_seed
+    hints = typing.get_type_hints(recipe)
+    return {
+        name: _typed(name, value, hints[name]) if name in hints else value
+        for name, value in values.items()
+    }
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Found no readable {path} ({error}). Check --config.") from error
+    except ValueError as error:
+        raise ConfigError(f"Found {path}, which is not TOML ({error}). Mend it.") from error
+
+
+def _parsed(text: str) -> Any:
+    """Return a TOML value; what is none is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Return a value as the field's type wants it (a list as a tuple, 1 as 1.0)."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in kinds:
+        origin = typing.get_origin(kind) or kind
+        if origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+            inner = [part for part in typing.get_args(kind) if part is not ...]
+            return tuple(
+                _typed(f"{name}[{place}]", part, inner[min(place, len(inner) - 1)])
+                for place, part in enumerate(value)
+            )
+        if origin is typing.Literal and value in typing.get_args(kind):
+            return value
+        if origin is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if origin in (int, float, str, bool) and type(value) is origin:
+            return value
+    if value == "none" and type(None) in kinds:
+        return None
+    words = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise ConfigError(f"Found {name} = {value!r}; expected {words}. Change that setting.")
+
+
+def _checked_output(options: argparse.Namespace) -> tuple[Path, Path | None]:
+    """Return the weights' path and that of the checkpoint; None if all is done already."""
+    out: Path = options.out
+    if out.suffix != ENDING:
+        raise ExitError(ExitCode.USAGE, f"{out}: expected a name that ends in {ENDING}")
+    if not out.absolute().parent.is_dir():
+        raise ExitError(
+            ExitCode.CANNOT_WRITE, f"the folder {out.absolute().parent} does not exist: make it"
+        )
+    checkpoint = out.with_suffix(".checkpoint")
+    if checkpoint.exists() and not options.resume:
+        raise ExitError(
+            ExitCode.USAGE,
+            f"{checkpoint} is the state of an interrupted training: go on with --resume, or "
+            "remove it",
+        )
+    if out.exists() and not checkpoint.exists():
+        if options.resume:
+            print(f"{out} is there: nothing left to do")
+            return out, None
+        raise ExitError(ExitCode.USAGE, f"{out} exists: remove it, or choose another name")
+    return out, checkpoint
