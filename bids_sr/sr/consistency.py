@@ -1,18 +1,34 @@
 """Data consistency: a reconstruction, degraded again, should give the acquired slices.
 
-The residual is a quality number.  It says nothing about what the slices do not
-contain.
+The residual is a quality number, and what is missing is given back to the
+reconstruction as far as it is more than noise.  It says nothing about what the slices
+do not contain.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import fft, sparse
 
-from bids_sr.imaging import Acquisition, ForwardModel, Grid, RobustScaler, Volume, resample
-from bids_sr.imaging import axis_coordinates as coordinates_between
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import (
+    Acquisition,
+    ForwardModel,
+    Grid,
+    RobustScaler,
+    Volume,
+    axis_coordinates,
+    resample,
+)
+from bids_sr.imaging.noise import estimate_noise
 from bids_sr.imaging.resample import apply_along_axis
+
+Array = npt.NDArray[np.float32]
+DAMPING = 0.01
+_BANDS = 12  # of in-plane frequency, for each of which the residual is weighed against noise
 
 
 def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) -> float:
@@ -30,44 +46,44 @@ def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) 
     Returns
     -------
     float
-        Percent of the robust intensity range of the slices.
+        Percent of the robust intensity range of the slices; NaN where no slice centre lies
+        on the grid of the reconstruction.
 
     Notes
     -----
-    Slices that reach beyond the grid of the reconstruction by more than half of
-    their thickness are left out, unless that leaves none.
+    Slices whose centre is outside the grid of the reconstruction are left out.
     """
-    acquisition = acquisition.for_volume(lr)
-    axis = acquisition.slice_axis
-    assert axis is not None
+    axis = _slice_axis(lr, acquisition)
     kept = _covered(sr.grid, lr.grid, axis)
-    shape, affine = list(sr.shape), sr.affine.copy()
-    shape[axis] = kept.size
-    affine[:3, axis] = lr.affine[:3, axis]
-    start = coordinates_between(sr.grid, lr.grid, axis)[kept[0]]
-    affine[:3, 3] = sr.affine[:3, 3] + start * sr.affine[:3, axis]
-    grid = Grid((shape[0], shape[1], shape[2]), affine)
-    degraded = ForwardModel.between(sr.grid, grid, acquisition).apply(sr.data)
-    acquired = resample(lr, grid).data
-    width = RobustScaler.fit(lr.data).width
-    return float(100 * np.sqrt(np.mean((degraded - acquired) ** 2)) / width)
+    if not kept.size:
+        return float("nan")
+    missing = _Comparison.of(sr.grid, lr, acquisition, kept).missing(sr.data)
+    return float(100 * np.sqrt(np.mean(missing**2)) / _width(lr))
 
 
 def make_consistent(
-    sr: Volume, lr: Volume, acquisition: Acquisition, *, damping: float = 0.1
+    sr: Volume,
+    lr: Volume,
+    acquisition: Acquisition,
+    *,
+    noise: float | None = None,
+    damping: float = DAMPING,
 ) -> Volume:
     """Change a reconstruction as little as possible until it agrees with the slices.
 
     Parameters
     ----------
     sr : Volume
-        The reconstruction, float32; in-plane on the grid of `lr`.
+        The reconstruction, float32, on any grid parallel to `lr`.
     lr : Volume
         The acquired slices.
     acquisition : Acquisition
         How they were taken.
+    noise : float, optional
+        Standard deviation of the noise of the slices, in units of intensity; None to
+        estimate it.  0 asks for agreement with everything.
     damping : float
-        0 asks for exact agreement, noise included; more leaves a part of it out.
+        0 asks for exact agreement; more leaves a part of what slices hardly tell out.
 
     Returns
     -------
@@ -75,29 +91,143 @@ def make_consistent(
 
     Notes
     -----
-    With ``y = A x`` the slices of a reconstruction x, the answer to acquired slices z is
-    ``x + A' (A A' + d I)^-1 (z - A x)``, d the damping times the mean diagonal of
-    ``A A'``: the least change in the sense of squares.  Slices that reach beyond the
-    grid are not asked for: what they saw outside of it is unknown.
+    With ``y = A x`` the slices of a reconstruction x and acquired slices z, the answer is
+    ``x + A' (A A' + d I)^-1 W (z - A x)``, d the damping times the mean diagonal of
+    ``A A'``: for W = 1 the least change in the sense of squares.  W is a Wiener filter:
+    the residual is split into waves, along the slices the eigenvectors of ``A A'``,
+    in-plane cosines gathered in bands of frequency, and each group of waves of power R is
+    multiplied by ``max(0, 1 - q N / R)``.  N is the power of the noise there, q the share
+    of the noise's amplitude that is left in the residual (the rest is in the
+    reconstruction): with r = q n + s, q N is the covariance of residual and noise.  q is
+    at most ``sqrt(R / N)`` of the group where that is least, and at most 1.
+
+    Slices that reach beyond the grid are not asked for: what they saw outside of it is
+    unknown.  White noise is assumed; what in-plane resampling to the grid of the
+    reconstruction makes of it is taken into account.
     """
-    acquisition = acquisition.for_volume(lr)
-    axis = acquisition.slice_axis
-    assert axis is not None
-    forward = ForwardModel.between(sr.grid, lr.grid, acquisition)
+    axis = _slice_axis(lr, acquisition)
     reach = 0.5 * acquisition.slice_profile.fwhm / float(sr.spacings[axis])
     kept = _covered(sr.grid, lr.grid, axis, reach)
-    matrix = forward.matrix.toarray()[kept]  # (K, n)
-    gram = matrix @ matrix.T
-    gram += damping * np.mean(np.diag(gram)) * np.eye(len(gram))
-    inverse = sparse.csr_array(np.linalg.solve(gram, matrix).T)  # (n, K)
-    missing = lr.data.astype(np.float32) - forward.apply(sr.data)
-    correction = apply_along_axis(inverse, np.take(missing, kept, axis), axis)
+    if not kept.size:
+        return sr
+    comparison = _Comparison.of(sr.grid, lr, acquisition, kept)
+    missing = comparison.missing(sr.data)
+    matrix = comparison.forward.matrix.toarray()  # (K, n)
+    values, vectors = np.linalg.eigh(matrix @ matrix.T)
+    sigma = estimate_noise(lr, axis) if noise is None else noise
+    if sigma > 0:
+        missing = _above_noise(missing, vectors, axis, comparison.noise_power(sigma))
+    inverse = vectors / (values + damping * values.mean() + 1e-12) @ vectors.T
+    correction = apply_along_axis(sparse.csr_array(matrix.T @ inverse), missing, axis)
     return sr.with_data(sr.data + correction)
+
+
+def agreement(sr: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
+    """Return residual and noise in percent of the robust intensity range, for a record."""
+    residual = data_consistency_residual(sr, lr, acquisition)
+    noise = estimate_noise(lr, _slice_axis(lr, acquisition)) / _width(lr)
+    return {
+        "ResidualPercent": round(residual, 4) if np.isfinite(residual) else None,
+        "NoisePercent": round(100 * noise, 4),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """Hold acquired slices on the in-plane grid of a reconstruction, and what takes them."""
+
+    slices: Volume
+    """Those slices that are asked for."""
+    forward: ForwardModel
+    source: Grid
+    """The grid on which they were acquired."""
+
+    @classmethod
+    def of(
+        cls, sr: Grid, lr: Volume, acquisition: Acquisition, kept: npt.NDArray[np.int_]
+    ) -> _Comparison:
+        axis = _slice_axis(lr, acquisition)
+        shape, affine = list(sr.shape), sr.affine.copy()
+        shape[axis] = kept.size
+        affine[:3, axis] = lr.affine[:3, axis]
+        affine[:3, 3] += axis_coordinates(sr, lr.grid, axis)[kept[0]] * sr.affine[:3, axis]
+        grid = Grid((shape[0], shape[1], shape[2]), affine)
+        forward = ForwardModel.between(sr, grid, acquisition)
+        return cls(resample(lr, grid), forward, lr.grid)
+
+    def missing(self, data: npt.NDArray[np.floating]) -> Array:
+        """Return the acquired minus the degraded slices."""
+        degraded = self.forward.apply(data)
+        return np.asarray(self.slices.data - degraded, dtype=np.float32)
+
+    def noise_power(self, sigma: float) -> npt.NDArray[np.float64]:
+        """Return the (H, W) variances that noise of the acquired slices has in each cosine."""
+        axes = [axis for axis in range(3) if axis != self.forward.slice_axis]
+        first, second = (self._gain(axis) for axis in axes)
+        return sigma**2 * first[:, None] * second[None, :]
+
+    def _gain(self, axis: int) -> npt.NDArray[np.float64]:
+        """Return what in-plane resampling makes of unit variance, for each cosine of an axis."""
+        size = self.source.shape[axis]
+        steps = axis_coordinates(self.source, self.slices.grid, axis)  # (n,)
+        affine, moved = np.eye(4), np.eye(4)
+        if steps.size > 1:
+            moved[0, 0] = steps[1] - steps[0]
+        moved[0, 3] = steps[0]
+        unit = Volume(np.eye(size)[:, :, None], affine)
+        matrix = resample(unit, Grid((steps.size, size, 1), moved)).data[:, :, 0]
+        return np.asarray(np.sum(fft.dct(matrix, axis=0, norm="ortho") ** 2, axis=1))
+
+
+def _above_noise(
+    missing: Array, vectors: npt.NDArray[np.float64], axis: int, noise: npt.NDArray[np.float64]
+) -> Array:
+    """Multiply every wave of a residual by its share of what is not noise.
+
+    Parameters
+    ----------
+    missing : (X, Y, Z) float32 array
+        The residual, K slices along `axis`.
+    vectors : (K, K) array
+        Waves along the slices, one a column.
+    axis : int
+        Across the slices.
+    noise : (H, W) array
+        Power of the noise in each in-plane cosine.
+    """
+    slices = np.moveaxis(missing, axis, 0)
+    waves = fft.dctn(slices, axes=(1, 2), norm="ortho")
+    waves = np.tensordot(vectors.T.astype(np.float32), waves, axes=1)  # (K, H, W)
+    rows, columns = (np.arange(size) / size for size in noise.shape)
+    radius = np.hypot(rows[:, None], columns[None, :])  # of the highest frequency, 0 to 1.42
+    band = np.minimum((radius * _BANDS).astype(int), _BANDS - 1).ravel()
+    noise_sums = np.bincount(band, noise.ravel(), _BANDS)
+    for wave in waves:
+        found = np.maximum(np.bincount(band, wave.ravel() ** 2, _BANDS), 1e-30)
+        share = min(1.0, np.sqrt(np.min(found / noise_sums)))
+        weights = 1 - share * noise_sums / found
+        wave *= np.clip(weights, 0, 1)[band].reshape(wave.shape).astype(np.float32)
+    waves = np.tensordot(vectors.astype(np.float32), waves, axes=1)
+    return np.moveaxis(fft.idctn(waves, axes=(1, 2), norm="ortho"), 0, axis)
+
+
+def _width(lr: Volume) -> float:
+    """Return the robust intensity range; where there is none, the whole, or 1."""
+    try:
+        return RobustScaler.fit(lr.data).width
+    except InputDataError:
+        return float(np.ptp(lr.data)) or 1.0
+
+
+def _slice_axis(lr: Volume, acquisition: Acquisition) -> int:
+    axis = acquisition.for_volume(lr).slice_axis
+    assert axis is not None
+    return axis
 
 
 def _covered(sr: Grid, lr: Grid, axis: int, reach: float = 0.0) -> npt.NDArray[np.int_]:
     """Return the indices of the slices that lie, by `reach` fine voxels, inside the grid."""
-    centres = coordinates_between(sr, lr, axis)
+    centres = axis_coordinates(sr, lr, axis)
     tolerance = 1e-3 - reach
     inside = (centres > -0.5 - tolerance) & (centres < sr.shape[axis] - 0.5 + tolerance)
     return np.flatnonzero(inside)

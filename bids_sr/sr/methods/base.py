@@ -16,6 +16,7 @@ import numpy as np
 
 from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
+from bids_sr.sr.consistency import agreement, make_consistent
 from bids_sr.sr.weights import Weights
 
 Progress = Callable[[int, int, str], None]
@@ -64,6 +65,8 @@ class Method(ABC):
 
     threads: int | None = None
     """CPU threads a method may use; None leaves the choice to its libraries."""
+    data_consistency: bool = False
+    """At the end agree with the acquired slices as far as they are more than noise."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -103,17 +106,17 @@ class Method(ABC):
         start = time.perf_counter()
         result = self._reconstruct(lr, acquisition, grid, progress or _silent)
         data = result.volume.data.astype(np.float32, copy=False)
-        if lr.data.min() >= 0:
-            data = np.maximum(data, 0)
         if data.shape != grid.shape or not np.isfinite(data).all():
             raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
+        volume, consistency = self._agreed(Volume(data, grid.affine), lr, acquisition)
         record = {
             "Method": self.name,
             "Parameters": self.parameters(),
             "Seconds": round(time.perf_counter() - start, 2),
+            "DataConsistency": consistency,
             **result.record,
         }
-        return replace(result, volume=Volume(data, grid.affine), record=record)
+        return replace(result, volume=volume, record=record)
 
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain values."""
@@ -128,6 +131,20 @@ class Method(ABC):
             If it cannot.
         """
         return self
+
+    def _agreed(
+        self, made: Volume, lr: Volume, acquisition: Acquisition
+    ) -> tuple[Volume, dict[str, Any]]:
+        """Make the result consistent if that is wanted and take out undershoot; say how it is."""
+        least = 0.0 if lr.data.min() >= 0 else -np.inf
+        before = made.with_data(np.maximum(made.data, np.float32(least)))
+        facts: dict[str, Any] = {"Applied": self.data_consistency}
+        if not self.data_consistency:
+            return before, facts | agreement(before, lr, acquisition)
+        after = make_consistent(made, lr, acquisition)
+        after = made.with_data(np.maximum(after.data, np.float32(least)))
+        facts["ResidualBeforePercent"] = agreement(before, lr, acquisition)["ResidualPercent"]
+        return after, facts | agreement(after, lr, acquisition)
 
     @abstractmethod
     def _reconstruct(
