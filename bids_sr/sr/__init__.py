@@ -2,6 +2,7 @@
 
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.sr.consistency import data_consistency_residual
+from bids_sr.sr.labels import super_resolve_labels
 from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction
 from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
 
@@ -17,4 +18,5 @@ __all__ = [
     "make_method",
     "reconstruct",
     "super_resolve",
+    "super_resolve_labels",
 ]

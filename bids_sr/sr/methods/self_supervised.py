@@ -24,7 +24,6 @@ import torch
 
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
-from bids_sr.sr.consistency import make_consistent
 from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.geometry import TrainedGeometry
 from bids_sr.sr.inference import InferenceSettings
@@ -118,7 +117,7 @@ class SelfSupervised(Method):
     mirrored: bool = True
     """Average with the result on the mirror image."""
     data_consistency: bool = True
-    """At the end agree with the acquired slices."""
+    """At the end agree with the acquired slices as far as they are more than noise."""
     mixed_precision: bool = True
     """Convolve in half precision where the device does so faster."""
     scale_intensities: bool = True
@@ -214,8 +213,6 @@ class SelfSupervised(Method):
         record["Device"] = used
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
         made = Volume(scaler.inverse(data), work.grid.affine)
-        if self.data_consistency:
-            made = make_consistent(made, work.slices, acquisition)
         return Reconstruction(
             volume=resample(made, grid), record=record, curve=learnt.curve, learned=learnt.weights
         )
@@ -232,8 +229,7 @@ class SelfSupervised(Method):
         size = {"channels": self.channels, "blocks": self.blocks}
         size["factor"] = ceil(acquisition.scale(work.spacing) - 1e-3)
         torch.manual_seed(self.seed)
-        network = NETWORKS[self.network](**size).to(device)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _network(self.network, size).to(device)
         result = self._own_slices().train(
             network,
             scaled,
@@ -276,6 +272,12 @@ class _Learnt(NamedTuple):
     """None where the network must not be used."""
 
 
+def _network(name: str, size: Mapping[str, int]) -> ThickSliceUpsampler:
+    network = NETWORKS[name](**size)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def _load(path: Path, found: TrainedGeometry) -> _Learnt:
     """Read what was learnt from an image of the same geometry."""
     weights = Weights.load(path)
@@ -283,7 +285,7 @@ def _load(path: Path, found: TrainedGeometry) -> _Learnt:
     name, size = "", dict(weights.card.get("Architecture", {}))
     try:
         name = size.pop("Name")
-        network = NETWORKS[name](**size)
+        network = _network(name, size)
         network.load_state_dict(weights.tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(

@@ -1,7 +1,7 @@
 """Training on the image's own slices: what all self-supervised learners share.
 
-Pairs, loss and score are here.  An in-plane direction plays the part of the missing one (:mod:`.patches`).  What the
-network is and where it begins is the caller's matter.
+Pairs, loss and score are here.  An in-plane direction plays the part of the missing one
+(:mod:`.patches`); what the network is and where it begins is the caller's matter.
 """
 
 from __future__ import annotations

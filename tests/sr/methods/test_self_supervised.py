@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade, resample
 from bids_sr.sr import data_consistency_residual, make_method, reconstruct
 from bids_sr.sr.training import own_slices
@@ -188,3 +190,94 @@ def test_no_dim_end_slices_and_no_shift(
         for shift in (-1, 0, 1)
     ]
     assert np.argmax(correlations) == 1
+
+
+def test_preset_of_the_paper() -> None:
+    method = make_method("self", {"preset": "smore", "steps": 3})
+    parameters = method.parameters()
+    expected = {"network": "wdsr", "channels": 256, "blocks": 16, "batch_size": 128, "steps": 3}
+    assert expected.items() <= parameters.items()
+    paper = make_method("self", {"preset": "smore"}).parameters()
+    assert 1_000_000 <= paper["steps"] * paper["batch_size"] < 1_000_000 + 128
+    assert make_method("self", {"preset": "fast"}) == make_method("self")
+    with pytest.raises(ConfigError, match="expected fast or smore"):
+        make_method("self", {"preset": "slow"})
+    with pytest.raises(ConfigError, match="it has no presets"):
+        make_method("linear", {"preset": "fast"})
+
+
+@pytest.mark.parametrize("thickness", [8.0, 6.0], ids=["flat", "gap"])
+def test_preset_learns_at_small_size(reference: Volume, thickness: float) -> None:
+    acquisition = Acquisition(spacing=8.0, thickness=thickness, slice_axis=2)
+    lr = degrade(reference, acquisition)
+    small = {"preset": "smore", "channels": 16, "blocks": 2, "steps": 200, "batch_size": 16}
+    small |= {"learning_rate": 2e-3, "device": "cpu", "threads": 1}
+    made, cubic = (
+        reconstruct(lr, acquisition, method=name, grid=reference.grid, parameters=parameters)
+        for name, parameters in (("self", small), ("bspline", {}))
+    )
+    assert "Fallback" not in made.record
+    assert mean_square(made.volume, reference) < mean_square(cubic.volume, reference)
+
+
+@pytest.mark.parametrize("network", ["thick_slice", "wdsr"])
+def test_what_was_learnt_is_applied_without_training(
+    network: str, thick: Volume, reference: Volume, acquisition: Acquisition, tmp_path: Path
+) -> None:
+    parameters = {**SMALL, "steps": 200, "network": network}
+    first = reconstruct(
+        thick, acquisition, method="self", grid=reference.grid, parameters=parameters
+    )
+    assert first.learned is not None
+    path = first.learned.save(tmp_path / "model.safetensors")
+    # Another image of the same geometry, in another unit of intensity.
+    other = Volume(np.ascontiguousarray(thick.data[::-1]) * 50, thick.affine)
+    again, cubic = (
+        reconstruct(other, acquisition, method=name, grid=reference.grid, parameters=more)
+        for name, more in (
+            ("self", {"reuse": str(path), "device": "cpu", "threads": 1}),
+            ("bspline", {}),
+        )
+    )
+    assert again.record["StopReason"] == "reused"
+    assert again.record["ModelSHA256"] == first.learned.digest
+    assert "TrainingSeconds" not in again.record
+    truth = reference.with_data(np.ascontiguousarray(reference.data[::-1]) * 50)
+    errors = [mean_square(result.volume, truth) for result in (again, cubic)]
+    assert errors[0] < errors[1]
+    same = reconstruct(
+        thick,
+        acquisition,
+        method="self",
+        grid=reference.grid,
+        parameters={"reuse": str(path), "device": "cpu", "threads": 1},
+    )
+    np.testing.assert_array_equal(same.volume.data, first.volume.data)
+    assert [point.step for point in same.curve] == [point.step for point in first.curve]
+
+
+def test_another_geometry_is_refused(
+    thick: Volume, reference: Volume, acquisition: Acquisition, tmp_path: Path
+) -> None:
+    parameters = {**SMALL, "steps": 150}
+    made = reconstruct(
+        thick, acquisition, method="self", grid=reference.grid, parameters=parameters
+    )
+    assert made.learned is not None
+    path = made.learned.save(tmp_path / "model.safetensors")
+    thinner = Acquisition(spacing=8.0, thickness=4.0, slice_axis=2)
+    reuse = {"reuse": str(path), "device": "cpu"}
+    with pytest.raises(WeightsError, match="thickness of 4 mm, expected 6 mm"):
+        reconstruct(thick, thinner, method="self", grid=reference.grid, parameters=reuse)
+    card = {**made.learned.card, "Architecture": {"Name": "unheard of"}}
+    replace(made.learned, card=card).save(path)
+    with pytest.raises(WeightsError, match="unheard of"):
+        reconstruct(thick, acquisition, method="self", grid=reference.grid, parameters=reuse)
+
+
+def test_nothing_is_learnt_from_a_constant_image(
+    reference: Volume, thick: Volume, acquisition: Acquisition
+) -> None:
+    flat = thick.with_data(np.full_like(thick.data, 3.0))
+    made = reconstruct(flat, acquisition, method="self", grid=reference.grid, parameters=SMALL)
+    assert made.learned is None

@@ -1,0 +1,111 @@
+"""A label map on a finer grid: each label's membership reconstructed, the largest wins.
+
+Labels are names, not amounts, so nothing between two of them may appear.  No label is
+made up: what was not in the map does not come out of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Acquisition, Volume, output_grid
+from bids_sr.sr.methods.base import Progress
+from bids_sr.sr.registry import make_method
+
+_RAMP_VOXELS = 1.5
+
+
+def super_resolve_labels(
+    volume: Volume,
+    acquisition: Acquisition | None = None,
+    *,
+    method: str = "self",
+    spacing: float | Literal["native"] | None = None,
+    grid: Literal["fov", "slice"] = "fov",
+    progress: Progress | None = None,
+    **parameters: Any,
+) -> Volume:
+    """Super-resolve a label map of thick slices.
+
+    Parameters
+    ----------
+    volume : Volume
+        Integer labels, on the grid of the acquired slices.
+    acquisition, method, spacing, grid, **parameters
+        As those of :func:`.super_resolve`.  A method that learns needs what it learnt from
+        the image of the map: ``reuse="image_desc-sr_model.safetensors"``.
+    progress : callable, optional
+        Told after every label.
+
+    Returns
+    -------
+    Volume
+        Of the type of the input.
+
+    Raises
+    ------
+    InputDataError
+        If the values are not integers.
+    ConfigError
+        If the method cannot treat labels.
+
+    Notes
+    -----
+    The membership of a label rises from 0 to 1 over the 3 fine voxels around its outline
+    within the slice, 0.5 on the outline.  Of the reconstructed memberships the largest gives
+    the label, the lowest label of equals.  Memberships of 0 and 1 alone would end every
+    label half-way between two slices, in steps; with the ramp an outline that moves from
+    slice to slice is continued between them (shape-based interpolation, Raya and Udupa
+    1990, doi:10.1109/42.52980).
+    """
+    labels = np.unique(volume.data)
+    fractions = labels[labels != np.round(labels)]
+    if fractions.size:
+        raise InputDataError(
+            f"Found values such as {fractions[0]:g} in a label map; expected integers. Leave "
+            "--labels out for an image."
+        )
+    acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
+    assert acquisition.slice_axis is not None
+    chosen = make_method(method, parameters).for_labels()
+    target = volume.grid
+    if method != "none":
+        target = output_grid(volume, slice_axis=acquisition.slice_axis, spacing=spacing, mode=grid)
+    ramp = _RAMP_VOXELS * float(target.spacings[acquisition.slice_axis])
+    best = np.full(target.shape, -np.inf, np.float32)
+    found = np.full(target.shape, labels[0], volume.data.dtype)
+    for number, label in enumerate(labels):
+        membership = _membership(
+            volume.data == label, volume.spacings, acquisition.slice_axis, ramp
+        )
+        made = chosen.reconstruct(volume.with_data(membership), acquisition, target).volume.data
+        found[made > best] = label
+        np.maximum(best, made, out=best)
+        if progress:
+            progress(number + 1, labels.size, f"label {label:g}")
+    return Volume(found, target.affine)
+
+
+def _membership(
+    inside: npt.NDArray[np.bool_],
+    spacings: npt.NDArray[np.float64],
+    slice_axis: int,
+    ramp: float,
+) -> npt.NDArray[np.float32]:
+    """Return (X, Y, Z) values from 0 to 1 that rise over `ramp` mm on each side of the outline."""
+    slices = np.moveaxis(inside, slice_axis, 0)
+    made = slices.astype(np.float32)
+    sampling = np.delete(spacings, slice_axis)
+    edge = float(sampling.min()) / 2  # the outline lies between voxel centres
+    for slice_, values in zip(slices, made, strict=True):
+        if slice_.any() and not slice_.all():
+            within = ndimage.distance_transform_edt(slice_, sampling)
+            beyond = ndimage.distance_transform_edt(~slice_, sampling)
+            distance = np.where(slice_, within - edge, edge - beyond)
+            values[...] = np.clip(0.5 + distance / (2 * ramp), 0, 1)
+    return np.ascontiguousarray(np.moveaxis(made, 0, slice_axis))
