@@ -6,6 +6,7 @@ from bids_sr.imaging.grid import Grid
 from bids_sr.imaging.header import InputReport, check_input
 from bids_sr.imaging.intensity import RobustScaler
 from bids_sr.imaging.resample import KERNELS, axis_coordinates, output_grid, resample
+from bids_sr.imaging.series import Series
 from bids_sr.imaging.slice_profile import SliceProfile
 from bids_sr.imaging.slices import View
 from bids_sr.imaging.volume import Volume
@@ -17,6 +18,7 @@ __all__ = [
     "Grid",
     "InputReport",
     "RobustScaler",
+    "Series",
     "SliceProfile",
     "View",
     "Volume",

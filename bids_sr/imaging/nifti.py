@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging.header import READ_ERRORS, describe, open_image
+from bids_sr.imaging.header import READ_ERRORS, InputReport, describe, open_image
 
 LOGGER = logging.getLogger(__name__)
+_SECONDS = {"msec": 1e-3, "usec": 1e-6}  # names of nibabel; all else is taken for seconds
 
 
 def read_nifti(
@@ -55,18 +56,48 @@ def read_nifti(
             f"{path}: found {report.n_volumes} volumes (shape {image.shape}); expected one 3-D "
             "volume. Extract the volume to use."
         )
-    for warning in report.warnings:
-        LOGGER.warning("%s: %s", path, warning)
-    try:
-        _check_length(image)
-        with np.errstate(over="ignore"):  # what is too large for the type is found below
-            values = np.asarray(image.dataobj, dtype=dtype if dtype.kind == "f" else None)
-    except READ_ERRORS as error:
-        raise InputDataError(
-            f"{path}: the data end early or are corrupt ({error}); expected a whole file. "
-            "Fetch or convert it again."
-        ) from error
+    values = _read(image, report, dtype)
     return _checked(path, values.reshape(report.shape), dtype), report.affine
+
+
+def read_series(
+    path: str | os.PathLike[str],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], float]:
+    """Read an image of three or four axes, to the last byte of the file.
+
+    Parameters
+    ----------
+    path : path
+        A NIfTI file.
+
+    Returns
+    -------
+    data : (X, Y, Z, T) float32 array
+        T is 1 for a 3-D image.
+    affine : (4, 4) float64 array, mm
+    frame_spacing : float, s
+        Time between frames; 0 where the header does not state it.
+
+    Raises
+    ------
+    InputDataError
+        As :func:`read_nifti`, and for more than four axes.
+    """
+    path = Path(path)
+    image = open_image(path)
+    report = describe(path, image)
+    shape = (*report.shape, report.n_volumes)
+    if image.shape[4:] and max(image.shape[4:]) > 1:
+        raise InputDataError(
+            f"{path}: found an image of shape {image.shape}; expected three axes and time. "
+            "Extract the series to use."
+        )
+    values = _read(image, report, np.dtype(np.float32))
+    data = _checked(path, values.reshape(shape), np.dtype(np.float32))
+    zooms = image.header.get_zooms()
+    stated = float(zooms[3]) if len(zooms) > 3 else 0.0
+    seconds = stated * _SECONDS.get(image.header.get_xyzt_units()[1], 1.0)
+    return data, report.affine, seconds if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
 def write_nifti(
@@ -74,6 +105,8 @@ def write_nifti(
     data: npt.NDArray[Any],
     affine: npt.NDArray[np.float64],
     dtype: npt.DTypeLike | None = None,
+    *,
+    frame_spacing: float = 0.0,
 ) -> Path:
     """Write a NIfTI-1 file, whole or not at all.
 
@@ -84,11 +117,13 @@ def write_nifti(
     ----------
     path : path
         Ends with ``.nii`` or ``.nii.gz``; its folder is made.
-    data : (X, Y, Z) real array
+    data : (X, Y, Z) or (X, Y, Z, T) real array
     affine : (4, 4) float64 array, mm
     dtype : dtype, optional
         Type on disk; by default that of `data`, with float64 and float16 written as
         float32, bool as uint8 and 64-bit integers as int32.  Integer types are rounded to.
+    frame_spacing : float, s
+        Time between the frames of a 4-D image.
 
     Returns
     -------
@@ -112,6 +147,8 @@ def write_nifti(
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units(xyz="mm", t="sec")
+    if data.ndim == 4:
+        image.header.set_zooms((*image.header.get_zooms()[:3], frame_spacing))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}{ending}")
     try:
@@ -120,6 +157,21 @@ def write_nifti(
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _read(image: Any, report: InputReport, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Read the values of an image that :func:`.describe` has passed, and repeat its warnings."""
+    for warning in report.warnings:
+        LOGGER.warning("%s: %s", report.path, warning)
+    try:
+        _check_length(image)
+        with np.errstate(over="ignore"):  # what is too large for the type is found below
+            return np.asarray(image.dataobj, dtype=dtype if dtype.kind == "f" else None)
+    except READ_ERRORS as error:
+        raise InputDataError(
+            f"{report.path}: the data end early or are corrupt ({error}); expected a whole file. "
+            "Fetch or convert it again."
+        ) from error
 
 
 def _check_length(image: Any) -> None:
