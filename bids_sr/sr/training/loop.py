@@ -27,6 +27,7 @@ from bids_sr.sr.training.checkpoint import (
     restore_random_state,
     write_checkpoint,
 )
+from bids_sr.sr.training.muon import Muon, hidden_kernels
 from bids_sr.sr.training.schedule import Schedule
 
 __all__ = ["FitResult", "Schedule", "fit"]
@@ -135,7 +136,7 @@ class _Run:
         self.batches = batches
         self.loss: object = loss
         self.averaged = copy.deepcopy(network)
-        self.optimizer = torch.optim.Adam(network.parameters(), betas=schedule.betas)
+        self.optimizers = _optimizers(network, schedule)
         self.device = next(network.parameters()).device
         self.step, self.seconds = 0, 0.0
         self.curve: list[CurvePoint] = []
@@ -186,8 +187,9 @@ class _Run:
     def _advance(self, rate: float) -> bool:
         """Take one step; False if the loss is no longer a number."""
         self.step += 1
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.mean.values.append(self.gradients.update(self.optimizer, *next(self.batches)))
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+        self.mean.values.append(self.gradients.update(self.optimizers, *next(self.batches)))
         if not math.isfinite(self.mean.values[-1]):
             return False
         # Early on the weights change fast: average over a tenth of the steps so far.
@@ -228,7 +230,7 @@ class _Run:
             "losses": list(self.mean.values),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.gradients.scaler.state_dict(),
             "best": self.best,
             "random": random_state(self.device),
@@ -248,7 +250,8 @@ class _Run:
         self.mean.values = state["losses"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.gradients.scaler.load_state_dict(state["scaler"])
         if state["best"] is not None:
             self.best = (state["best"][0], state["best"][1])
@@ -283,7 +286,7 @@ class _Gradients:
         # float16 underflows where gradients are small; bfloat16 does not.
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype == torch.float16)
 
-    def update(self, optimizer: torch.optim.Optimizer, lr: Tensor, hr: Tensor) -> float:
+    def update(self, optimizers: list[torch.optim.Optimizer], lr: Tensor, hr: Tensor) -> float:
         """Change the weights by one batch and return its loss."""
         lr, hr = (part.to(self._device, non_blocking=True) for part in (lr, hr))
         parts = min(self._parts, len(lr))
@@ -295,9 +298,11 @@ class _Gradients:
             for share, (_, gradients) in zip(shares[1:], found[1:], strict=True):
                 total.add_(gradients[index], alpha=share)
             parameter.grad = total
-        self.scaler.unscale_(optimizer)
+        for optimizer in optimizers:
+            self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self._parameters, _LONGEST_GRADIENT)
-        self.scaler.step(optimizer)
+        for optimizer in optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         self.last = sum(share * value for share, (value, _) in zip(shares, found, strict=True))
         return self.last
@@ -308,6 +313,14 @@ class _Gradients:
             value = self._loss(self._predict(self._network, lr), hr)
         gradients = torch.autograd.grad(self.scaler.scale(value), self._parameters)
         return float(value.detach()), gradients
+
+
+def _optimizers(network: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    hidden = hidden_kernels(network) if schedule.optimizer == "muon" else []
+    taken = {id(kernel) for kernel in hidden}
+    others = [part for part in network.parameters() if id(part) not in taken]
+    found: list[torch.optim.Optimizer] = [Muon(hidden)] if hidden else []
+    return [*found, torch.optim.Adam(others, betas=schedule.betas)]
 
 
 @torch.no_grad()

@@ -20,7 +20,9 @@ class Schedule:
     time_budget: float | None = None
     """Upper bound on the time, s; the schedule is then passed through by then."""
     learning_rate: float = 2e-3
-    """Highest learning rate (Adam)."""
+    """Highest learning rate."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """``muon``: Muon for the kernels of hidden layers, Adam for the rest."""
     warmup: float = 0.1
     """Share of the training in which the rate rises; it falls as a cosine after."""
     decay: Literal["cosine", "restarts"] = "cosine"
@@ -49,6 +51,7 @@ class Schedule:
         budget = self.time_budget
         require(budget is None or budget > 0, "time_budget", budget, "more than 0 s")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(self.optimizer in ("adam", "muon"), "optimizer", self.optimizer, "adam or muon")
         decays, kept = ("cosine", "restarts"), ("average", "best", "last")
         require(self.decay in decays, "decay", self.decay, " or ".join(decays))
         require(self.keep in kept, "keep", self.keep, ", ".join(kept))

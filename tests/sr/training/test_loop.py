@@ -163,18 +163,20 @@ class StoppedError(Exception):
 
 
 @pytest.mark.parametrize("batches", [Counted, pairs])
-@pytest.mark.parametrize("keep", ["average", "best"])
+@pytest.mark.parametrize(("keep", "optimizer"), [("average", "adam"), ("best", "muon")])
 def test_interrupted_training_ends_as_if_it_had_not_been(
-    batches: type[Counted], keep: str, tmp_path: Path
+    batches: type[Counted], keep: str, optimizer: str, tmp_path: Path
 ) -> None:
     schedule = Schedule(
         steps=20,
         report_every=5,
         checkpoint_every=0.0,
         keep=keep,  # type: ignore[arg-type]
+        optimizer=optimizer,  # type: ignore[arg-type]
         learning_rate=0.05,
     )
-    noisy = nn.Sequential(nn.Dropout(0.2), nn.Linear(3, 1))
+    hidden = nn.Sequential(nn.Unflatten(1, (3, 1, 1)), nn.Conv2d(3, 3, 1), nn.Flatten())
+    noisy = nn.Sequential(nn.Dropout(0.2), hidden, nn.Linear(3, 1))
 
     def run(checkpoint: Path | None, stop: int = 99) -> tuple[Tensor, FitResult]:
         torch.manual_seed(0)
@@ -190,11 +192,11 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
             batches(),
             mean_squared_error,
             schedule,
-            validate=lambda n: -float(n[1].weight.detach().sub(1).abs().sum()),
+            validate=lambda n: -float(n[2].weight.detach().sub(1).abs().sum()),
             progress=progress,
             checkpoint=checkpoint,
         )
-        return learner[1].weight.detach(), result
+        return learner[2].weight.detach(), result
 
     whole, told = run(None)
     with pytest.raises(StoppedError):
