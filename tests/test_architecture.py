@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "published": {"exceptions", "download"},
     "imaging": {"exceptions"},
     "config": {"exceptions"},
-    "sr": {"exceptions", "imaging", "published"},
+    "sr": {"exceptions", "imaging", "download", "published"},
     "engines": {"exceptions", "imaging", "published"},
     "bids": {"exceptions", "imaging"},
     "evaluation": {"exceptions", "imaging", "sr", "bids"},

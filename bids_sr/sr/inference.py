@@ -24,7 +24,7 @@ _GPU_PIXELS = 1 << 22
 _LEAST_PIXELS = 1 << 10
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
-"""(network, (N, 1, K, W) tensor) to (N, n, W)."""
+"""(network, (N, C, K, W) tensor) to (N, n, W), or (N, ..., n, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,8 @@ class InferenceSettings:
     """On a CPU, so many batches at once, one on each core."""
     allow_cpu: bool = True
     """Go on with the CPU when a GPU has too little memory even for small tiles."""
+    report: Callable[[int, int], None] | None = None
+    """Told after every piece how many there are done and in all."""
 
 
 @torch.inference_mode()
@@ -58,14 +60,14 @@ def run_over_slices(
     network : nn.Module
     predict : callable
         How to call it.
-    stack : (N, K, W) tensor
-        Slices whose K rows are thick.
+    stack : (N, K, W) or (N, C, K, W) tensor
+        Slices whose K rows are thick; where there are no channels C, there is one.
     settings : InferenceSettings
 
     Returns
     -------
-    result : (N, n, W) float32 tensor
-        On the CPU.
+    result : (N, n, W) or (N, ..., n, W) float32 tensor
+        What was predicted, on the CPU.
     device : str
         The device that made it.
 
@@ -110,10 +112,13 @@ def _run(
     pool: Executor,
 ) -> Tensor:
     dtype = half_precision(device) if settings.half else None
-    tiles = list(_tiles(stack.shape, pixels, settings.halo))
+    if stack.ndim == 3:
+        stack = stack[:, None]
+    number, _, slices, width = stack.shape
+    tiles = list(_tiles((number, slices, width), pixels, settings.halo))
 
     def compute(tile: _Tile) -> Tensor:
-        part = stack[tile.slices, None, :, tile.read].to(device)
+        part = stack[tile.slices, :, :, tile.read].to(device)
         # Both contexts belong to the thread that enters them.
         with torch.inference_mode(), mixed_precision(device, dtype):
             made = predict(network, part.contiguous(memory_format=torch.channels_last))
@@ -121,10 +126,12 @@ def _run(
 
     result: Tensor | None = None
     made = pool.map(compute, tiles) if device.type == "cpu" else map(compute, tiles)
-    for tile, piece in zip(tiles, made, strict=True):
+    for done, (tile, piece) in enumerate(zip(tiles, made, strict=True), 1):
         if result is None:
-            result = torch.empty((len(stack), piece.shape[1], stack.shape[2]))
-        result[tile.slices, :, tile.write] = piece
+            result = torch.empty((number, *piece.shape[1:-1], width))
+        result[tile.slices, ..., tile.write] = piece
+        if settings.report:
+            settings.report(done, len(tiles))
     assert result is not None
     return result
 
