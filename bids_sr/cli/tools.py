@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bids_sr import __version__
 from bids_sr.cli.environment import prepare
+from bids_sr.cli.evaluate_options import add_evaluate
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.fetch import add_fetch_arguments
 from bids_sr.cli.options import output_resolution
@@ -69,6 +70,10 @@ def _run(options: argparse.Namespace) -> int:
         from bids_sr.cli.train import train_file
 
         return train_file(options)
+    if options.command == "evaluate":
+        from bids_sr.cli.evaluate import evaluate
+
+        return evaluate(options)
     from bids_sr.cli.score import print_scores
 
     return print_scores(options.folder, options.derivatives)
@@ -93,6 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
         _command(
             commands, "simulate", "make a thick-slice image from a fine one (the forward model)"
         )
+    )
+    add_evaluate(
+        _command(commands, "evaluate", "compare methods on images of your own: scores and a page")
     )
     demo = _command(
         commands,

@@ -1,15 +1,19 @@
-"""How good a reconstruction is: metrics, and the protocol that measures a method."""
+"""How good a reconstruction is: the tests that are made of an image, and the scores."""
 
 from bids_sr.evaluation.metrics import peak_range, psnr, ssim
-from bids_sr.evaluation.protocol import Score, compare, covered, evaluate, write_scores
+from bids_sr.evaluation.protocol import Protocol, TestCase, covered, make_case
+from bids_sr.evaluation.scoring import MEASURES, score
+from bids_sr.evaluation.sharpness import sharpness
 
 __all__ = [
-    "Score",
-    "compare",
+    "MEASURES",
+    "Protocol",
+    "TestCase",
     "covered",
-    "evaluate",
+    "make_case",
     "peak_range",
     "psnr",
+    "score",
+    "sharpness",
     "ssim",
-    "write_scores",
 ]

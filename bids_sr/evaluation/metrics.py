@@ -27,8 +27,8 @@ def psnr(
 
     Parameters
     ----------
-    estimate, reference : (X, Y, Z) arrays
-    mask : (X, Y, Z) bool array
+    estimate, reference : (X, Y, Z) or (X, Y) arrays
+    mask : bool array of the same shape
     data_range : float, optional
         The peak R; by default that of :func:`peak_range`.
 
@@ -55,9 +55,9 @@ def ssim(
 
     Parameters
     ----------
-    estimate, reference : (X, Y, Z) arrays
+    estimate, reference : (X, Y, Z) or (X, Y) arrays
         At least 11 voxels along every axis.
-    mask : (X, Y, Z) bool array
+    mask : bool array of the same shape
     data_range : float, optional
         The dynamic range L; by default that of :func:`peak_range`.
 
@@ -68,8 +68,9 @@ def ssim(
 
     Notes
     -----
-    The index of Wang et al. in three dimensions: local means, variances and covariance
-    with a Gaussian window (standard deviation 1.5 voxels, 11 wide, weights summing to 1),
+    The index of Wang et al. in as many dimensions as the arrays have: local means,
+    variances and covariance with a Gaussian window (standard deviation 1.5 voxels, 11 wide,
+    weights summing to 1),
     ``C1 = (0.01 L)**2`` and ``C2 = (0.03 L)**2``.  The window reaches beyond the mask:
     at its rim what is outside counts too.
 
@@ -118,10 +119,11 @@ def peak_range(reference: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> floa
 def _check(
     estimate: npt.NDArray[Any], reference: npt.NDArray[Any], mask: npt.NDArray[np.bool_]
 ) -> None:
-    if not estimate.shape == reference.shape == mask.shape or reference.ndim != 3:
+    if not estimate.shape == reference.shape == mask.shape or reference.ndim not in (2, 3):
         raise InputDataError(
             f"Found an estimate of shape {estimate.shape}, a reference of {reference.shape} and "
-            f"a mask of {mask.shape}; expected one 3-D shape. Resample to the reference's grid."
+            f"a mask of {mask.shape}; expected one 3-D shape, or that of a plane. Resample to the "
+            "reference's grid."
         )
     if mask.dtype != bool or not mask.any():
         raise InputDataError(

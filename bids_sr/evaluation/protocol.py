@@ -1,126 +1,158 @@
-"""The protocol: degrade a reference, reconstruct it with several methods, score each.
+"""A protocol makes a test out of an image: slices to reconstruct from, and the truth.
 
-What was acquired finely is made thick by the forward model, so the truth is known.
-Everything is scored on the reference's own grid, within a mask, where slices lie.
+Either a fine reference is made thick by the forward model, or every other slice of a
+stack that has no fine reference is left out.  How a reconstruction is scored is in
+:mod:`bids_sr.evaluation.scoring`.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.evaluation.metrics import psnr, ssim
-from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, degrade, resample
+from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, degrade
 
-LOGGER = logging.getLogger(__name__)
+SLICES = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Orientation of the simulated slices, and the array axis across them in RAS+."""
+LEAVE_OUT = "leave-slices-out"
+_LEAST_SCALE = 1.2
+_LEAST_SLICES = 5
 
-Progress = Callable[[int, int, str], None]
-"""Called with the step, the number of steps and what is going on."""
+Slices = Literal["sagittal", "coronal", "axial", "own"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """Hold how one method did on one image: a row of the result table."""
+class Protocol:
+    """State how a test is made of an image."""
 
-    image: str
-    """Name of the reference."""
-    method: str
-    """Name of the method."""
-    spacing: float
-    """Slice spacing of the simulated acquisition, mm."""
-    thickness: float
-    """Slice thickness of the simulated acquisition, mm."""
-    profile: str
-    """Name of the slice profile."""
-    psnr_db: float
-    """Peak signal-to-noise ratio within the mask, dB."""
-    ssim: float
-    """Structural similarity within the mask."""
-    seconds: float
-    """Wall time of the reconstruction, s."""
+    name: str
+    """``thickness/spacing`` in mm, optionally with ``/profile``; or ``leave-slices-out``."""
+    slices: str = "axial"
+    """``axial``, ``sagittal`` or ``coronal``; ``own`` where slices are left out."""
+    noise: float = 0.0
+    """Rician noise of the slices, as a fraction of their 99th percentile."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no protocol (ConfigError)."""
+        if self.leaves_out:
+            object.__setattr__(self, "slices", "own")
+            object.__setattr__(self, "noise", 0.0)
+            return
+        if self.slices not in SLICES:
+            raise ConfigError(f"Found slices {self.slices!r}; expected {', '.join(SLICES)}.")
+        if not (math.isfinite(self.noise) and 0 <= self.noise < 1):
+            raise ConfigError(f"Found noise {self.noise}; expected a fraction, 0 to 1.")
+        self.acquisition()
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether slices are left out, instead of simulated."""
+        return self.name == LEAVE_OUT
+
+    @property
+    def label(self) -> str:
+        """Words for tables: ``5/6 axial``, ``5/6 axial, noise 2 %``, ``leave-slices-out``."""
+        if self.leaves_out:
+            return self.name
+        noise = f", noise {100 * self.noise:g} %" if self.noise else ""
+        return f"{self.name} {self.slices}{noise}"
+
+    def acquisition(self) -> Acquisition:
+        """Return the simulated acquisition.
+
+        Raises
+        ------
+        ConfigError
+            If the name does not state one.
+        """
+        first, *rest = self.name.split("/")
+        try:
+            thickness = float(first)
+            spacing = float(rest[0]) if rest else thickness
+            return Acquisition(
+                thickness=thickness,
+                spacing=spacing,
+                profile="/".join(rest[1:]) or "gaussian",
+                slice_axis=SLICES[self.slices],
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"Found the protocol {self.name!r} ({error}); expected thickness/spacing in mm, "
+                f"such as 5/6 or 5/6/rect, or {LEAVE_OUT}."
+            ) from error
 
 
-def evaluate(
-    reference: Volume,
-    acquisition: Acquisition,
-    methods: Mapping[str, Mapping[str, Any]],
-    *,
-    mask: npt.NDArray[np.bool_],
-    image: str = "reference",
-    progress: Progress | None = None,
-) -> list[Score]:
-    """Simulate an acquisition of a reference and score reconstructions of it.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TestCase:
+    """Hold the slices to reconstruct from, where to reconstruct, and what to compare with."""
+
+    __test__ = False  # no test, whatever pytest thinks of the name
+
+    lr: Volume
+    """The slices that a method gets."""
+    acquisition: Acquisition
+    """How they were taken, or would have been."""
+    grid: Grid
+    """Where the voxels of the reconstruction shall lie."""
+    truth: Volume
+    """The reference, or the slices that were left out."""
+    region: npt.NDArray[np.bool_]
+    """Voxels of `truth` that the slices cover."""
+    planes: npt.NDArray[np.int_] | None = None
+    """Where slices were left out, the planes of `grid` at their places; else None."""
+
+    def at_truth(self, estimate: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Return the voxels of a reconstruction on `grid` that `truth` has a value for."""
+        if self.planes is None:
+            return estimate
+        assert self.acquisition.slice_axis is not None
+        return np.take(estimate, self.planes, axis=self.acquisition.slice_axis)
+
+
+def make_case(
+    reference: Volume, protocol: Protocol, *, seed: int = 0, thickness: float | None = None
+) -> TestCase:
+    """Make a test of an image.
 
     Parameters
     ----------
     reference : Volume
-        The fine image.
-    acquisition : Acquisition
-        How its slices would have been taken.
-    methods : mapping
-        Name of a method (:data:`bids_sr.sr.METHODS`) to its parameters.
-    mask : (X, Y, Z) bool array
-        Where to score, on the reference's grid: the brain.
-    image : str
-        Name of the reference in the rows.
-    progress : callable, optional
-        Told about each reconstruction's steps.
+        In canonical orientation.
+    protocol : Protocol
+    seed : int
+        Of the noise.
+    thickness : float, mm, optional
+        Thickness of the image's own slices, where slices are left out; default: their spacing.
 
-    Returns
-    -------
-    list of Score
-        One a method, in the order given.
+    Raises
+    ------
+    InputDataError
+        If the image is too coarse to be a reference, or has too few slices to leave some out.
     """
-    from bids_sr.sr import reconstruct
-
-    lr = degrade(reference, acquisition)
-    acquisition = acquisition.for_volume(lr)
-    scores = []
-    for method, parameters in methods.items():
-        start = time.perf_counter()
-        made = reconstruct(
-            lr,
-            acquisition,
-            method=method,
-            grid=reference.grid,
-            parameters=parameters,
-            progress=progress,
+    if protocol.leaves_out:
+        return _leave_out(reference, thickness)
+    acquisition = protocol.acquisition()
+    assert acquisition.slice_axis is not None
+    fine = float(reference.spacings[acquisition.slice_axis])
+    if min(acquisition.spacing, acquisition.nominal_thickness) < _LEAST_SCALE * fine:
+        raise InputDataError(
+            f"Found a reference with voxels of {fine:.3g} mm across {protocol.slices} slices; "
+            f"expected finer ones for slices {protocol.name}. Take a finer reference or thicker "
+            f"slices; for stacks of thick slices there is {LEAVE_OUT}."
         )
-        seconds = time.perf_counter() - start
-        quality = compare(made.volume, reference, mask & covered(reference.grid, lr.grid))
-        LOGGER.info("%s, %s: %.2f dB, SSIM %.4f", image, method, *quality)
-        scores.append(
-            Score(
-                image=image,
-                method=method,
-                spacing=acquisition.spacing,
-                thickness=acquisition.nominal_thickness,
-                profile=acquisition.slice_profile.name,
-                psnr_db=quality[0],
-                ssim=quality[1],
-                seconds=seconds,
-            )
-        )
-    return scores
-
-
-def compare(
-    estimate: Volume, reference: Volume, mask: npt.NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Return PSNR (dB) and SSIM of an estimate within a mask on the reference's grid.
-
-    An estimate on another grid is brought to the reference's by cubic B-splines first.
-    """
-    if not estimate.same_grid(reference):
-        estimate = resample(estimate.oriented_like(reference), reference.grid)
-    return psnr(estimate.data, reference.data, mask), ssim(estimate.data, reference.data, mask)
+    lr = degrade(reference, acquisition, noise=protocol.noise, seed=seed)
+    return TestCase(
+        lr=lr,
+        acquisition=acquisition.for_volume(lr),
+        grid=reference.grid,
+        truth=reference,
+        region=covered(reference.grid, lr.grid),
+    )
 
 
 def covered(fine: Grid, acquired: Grid) -> npt.NDArray[np.bool_]:
@@ -138,13 +170,46 @@ def covered(fine: Grid, acquired: Grid) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def write_scores(scores: Iterable[Score], path: Path) -> Path:
-    """Write a tab-separated table with one row a score, in the order of the fields."""
-    rows = ["\t".join(column.name for column in fields(Score))]
-    rows += [
-        "\t".join(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row)
-        for row in (asdict(score).values() for score in scores)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return path
+def _leave_out(stack: Volume, thickness: float | None) -> TestCase:
+    """Keep the slices 0, 2, 4, ... of a stack; those between them are the truth.
+
+    The grid has an even number of steps between two kept slices, as near to the in-plane
+    spacing as that allows, so a plane lies at the very place of every slice left out.  In-plane
+    it is the acquired grid: nothing is interpolated before the comparison.
+    """
+    axis = stack.slice_axis
+    kept = (stack.shape[axis] + 1) // 2
+    if stack.shape[axis] < _LEAST_SLICES:
+        raise InputDataError(
+            f"Found {stack.shape[axis]} slices; expected at least {_LEAST_SLICES} to leave "
+            "every other one out."
+        )
+    spacing = 2 * float(stack.spacings[axis])
+    affine = stack.affine.copy()
+    affine[:3, axis] *= 2
+    lr = Volume(np.ascontiguousarray(_along(stack.data, axis, slice(0, None, 2))), affine)
+    in_plane = float(np.delete(stack.spacings, axis).min())
+    steps = max(2, 2 * round(spacing / in_plane / 2))
+    shape, fine = list(stack.shape), affine.copy()
+    shape[axis] = (kept - 1) * steps + 1
+    fine[:3, axis] /= steps
+    truth = np.ascontiguousarray(_along(stack.data, axis, slice(1, 2 * kept - 2, 2)))
+    place = affine.copy()
+    place[:3, 3] += stack.affine[:3, axis]
+    acquisition = Acquisition(
+        spacing=spacing, thickness=thickness or spacing / 2, slice_axis=axis
+    ).for_volume(lr)
+    return TestCase(
+        lr=lr,
+        acquisition=acquisition,
+        grid=Grid((shape[0], shape[1], shape[2]), fine),
+        truth=Volume(truth, place),
+        region=np.ones(truth.shape, dtype=bool),
+        planes=np.arange(kept - 1) * steps + steps // 2,
+    )
+
+
+def _along(data: npt.NDArray[np.floating], axis: int, part: slice) -> npt.NDArray[np.floating]:
+    box = [slice(None)] * 3
+    box[axis] = part
+    return data[tuple(box)]

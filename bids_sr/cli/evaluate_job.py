@@ -1,0 +1,88 @@
+"""One piece of a comparison in a process of its own: ``python -m bids_sr.cli.evaluate_job``.
+
+Reads what to do as JSON from standard input, writes the files it is told to, and lines
+``step total text`` to standard output.  Its time and peak memory are the piece's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from bids_sr.exceptions import BidsSrError, InputDataError
+
+_LINE_SECONDS = 1.0
+
+
+def main() -> int:
+    """Do the task of standard input; expected errors go into the row, others end it."""
+    task = json.load(sys.stdin)
+    try:
+        _make_mask(task) if task["do"] == "mask" else _measure(task)
+    except BidsSrError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    return 0
+
+
+def _measure(task: dict[str, Any]) -> None:
+    import numpy as np
+
+    from bids_sr.evaluation.job import Job, run
+
+    job = Job.from_dict(task["job"])
+    outcome = run(job, progress=_say)
+    folder = Path(task["folder"])
+    rows = folder / "rows"
+    temporary = rows / f".{job.stem}.{os.getpid()}.npz"
+    np.savez_compressed(temporary, **outcome.pictures)  # type: ignore[arg-type]
+    temporary.replace(rows / f"{job.stem}.npz")
+    if task["keep_images"]:
+        outcome.estimate.save(folder / "images" / f"{job.stem}.nii.gz")
+    print(json.dumps({"row": outcome.row}, default=str), flush=True)
+
+
+def _make_mask(task: dict[str, Any]) -> None:
+    import numpy as np
+
+    from bids_sr.evaluation.references import not_zero, stripped_brain
+    from bids_sr.imaging import Volume
+
+    volume, kind = Volume.load(task["image"]), task["kind"]
+    mask = stripped_brain(volume) if kind in ("auto", "nonzero") else None
+    origin = "what is not zero, holes filled"
+    if mask is None and kind == "nonzero":
+        mask = not_zero(volume)
+    if mask is None:
+        from bids_sr.engines.ants import template_brain_mask
+
+        found, _ = template_brain_mask(volume, threads=task["threads"], seed=task["seed"])
+        mask, origin = found.data > 0, "template engine"
+    if not mask.any():
+        raise InputDataError(f"{task['image']}: found an empty mask; give one with --mask.")
+    volume.with_data(mask.astype(np.uint8)).save(task["out"])
+    print(json.dumps({"row": {"origin": origin}}), flush=True)
+
+
+_told = 0.0
+
+
+def _say(step: int, total: int, text: str) -> None:
+    global _told
+    now = time.monotonic()
+    if now - _told >= _LINE_SECONDS:
+        _told = now
+        print(f"{step} {total} {' '.join(text.split())}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

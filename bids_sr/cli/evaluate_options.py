@@ -1,0 +1,194 @@
+"""Options of ``bids_sr-tools evaluate``, and the methods they name.
+
+``self:steps=500,channels=32`` is a method with two of its hyper-parameters; a name can be
+put before it, ``short=self:steps=500``.  Long ones go to a TOML file, a table each.
+Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_sr.cli.resources import available_cpus
+from bids_sr.config import DEFAULT_SEED
+from bids_sr.exceptions import ConfigError
+
+MASKS = ("auto", "nonzero", "template", "none")
+_SPEC = re.compile(r"^(?:(?P<label>[^=:,]+)=)?(?P<method>[\w-]+)(?::(?P<parameters>.*))?$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSpec:
+    """A method with some of its hyper-parameters, and its name in the tables."""
+
+    label: str
+    method: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    command.add_argument(
+        "path", type=Path, metavar="PATH", help="BIDS dataset, folder or file of references"
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the comparison"
+    )
+    command.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="[LABEL=]METHOD[:NAME=VALUE,...]",
+        help="methods to compare, with hyper-parameters (default: those of --methods-file, "
+        "else bspline self)",
+    )
+    command.add_argument(
+        "--methods-file",
+        type=Path,
+        metavar="TOML",
+        help="a table [LABEL] a method: method = NAME and its hyper-parameters; all of them are "
+        "compared, or those that --methods names",
+    )
+    tests = command.add_argument_group("tests")
+    tests.add_argument(
+        "--protocols",
+        nargs="+",
+        default=["5/6"],
+        metavar="THICKNESS/SPACING[/PROFILE]",
+        help="simulated slices, mm; or leave-slices-out",
+    )
+    tests.add_argument(
+        "--slices",
+        nargs="+",
+        choices=("axial", "sagittal", "coronal"),
+        default=["axial"],
+        help="orientation of simulated slices",
+    )
+    tests.add_argument(
+        "--noise",
+        nargs="+",
+        type=float,
+        default=[0.0],
+        metavar="FRACTION",
+        help="Rician noise of simulated slices, as a fraction of their 99th percentile",
+    )
+    images = command.add_argument_group("images and masks")
+    images.add_argument(
+        "--include", nargs="+", default=[], metavar="PATTERN", help="file names to keep"
+    )
+    images.add_argument(
+        "--exclude", nargs="+", default=[], metavar="PATTERN", help="file names to leave out"
+    )
+    images.add_argument(
+        "--mask",
+        default="auto",
+        metavar="{auto,nonzero,template,none,PATH}",
+        help="where to score; auto: derivatives, else what is not zero of stripped brains, else "
+        "the template engine, and everywhere in what is no head; PATH: a mask or a folder of them",
+    )
+    images.add_argument(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="BIDS derivatives with brain masks or label-lesion masks",
+    )
+    output = command.add_argument_group("output")
+    output.add_argument(
+        "--baseline", metavar="LABEL", help="gains are relative to it (default: bspline)"
+    )
+    output.add_argument(
+        "--examples", type=int, default=3, metavar="N", help="images shown for each protocol"
+    )
+    output.add_argument(
+        "--keep-images", action="store_true", help="keep the reconstructions, in DIR/images"
+    )
+    output.add_argument(
+        "--no-perceptual", action="store_true", help="leave out what the package piq measures"
+    )
+    machine = command.add_argument_group("CPUs and device")
+    machine.add_argument(
+        "--nprocs", type=int, default=available_cpus(), metavar="N", help="CPUs of the whole run"
+    )
+    machine.add_argument(
+        "--omp-nthreads", type=int, default=1, metavar="N", help="threads of one reconstruction"
+    )
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    machine.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+
+
+def read_specs(options: argparse.Namespace) -> list[MethodSpec]:
+    """Return the methods that the options name.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be understood or two have the same name.
+    """
+    tables = read_tables(options.methods_file) if options.methods_file else {}
+    texts: Sequence[str] = options.methods or ([] if tables else ["bspline", "self"])
+    specs = [tables[text] if text in tables else parse_spec(text) for text in texts]
+    specs = specs or list(tables.values())
+    labels = [spec.label for spec in specs]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ConfigError(
+            f"Found {', '.join(twice)} more than once; expected a name of its own for each "
+            "method. Write NAME=METHOD:..."
+        )
+    return specs
+
+
+def parse_spec(text: str) -> MethodSpec:
+    """Turn ``label=method:name=value,name=value`` into a method."""
+    match = _SPEC.match(text)
+    if match is None:
+        raise ConfigError(f"Found the method {text!r}; expected [LABEL=]METHOD[:NAME=VALUE,...].")
+    parameters: dict[str, Any] = {}
+    for part in filter(None, (match["parameters"] or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not (name and equals):
+            raise ConfigError(
+                f"Found {part!r} in the method {text!r}; expected NAME=VALUE. Put values that "
+                "have commas into a --methods-file."
+            )
+        parameters[name.strip().replace("-", "_")] = _value(value.strip())
+    return MethodSpec(
+        label=match["label"] or _short(text), method=match["method"], parameters=parameters
+    )
+
+
+def read_tables(path: Path) -> dict[str, MethodSpec]:
+    """Read methods from a TOML file."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); expected TOML.") from error
+    specs = {}
+    for label, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: found {label} outside of a table; expected [LABEL] first.")
+        parameters = {name.replace("-", "_"): value for name, value in table.items()}
+        method = parameters.pop("method", label)
+        specs[label] = MethodSpec(label=label, method=str(method), parameters=parameters)
+    return specs
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
+
+
+def _short(text: str) -> str:
+    """Name a method after its text, with the last part of paths only."""
+    return re.sub(r"=[^,=]*/", "=", text)

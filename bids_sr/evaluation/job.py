@@ -1,0 +1,254 @@
+"""A job is one reconstruction to measure: an image, a protocol, a method.
+
+It is plain enough to be sent to a process of its own, where :func:`run` loads, degrades,
+reconstructs and scores.  Jobs know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr import __version__
+from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
+from bids_sr.evaluation.scoring import on_grid, score
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Volume, resample
+from bids_sr.sr import Progress, make_method
+
+_PLACE = 0.42
+_MARGIN = 4  # voxels
+_MEASURES_VERSION = 1  # another number makes all rows be measured again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Say what to measure."""
+
+    image: str
+    """Name of the image in tables."""
+    path: Path
+    """The reference, or the stack."""
+    protocol: Protocol
+    """How the test is made."""
+    label: str
+    """Name of the method and its settings in tables."""
+    method: str
+    """Name in :data:`bids_sr.sr.METHODS`."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters of the method."""
+    mask: Path | None = None
+    """Where to score; None: everywhere."""
+    mask_origin: str = "whole image"
+    """Where the mask comes from, in words."""
+    lesions: Path | None = None
+    """Mask of the lesions."""
+    thickness: float | None = None
+    """Thickness of the image's own slices, mm; None: not known."""
+    seed: int = 0
+    """Of the noise."""
+    measures: tuple[str, ...] = ()
+    """Perceptual measures to compute."""
+
+    @property
+    def stem(self) -> str:
+        """Name of the job's files: image, protocol and method."""
+        words = (self.image, self.protocol.label, self.label)
+        return "_".join(re.sub(r"[^\w.+-]+", "-", word).strip("-") for word in words)
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that the row depends on, as plain values."""
+        return {
+            **self.to_dict(),
+            "parameters": make_method(self.method, self.parameters).parameters(),
+            "files": {
+                str(path): _fingerprint(Path(path))
+                for path in (self.path, self.mask, self.lesions, *_files(self.parameters))
+                if path is not None
+            },
+            "software": __version__,
+            "measures_version": _MEASURES_VERSION,
+        }
+
+    def key(self) -> str:
+        """Return a digest of the settings: rows with another one are out of date."""
+        text = json.dumps(self.settings(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        values = asdict(self)
+        for name in ("path", "mask", "lesions"):
+            values[name] = None if values[name] is None else str(values[name])
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Job:
+        """Undo :meth:`to_dict`."""
+        paths = {
+            name: None if values[name] is None else Path(values[name])
+            for name in ("path", "mask", "lesions")
+        }
+        protocol = Protocol(**values["protocol"])
+        measures = tuple(values["measures"])
+        return cls(**{**values, **paths, "protocol": protocol, "measures": measures})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a job made."""
+
+    row: dict[str, Any]
+    """``scores``, ``seconds``, ``cpu_seconds``, ``peak_gb``, ``peak_gpu_gb``, ``record``."""
+    estimate: Volume
+    """The reconstruction, on the grid of the test."""
+    pictures: dict[str, npt.NDArray[np.float16]]
+    """Example planes; see :func:`pictures`."""
+
+
+def load_case(job: Job) -> tuple[TestCase, npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None]:
+    """Return the test of a job, its mask and its lesions, both on the grid of the truth."""
+    reference = Volume.load(job.path).canonical()
+    case = make_case(reference, job.protocol, seed=job.seed, thickness=job.thickness)
+    mask = _mask(job.mask, reference, case)
+    if mask is None:
+        mask = np.ones(case.truth.shape, dtype=bool)
+    return case, mask, _mask(job.lesions, reference, case)
+
+
+def run(job: Job, *, progress: Progress | None = None) -> Outcome:
+    """Do a job in this process, whose peak memory then is the job's."""
+    case, mask, lesions = load_case(job)
+    method = make_method(job.method, job.parameters)
+    wall, cpu = time.perf_counter(), time.process_time()
+    made = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    row = {
+        "seconds": wall,
+        "cpu_seconds": cpu,
+        "peak_gb": peak_memory_gb(),
+        "peak_gpu_gb": _peak_gpu_gb(),
+        "record": made.record,
+    }
+    return finish(case, made.volume, row, mask=mask, lesions=lesions, measures=job.measures)
+
+
+def finish(
+    case: TestCase,
+    estimate: Volume,
+    row: dict[str, Any],
+    *,
+    mask: npt.NDArray[np.bool_],
+    lesions: npt.NDArray[np.bool_] | None,
+    measures: Sequence[str],
+) -> Outcome:
+    """Score a reconstruction, however it was made, and cut its pictures."""
+    estimate = on_grid(case, estimate)
+    scores = score(case, estimate, mask=mask, lesions=lesions, measures=measures)
+    return Outcome(
+        row={**row, "scores": scores}, estimate=estimate, pictures=pictures(case, estimate, mask)
+    )
+
+
+def pictures(
+    case: TestCase, estimate: Volume, mask: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.float16]]:
+    """Cut example planes out of truth, slices and estimate.
+
+    Returns
+    -------
+    dict of str to (rows, columns) float16 array
+        In display order, intensities scaled by the reference's range in the mask: the two
+        views across simulated slices, or a left-out slice.  ``estimate-0`` is the first
+        plane of the estimate; ``spacings-0`` the size of its pixels, mm.
+    """
+    inside = mask & case.region
+    truth = case.truth.data
+    low, high = np.percentile(truth[inside], (0.1, 99.8))
+    if abs(low) < 0.1 * abs(high):  # black is no signal, not the ringing below it
+        low = 0.0
+    parts = {"truth": truth, "estimate": case.at_truth(estimate.data)}
+    axis = case.acquisition.slice_axis
+    assert axis is not None
+    views = [axis]
+    if case.planes is None:
+        views = [other for other in (1, 0, 2) if other != axis]
+        parts["slices"] = resample(case.lr, case.grid, kernel="nearest").data
+    found = {}
+    spans = [np.nonzero(inside.any(axis=tuple({0, 1, 2} - {one})))[0] for one in range(3)]
+    for number, view in enumerate(views):
+        # a little beside the middle, where a brain shows more than its fissure
+        place = int(spans[view][int(_PLACE * spans[view].size)])
+        keep = tuple(
+            slice(max(0, int(spans[other].min()) - _MARGIN), int(spans[other].max()) + 1 + _MARGIN)
+            for other in range(3)
+            if other != view
+        )
+        for name, data in parts.items():
+            plane = np.take(data, place, axis=view)[keep]
+            scaled = (plane.astype(np.float32) - low) / (high - low)
+            found[f"{name}-{number}"] = np.clip(scaled.T[::-1], -1, 3).astype(np.float16)
+        spacings = np.delete(case.truth.spacings, view)[::-1]
+        found[f"spacings-{number}"] = spacings.astype(np.float16)
+    return found
+
+
+def peak_memory_gb() -> float:
+    """Return the largest resident memory that this process has had, GB (1e9 bytes)."""
+    try:
+        # getrusage would also count what the parent had when it made this process
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _peak_gpu_gb() -> float | None:
+    import torch
+
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    return float(torch.cuda.max_memory_allocated()) / 1e9
+
+
+def _mask(path: Path | None, reference: Volume, case: TestCase) -> npt.NDArray[np.bool_] | None:
+    if path is None:
+        return None
+    mask = Volume.load(path, dtype=np.int32).canonical()
+    if not mask.same_grid(reference, tolerance_mm=0.1):
+        raise InputDataError(
+            f"{path}: found a mask of shape {mask.shape}; expected the grid of the image, "
+            f"{reference.shape} with the same affine. Resample the mask."
+        )
+    data = mask.data > 0
+    if case.planes is None:
+        return data
+    assert case.acquisition.slice_axis is not None
+    axis = case.acquisition.slice_axis
+    return np.take(data, 1 + 2 * np.arange(case.truth.shape[axis]), axis=axis)
+
+
+def _files(parameters: Mapping[str, Any]) -> list[Path]:
+    """Return the parameters that are paths of files, such as weights."""
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    return [Path(text) for text in texts if "/" in text and Path(text).is_file()]
+
+
+def _fingerprint(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

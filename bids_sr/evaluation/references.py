@@ -1,0 +1,201 @@
+"""Which images of a folder are compared on, and what is known of each.
+
+Finds images, masks and lesions by their names and looks at voxels only to tell a
+stripped brain from a head.  Makes no mask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bids_sr.bids.inheritance import SidecarReader
+from bids_sr.bids.masks import find_mask
+from bids_sr.bids.names import parse_name
+from bids_sr.bids.sidecar import is_brain, read_acquisition
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Volume, check_input
+
+ENDINGS = (".nii", ".nii.gz")
+_NO_IMAGES = ("mask", "dseg", "probseg", "label", "bold", "dwi", "epi", "phase", "uncertainty")
+_NOT_SEARCHED = ("derivatives", "sourcedata", "code")
+_HEAD_SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")
+_LARGEST_BRAIN = 2200.0  # mL, with the fluid around it
+_MOST_BELOW_ZERO = 0.1  # of the voxels that are not zero, where they are but ringing
+_LEAST_EMPTY = 0.3  # share of exact zeros in an image without its background
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image to compare on."""
+
+    name: str
+    """How it is called in tables: the file name without its ending."""
+    path: Path
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of its sidecar."""
+
+    @property
+    def is_brain(self) -> bool:
+        """Whether it may show a brain, by its sidecar and its suffix."""
+        suffix = parse_name(self.path.name).suffix
+        named = "_" not in self.name or suffix in _HEAD_SUFFIXES
+        return named and is_brain(self.metadata)
+
+    def thickness(self) -> float | None:
+        """Return the thickness of its slices, mm, where sidecar and header agree on one."""
+        try:
+            facts = read_acquisition(check_input(self.path), self.metadata)
+        except (InputDataError, ValueError):
+            return None
+        return facts.acquisition.thickness
+
+
+def find_references(
+    path: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> list[Reference]:
+    """List the images of a file, a folder or a BIDS dataset.
+
+    Parameters
+    ----------
+    path : Path
+    include, exclude : sequence of str
+        Patterns of file names (``*_FLAIR*``) to keep or to leave out.
+
+    Raises
+    ------
+    InputDataError
+        If there is none.
+    """
+    if path.is_file():
+        files = [path]
+    else:
+        found = (file for file in path.rglob("*.nii*") if file.name.endswith(ENDINGS))
+        files = sorted(file for file in found if _is_image(file.relative_to(path)))
+    files = [
+        file
+        for file in files
+        if (not include or any(fnmatch(file.name, one) for one in include))
+        and not any(fnmatch(file.name, one) for one in exclude)
+    ]
+    if not files:
+        raise InputDataError(
+            f"{path}: found no NIfTI image to compare on; expected at least one. Check the path "
+            "and the patterns of --include and --exclude."
+        )
+    names = [_stem(file.name) for file in files]
+    if len(set(names)) < len(names):  # the same name in several folders
+        names = [_stem("_".join(file.relative_to(path).parts)) for file in files]
+    return [
+        Reference(name=name, path=file.absolute(), metadata=_metadata(file.absolute()))
+        for name, file in zip(names, files, strict=True)
+    ]
+
+
+def existing_mask(
+    reference: Reference, given: Path | None, derivatives: Sequence[Path]
+) -> tuple[Path, str] | None:
+    """Return a mask that is at hand, and where it comes from.
+
+    Parameters
+    ----------
+    reference : Reference
+    given : Path, optional
+        A file, or a folder with ``<name>_mask.nii.gz``, ``<name>.nii.gz`` or BIDS masks.
+    derivatives : sequence of Path
+        BIDS derivatives with ``*_desc-brain_mask.nii.gz``.
+    """
+    if given is not None and given.is_file():
+        return given.absolute(), f"given: {given.name}"
+    if given is not None:
+        stem, _, suffix = reference.name.rpartition("_")
+        names = [f"{reference.name}_mask", reference.name, f"{stem}_desc-brain_mask"]
+        names += [f"{stem}_mask", f"{stem}_acq-{suffix}_desc-brain_mask"]
+        for name in names:
+            for file in sorted(given.rglob(f"{name}.nii*")):
+                return file.absolute(), f"given: {file.name}"
+    parsed = parse_name(reference.path.name)
+    if "subject" in parsed.entities and derivatives:
+        named = {folder.name: folder for folder in derivatives}
+        found = find_mask(named, parsed, check_input(reference.path).grid)
+        if found.path is not None:
+            return found.path.absolute(), found.note
+    return None
+
+
+def lesion_mask(reference: Reference, derivatives: Sequence[Path]) -> Path | None:
+    """Return the ``label-lesion`` mask of an image on its own grid, if there is one."""
+    parsed = parse_name(reference.path.name)
+    subject = parsed.entities.get("subject")
+    if subject is None:
+        return None
+    for folder in derivatives:
+        files = sorted((folder / f"sub-{subject}").rglob("*label-lesion*_mask.nii*"))
+        for file in files:
+            session = parse_name(file.name).entities.get("session")
+            same = session in (None, parsed.entities.get("session"))
+            if same and check_input(file).grid.same(check_input(reference.path).grid, 0.1):
+                return file.absolute()
+    return None
+
+
+def stripped_brain(volume: Volume) -> npt.NDArray[np.bool_] | None:
+    """Return what is not zero, holes filled, of a brain without its skull; else None.
+
+    A head whose background was set to zero is not one: it is too large.
+    """
+    if float(np.mean(volume.data == 0)) < _LEAST_EMPTY:
+        return None
+    filled = not_zero(volume)
+    millilitres = float(filled.sum()) * float(np.prod(volume.spacings)) / 1000
+    return filled if 0 < millilitres <= _LARGEST_BRAIN else None
+
+
+def not_zero(volume: Volume) -> npt.NDArray[np.bool_]:
+    """Return what is not zero, holes filled; a few negative values are ringing at the edge."""
+    inside = volume.data != 0
+    below = np.count_nonzero(volume.data < 0)
+    if below <= _MOST_BELOW_ZERO * np.count_nonzero(inside):
+        inside = volume.data > 0
+    filled: npt.NDArray[np.bool_] = ndimage.binary_fill_holes(inside)
+    return filled
+
+
+def own_derivatives(path: Path) -> list[Path]:
+    """List the derivative datasets within a BIDS dataset."""
+    folder = path / "derivatives"
+    return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+
+
+def _is_image(relative: Path) -> bool:
+    parts = relative.parts[:-1]
+    if any(part in _NOT_SEARCHED or part.startswith(".") for part in parts):
+        return False
+    return parse_name(relative.name).suffix.lower() not in _NO_IMAGES
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    root = next(
+        (folder for folder in path.parents if (folder / "dataset_description.json").is_file()),
+        None,
+    )
+    try:
+        if root is not None:
+            return dict(SidecarReader(root).read(path))
+        beside = path.with_name(_stem(path.name) + ".json")
+        content = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    except (OSError, ValueError, InputDataError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".nii")

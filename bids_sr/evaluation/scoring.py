@@ -1,0 +1,196 @@
+"""A score compares a reconstruction with the truth of a test, in a mask.
+
+What is measured, by which definition, and in which planes pictures are compared.
+Higher is better except where :data:`MEASURES` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.evaluation.metrics import peak_range, psnr, ssim
+from bids_sr.evaluation.perceptual import perceptual
+from bids_sr.evaluation.protocol import TestCase
+from bids_sr.evaluation.sharpness import sharpness
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Volume, resample
+
+_PLANES_A_VIEW = 16
+_LEAST_IN_PLANE = 400  # mask voxels that a plane needs to be looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One column of scores."""
+
+    name: str
+    title: str
+    digits: int
+    definition: str
+    lower_is_better: bool = False
+
+
+MEASURES = (
+    Measure(
+        name="psnr",
+        title="PSNR (dB)",
+        digits=2,
+        definition="10 log10(R² / MSE) over the mask, in three dimensions; R is the maximum minus "
+        "the minimum of the reference in the mask",
+    ),
+    Measure(
+        name="ssim",
+        title="SSIM",
+        digits=4,
+        definition="mean over the mask of the 3-D index of Wang et al. 2004 (Gaussian window of "
+        "1.5 voxels, dynamic range R); of the 2-D index in left-out slices",
+    ),
+    Measure(
+        name="lesion_psnr",
+        title="PSNR in lesions (dB)",
+        digits=2,
+        definition="the same PSNR, with the same R, over the lesion mask",
+    ),
+    Measure(name="vif", title="VIF", digits=4, definition="visual information fidelity (piq)"),
+    Measure(name="fsim", title="FSIM", digits=4, definition="feature similarity (piq)"),
+    Measure(name="vsi", title="VSI", digits=4, definition="visual saliency index (piq)"),
+    Measure(name="haarpsi", title="HaarPSI", digits=4, definition="Haar perceptual index (piq)"),
+    Measure(
+        name="dists",
+        title="DISTS",
+        digits=4,
+        definition="deep image structure and texture distance (piq); lower is better",
+        lower_is_better=True,
+    ),
+    Measure(
+        name="sharpness",
+        title="Sharpness",
+        digits=3,
+        definition="share of energy finer than the slices can hold, across the slices against "
+        "in-plane; compare with the reference's",
+    ),
+    Measure(
+        name="reference_sharpness",
+        title="Sharpness of the reference",
+        digits=3,
+        definition="the same of the reference: far below 1, it is no reference across the slices",
+    ),
+)
+PLANES_DEFINITION = (
+    "VIF, FSIM, VSI, HaarPSI and DISTS are means over planes across the slices "
+    f"({_PLANES_A_VIEW} of either view, evenly over the mask) or over the left-out slices, "
+    "intensities scaled by R to 0 to 1, black outside of the mask"
+)
+
+
+def score(
+    case: TestCase,
+    estimate: Volume,
+    *,
+    mask: npt.NDArray[np.bool_],
+    lesions: npt.NDArray[np.bool_] | None = None,
+    measures: Sequence[str] = (),
+) -> dict[str, float]:
+    """Score a reconstruction.
+
+    Parameters
+    ----------
+    case : TestCase
+    estimate : Volume
+        On the grid of the case, or on any other: it is then brought there by B-splines.
+    mask : (X, Y, Z) bool array
+        On the grid of ``case.truth``.
+    lesions : (X, Y, Z) bool array, optional
+        Likewise.
+    measures : sequence of str
+        Perceptual measures to compute, out of :func:`.available`.
+
+    Returns
+    -------
+    dict of str to float
+        By names of :data:`MEASURES`, those that apply.
+
+    Raises
+    ------
+    InputDataError
+        If mask and slices have no voxel in common, or the reference is constant there.
+    """
+    estimate = on_grid(case, estimate)
+    inside = mask & case.region
+    if not inside.any():
+        raise InputDataError(
+            "Found no voxel of the mask within the slices; expected the part to be scored. "
+            "Check the mask."
+        )
+    made, truth = case.at_truth(estimate.data), case.truth.data
+    peak = peak_range(truth, inside)
+    scores = {"psnr": psnr(made, truth, inside, peak)}
+    if lesions is not None and (lesions & case.region).any():
+        scores["lesion_psnr"] = psnr(made, truth, lesions & case.region, peak)
+    axis = case.acquisition.slice_axis
+    assert axis is not None
+    if case.planes is None:
+        scores["ssim"] = ssim(made, truth, inside, peak)
+        cutoff = 0.5 / case.acquisition.spacing
+        spacings = case.truth.spacings
+        scores["sharpness"] = sharpness(made, inside, spacings, axis, cutoff)
+        scores["reference_sharpness"] = sharpness(truth, inside, spacings, axis, cutoff)
+        views = [other for other in range(3) if other != axis]
+    else:
+        scores["ssim"] = _ssim_of_planes(made, truth, inside, axis, peak)
+        views = [axis]
+    if measures:
+        low = float(truth[inside].min())
+        scaled = [
+            np.where(inside, (data.astype(np.float32) - low) / peak, 0) for data in (made, truth)
+        ]
+        pairs = [
+            (np.take(scaled[0], index, view)[box], np.take(scaled[1], index, view)[box])
+            for view in views
+            for index, box in _planes(inside, view)
+        ]
+        scores |= perceptual(pairs, measures)
+    return scores
+
+
+def on_grid(case: TestCase, estimate: Volume) -> Volume:
+    """Return an estimate on the grid of its test, brought there by B-splines if need be."""
+    if estimate.grid.same(case.grid):
+        return estimate
+    like = Volume(np.broadcast_to(np.float32(0), case.grid.shape), case.grid.affine)
+    return resample(estimate.oriented_like(like), case.grid)
+
+
+def _ssim_of_planes(
+    made: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    mask: npt.NDArray[np.bool_],
+    axis: int,
+    peak: float,
+) -> float:
+    """Return the mean over planes of the 2-D index; planes without mask do not count."""
+    found = []
+    for index in range(truth.shape[axis]):
+        one, other, inside = (np.take(part, index, axis) for part in (made, truth, mask))
+        if inside.any():
+            found.append(ssim(one, other, inside, peak))
+    return float(np.mean(found))
+
+
+def _planes(mask: npt.NDArray[np.bool_], axis: int) -> list[tuple[int, tuple[slice, slice]]]:
+    """Choose planes spread evenly over a mask, each with the box of the mask in it."""
+    sizes = np.count_nonzero(mask, axis=tuple(other for other in range(3) if other != axis))
+    (good,) = np.nonzero(sizes >= min(_LEAST_IN_PLANE, int(sizes.max())))
+    places = (np.arange(_PLANES_A_VIEW) + 0.5) / _PLANES_A_VIEW * good.size
+    chosen = sorted({int(good[int(place)]) for place in places})
+    found = []
+    for index in chosen:
+        where: Any = np.nonzero(np.take(mask, index, axis))
+        box = tuple(slice(int(some.min()), int(some.max()) + 1) for some in where)
+        found.append((index, (box[0], box[1])))
+    return found
