@@ -13,6 +13,8 @@ from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction
 from bids_sr.sr.methods.interpolation import BSpline, Lanczos, Linear, NoReconstruction
+from bids_sr.sr.methods.latent import Latent
+from bids_sr.sr.methods.pretrained import Pretrained
 from bids_sr.sr.methods.self_supervised import SelfSupervised
 
 METHODS: dict[str, type[Method]] = {
@@ -21,6 +23,8 @@ METHODS: dict[str, type[Method]] = {
     "lanczos": Lanczos,
     "none": NoReconstruction,
     "self": SelfSupervised,
+    "pretrained": Pretrained,
+    "latent": Latent,
 }
 
 

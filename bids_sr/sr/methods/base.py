@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
@@ -62,6 +62,8 @@ class Method(ABC):
     """The name under which the method is registered."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Sets of hyper-parameters by name; the defaults are one of them, with nothing in it."""
+    takes_series: ClassVar[bool] = False
+    """Whether the frames of a 4-D image can be reconstructed, in fair time."""
 
     threads: int | None = None
     """CPU threads a method may use; None leaves the choice to its libraries."""
@@ -129,6 +131,21 @@ class Method(ABC):
         ------
         ConfigError
             If it cannot.
+        """
+        return self
+
+    def prepared(
+        self, frames: Sequence[Volume], acquisition: Acquisition, progress: Progress
+    ) -> Method:
+        """Return the method as it treats each frame of a series: what is learnt, once for all.
+
+        Parameters
+        ----------
+        frames : sequence of Volume
+            On one grid.
+        acquisition : Acquisition
+            How all were taken, with its slice axis.
+        progress : callable
         """
         return self
 

@@ -18,6 +18,7 @@ from bids_sr.sr.methods.base import Method, Progress, Reconstruction
 class _Interpolation(Method):
     """Resample by one kernel; `threads` makes no difference to it."""
 
+    takes_series: ClassVar[bool] = True
     kernel: ClassVar[Kernel]
 
     def _reconstruct(

@@ -48,6 +48,8 @@ class Recipe(ABC):
 
     name: ClassVar[str]
     """The name under which the recipe is registered."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Sets of settings by name; the defaults are one of them, with nothing in it."""
     suffixes: ClassVar[tuple[str, ...]] = IMAGES
     """Endings of the files that it reads."""
 
@@ -154,6 +156,14 @@ def make_recipe(
 ) -> Recipe:
     """Return the recipe of that name with its settings.
 
+    Parameters
+    ----------
+    recipes : mapping
+        The recipes by name.
+    name : str
+    parameters : mapping, optional
+        Settings by name.  ``preset`` names a set of them, over which the others win.
+
     Raises
     ------
     ConfigError
@@ -161,11 +171,20 @@ def make_recipe(
     """
     if name not in recipes:
         raise ConfigError(f"Found recipe {name!r}; expected one of {', '.join(recipes)}.")
+    given = dict(parameters or {})
+    presets = recipes[name].presets
+    if (preset := given.pop("preset", None)) is not None:
+        if preset not in presets:
+            raise ConfigError(
+                f"Found preset {preset!r} for recipe {name!r}; expected "
+                f"{' or '.join(presets) or 'none: it has no presets'}."
+            )
+        given = {**presets[preset], **given}
     known = {entry.name for entry in fields(recipes[name])}
-    unknown = sorted(set(parameters or {}) - known)
+    unknown = sorted(set(given) - known)
     if unknown:
         raise ConfigError(
             f"Found setting {', '.join(unknown)} for recipe {name!r}; expected one of "
             f"{', '.join(sorted(known))}."
         )
-    return recipes[name](**(parameters or {}))
+    return recipes[name](**given)

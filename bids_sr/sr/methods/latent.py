@@ -1,0 +1,321 @@
+"""New slices between acquired ones, interpolated in the latent space of an autoencoder.
+
+References
+----------
+Sander et al. 2020, Unsupervised super-resolution: creating high-resolution medical
+images from low-resolution anisotropic examples, arXiv:2010.13172.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+
+from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.imaging import Acquisition, Grid, Volume, resample
+from bids_sr.published import names, published_weights
+from bids_sr.sr.device import limited_threads, resolve_device
+from bids_sr.sr.latent_space import LatentSpace
+from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
+from bids_sr.sr.networks.autoencoder import Autoencoder
+from bids_sr.sr.training.autoencoder import PAPER, NeighbourTraining, training_stack
+from bids_sr.sr.training.loop import FitResult, Schedule
+from bids_sr.sr.weights import Weights
+
+LOGGER = logging.getLogger(__name__)
+ADAPTATIONS = ("none", "image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent(Method):
+    """Decode what lies between the latent images of neighbouring slices.
+
+    Acquired slices stay as they are, so a grid that holds their centres
+    (``output_grid(mode="slice")``) holds them too; no slice becomes thinner.  The network
+    was trained before (`model`), or learns from the slices of the image.
+    """
+
+    name = "latent"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "fast": {},
+        "paper": {**PAPER, "keep_detail": False},
+    }
+    takes_series: ClassVar[bool] = True
+
+    model: str | None = None
+    """Trained weights: a path, or a published name; None: learn from the image."""
+    weights_dir: str | None = None
+    """Where published weights lie."""
+    offline: bool = False
+    """Never fetch weights."""
+    adapt: str | None = None
+    """``image``: learn from the slices of the image, beginning with `model` if there is
+    one; ``none``: use `model` as it is; None: ``none`` if there is a `model`."""
+    weights: Weights | None = field(default=None, repr=False, compare=False)
+    """Weights at hand, in place of `model`."""
+    keep_detail: bool = True
+    """Interpolate linearly what the network cannot restore: noise and the finest detail.
+    False: new slices are as the network decodes them, as in the paper."""
+    in_plane_spacing: float | None = None
+    """Voxel size that the network works on, mm (1.4 for the hearts of the paper); None: as
+    acquired.  Trained weights bring their own."""
+    steps: int = 800
+    """Training steps."""
+    time_budget: float | None = None
+    """Upper bound on the training time, s; the result then depends on the machine's speed."""
+    seed: int = 0
+    """Seed of weights and patches; the result is the same for the same number of threads."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    width: int = 16
+    """Kernels of the first block of a new network."""
+    depth: int = 3
+    """Blocks of its encoder; the latent image is ``2**depth`` times as coarse."""
+    latent_channels: int = 32
+    """Channels of its latent image."""
+    batch_size: int = 4
+    """Patches of neighbouring slices a step."""
+    patch_size: int = 128
+    """Rows and columns of a patch; fewer where the image is smaller."""
+    learning_rate: float = 1e-3
+    """Highest learning rate."""
+    warmup: float = 0.05
+    """Share of the training in which the learning rate rises."""
+    averaging: float = 0.99
+    """Decay of the running mean of the weights, which is what is used; 0: the last weights."""
+    synthesis: float = 1.0
+    """Weight of the loss on the slice between two neighbours; 0: the network only learns to
+    restore slices, as in the paper."""
+    zoom: float = 0.2
+    """Largest random change of size of a patch, as a share."""
+    mixed_precision: bool = True
+    """Convolve in half precision where the device does so faster."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        self._schedule()
+        self._training()
+        self._network()
+        spacing = self.in_plane_spacing
+        require(spacing is None or spacing > 0, "in_plane_spacing", spacing, "more than 0 mm")
+        known = self.adapt is None or self.adapt in ADAPTATIONS
+        require(known, "adapt", self.adapt, " or ".join(ADAPTATIONS))
+        require(
+            self.adapt != "none" or self._is_trained,
+            "adapt",
+            self.adapt,
+            "a model, as nothing is learnt from the image",
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values."""
+        return {name: value for name, value in super().parameters().items() if name != "weights"}
+
+    def for_labels(self) -> Method:
+        """Refuse: an autoencoder of intensities knows no labels (ConfigError)."""
+        raise ConfigError(
+            "Found a label map for the method 'latent', whose network knows intensities; expected "
+            "an image. Take the method linear for label maps."
+        )
+
+    def prepared(
+        self, frames: Sequence[Volume], acquisition: Acquisition, progress: Progress
+    ) -> Method:
+        """Return the method with a network that has learnt from all frames of a series."""
+        if not self._learns:
+            return self
+        with limited_threads(self.threads) as threads:
+            learnt = self._learn(frames, acquisition, threads, progress)
+        return replace(self, weights=learnt.weights, model=None, adapt="none")
+
+    @property
+    def _is_trained(self) -> bool:
+        return self.model is not None or self.weights is not None
+
+    @property
+    def _learns(self) -> bool:
+        return self.adapt == "image" or (self.adapt is None and not self._is_trained)
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            steps=self.steps,
+            time_budget=self.time_budget,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            averaging=self.averaging,
+            half=self.mixed_precision,
+        )
+
+    def _training(self) -> NeighbourTraining:
+        return NeighbourTraining(
+            patch_size=self.patch_size,
+            batch_size=self.batch_size,
+            synthesis=self.synthesis,
+            keep_detail=self.keep_detail,
+            zoom=self.zoom,
+            seed=self.seed,
+        )
+
+    def _network(self) -> Autoencoder:
+        torch.manual_seed(self.seed)
+        return Autoencoder(
+            width=self.width, depth=self.depth, latent_channels=self.latent_channels
+        )
+
+    def _reconstruct(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
+    ) -> Reconstruction:
+        axis = acquisition.slice_axis
+        assert axis is not None
+        if _is_constant(lr):
+            return _interpolated(lr, grid, "the image is constant")
+        device = resolve_device(self.device)
+        with limited_threads(self.threads) as threads:
+            if self._learns:
+                learnt = self._learn([lr], acquisition, threads, progress)
+            else:
+                learnt = self._loaded()
+            if learnt.record.get("StopReason") == "diverged":
+                made = _interpolated(lr, grid, "the training diverged")
+                return replace(made, record=learnt.record | made.record, curve=learnt.curve)
+            start = time.perf_counter()
+            progress(self.steps, self.steps, "slices between slices")
+            volume = learnt.space.between(
+                lr,
+                axis,
+                grid,
+                keep_detail=self.keep_detail,
+                device=device,
+                threads=threads,
+                half=self.mixed_precision,
+            )
+        network = learnt.space.network
+        record = {
+            **learnt.record,
+            "Threads": threads,
+            "Device": str(device),
+            "NetworkParameters": sum(part.numel() for part in network.parameters()),
+            "NetworkInPlaneSpacing": learnt.space.in_plane_spacing,
+            "InferenceSeconds": round(time.perf_counter() - start, 2),
+        }
+        return Reconstruction(
+            volume=volume, record=record, curve=learnt.curve, learned=learnt.weights
+        )
+
+    def _loaded(self) -> _Learnt:
+        """Return the network of the weights that were given."""
+        weights, name = self._given()
+        curve = tuple(CurvePoint(**point) for point in weights.card.get("Curve") or ())
+        record = {"Model": name, "ModelSHA256": weights.digest}
+        return _Learnt(LatentSpace.from_weights(weights, name), record, curve, weights)
+
+    def _given(self) -> tuple[Weights, str]:
+        if self.weights is not None:
+            return self.weights, "weights at hand"
+        assert self.model is not None
+        path = locate(self.model, self.weights_dir, offline=self.offline)
+        return Weights.load(path), path.name
+
+    def _learn(
+        self,
+        frames: Sequence[Volume],
+        acquisition: Acquisition,
+        threads: int,
+        progress: Progress,
+    ) -> _Learnt:
+        """Train on the slices of an image, or of all frames of a series."""
+        record: dict[str, Any] = {"Seed": self.seed}
+        space = LatentSpace(network=self._network(), in_plane_spacing=self.in_plane_spacing)
+        start: Weights | None = None
+        if self._is_trained:
+            start, name = self._given()
+            space = LatentSpace.from_weights(start, name)
+            record |= {"Model": name, "ModelSHA256": start.digest}
+        network = space.network.to(resolve_device(self.device))
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        stacks = [
+            training_stack(one, acquisition, space.in_plane_spacing)
+            for one in frames
+            if not _is_constant(one)
+        ]
+        result = self._training().train(
+            network, stacks, (), self._schedule(), threads=threads, progress=progress
+        )
+        record |= {
+            "Steps": result.steps,
+            "StopReason": result.stop_reason,
+            "TrainingSeconds": round(result.seconds, 2),
+            "ValidationGainDecibel": result.curve[-1].validation if result.curve else None,
+        }
+        weights = Weights(network.state_dict(), self._card(space, result, len(stacks), start))
+        return _Learnt(space, record, result.curve, weights)
+
+    def _card(
+        self, space: LatentSpace, result: FitResult, stacks: int, start: Weights | None
+    ) -> dict[str, Any]:
+        return {
+            **space.card(),
+            "Recipe": {"Name": self.name, **self.parameters()},
+            "Data": "the slices of one image" if stacks == 1 else f"{stacks} frames of one image",
+            "Licence": "that of the image",
+            "Seed": self.seed,
+            "Start": None if start is None else {"SHA256": start.digest, "Card": start.card},
+            "Curve": [asdict(point) for point in result.curve],
+        }
+
+
+class _Learnt(NamedTuple):
+    """Hold a network that is ready, and where it comes from."""
+
+    space: LatentSpace
+    record: dict[str, Any]
+    curve: tuple[CurvePoint, ...]
+    weights: Weights
+
+
+def locate(model: str, weights_dir: str | None, *, offline: bool) -> Path:
+    """Return the file of trained weights.
+
+    Parameters
+    ----------
+    model : str
+        A path or a published name.
+    weights_dir : str, optional
+        Where published weights lie.
+    offline : bool
+        Refuse to fetch them.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither.
+    """
+    path = Path(model)
+    if path.is_file():
+        return path
+    if model not in names():
+        raise WeightsError(
+            f"Found no file {model}, nor published weights of that name; expected a path, or "
+            "weights that `bids_sr-tools train autoencoder` writes. Check the path."
+        )
+    published = published_weights(model)
+    folder = Path(weights_dir) if weights_dir else None
+    return published.fetch(folder, offline=offline) / next(iter(published.files))
+
+
+def _is_constant(volume: Volume) -> bool:
+    return bool(np.ptp(volume.data) <= 1e-5 * np.abs(volume.data).max())
+
+
+def _interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
+    LOGGER.warning("Interpolated instead of learning: %s", reason)
+    record: dict[str, Any] = {"Fallback": "linear", "FallbackReason": reason, "Device": "cpu"}
+    return Reconstruction(volume=resample(lr, grid, kernel="linear"), record=record)
