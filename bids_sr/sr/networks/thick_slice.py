@@ -88,12 +88,12 @@ class ThickSliceUpsampler(nn.Module):
     axis), which cubic interpolation brings to the grid: any real scale.
     """
 
-    def __init__(self, body: nn.Sequential, *, factor: int, halo: int) -> None:
+    def __init__(self, body: nn.Module, *, factor: int, halo: int) -> None:
         """Take the convolutions.
 
         Parameters
         ----------
-        body : nn.Sequential
+        body : nn.Module
             (N, 1, K, W) to (N, factor, K, W).
         factor : int
             Rows a slice: the scale, rounded up.

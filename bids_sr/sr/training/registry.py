@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from bids_sr.sr.training.recipe import Recipe
+from bids_sr.sr.training.supervised import Supervised
 
-RECIPES: dict[str, type[Recipe]] = {}
+RECIPES: dict[str, type[Recipe]] = {
+    "supervised": Supervised,
+}

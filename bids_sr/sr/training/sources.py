@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.exceptions import AcquisitionError, InputDataError
+from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, RobustScaler, View, Volume
 
 LOGGER = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def read_images(
 
 
 def leave_out(
-    files: Sequence[Path], share: float, seed: int
+    files: Sequence[Path], share: float, seed: int, *, named: Sequence[str] = ()
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Part files into those to train on and those to validate on.
 
@@ -111,21 +111,33 @@ def leave_out(
         Of the subjects to leave out; at least one if it is above 0 and there are two or
         more.
     seed : int
+    named : sequence of str
+        Leave out just these subjects (``sub-01``) instead.
 
     Returns
     -------
     training, validation : tuples of Path
+
+    Raises
+    ------
+    ConfigError
+        If a named subject has no file.
     """
     groups: dict[str, list[Path]] = {}
     for path in sorted(files):
         found = _SUBJECT.match(path.name)
         groups.setdefault(found.group() if found else str(path), []).append(path)
+    if unknown := sorted(set(named) - set(groups)):
+        raise ConfigError(
+            f"Found no file of {', '.join(unknown)} to leave out; expected some of "
+            f"{', '.join(groups)}."
+        )
     number = round(share * len(groups))
     if share > 0:
         number = max(number, 1)
     number = min(number, len(groups) - 1)
     order = np.random.default_rng(seed).permutation(len(groups))
-    chosen = {list(groups)[index] for index in order[:number]}
+    chosen = set(named) or {list(groups)[index] for index in order[:number]}
     training = [path for name, paths in groups.items() if name not in chosen for path in paths]
     validation = [path for name, paths in groups.items() if name in chosen for path in paths]
     return tuple(training), tuple(validation)

@@ -1,0 +1,154 @@
+"""One network for every scale, gap and profile: it is told how the slices were taken.
+
+References
+----------
+Perez et al. 2018, FiLM: visual reasoning with a general conditioning layer, AAAI,
+doi:10.1609/aaai.v32i1.11671 (features that depend on a condition; here only moved).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bids_sr.exceptions import WeightsError
+from bids_sr.imaging import Acquisition
+from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
+from bids_sr.sr.weights import Weights
+
+_CYCLES = (0.5, 1.0, 1.5, 2.0)  # per slice spacing
+_SAMPLES = 32  # a slice spacing, to integrate the profile
+CONDITIONS = 1 + len(_CYCLES)
+
+
+def condition_of(acquisition: Acquisition, voxel: float) -> Tensor:
+    """Describe an acquisition to a network.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+    voxel : float, mm
+        Voxel size of the fine grid.
+
+    Returns
+    -------
+    (5,) tensor
+        ``log2(scale) - 2``, and how much of waves of 0.5, 1, 1.5 and 2 cycles a slice
+        spacing the slice profile lets through (1: all; negative: inverted).
+    """
+    step = acquisition.spacing / _SAMPLES
+    taps = acquisition.slice_profile.kernel(step)
+    positions = np.arange(taps.size) - taps.size // 2  # in steps
+    waves = np.cos(2 * np.pi * np.outer(_CYCLES, positions) / _SAMPLES)
+    values = [np.log2(acquisition.scale(voxel)) - 2, *(waves @ taps)]
+    return torch.tensor(values, dtype=torch.float32)
+
+
+class ConditionedBlock(nn.Module):
+    """Add two convolutions' worth of detail; the condition moves the threshold between."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.threshold = nn.Linear(CONDITIONS, channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)  # deep stacks stay stable without normalisation
+
+    def forward(self, features: Tensor, condition: Tensor) -> Tensor:
+        """(N, C, K, W) and (5,) to (N, C, K, W)."""
+        moved = self.first(features) + self.threshold(condition)[:, None, None]
+        detail: Tensor = self.second(nn.functional.relu(moved, inplace=True))
+        return features + detail
+
+
+class Backbone(nn.Module):
+    """Make `factor` rows of every thick slice, whatever the scale.
+
+    As in :class:`.ThickSliceNet` all convolutions run on the thick slices; rows are
+    interpolated to the grid.  Above a scale of `factor` the rows are coarser than it.
+    """
+
+    def __init__(self, *, factor: int = 8, channels: int = 48, blocks: int = 8) -> None:
+        """Make the network.
+
+        Parameters
+        ----------
+        factor : int
+            Rows a slice.
+        channels : int
+            Width; a multiple of 16 makes the most of a CPU.
+        blocks : int
+            Number of residual blocks.
+        """
+        super().__init__()
+        self.arguments = {"factor": factor, "channels": channels, "blocks": blocks}
+        self.factor = factor
+        self.halo = 2 * blocks + 2
+        self.head = nn.Conv2d(1, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(ConditionedBlock(channels) for _ in range(blocks))
+        self.gain = nn.Linear(CONDITIONS, channels)
+        self.tail = nn.Conv2d(channels, factor, 3, padding=1)
+        with torch.no_grad():  # training begins at cubic interpolation
+            for parameter in (*self.gain.parameters(), *self.tail.parameters()):
+                parameter.zero_()
+
+    def forward(self, lr: Tensor, condition: Tensor) -> Tensor:
+        """(N, 1, K, W) slices and (5,) condition to (N, factor, K, W)."""
+        features = self.head(lr)
+        for block in self.blocks:
+            features = block(features, condition)
+        # The detail to be found differs in strength most of all.
+        rows: Tensor = self.tail(features * (1 + self.gain(condition)[:, None, None]))
+        return rows
+
+    def told(self, condition: Tensor) -> ThickSliceUpsampler:
+        """Return the network for one acquisition; it shares the weights."""
+        body = _Told(self, condition)
+        return ThickSliceUpsampler(body, factor=self.factor, halo=self.halo)
+
+    def for_acquisition(self, acquisition: Acquisition, voxel: float) -> ThickSliceUpsampler:
+        """Return the network for an acquisition and a fine voxel size (mm)."""
+        device = next(self.parameters()).device
+        return self.told(condition_of(acquisition, voxel).to(device))
+
+    def weights(self, card: dict[str, object]) -> Weights:
+        """Return the weights with ``Architecture`` added to a card."""
+        architecture = {"Name": "backbone", **self.arguments}
+        return Weights(tensors=self.state_dict(), card={"Architecture": architecture, **card})
+
+    @classmethod
+    def from_weights(cls, weights: Weights) -> Backbone:
+        """Make the network that weights are of.
+
+        Raises
+        ------
+        WeightsError
+            If they are of another architecture.
+        """
+        architecture = dict(weights.card.get("Architecture", {}))
+        name = architecture.pop("Name", None)
+        try:
+            if name != "backbone":
+                raise KeyError(f"architecture {name!r}")
+            network = cls(**architecture)
+            network.load_state_dict(weights.tensors)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise WeightsError(
+                f"Found weights of architecture {name!r} that do not fit ({error}); expected a "
+                "backbone as the recipes supervised, video and adapt write it."
+            ) from error
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+
+class _Told(nn.Module):
+    def __init__(self, backbone: Backbone, condition: Tensor) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("condition", condition, persistent=False)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        rows: Tensor = self.backbone(lr, self.condition)
+        return rows

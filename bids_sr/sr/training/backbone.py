@@ -1,0 +1,213 @@
+"""What the recipes of the backbone share: settings, training and validation.
+
+Where the images come from and what their pairs imitate is each recipe's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bids_sr.imaging import Acquisition
+from bids_sr.sr.methods.base import require
+from bids_sr.sr.networks.backbone import Backbone
+from bids_sr.sr.training.loop import Schedule, fit
+from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
+from bids_sr.sr.training.pairs import Pairs, PatchSize, Setting, Teacher
+from bids_sr.sr.training.protocols import Protocols
+from bids_sr.sr.training.recipe import Job, Recipe, curve_of
+from bids_sr.sr.weights import Weights
+
+VALIDATED = (
+    Acquisition(spacing=6.0, thickness=5.0),
+    Acquisition(spacing=4.0, thickness=4.0),
+    Acquisition(spacing=3.3, thickness=2.5, profile="slr"),
+    Acquisition(spacing=5.0, thickness=5.0, profile="rect"),
+)
+"""What left-out images are degraded by, in units of voxels."""
+_MOST_VALIDATED = 6  # images
+_VALIDATION_SEED = 1_000_003
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneRecipe(Recipe):
+    """Train the backbone; a subclass brings the images."""
+
+    steps: int = 20_000
+    """Training steps."""
+    time_budget: float | None = None
+    """Upper bound on the training time, s; the schedule is then passed through by then."""
+    learning_rate: float = 2e-3
+    """Highest learning rate."""
+    warmup: float = 0.05
+    """Share of the training in which the rate rises."""
+    averaging: float = 0.999
+    """Decay of the running mean of the weights, which is what is kept."""
+    batch_size: int = 16
+    """Patches a step."""
+    patch_slices: int = 12
+    """Thick slices a patch."""
+    patch_width: int = 48
+    """In-plane voxels a patch."""
+    factor: int = 8
+    """Rows that a new network makes of a slice."""
+    channels: int = 48
+    """Width of a new network."""
+    blocks: int = 8
+    """Residual blocks of a new network."""
+    left_out: float = 0.15
+    """Share of the subjects that is only validated on."""
+    left_out_subjects: tuple[str, ...] = ()
+    """Validate on these instead, for example ``sub-01``."""
+    report_every: int = 500
+    """Steps between points of the learning curve."""
+    mixed_precision: bool = True
+    """Convolve in half precision where the device does so faster."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        self._schedule()
+        self._size()
+        for name in ("factor", "channels", "blocks", "report_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.left_out < 1, "left_out", self.left_out, "from 0 to below 1")
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            steps=self.steps,
+            time_budget=self.time_budget,
+            learning_rate=self.learning_rate,
+            optimizer="muon",
+            warmup=self.warmup,
+            averaging=self.averaging,
+            report_every=self.report_every,
+            half=self.mixed_precision,
+        )
+
+    def _size(self) -> PatchSize:
+        return PatchSize(slices=self.patch_slices, width=self.patch_width, batch=self.batch_size)
+
+    def _network(self, job: Job) -> Backbone:
+        torch.manual_seed(self.seed)
+        if job.start is not None:
+            network = Backbone.from_weights(job.start)
+        else:
+            network = Backbone(factor=self.factor, channels=self.channels, blocks=self.blocks)
+        network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _learn(
+        self,
+        job: Job,
+        teachers: Sequence[Teacher],
+        validation: Sequence[Teacher],
+        protocols: Protocols,
+    ) -> Weights:
+        """Train on pairs of the teachers and validate on the others."""
+        network = self._network(job)
+        pairs = Pairs(teachers, protocols, self._size(), factor=network.factor, seed=self.seed)
+        examples = [
+            example.to(job.device)
+            for example in self._examples(validation[:_MOST_VALIDATED], network.factor)
+        ]
+
+        def predict(network: nn.Module, lr: Tensor) -> Tensor:
+            assert pairs.setting is not None
+            return _predicted(network, lr, pairs.setting.to(job.device))
+
+        def loss(predicted: Tensor, target: Tensor) -> Tensor:
+            assert pairs.setting is not None
+            judged = pairs.setting.judged
+            return mean_absolute_error(predicted[judged], target[judged])
+
+        def validate(network: nn.Module) -> float:
+            return float(np.mean([example.gain(network) for example in examples]))
+
+        result = fit(
+            network,
+            predict,
+            pairs,
+            loss,
+            self._schedule(),
+            threads=job.threads,
+            validate=validate if examples else None,
+            progress=job.progress,
+            checkpoint=job.checkpoint,
+        )
+        table = {example.name: round(example.gain(network), 3) for example in examples}
+        return network.weights(
+            {
+                "IntensityScaling": "0 to 1: 0.5th percentile to 99.5th of what is above it",
+                "Steps": result.steps,
+                "StopReason": result.stop_reason,
+                "Validation": {"GainOverCubicDecibel": table},
+                "Curve": curve_of(result.curve),
+            }
+        )
+
+    def _examples(self, teachers: Sequence[Teacher], factor: int) -> list[_Example]:
+        examples = []
+        for teacher in teachers:
+            quiet = Protocols(noise=0.0)
+            size = self._size()
+            pairs = Pairs(
+                [teacher], quiet, size, factor=factor, seed=_VALIDATION_SEED, varied=False
+            )
+            own = teacher.acquisition
+            for acquisition in [own] if own else _in_voxels(teacher):
+                lr, hr = pairs.draw(teacher, acquisition)
+                assert pairs.setting is not None
+                words = (
+                    f"{teacher.name} {acquisition.nominal_thickness:.3g}/"
+                    f"{acquisition.spacing:.3g} mm {acquisition.slice_profile.name}"
+                )
+                examples.append(_Example(words, lr, hr, pairs.setting))
+        return examples
+
+
+class _Example(NamedTuple):
+    """Hold pairs of a left-out image."""
+
+    name: str
+    lr: Tensor
+    hr: Tensor
+    setting: Setting
+
+    def to(self, device: torch.device) -> _Example:
+        setting = self.setting.to(device)
+        return _Example(self.name, self.lr.to(device), self.hr.to(device), setting)
+
+    @torch.inference_mode()
+    def gain(self, network: nn.Module) -> float:
+        """Return the gain over cubic interpolation, dB."""
+        judged = self.setting.judged
+        learnt = mean_squared_error(
+            _predicted(network, self.lr, self.setting)[judged], self.hr[judged]
+        )
+        cubic = self.setting.upsampling.skip @ self.lr[:, 0]
+        before = mean_squared_error(cubic[judged], self.hr[judged])
+        return float(10 * torch.log10(before / learnt.clamp_min(1e-12)))
+
+
+def _predicted(network: nn.Module, lr: Tensor, setting: Setting) -> Tensor:
+    assert isinstance(network, Backbone)
+    lr = lr.contiguous(memory_format=torch.channels_last)
+    predicted: Tensor = network.told(setting.condition)(lr, setting.upsampling)
+    return predicted
+
+
+def _in_voxels(teacher: Teacher) -> list[Acquisition]:
+    return [
+        Acquisition(
+            spacing=one.spacing * teacher.voxel,
+            thickness=one.nominal_thickness * teacher.voxel,
+            profile=one.profile,
+        )
+        for one in VALIDATED
+    ]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bids_sr.exceptions import WeightsError
+from bids_sr.imaging import Acquisition
+from bids_sr.sr.networks.backbone import Backbone, condition_of
+from bids_sr.sr.networks.thick_slice import Upsampling
+from bids_sr.sr.weights import Weights
+
+
+def small() -> Backbone:
+    torch.manual_seed(0)
+    network = Backbone(factor=4, channels=6, blocks=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network
+
+
+def test_a_new_network_is_cubic_interpolation() -> None:
+    told = Backbone(factor=4, channels=6, blocks=1).for_acquisition(Acquisition(spacing=3), 1.0)
+    upsampling = Upsampling.at(np.arange(18) / 3 - 1 / 3, 6, told.factor)
+    lr = torch.rand(2, 1, 6, 9)
+    torch.testing.assert_close(told(lr, upsampling), upsampling.skip @ lr[:, 0])
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.7, 4.0, 6.3])
+def test_any_scale(scale: float) -> None:
+    """Below, at and above the number of rows a slice."""
+    rows = int(8 * scale)
+    told = small().for_acquisition(Acquisition(spacing=scale), 1.0)
+    upsampling = Upsampling.at((np.arange(rows) + 0.5) / scale - 0.5, 8, told.factor)
+    assert told(torch.rand(3, 1, 8, 12), upsampling).shape == (3, rows, 12)
+
+
+def test_condition_is_what_the_slices_let_through() -> None:
+    """Of a box the sinc, of a Gaussian the Gaussian; only ratios matter."""
+    cycles = np.array([0.5, 1.0, 1.5, 2.0])
+    box = condition_of(Acquisition(spacing=4, thickness=3, profile="rect"), 1.0).numpy()
+    assert box[0] == pytest.approx(0)
+    np.testing.assert_allclose(box[1:], np.sinc(0.75 * cycles), atol=5e-3)
+    gaussian = condition_of(Acquisition(spacing=6, thickness=5), 1.0).numpy()
+    sigma = 5 / 6 / 2.3548
+    np.testing.assert_allclose(gaussian[1:], np.exp(-2 * (np.pi * sigma * cycles) ** 2), atol=2e-3)
+    again = condition_of(Acquisition(spacing=3, thickness=2.5), 0.5).numpy()
+    np.testing.assert_allclose(again, gaussian, atol=1e-6)
+
+
+def test_condition_changes_the_answer_and_weights_are_shared() -> None:
+    network, lr = small(), torch.rand(1, 1, 8, 12)
+    upsampling = Upsampling.at((np.arange(32) + 0.5) / 4 - 0.5, 8, 4)
+    thin = network.for_acquisition(Acquisition(spacing=4, thickness=2), 1.0)
+    thick = network.for_acquisition(Acquisition(spacing=4, thickness=4), 1.0)
+    assert not torch.equal(thin.detail(lr, upsampling), thick.detail(lr, upsampling))
+    theirs = {id(parameter) for parameter in thin.parameters()}
+    assert theirs == {id(parameter) for parameter in network.parameters()}
+
+
+def test_halo_is_what_a_pixel_sees() -> None:
+    network = small()
+    condition = condition_of(Acquisition(spacing=4), 1.0)
+    lr = torch.rand(1, 1, 5, 31)
+    other = lr.clone()
+    other[..., 0] += 1
+    changed = (network(lr, condition) != network(other, condition)).any(dim=(0, 1, 2))
+    assert int(changed.nonzero().max()) == network.halo
+
+
+def test_weights_come_back() -> None:
+    network = small()
+    weights = network.weights({"Licence": "none"})
+    again = Backbone.from_weights(weights)
+    condition, lr = condition_of(Acquisition(spacing=4), 1.0), torch.rand(1, 1, 5, 9)
+    torch.testing.assert_close(again(lr, condition), network(lr, condition))
+    with pytest.raises(WeightsError, match="architecture 'other'"):
+        Backbone.from_weights(Weights(weights.tensors, {"Architecture": {"Name": "other"}}))
+    smaller = {**weights.card, "Architecture": {"Name": "backbone", "channels": 4}}
+    with pytest.raises(WeightsError, match="do not fit"):
+        Backbone.from_weights(Weights(weights.tensors, smaller))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.imaging import Volume
+from bids_sr.sr.networks.backbone import Backbone
+from bids_sr.sr.training.supervised import Supervised
+from bids_sr.sr.weights import Weights
+
+TINY: dict[str, Any] = {
+    "threads": 1,
+    "device": "cpu",
+    "channels": 8,
+    "blocks": 1,
+    "batch_size": 4,
+    "patch_width": 16,
+    "patch_slices": 4,
+    "spacings": (4.0, 12.0),
+}
+
+
+@pytest.fixture(scope="module")
+def files(reference: Volume, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("fine")
+    halves = {"a": reference.data[:, :28], "b": reference.data[:, 28:]}
+    return [
+        Volume(data, reference.affine).save(folder / f"sub-{name}_T1w.nii.gz")
+        for name, data in halves.items()
+    ]
+
+
+def test_it_learns_what_holds_for_another_subject(files: list[Path]) -> None:
+    recipe = Supervised(**TINY, steps=200, report_every=100, averaging=0.95, left_out=0.5)
+    weights = recipe.train(files)
+    card = json.loads(json.dumps(weights.card))
+    assert card["Architecture"] == {"Name": "backbone", "factor": 8, "channels": 8, "blocks": 1}
+    (left_out,) = card["Data"]["LeftOut"]
+    assert [left_out, *card["Data"]["Files"]] == sorted(
+        (path.name for path in files), reverse=left_out.startswith("sub-b")
+    )
+    gains = card["Validation"]["GainOverCubicDecibel"]
+    assert len(gains) == 4
+    assert all(name.startswith(left_out) for name in gains)
+    assert min(gains.values()) > 0
+    assert card["Curve"][-1]["validation"] == pytest.approx(sum(gains.values()) / 4, abs=1e-3)
+
+
+def test_it_begins_with_given_weights_and_goes_on(files: list[Path], tmp_path: Path) -> None:
+    first = Supervised(**TINY, steps=3, left_out_subjects=("sub-a",)).train(files)
+    assert first.card["Data"]["LeftOut"] == ["sub-a_T1w.nii.gz"]
+    still = Supervised(**TINY, steps=1, learning_rate=1e-9).train(files, start=first)
+    torch.testing.assert_close(still.tensors, first.tensors, atol=1e-6, rtol=0)
+
+    class StopError(Exception):
+        pass
+
+    def stop(step: int, total: int, message: str) -> None:
+        if step == 4:
+            raise StopError
+
+    recipe = Supervised(**TINY, steps=4, left_out=0.0)
+    whole = recipe.train(files)
+    with pytest.raises(StopError):
+        recipe.train(files, checkpoint=tmp_path / "state", progress=stop)
+    again = recipe.train(files, checkpoint=tmp_path / "state")
+    torch.testing.assert_close(again.tensors, whole.tensors, atol=0, rtol=0)
+    assert Backbone.from_weights(again).arguments["channels"] == 8
+
+
+def test_wrong_settings_are_refused(files: list[Path]) -> None:
+    with pytest.raises(ConfigError, match="profiles"):
+        Supervised(profiles=("square",))
+    with pytest.raises(ConfigError, match="left_out"):
+        Supervised(left_out=1.0)
+    with pytest.raises(ConfigError, match="no file of sub-c"):
+        Supervised(**TINY, left_out_subjects=("sub-c",)).train(files)
+    other = Weights({}, {"Architecture": {"Name": "other"}})
+    with pytest.raises(WeightsError, match="do not fit"):
+        Supervised(**TINY, steps=1).train(files, start=other)
