@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
 from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve
+from bids_sr.sr.networks.shufflemixer import ShuffleMixer
 
 QUICK: dict[str, dict[str, Any]] = {
     "self": {
@@ -30,8 +32,22 @@ QUICK: dict[str, dict[str, Any]] = {
         "device": "cpu",
         "threads": 1,
     },
+    "pretrained": {"working_spacing": 2.0, "device": "cpu", "threads": 1},
 }
 every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pretrained_weights(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give the method that needs weights a small network with a little detail."""
+    torch.manual_seed(0)
+    network = ShuffleMixer(channels=8, blocks=1, kernel=3)
+    with torch.no_grad():
+        network.tail.weight.mul_(0.1)
+        network.tail.bias.zero_()
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.save({"model_weights": network.state_dict()}, path)
+    QUICK["pretrained"]["model"] = str(path)
 
 
 def run(volume: Volume, acquisition: Acquisition, method: str, **more: Any) -> Reconstruction:

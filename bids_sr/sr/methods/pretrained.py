@@ -1,0 +1,243 @@
+"""Pretrained networks over triplets of slices, as published with PRETTIER.
+
+Slides along both in-plane directions, three neighbouring slices at a time; what
+overlapping triplets say of a slice is averaged, and so are the two directions.
+
+References
+----------
+Giraldo et al. 2024, Perceptual super-resolution in multiple sclerosis MRI, Front
+Neurosci 18, doi:10.3389/fnins.2024.1473132.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bids_sr.exceptions import ConfigError
+from bids_sr.imaging import Acquisition, Grid, View, Volume, output_grid, resample
+from bids_sr.sr.device import limited_threads, resolve_device
+from bids_sr.sr.fusion import FUSIONS
+from bids_sr.sr.inference import InferenceSettings, run_over_slices
+from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
+from bids_sr.sr.triplet_networks import ARCHITECTURES, SCALE, TrainedNetwork, load_network
+from bids_sr.sr.triplets import Resizing, slices_of, triplets_of
+from bids_sr.sr.workspace import Workspace, foreground_box
+
+LOGGER = logging.getLogger(__name__)
+TRAINED_AT = 1.0
+"""Voxel size of the images that PRETTIER was trained on, mm."""
+_AS_IT_IS = 0.25  # grids whose spacing differs by less from that of the training
+_BRIGHTEST = 4.0  # of what a network is shown; the bulk of an image is 0 to 0.8
+_LEAST_SCALE = 1.05
+_MARGIN = 16  # voxels around the part of the image that is not exactly 0
+_PIXELS = {"cpu": 1 << 13}  # a batch, unless one slice has more
+_GPU_PIXELS = 1 << 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Method):
+    """Apply a network that was trained on other people's images."""
+
+    name = "pretrained"
+
+    model: str = "edsr"
+    """``edsr``, ``realesrgan`` or ``shufflemixer`` as PRETTIER published them, or the path of
+    a checkpoint or of weights of this package."""
+    architecture: str | None = None
+    """What a file given by its path must hold; None: what it says itself."""
+    weights_dir: str | None = None
+    """Where published weights are, and are put."""
+    offline: bool = False
+    """Fetch nothing."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    seed: int = 0
+    """Taken as by every network; nothing is drawn here."""
+    fusion: str = "mean"
+    """How the two directions are combined; the paper's is ``mean``."""
+    working_spacing: float | None = None
+    """Voxel size that the network works at, mm; None: that of its training.  Grids up to a
+    quarter finer or coarser are worked on as they are; on finer ones the detail that was
+    found is added to the interpolated image."""
+    mixed_precision: bool = False
+    """Convolve in half precision where the device does so faster; 8 bits of a whole image."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        require(self.fusion in FUSIONS, "fusion", self.fusion, " or ".join(FUSIONS))
+        known = (None, *ARCHITECTURES)
+        require(
+            self.architecture in known,
+            "architecture",
+            self.architecture,
+            " or ".join(ARCHITECTURES),
+        )
+        spacing = self.working_spacing
+        require(spacing is None or spacing > 0, "working_spacing", spacing, "above 0 mm")
+
+    def for_labels(self) -> Method:
+        """Refuse labels (ConfigError)."""
+        raise ConfigError(
+            "Found labels and method 'pretrained'; expected an image, as its networks were "
+            "trained on. Use linear for labels."
+        )
+
+    def _reconstruct(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
+    ) -> Reconstruction:
+        device = resolve_device(self.device)
+        trained = load_network(
+            self.model,
+            architecture=self.architecture,
+            weights_dir=Path(self.weights_dir) if self.weights_dir else None,
+            offline=self.offline,
+            report=lambda have, total: progress(have, total or have, "fetching weights"),
+        )
+        assert acquisition.slice_axis is not None
+        axis = acquisition.slice_axis
+        work = Workspace.of(lr, axis, self._working_grid(grid, axis, trained))
+        scaling = _Scaling.of(work.slices.data)
+        refusal = _refusal(scaling, acquisition.scale(work.spacing))
+        record = {**trained.record, "WorkingSpacing": round(work.spacing, 4)}
+        if refusal:
+            LOGGER.warning("Interpolated instead of applying a network: %s", refusal)
+            fallback = {"Fallback": "bspline", "FallbackReason": refusal, "Device": "cpu"}
+            return Reconstruction(volume=resample(lr, grid), record={**record, **fallback})
+        start = time.perf_counter()
+        scaled = scaling.apply(work.slices.data)
+        with limited_threads(self.threads) as threads:
+            data, used = self._apply(trained, scaled, work, device, threads, progress)
+        made = Volume(scaling.inverse(data), work.grid.affine)
+        record |= {
+            "Device": used,
+            "IntensityScale": scaling.width,
+            "InferenceSeconds": round(time.perf_counter() - start, 2),
+        }
+        if work.spacing > (1 + _AS_IT_IS) * grid.spacings[axis]:
+            found = made.with_data(made.data - resample(lr, work.grid).data)
+            on_grid = resample(lr, grid)
+            return Reconstruction(
+                volume=on_grid.with_data(on_grid.data + resample(found, grid).data), record=record
+            )
+        return Reconstruction(volume=resample(made, grid), record=record)
+
+    def _working_grid(self, grid: Grid, axis: int, trained: TrainedNetwork) -> Grid:
+        """Return the grid itself, or one over the same field of view as in the training."""
+        told = (trained.card or {}).get("Geometry") or {}
+        wanted = self.working_spacing or float(told.get("InPlaneVoxel", TRAINED_AT))
+        if abs(grid.spacings[axis] / wanted - 1) <= _AS_IT_IS:
+            return grid
+        return output_grid(grid, slice_axis=axis, spacing=wanted)
+
+    def _apply(
+        self,
+        trained: TrainedNetwork,
+        scaled: npt.NDArray[np.float32],
+        work: Workspace,
+        device: torch.device,
+        threads: int,
+        progress: Progress,
+    ) -> tuple[npt.NDArray[np.float32], str]:
+        """Return the enlarged image on the workspace's grid, and the device that made it."""
+        axis, network = work.slice_axis, trained.network
+        # As in the training: axes towards right, anterior and superior, the first of them rows.
+        world, direction = nb.orientations.io_orientation(work.slices.affine).T
+        flipped = tuple(int(one) for one in np.flatnonzero(direction < 0))
+        shown = np.flip(scaled.clip(-_BRIGHTEST, _BRIGHTEST), flipped)
+        coordinates = work.coordinates
+        if axis in flipped:
+            coordinates = scaled.shape[axis] - 1 - coordinates[::-1]
+        resizing = Resizing(coordinates, scaled.shape[axis], SCALE)
+        box = foreground_box(shown, axis, margin=_MARGIN, threshold=0.0)
+        views, used = [], str(device)
+        for number, view in enumerate(View.through_plane(axis)):
+            upright = bool(world[axis] < world[view.columns])
+            stack = triplets_of(torch.from_numpy(view.split(shown[box])))
+            usual = _PIXELS.get(device.type, _GPU_PIXELS)
+            settings = InferenceSettings(
+                device=device,
+                halo=network.halo + 1,  # one more for the resizing
+                batch_pixels=max(usual, stack.shape[2] * stack.shape[3]),
+                half=self.mixed_precision,
+                threads=threads,
+                allow_cpu=not self.device.startswith("cuda"),
+                report=_told(progress, number),
+            )
+            predict = _Predict(resizing, network.input_range, upright)
+            found, used = run_over_slices(network, predict, stack, settings)
+            views.append((view, view.join(slices_of(found).numpy())))
+        data = resample(Volume(scaled, work.slices.affine), work.grid).data
+        whole = np.array(np.flip(data, flipped))
+        inside = FUSIONS[self.fusion](views, work.grid.spacings)
+        if np.abs(scaled).max() > _BRIGHTEST:
+            hidden = Volume(scaled - scaled.clip(-_BRIGHTEST, _BRIGHTEST), work.slices.affine)
+            inside = (
+                inside + np.flip(resample(hidden, work.grid, kernel="linear").data, flipped)[box]
+            )
+        whole[box] = inside
+        return np.ascontiguousarray(np.flip(whole, flipped)), used
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scaling:
+    """Map intensities as in the training: 1 is 1.25 times the 99.5th percentile."""
+
+    offset: float
+    """Intensity that becomes 0: 0, unless there are many below it."""
+    width: float
+    """Intensity difference that becomes 1."""
+
+    @classmethod
+    def of(cls, data: npt.NDArray[np.floating]) -> _Scaling:
+        lowest, highest = np.percentile(data, (0.5, 99.5))
+        offset = min(0.0, float(lowest))
+        return cls(offset=offset, width=1.25 * (float(highest) - offset))
+
+    def apply(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray((data - np.float32(self.offset)) / np.float32(self.width))
+
+    def inverse(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(data * np.float32(self.width) + np.float32(self.offset))
+
+
+@dataclass(frozen=True, eq=False)
+class _Predict:
+    """Call a network on triplets whose rows are thick."""
+
+    resizing: Resizing
+    input_range: float
+    upright: bool
+    """Whether the network saw such slices with thick rows; else with thick columns."""
+
+    def __call__(self, network: nn.Module, triplets: Tensor) -> Tensor:
+        """(N, 3, K, W) to (N, 3, n, W)."""
+        images = triplets * self.input_range
+        made = network(images) if self.upright else network(images.mT).mT
+        return self.resizing.apply(made) / self.input_range
+
+
+def _refusal(scaling: _Scaling, scale: float) -> str | None:
+    """Say why there is nothing to do for a network, if so."""
+    if scale < _LEAST_SCALE:
+        return f"the scale is {scale:.3g}: nothing to add"
+    if not scaling.width > 0:
+        return "the image is empty: its 99.5th percentile is 0"
+    return None
+
+
+def _told(progress: Progress, number: int) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        progress(number * total + done, 2 * total, f"direction {number + 1} of 2")
+
+    return report
