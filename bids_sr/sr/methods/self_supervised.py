@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ SMORE: dict[str, Any] = {
     "patch_slices": 8,
     "patch_width": 8,
     "learning_rate": 1e-4,
+    "optimizer": "adam",
     "warmup": 0.3,
     "averaging": 0.0,
     "loss": "squared",
@@ -75,7 +76,7 @@ class SelfSupervised(Method):
     name = "self"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"fast": {}, "smore": SMORE}
 
-    steps: int = 2800
+    steps: int = 2000
     """Training steps."""
     time_budget: float | None = None
     """Upper bound on the training time, s; the result then depends on the machine's speed."""
@@ -85,7 +86,7 @@ class SelfSupervised(Method):
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     network: str = "thick_slice"
     """``thick_slice`` or ``wdsr``."""
-    channels: int = 24
+    channels: int = 32
     """Width of the network."""
     blocks: int = 14
     """Residual blocks of the network."""
@@ -95,8 +96,10 @@ class SelfSupervised(Method):
     """Thick slices a patch; fewer where the image is too small."""
     patch_width: int = 48
     """In-plane voxels a patch."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """Highest learning rate."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """``adam``, or ``muon`` for the kernels of hidden layers."""
     warmup: float = 0.1
     """Share of the training in which the learning rate rises."""
     averaging: float = 0.99
@@ -109,7 +112,7 @@ class SelfSupervised(Method):
     """Where patches are taken: ``depth`` (edges deep in the body) or ``gradient``."""
     fusion: str = "directional"
     """How the two views are combined: ``directional`` or ``mean``."""
-    detail: float = 1.1
+    detail: float = 1.15
     """Factor on the detail found; above 1, as slices to learn from are averages over their
     thickness and so hold less of it than planes across them."""
     orientations: int = 2
@@ -136,6 +139,14 @@ class SelfSupervised(Method):
             require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
         require(self.network in NETWORKS, "network", self.network, " or ".join(NETWORKS))
 
+    def required_files(self) -> tuple[Path, ...]:
+        """Return the file of what is reused, if there is one (WeightsError)."""
+        if self.reuse is None:
+            return ()
+        path = Path(self.reuse)
+        TrainedGeometry.from_card(Weights.load(path).card, path)
+        return (path,)
+
     def for_labels(self) -> Method:
         """Return the method for memberships; only what was learnt elsewhere applies to them."""
         if self.reuse is None:
@@ -151,6 +162,7 @@ class SelfSupervised(Method):
             steps=self.steps,
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
             warmup=self.warmup,
             averaging=self.averaging,
             half=self.mixed_precision,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class BackboneRecipe(Recipe):
     """Upper bound on the training time, s; the schedule is then passed through by then."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """``adam``, or ``muon`` for the kernels of hidden layers."""
     warmup: float = 0.05
     """Share of the training in which the rate rises."""
     averaging: float = 0.999
@@ -83,7 +85,7 @@ class BackboneRecipe(Recipe):
             steps=self.steps,
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
-            optimizer="muon",
+            optimizer=self.optimizer,
             warmup=self.warmup,
             averaging=self.averaging,
             report_every=self.report_every,
