@@ -18,11 +18,36 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 OVERLAP = (0.25, 0.5, 0.25)
 """Weights of what a slice is as the first, second and third of a triplet."""
 _BEYOND = 2  # copies of the end slices, so that each is in three triplets
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripletScaling:
+    """Map intensities as in the paper: 1 is 1.25 times the 99.5th percentile."""
+
+    offset: float
+    """Intensity that becomes 0: 0, unless there are many below it."""
+    width: float
+    """Intensity difference that becomes 1; 0 for an empty image."""
+
+    @classmethod
+    def of(cls, data: npt.NDArray[np.floating]) -> TripletScaling:
+        """Take the percentiles of an image."""
+        lowest, highest = np.percentile(data, (0.5, 99.5))
+        offset = min(0.0, float(lowest))
+        return cls(offset=offset, width=1.25 * (float(highest) - offset))
+
+    def apply(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Scale intensities."""
+        return np.asarray((data - np.float32(self.offset)) / np.float32(self.width))
+
+    def inverse(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Undo :meth:`apply`."""
+        return np.asarray(data * np.float32(self.width) + np.float32(self.offset))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +75,23 @@ class Resizing:
         columns = _columns(width, self.factor).to(enlarged.device)
         with torch.autocast(enlarged.device.type, enabled=False):
             return self.rows.to(enlarged.device) @ (enlarged.float() @ columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Enlarging:
+    """Call a network on triplets whose rows are thick."""
+
+    resizing: Resizing
+    input_range: float
+    """What the network wants intensity 1 to be."""
+    upright: bool
+    """Whether it sees such slices with thick rows; else with thick columns."""
+
+    def __call__(self, network: nn.Module, triplets: Tensor) -> Tensor:
+        """(N, 3, K, W) to (N, 3, n, W)."""
+        images = triplets * self.input_range
+        made = network(images) if self.upright else network(images.mT).mT
+        return self.resizing.apply(made) / self.input_range
 
 
 def antialiased(

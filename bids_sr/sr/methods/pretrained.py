@@ -21,7 +21,6 @@ import nibabel as nb
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, View, Volume, output_grid, resample
@@ -30,7 +29,7 @@ from bids_sr.sr.fusion import FUSIONS
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
 from bids_sr.sr.triplet_networks import ARCHITECTURES, SCALE, TrainedNetwork, load_network
-from bids_sr.sr.triplets import Resizing, slices_of, triplets_of
+from bids_sr.sr.triplets import Enlarging, Resizing, TripletScaling, slices_of, triplets_of
 from bids_sr.sr.workspace import Workspace, foreground_box
 
 LOGGER = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ class Pretrained(Method):
         assert acquisition.slice_axis is not None
         axis = acquisition.slice_axis
         work = Workspace.of(lr, axis, self._working_grid(grid, axis, trained))
-        scaling = _Scaling.of(work.slices.data)
+        scaling = TripletScaling.of(work.slices.data)
         refusal = _refusal(scaling, acquisition.scale(work.spacing))
         record = {**trained.record, "WorkingSpacing": round(work.spacing, 4)}
         if refusal:
@@ -174,7 +173,7 @@ class Pretrained(Method):
                 allow_cpu=not self.device.startswith("cuda"),
                 report=_told(progress, number),
             )
-            predict = _Predict(resizing, network.input_range, upright)
+            predict = Enlarging(resizing, network.input_range, upright)
             found, used = run_over_slices(network, predict, stack, settings)
             views.append((view, view.join(slices_of(found).numpy())))
         data = resample(Volume(scaled, work.slices.affine), work.grid).data
@@ -189,45 +188,7 @@ class Pretrained(Method):
         return np.ascontiguousarray(np.flip(whole, flipped)), used
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scaling:
-    """Map intensities as in the training: 1 is 1.25 times the 99.5th percentile."""
-
-    offset: float
-    """Intensity that becomes 0: 0, unless there are many below it."""
-    width: float
-    """Intensity difference that becomes 1."""
-
-    @classmethod
-    def of(cls, data: npt.NDArray[np.floating]) -> _Scaling:
-        lowest, highest = np.percentile(data, (0.5, 99.5))
-        offset = min(0.0, float(lowest))
-        return cls(offset=offset, width=1.25 * (float(highest) - offset))
-
-    def apply(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return np.asarray((data - np.float32(self.offset)) / np.float32(self.width))
-
-    def inverse(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return np.asarray(data * np.float32(self.width) + np.float32(self.offset))
-
-
-@dataclass(frozen=True, eq=False)
-class _Predict:
-    """Call a network on triplets whose rows are thick."""
-
-    resizing: Resizing
-    input_range: float
-    upright: bool
-    """Whether the network saw such slices with thick rows; else with thick columns."""
-
-    def __call__(self, network: nn.Module, triplets: Tensor) -> Tensor:
-        """(N, 3, K, W) to (N, 3, n, W)."""
-        images = triplets * self.input_range
-        made = network(images) if self.upright else network(images.mT).mT
-        return self.resizing.apply(made) / self.input_range
-
-
-def _refusal(scaling: _Scaling, scale: float) -> str | None:
+def _refusal(scaling: TripletScaling, scale: float) -> str | None:
     """Say why there is nothing to do for a network, if so."""
     if scale < _LEAST_SCALE:
         return f"the scale is {scale:.3g}: nothing to add"

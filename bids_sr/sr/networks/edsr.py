@@ -77,6 +77,12 @@ class EDSR(nn.Module):
             Apply ``sub_mean`` and ``add_mean``.
         """
         super().__init__()
+        self.arguments = {
+            "channels": channels,
+            "blocks": blocks,
+            "residual_scale": residual_scale,
+            "mean_shift": mean_shift,
+        }
         self.mean_shift = mean_shift
         self.halo = 2 * blocks + 5  # pixels that an output pixel sees on each side
         self.sub_mean = _shift(-self.input_range)

@@ -83,6 +83,7 @@ class RRDBNet(nn.Module):
             Channels that a convolution of a dense block adds.
         """
         super().__init__()
+        self.arguments = {"channels": channels, "blocks": blocks, "growth": growth}
         reach = 3 * _DENSE * blocks + 6
         self.halo = min(reach, _FARTHEST)
         self.conv_first = nn.Conv2d(3, channels, 3, padding=1)

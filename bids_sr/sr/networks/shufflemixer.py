@@ -131,6 +131,12 @@ class ShuffleMixer(nn.Module):
             How much wider the mixing of channels is inside.
         """
         super().__init__()
+        self.arguments = {
+            "channels": channels,
+            "blocks": blocks,
+            "kernel": kernel,
+            "mlp_ratio": mlp_ratio,
+        }
         self.halo = blocks * (2 * (kernel // 2) + 1) + 3
         self.to_feat = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         self.blocks = nn.Sequential(*(_Block(channels, kernel, mlp_ratio) for _ in range(blocks)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, RobustScaler, View, Volume
 
 LOGGER = logging.getLogger(__name__)
+SCALING = "0 to 1: 0.5th percentile to 99.5th of what is above it"
+"""How intensities are scaled, in words for a card."""
 _SUBJECT = re.compile(r"sub-[0-9a-zA-Z]+")
 
 
@@ -61,8 +63,17 @@ class TrainingImage:
         )
 
 
+def robustly_scaled(volume: Volume) -> Volume:
+    """Return a volume with the bulk of its intensities 0 to 1."""
+    scaler = RobustScaler.fit(volume.data)
+    return volume.with_data(scaler.apply(volume.data).astype(np.float32, copy=False))
+
+
 def read_images(
-    files: Sequence[Path], acquisitions: Mapping[Path, Acquisition] | None = None
+    files: Sequence[Path],
+    acquisitions: Mapping[Path, Acquisition] | None = None,
+    *,
+    prepare: Callable[[Volume], Volume] = robustly_scaled,
 ) -> list[TrainingImage]:
     """Read images and scale their intensities.
 
@@ -72,6 +83,8 @@ def read_images(
         NIfTI files of one volume each.
     acquisitions : mapping of Path to Acquisition, optional
         How they were taken, where that is known.
+    prepare : callable
+        Scales an image; InputDataError if it is not fit for the training.
 
     Returns
     -------
@@ -86,7 +99,7 @@ def read_images(
     images = []
     for path in files:
         try:
-            images.append(_read(path, (acquisitions or {}).get(path)))
+            images.append(_read(path, (acquisitions or {}).get(path), prepare))
         except (InputDataError, AcquisitionError, OSError) as error:
             LOGGER.warning("Not learnt from: %s", error)
     if not images:
@@ -143,10 +156,10 @@ def leave_out(
     return tuple(training), tuple(validation)
 
 
-def _read(path: Path, acquisition: Acquisition | None) -> TrainingImage:
+def _read(
+    path: Path, acquisition: Acquisition | None, prepare: Callable[[Volume], Volume]
+) -> TrainingImage:
     volume = Volume.load(path)
     if acquisition is None:
         acquisition = Acquisition.from_volume(volume)
-    scaler = RobustScaler.fit(volume.data)
-    scaled = volume.with_data(scaler.apply(volume.data).astype(np.float32, copy=False))
-    return TrainingImage(path, scaled, acquisition.for_volume(volume))
+    return TrainingImage(path, prepare(volume), acquisition.for_volume(volume))
