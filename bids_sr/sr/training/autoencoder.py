@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -106,7 +106,8 @@ class NeighbourTraining:
         -------
         FitResult
             The validation in its curve is the gain over linear interpolation of slices
-            left out, dB; none where no stack has three slices.
+            left out, dB; none where no stack has three slices.  Where there is one, the
+            weights that were best in it are kept.
         """
         learnt, judged = neighbours_in([len(stack) for stack in stacks]), []
         judged_stacks = held_out or stacks
@@ -136,6 +137,7 @@ class NeighbourTraining:
                 batch_size=_VALIDATION_PATCHES,
                 seed=self.seed + 1,
             )
+            schedule = replace(schedule, keep="best", report_every=max(100, schedule.steps // 40))
             device = next(network.parameters()).device
             given, wanted = (part.to(device) for part in next(others))
 
@@ -206,6 +208,7 @@ class AutoencoderRecipe(Recipe):
         super().__post_init__()
         self._schedule()
         self._training()
+        self._network()
         spacing = self.in_plane_spacing
         require(spacing is None or spacing > 0, "in_plane_spacing", spacing, "more than 0 mm")
         require(0 <= self.validation < 1, "validation", self.validation, "0 to below 1")
@@ -230,15 +233,15 @@ class AutoencoderRecipe(Recipe):
             seed=self.seed,
         )
 
+    def _network(self) -> Autoencoder:
+        torch.manual_seed(self.seed)
+        return Autoencoder(
+            width=self.width, depth=self.depth, latent_channels=self.latent_channels
+        )
+
     def _train(self, job: Job) -> Weights:
         training, validation = leave_out(job.files, self.validation, self.seed)
-        torch.manual_seed(self.seed)
-        space = LatentSpace(
-            network=Autoencoder(
-                width=self.width, depth=self.depth, latent_channels=self.latent_channels
-            ),
-            in_plane_spacing=self.in_plane_spacing,
-        )
+        space = LatentSpace(network=self._network(), in_plane_spacing=self.in_plane_spacing)
         if job.start is not None:
             space = _same_kind(LatentSpace.from_weights(job.start, "the start"), space)
         stacks = read_stacks(training, job.acquisitions, space.in_plane_spacing)
