@@ -48,18 +48,21 @@ def estimate_noise(volume: Volume, slice_axis: int) -> float:
     Immerkaer 1996, Fast noise variance estimation, Computer Vision and Image
     Understanding 64:300-302, doi:10.1006/cviu.1996.0060.
     """
-    lines = np.moveaxis(volume.data, slice_axis, 0)
-    data = lines.astype(np.float32, copy=False)
+    data = np.moveaxis(volume.data, slice_axis, 0).astype(np.float32, copy=False)
     if min(data.shape[1:]) < 3 or np.ptp(data) == 0:
         return 0.0
+    return noise_in(data, flat_foreground(data))
+
+
+def noise_in(data: npt.NDArray[np.float32], places: npt.NDArray[np.bool_]) -> float:
+    """Return the standard deviation of noise at some places of an (N, H, W) stack."""
     response = ndimage.correlate1d(
         ndimage.correlate1d(data, _SECOND_DIFFERENCE, axis=1), _SECOND_DIFFERENCE, axis=2
     ) / np.float32(6)  # root of the summed squares of the weights
-    chosen = _flat_foreground(data)
-    return float(_MAD_PER_SIGMA * np.median(np.abs(response[chosen])))
+    return float(_MAD_PER_SIGMA * np.median(np.abs(response[places])))
 
 
-def _flat_foreground(data: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def flat_foreground(data: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Return where an (N, H, W) stack is bright and the flatter half of what is."""
     smooth = ndimage.gaussian_filter(data, (0, _SMOOTHING, _SMOOTHING))
     foreground = np.ones(data.shape, bool)

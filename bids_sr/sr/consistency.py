@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, sparse
+from scipy import fft, ndimage, sparse
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import (
@@ -23,12 +23,15 @@ from bids_sr.imaging import (
     axis_coordinates,
     resample,
 )
-from bids_sr.imaging.noise import estimate_noise
+from bids_sr.imaging.noise import estimate_noise, flat_foreground, noise_in
 from bids_sr.imaging.resample import apply_along_axis
 
 Array = npt.NDArray[np.float32]
 DAMPING = 0.01
-_BANDS = 12  # of in-plane frequency, for each of which the residual is weighed against noise
+_OCTAVES = 4
+_REACH = 2.5  # voxels in-plane over which the highest octave's power is averaged
+_REACH_SLICES = 0.7  # the same, across
+_CAUTION = 1.3  # factor on the noise, since local powers are uncertain
 
 
 def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) -> float:
@@ -93,13 +96,13 @@ def make_consistent(
     -----
     With ``y = A x`` the slices of a reconstruction x and acquired slices z, the answer is
     ``x + A' (A A' + d I)^-1 W (z - A x)``, d the damping times the mean diagonal of
-    ``A A'``: for W = 1 the least change in the sense of squares.  W is a Wiener filter:
-    the residual is split into waves, along the slices the eigenvectors of ``A A'``,
-    in-plane cosines gathered in bands of frequency, and each group of waves of power R is
-    multiplied by ``max(0, 1 - q N / R)``.  N is the power of the noise there, q the share
-    of the noise's amplitude that is left in the residual (the rest is in the
-    reconstruction): with r = q n + s, q N is the covariance of residual and noise.  q is
-    at most ``sqrt(R / N)`` of the group where that is least, and at most 1.
+    ``A A'``: for W = 1 the least change in the sense of squares.  W is a Wiener filter in
+    octaves of in-plane frequency, local within the slices: with R the local power of the
+    residual in an octave, it multiplies by ``max(0, 1 - q N / R)``.  N is the power of the
+    noise there, q the share of the noise's amplitude that is left in the residual (the
+    rest is in the reconstruction): with a residual ``q n + s``, q N is its covariance with
+    the noise n.  q is read from residual and slices where both are flat.  The bias
+    ``sigma**2 / 2 m`` of Rician magnitudes m counts as noise.
 
     Slices that reach beyond the grid are not asked for: what they saw outside of it is
     unknown.  White noise is assumed; what in-plane resampling to the grid of the
@@ -116,7 +119,7 @@ def make_consistent(
     values, vectors = np.linalg.eigh(matrix @ matrix.T)
     sigma = estimate_noise(lr, axis) if noise is None else noise
     if sigma > 0:
-        missing = _above_noise(missing, vectors, axis, comparison.noise_power(sigma))
+        missing = _above_noise(missing, comparison, sigma)
     inverse = vectors / (values + damping * values.mean() + 1e-12) @ vectors.T
     correction = apply_along_axis(sparse.csr_array(matrix.T @ inverse), missing, axis)
     return sr.with_data(sr.data + correction)
@@ -179,36 +182,48 @@ class _Comparison:
         return np.asarray(np.sum(fft.dct(matrix, axis=0, norm="ortho") ** 2, axis=1))
 
 
-def _above_noise(
-    missing: Array, vectors: npt.NDArray[np.float64], axis: int, noise: npt.NDArray[np.float64]
-) -> Array:
-    """Multiply every wave of a residual by its share of what is not noise.
+def _above_noise(missing: Array, comparison: _Comparison, sigma: float) -> Array:
+    """Multiply a residual, octave by octave, by its local share of what is not noise.
 
     Parameters
     ----------
     missing : (X, Y, Z) float32 array
-        The residual, K slices along `axis`.
-    vectors : (K, K) array
-        Waves along the slices, one a column.
-    axis : int
-        Across the slices.
-    noise : (H, W) array
-        Power of the noise in each in-plane cosine.
+        The residual.
+    comparison : _Comparison
+        The slices that it belongs to.
+    sigma : float
+        Standard deviation of the noise of the slices as acquired.
     """
-    slices = np.moveaxis(missing, axis, 0)
-    waves = fft.dctn(slices, axes=(1, 2), norm="ortho")
-    waves = np.tensordot(vectors.T.astype(np.float32), waves, axes=1)  # (K, H, W)
-    rows, columns = (np.arange(size) / size for size in noise.shape)
-    radius = np.hypot(rows[:, None], columns[None, :])  # of the highest frequency, 0 to 1.42
-    band = np.minimum((radius * _BANDS).astype(int), _BANDS - 1).ravel()
-    noise_sums = np.bincount(band, noise.ravel(), _BANDS)
-    for wave in waves:
-        found = np.maximum(np.bincount(band, wave.ravel() ** 2, _BANDS), 1e-30)
-        share = min(1.0, np.sqrt(np.min(found / noise_sums)))
-        weights = 1 - share * noise_sums / found
-        wave *= np.clip(weights, 0, 1)[band].reshape(wave.shape).astype(np.float32)
-    waves = np.tensordot(vectors.astype(np.float32), waves, axes=1)
-    return np.moveaxis(fft.idctn(waves, axes=(1, 2), norm="ortho"), 0, axis)
+    axis = comparison.forward.slice_axis
+    residual = np.ascontiguousarray(np.moveaxis(missing, axis, 0))  # (K, H, W)
+    slices = np.ascontiguousarray(np.moveaxis(comparison.slices.data, axis, 0), np.float32)
+    flat = flat_foreground(slices)
+    share = min(1.0, noise_in(residual, flat) / max(noise_in(slices, flat), 1e-12 * sigma))
+    signal = np.maximum(ndimage.gaussian_filter(slices, (0, 2, 2)), sigma)
+    bias = (sigma**2 / 2 / signal) ** 2
+    power = comparison.noise_power(sigma)
+    waves = fft.dctn(residual, axes=(1, 2), norm="ortho")
+    kept = np.zeros_like(residual)
+    for octave, window in enumerate(_octaves(power.shape)):
+        part = fft.idctn(waves * window, axes=(1, 2), norm="ortho")
+        noise = _CAUTION * (share * float(np.mean(power * window**2)) + bias)
+        reach = _REACH * 2.0**octave
+        around = ndimage.gaussian_filter(part**2, (_REACH_SLICES, reach, reach), truncate=3)
+        kept += part * np.maximum(0, 1 - noise / np.maximum(around, 1e-30))
+    return np.moveaxis(kept.astype(np.float32), 0, axis)
+
+
+def _octaves(shape: tuple[int, ...]) -> list[Array]:
+    """Return windows over the in-plane cosines, highest octave first, that sum to 1."""
+    rows, columns = (np.arange(size) / size for size in shape)
+    frequency = np.hypot(rows[:, None], columns[None, :])  # of the highest along an axis
+    height = np.log2(np.maximum(frequency, 1e-6))
+    windows, above = [], np.ones(shape)
+    for octave in range(1, _OCTAVES):
+        below = np.cos(np.clip(height + octave + 0.5, 0, 1) * np.pi / 2) ** 2
+        windows.append((above - below).astype(np.float32))
+        above = below
+    return [*windows, above.astype(np.float32)]
 
 
 def _width(lr: Volume) -> float:
