@@ -1,0 +1,77 @@
+"""Uncertainty is the standard deviation to expect of every voxel of a reconstruction.
+
+Views of one volume are seen by one network independently of each other; where they
+disagree, at least one is wrong.  What all views get wrong alike is not seen by this, so
+the detail that was added counts too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Array = npt.NDArray[np.float32]
+DISAGREEMENT = 1.0
+"""Standard deviation to expect for a disagreement of 1; measured (benchmarks/uncertainty.py)."""
+DETAIL = 0.5
+"""Standard deviation to expect for a detail of 1; measured likewise."""
+_REACH = 1.5  # voxels: a difference of one voxel says little
+
+
+class Disagreement:
+    """Gather how far pairs of views differ, and what detail they found.
+
+    Attributes
+    ----------
+    squared : (X, Y, Z) float32 array or None
+        Sum over the pairs of half the squared difference: twice the variance of a mean.
+    pairs : int
+        Pairs gathered.
+    """
+
+    def __init__(self) -> None:
+        self.squared: Array | None = None
+        self.pairs = 0
+
+    def add(self, squared: Array) -> None:
+        """Add half the squared difference of a pair of views, on the fine grid."""
+        squared = np.maximum(squared, 0)
+        self.squared = squared if self.squared is None else self.squared + squared
+        self.pairs += 1
+
+    def standard_deviation(self, detail: Array) -> Array:
+        """Return the standard deviation to expect.
+
+        Parameters
+        ----------
+        detail : (X, Y, Z) float32 array
+            What the views together added to interpolation.
+
+        Returns
+        -------
+        (X, Y, Z) float32 array
+            In the units of `detail`.
+
+        Notes
+        -----
+        ``sqrt(a**2 <d**2> + b**2 <h**2>)``: d the difference of views over the root of 2,
+        h the detail, < > a local mean, and a, b constants that make the root mean square
+        right on simulated acquisitions.
+        """
+        if self.squared is None:
+            raise ValueError("Found no views; expected at least one pair. Call add first.")
+        variance = DISAGREEMENT**2 * _local_mean(self.squared / np.float32(self.pairs))
+        variance += DETAIL**2 * _local_mean(detail**2)
+        return np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+
+
+def half_squared_difference(first: Array, second: Array) -> Array:
+    """Return what :meth:`Disagreement.add` takes: the variance of one of two views."""
+    difference = first - second
+    return np.asarray(difference * difference / np.float32(2))
+
+
+def _local_mean(values: Array) -> Array:
+    mean: Array = ndimage.gaussian_filter(values, _REACH, mode="nearest", truncate=3)
+    return mean
