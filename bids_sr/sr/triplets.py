@@ -67,7 +67,7 @@ class Resizing:
         fine = (self.coordinates + 0.5) * self.factor - 0.5
         steps = np.diff(fine)
         ratio = float(steps.mean()) if steps.size else 1.0
-        return torch.from_numpy(antialiased(fine, self.slices * self.factor, ratio)).float()
+        return _constant(antialiased(fine, self.slices * self.factor, ratio))
 
     def apply(self, enlarged: Tensor) -> Tensor:
         """(N, C, K factor, W factor) to (N, C, n, W), float32."""
@@ -149,4 +149,10 @@ def _columns(width: int, factor: int) -> Tensor:
     """Return the (W factor, W) weights that bring columns back to their number."""
     centres = (np.arange(width) + 0.5) * factor - 0.5
     matrix = antialiased(centres, width * factor, float(factor))
-    return torch.from_numpy(np.ascontiguousarray(matrix.T)).float()
+    return _constant(np.ascontiguousarray(matrix.T))
+
+
+def _constant(matrix: npt.NDArray[np.float64]) -> Tensor:
+    """Return a matrix that training may use too, whoever asks for it first."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(matrix).float()
