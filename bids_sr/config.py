@@ -21,16 +21,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_sr.exceptions import ConfigError
+from bids_sr.method_options import MethodOptions
 
 AnalysisLevel = Literal["participant", "group"]
-SrMethod = Literal["self", "bspline", "lanczos", "linear", "none"]
+SrMethod = Literal[
+    "self", "finetuned", "pretrained", "latent", "bspline", "lanczos", "linear", "none"
+]
+SrAdapt = Literal["none", "dataset", "image", "both"]
 OutputGrid = Literal["fov", "slice"]
 DenoiseMethod = Literal["nlm", "none"]
 BiasCorrection = Literal["n4", "auto", "none"]
 SkullStripMethod = Literal["auto", "hdbet", "template", "none"]
 Level = Literal["minimal", "full"]
 
-SLICE_PROFILES = ("gaussian", "rect", "slr")
+SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
 DEFAULT_SEED = 20177
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -89,13 +93,26 @@ class RunConfig:
     verbose: int = 0
 
     sr_method: SrMethod = "self"
+    sr_preset: str | None = None
+    """Named set of hyper-parameters of the method; None: its defaults."""
+    sr_model: str | None = None
+    """Published name or path of weights; None leaves it to the method."""
+    sr_adapt: SrAdapt | None = None
+    """What weights are adapted to; None leaves it to the method."""
+    sr_reuse_model: Path | None = None
+    """What was learnt from an image of the same geometry, used instead of training."""
+    save_model: bool = False
+    """Write what was learnt beside every image."""
+    data_consistency: bool | None = None
+    """Make results agree with the acquired slices; None leaves it to the method."""
     sr_steps: int | None = None
     """Most training steps of an image; None leaves it to the method."""
     sr_time_budget: float | None = None
     """Most training time of an image, s; None leaves it to the method."""
     output_resolution: float | Literal["native"] | None = None
     """Target spacing, mm; ``native`` is the in-plane spacing; None floors that at 1 mm."""
-    output_grid: OutputGrid = "fov"
+    output_grid: OutputGrid | None = None
+    """None becomes ``slice`` for the method ``latent``, else ``fov``."""
     min_anisotropy: float = 1.5
     """Images whose largest / smallest spacing is below this are passed through."""
     slice_thickness: float | None = None
@@ -117,9 +134,32 @@ class RunConfig:
             object.__setattr__(self, name, value)
         if self.slice_profile not in SLICE_PROFILES:  # nodes run in folders of their own
             object.__setattr__(self, "slice_profile", os.path.abspath(self.slice_profile))
+        asked = self.method_options
+        object.__setattr__(self, "sr_model", asked.model)
+        object.__setattr__(self, "output_grid", self.output_grid or asked.output_grid)
         self._check_numbers()
         self._check_names()
         self._check_folders()
+
+    @property
+    def method_options(self) -> MethodOptions:
+        """What is asked of the super-resolution."""
+        return MethodOptions(
+            method=self.sr_method,
+            preset=self.sr_preset,
+            model=self.sr_model,
+            adapt=self.sr_adapt,
+            reuse_model=self.sr_reuse_model,
+            save_model=self.save_model,
+            data_consistency=self.data_consistency,
+            steps=self.sr_steps,
+            time_budget=self.sr_time_budget,
+            seed=self.random_seed,
+            device=self.device,
+            weights_dir=self.weights_dir,
+            offline=self.offline,
+            sloppy=self.sloppy,
+        )
 
     def _check_numbers(self) -> None:
         _at_least(self, 1, "nprocs", "omp_nthreads", "sr_steps", "min_anisotropy")

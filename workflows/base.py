@@ -14,12 +14,14 @@ from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
 from bids_sr.interfaces.brain_extraction import choose_mask_engine
+from bids_sr.interfaces.super_resolution import chosen_method
 
-from .image import ImageSteps, init_image_wf
+from .dataset import init_dataset_wf
+from .image import ImageSteps, acquisition_fields, init_image_wf
 from .resources import Resources
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
-SLOPPY = {"steps": 30, "channels": 8, "blocks": 2, "orientations": 1, "mirrored": False}
+SLOPPY_RECIPE = {"steps": 10, "width": 4}
 INTRODUCTION = (
     "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
     "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* "
@@ -50,6 +52,8 @@ def init_bids_sr_wf(
     ------
     ConfigError
         If no image is left to process.
+    WeightsError
+        If weights are missing; the message says how to get them.
     """
     todo = [image for image in images if image.processed]
     if not todo:
@@ -62,6 +66,7 @@ def init_bids_sr_wf(
     )
     workflow.__desc__ = INTRODUCTION.format(version=__version__)
     steps = _steps(config)
+    learnt = _dataset_graphs(config, steps, todo, use_gpu)
     for subject in sorted({image.subject for image in todo}):
         subject_wf = pe.Workflow(name=f"sub_{subject}_wf")
         for image in todo:
@@ -75,8 +80,38 @@ def init_bids_sr_wf(
                 name=image_wf_name(image),
             )
             subject_wf.add_nodes([image_wf])
+            if image.action == "super-resolve" and image.suffix in learnt:
+                target = f"{image_wf.name}.super_resolution_wf.inputnode.in_model"
+                source = learnt[image.suffix]
+                workflow.connect([(source, subject_wf, [("outputnode.out_weights", target)])])
         workflow.add_nodes([subject_wf])
     return workflow
+
+
+def _dataset_graphs(
+    config: RunConfig, steps: ImageSteps, images: Sequence[AnatImage], use_gpu: bool
+) -> dict[str, pe.Workflow]:
+    """Build, where the options say so, what learns from all images of each suffix."""
+    options = config.method_options
+    learners: dict[str, list[AnatImage]] = {}
+    for image in images:
+        if options.recipe is not None and image.action == "super-resolve":
+            learners.setdefault(image.suffix, []).append(image)
+    parameters: dict[str, Any] = {"seed": config.random_seed, "device": config.device}
+    if config.sloppy:
+        parameters |= SLOPPY_RECIPE
+    return {
+        suffix: init_dataset_wf(
+            images=found,
+            acquisitions=[acquisition_fields(image, steps) for image in found],
+            recipe=str(options.recipe),
+            parameters=parameters,
+            start_file=next(iter(steps.weights_files), None),
+            resources=_resources(config, found[0], use_gpu),
+            name=f"dataset_{suffix}_wf",
+        )
+        for suffix, found in learners.items()
+    }
 
 
 def image_wf_name(image: AnatImage) -> str:
@@ -120,15 +155,13 @@ def _gather(workflow: pe.Workflow, texts: dict[str, None]) -> None:
 
 def _steps(config: RunConfig) -> ImageSteps:
     engine, reason = choose_mask_engine(config.skull_strip_method, config.weights_dir)
-    parameters: dict[str, Any] = {}
-    if config.sr_method == "self":
-        parameters = {"seed": config.random_seed, "device": config.device}
-        if config.sr_steps is not None:
-            parameters["steps"] = config.sr_steps
-        elif config.sloppy:
-            parameters |= SLOPPY
-        if config.sr_time_budget is not None:
-            parameters["time_budget"] = config.sr_time_budget
+    options = config.method_options
+    parameters, files = chosen_method(
+        options.method, options.parameters(), model_follows=options.recipe is not None
+    )
+    provenance: dict[str, Any] = {"Software": {name: version(name) for name in SOFTWARE}}
+    if options.recipe is not None:
+        provenance["DatasetRecipe"] = options.recipe
     return ImageSteps(
         denoise_method=config.denoise_method,
         bias_method=config.anat_biascorrect,
@@ -137,14 +170,16 @@ def _steps(config: RunConfig) -> ImageSteps:
         weights_dir=config.weights_dir,
         sr_method=config.sr_method,
         sr_parameters=parameters,
+        weights_files=files,
+        save_model=config.save_model,
         slice_profile=config.slice_profile,
         output_spacing=config.output_resolution,
-        output_grid=config.output_grid,
+        output_grid=str(config.output_grid),
         device=config.device,
         seed=config.random_seed,
         sloppy=config.sloppy,
         full=config.level == "full",
-        provenance={"Software": {name: version(name) for name in SOFTWARE}},
+        provenance=provenance,
     )
 
 

@@ -38,6 +38,10 @@ class ImageSteps:
     """A registered method."""
     sr_parameters: dict[str, Any] = field(default_factory=dict)
     """Its hyper-parameters."""
+    weights_files: tuple[Path, ...] = ()
+    """Weights that the result depends on."""
+    save_model: bool = False
+    """Whether what was learnt is written."""
     slice_profile: str = "gaussian"
     """Name of the profile, or the path of its table."""
     output_spacing: float | str | None = None
@@ -87,7 +91,7 @@ def init_image_wf(
     assert image.facts is not None
     workflow = pe.Workflow(name=name)
     paths = output_paths(output_dir, image)
-    acquisition = _acquisition_fields(image, steps)
+    acquisition = acquisition_fields(image, steps)
     engine, reason = _mask_engine(image, steps)
 
     source = pe.Node(niu.IdentityInterface(fields=["in_file"]), name="source")
@@ -95,8 +99,8 @@ def init_image_wf(
     preprocessing_wf = init_preprocessing_wf(
         slice_axis=acquisition["slice_axis"],
         slice_spacing=acquisition["spacing"] if image.facts.respaced else None,
-        denoise_method=steps.denoise_method,
-        bias_method=steps.bias_method,
+        denoise_method=steps.denoise_method if image.n_frames == 1 else "none",
+        bias_method=steps.bias_method if image.n_frames == 1 else "none",
         seed=steps.seed,
         sloppy=steps.sloppy,
         resources=resources,
@@ -114,6 +118,8 @@ def init_image_wf(
         acquisition=acquisition,
         method=steps.sr_method if image.action == "super-resolve" else "none",
         parameters=steps.sr_parameters if image.action == "super-resolve" else {},
+        weights_files=steps.weights_files if image.action == "super-resolve" else (),
+        keep_model=steps.save_model,
         spacing=steps.output_spacing,
         grid=steps.output_grid,
         resources=resources,
@@ -147,6 +153,8 @@ def init_image_wf(
             ("outputnode.out_file", "inputnode.sr_file"),
             ("outputnode.out_mask", "inputnode.sr_mask"),
             ("outputnode.out_profile", "inputnode.slice_profile"),
+            ("outputnode.out_uncertainty", "inputnode.uncertainty"),
+            ("outputnode.out_model", "inputnode.model"),
             ("outputnode.record", "inputnode.super_resolution"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
@@ -157,6 +165,7 @@ def init_image_wf(
         (brain_extraction_wf, reports_wf, [("outputnode.out_mask", "inputnode.acquired_mask")]),
         (super_resolution_wf, reports_wf, [
             ("outputnode.out_file", "inputnode.sr_file"),
+            ("outputnode.out_uncertainty", "inputnode.uncertainty"),
             ("outputnode.out_profile", "inputnode.profile"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
@@ -164,7 +173,7 @@ def init_image_wf(
     return workflow
 
 
-def _acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
+def acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
     """Return the acquisition as plain values, which Nipype can hash (a file by its content)."""
     assert image.facts is not None
     acquisition = image.facts.acquisition
@@ -179,6 +188,8 @@ def _acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
 def _mask_engine(image: AnatImage, steps: ImageSteps) -> tuple[str, str]:
     if image.existing_mask is not None:
         return "existing", image.mask_note
+    if image.n_frames > 1:
+        return "none", "a series of frames has no brain mask"
     if not image.brain and steps.mask_engine != "none":
         return "none", "the sidecar says that this is not a head"
     return steps.mask_engine, " ".join(filter(None, [steps.mask_reason, image.mask_note]))

@@ -8,17 +8,27 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_sr.bids.derivatives import (
-    OutputPaths,
+from bids_sr.bids.derivatives import OutputPaths
+from bids_sr.bids.image import AnatImage
+from bids_sr.bids.output_sidecars import (
     mask_metadata,
     preproc_metadata,
     product_metadata,
     stage_metadata,
+    uncertainty_metadata,
 )
-from bids_sr.bids.image import AnatImage
 from bids_sr.interfaces.outputs import SaveDerivative, SaveQuality
 
-FILES = ("denoised", "corrected", "native_mask", "sr_file", "sr_mask", "slice_profile")
+FILES = (
+    "denoised",
+    "corrected",
+    "native_mask",
+    "sr_file",
+    "sr_mask",
+    "slice_profile",
+    "uncertainty",
+    "model",
+)
 RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
 
 
@@ -53,6 +63,8 @@ def init_outputs_wf(
         Image after each step and its brain mask, on the acquired grid.
     sr_file, sr_mask, slice_profile
         Result on the output grid and the profile that was used.
+    uncertainty, model
+        Standard deviation to expect, and what was learnt; each may be None.
     check, denoise, bias_correction, brain_mask, super_resolution
         Records of the steps.
     curve
@@ -77,6 +89,10 @@ def init_outputs_wf(
         "BrainExtraction",
     )
     save_profile = _save("save_profile", paths.slice_profile)
+    save_uncertainty = _save(
+        "save_uncertainty", paths.uncertainty, uncertainty_metadata(output_dir, image)
+    )
+    save_model = _save("save_model", paths.model)
     save_quality = pe.Node(
         SaveQuality(
             out_path=str(paths.quality),
@@ -91,6 +107,8 @@ def init_outputs_wf(
         (inputnode, save_native_mask, [("native_mask", "in_file"), ("brain_mask", "record")]),
         (inputnode, save_sr_mask, [("sr_mask", "in_file"), ("brain_mask", "record")]),
         (inputnode, save_profile, [("slice_profile", "in_file")]),
+        (inputnode, save_uncertainty, [("uncertainty", "in_file")]),
+        (inputnode, save_model, [("model", "in_file")]),
         (inputnode, save_quality, [(record, record) for record in (*RECORDS, "curve")]),
     ])  # fmt: skip
     if paths.preproc is not None:

@@ -14,11 +14,12 @@ from bids_sr.interfaces.reportlets import (
     LearningCurveFigure,
     MaskFigure,
     SliceProfileFigure,
+    UncertaintyFigure,
 )
 
 from .resources import Resources
 
-FIGURES = ("mask", "sr", "sliceprofile", "learningcurve")
+FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
 
 
 def init_reports_wf(
@@ -48,6 +49,8 @@ def init_reports_wf(
         Its brain mask, or None.
     preprocessed_file, sr_file
         The image before and after super-resolution.
+    uncertainty
+        Standard deviation to expect of the result, or None.
     profile
         Table of the slice profile that was used.
     curve
@@ -61,6 +64,7 @@ def init_reports_wf(
                 "acquired_mask",
                 "preprocessed_file",
                 "sr_file",
+                "uncertainty",
                 "profile",
                 "curve",
             ]
@@ -70,6 +74,7 @@ def init_reports_wf(
     memory = resources.light_gb
     draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=memory)
     draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=memory)
+    draw_uncertainty = pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=memory)
     draw_sliceprofile = pe.Node(
         SliceProfileFigure(acquisition=acquisition), name="draw_sliceprofile", mem_gb=memory
     )
@@ -86,10 +91,14 @@ def init_reports_wf(
     workflow.connect([
         (inputnode, draw_mask, [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
         (inputnode, draw_sr, [("preprocessed_file", "before_file"), ("sr_file", "after_file")]),
+        (inputnode, draw_uncertainty, [
+            ("sr_file", "in_file"), ("uncertainty", "in_uncertainty"),
+        ]),
         (inputnode, draw_sliceprofile, [("profile", "in_profile")]),
         (inputnode, draw_learningcurve, [("curve", "curve")]),
         (draw_mask, save["mask"], [("out_file", "in_file")]),
         (draw_sr, save["sr"], [("out_file", "in_file")]),
+        (draw_uncertainty, save["uncertainty"], [("out_file", "in_file")]),
         (draw_sliceprofile, save["sliceprofile"], [("out_file", "in_file")]),
         (draw_learningcurve, save["learningcurve"], [("out_file", "in_file")]),
     ])  # fmt: skip

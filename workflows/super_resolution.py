@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
@@ -18,11 +19,21 @@ TEXT = {
     "degraded along one in-plane direction as the acquisition degrades them across slices "
     "(slice thickness, gap and profile), and is applied to both through-plane views, whose mean "
     "is the result. ",
+    "finetuned": "Through-plane resolution was raised by a convolutional network that was trained "
+    "on other images and then fine-tuned, self-supervised, as Wang et al. propose [@wang2022]. ",
+    "pretrained": "Through-plane resolution was raised by a network that was trained on other "
+    "images with a perceptual loss and is applied to triplets of neighbouring slices along both "
+    "in-plane directions, as in PRETTIER [@giraldo2024]. ",
+    "latent": "Slices between the acquired ones were made by an autoencoder, as the decoding of "
+    "the weighted mean of the latent images of neighbouring slices [@sander2020]; the acquired "
+    "slices were kept. ",
     "bspline": "The image was interpolated across slices by cubic B-splines [@unser1999]. ",
     "lanczos": "The image was interpolated across slices by a Lanczos kernel [@duchon1979]. ",
     "linear": "The image was interpolated across slices linearly. ",
     "none": "The image was kept on its acquired grid. ",
 }
+
+RESULTS = ("out_file", "out_profile", "out_uncertainty", "out_model", "record", "curve")
 
 
 def init_super_resolution_wf(
@@ -30,6 +41,8 @@ def init_super_resolution_wf(
     acquisition: dict[str, Any],
     method: str,
     parameters: dict[str, Any],
+    weights_files: tuple[Path, ...],
+    keep_model: bool,
     spacing: float | str | None,
     grid: str,
     resources: Resources,
@@ -45,6 +58,10 @@ def init_super_resolution_wf(
         Name of a registered method; ``"none"`` keeps the image as it is.
     parameters : dict
         Hyper-parameters of the method.
+    weights_files : tuple of Path
+        Weights that the result depends on.
+    keep_model : bool
+        Whether what was learnt is handed on.
     spacing : float, "native" or None, mm
         Target spacing; None for the default.
     grid : {"fov", "slice"}
@@ -59,6 +76,8 @@ def init_super_resolution_wf(
         The preprocessed image.
     in_mask
         Its brain mask, or None.
+    in_model
+        Weights that were learnt in this run, where there are such.
 
     Outputs
     -------
@@ -66,22 +85,26 @@ def init_super_resolution_wf(
         The image and its mask on the output grid.
     out_profile
         The slice profile that was used, TSV.
+    out_uncertainty, out_model
+        Standard deviation to expect, and what was learnt; each may be None.
     record, curve
         What the method did, and its learning curve.
     """
     workflow = pe.Workflow(name=name)
     workflow.__desc__ = TEXT.get(method, f"The image was super-resolved by `{method}`. ")
 
-    inputnode = pe.Node(niu.IdentityInterface(fields=["in_file", "in_mask"]), name="inputnode")
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=["out_file", "out_mask", "out_profile", "record", "curve"]),
-        name="outputnode",
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=["in_file", "in_mask", "in_model"]), name="inputnode"
     )
+    inputnode.inputs.in_model = None
+    outputnode = pe.Node(niu.IdentityInterface(fields=[*RESULTS, "out_mask"]), name="outputnode")
     super_resolve = pe.Node(
         SuperResolve(
             acquisition=acquisition,
             method=method,
             parameters=parameters,
+            weights_files=[str(path) for path in weights_files],
+            keep_model=keep_model,
             spacing=spacing,
             grid=grid,
             num_threads=resources.threads,
@@ -94,15 +117,10 @@ def init_super_resolution_wf(
     mask_to_grid = pe.Node(MaskToGrid(), name="mask_to_grid", mem_gb=resources.light_gb)
 
     workflow.connect([
-        (inputnode, super_resolve, [("in_file", "in_file")]),
+        (inputnode, super_resolve, [("in_file", "in_file"), ("in_model", "in_model")]),
         (inputnode, mask_to_grid, [("in_mask", "in_mask")]),
         (super_resolve, mask_to_grid, [("out_file", "reference_file")]),
-        (super_resolve, outputnode, [
-            ("out_file", "out_file"),
-            ("out_profile", "out_profile"),
-            ("record", "record"),
-            ("curve", "curve"),
-        ]),
+        (super_resolve, outputnode, [(result, result) for result in RESULTS]),
         (mask_to_grid, outputnode, [("out_mask", "out_mask")]),
     ])  # fmt: skip
     return workflow

@@ -8,16 +8,18 @@ from bids_sr.bids.dataset import (
 )
 from bids_sr.bids.derivatives import (
     OutputPaths,
-    mask_metadata,
     output_path,
     output_paths,
-    preproc_metadata,
-    product_metadata,
     source_uri,
-    stage_metadata,
 )
 from bids_sr.bids.image import AnatImage, decision_row, selected_images
 from bids_sr.bids.layout import open_layout, plan_images
+from bids_sr.bids.output_sidecars import (
+    mask_metadata,
+    preproc_metadata,
+    product_metadata,
+    stage_metadata,
+)
 from bids_sr.bids.selection import Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset

@@ -44,6 +44,8 @@ class AnatImage:
     """Nominal output spacing across the slices, mm: the one in the ``res`` entity."""
     brain: bool = True
     """False where the sidecar names a body part that is not the head."""
+    n_frames: int = 1
+    """Volumes of a series; 1 for a 3-D image."""
     existing_mask: Path | None = None
     """Brain mask on the acquired grid, from ``--derivatives``."""
     existing_mask_uri: str = ""

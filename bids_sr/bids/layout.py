@@ -150,15 +150,19 @@ class _Planner:
 
     def _read(self, image: AnatImage, name: ParsedName) -> AnatImage:
         report = check_input(image.path)
-        if report.n_volumes > 1:
-            return replace(
-                image, reason=f"4-D image of {report.n_volumes} volumes; only 3-D is processed"
+        if report.n_volumes > 1 and not self.selection.takes_series:
+            reason = (
+                f"4-D image of {report.n_volumes} volumes; --sr-method "
+                f"{self.selection.sr_method} takes single volumes only"
             )
+            return replace(image, reason=reason)
         metadata = self.sidecars.read(image.path)
         facts = read_acquisition(report, metadata, self.selection.overrides)
         source = _respaced(report.grid, facts)
         action, reason, target = decide(source, facts, self.selection)
-        brain = is_brain(metadata)
+        if report.n_volumes > 1:
+            reason += f"; {report.n_volumes} frames, one by one"
+        brain = is_brain(metadata) and report.n_volumes == 1
         mask = find_mask(self.selection.derivatives if brain else {}, name, source)
         return replace(
             image,
@@ -170,6 +174,7 @@ class _Planner:
             target_grid=target,
             target_spacing=_nominal_spacing(source, target, action, self.selection, facts),
             brain=brain,
+            n_frames=report.n_volumes,
             existing_mask=mask.path,
             existing_mask_uri=mask.uri,
             mask_note=mask.note,

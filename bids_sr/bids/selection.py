@@ -45,6 +45,8 @@ class Selection:
     """How the output voxels lie on the acquired field of view."""
     sr_method: str = "self"
     """Method of super-resolution; ``none`` passes every image through."""
+    takes_series: bool = False
+    """Whether the method reconstructs 4-D images, frame by frame."""
     min_anisotropy: float = 1.5
     """Below it an image is passed through."""
 

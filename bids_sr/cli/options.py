@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.config import MODALITIES
+from bids_sr.method_options import ADAPTATIONS, METHOD_NAMES, PRESETS
 
 WORK_DIR_VARIABLE = "BIDS_SR_WORK_DIR"
+METHOD_HELP = (
+    "self: a network trained on the image itself; finetuned: a trained network, adapted; "
+    "pretrained: a published network as it is; latent: slices between slices by an autoencoder; "
+    "bspline, lanczos, linear: interpolation; none: keep the acquired grid"
+)
+_PRESETS = "; ".join(f"{method}: {', '.join(names)}" for method, names in PRESETS.items())
 _UNITS_GB = {"": 1e-3, "m": 1e-3, "g": 1.0, "t": 1e3}
 _MEMORY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[mgt]?)i?b?", re.IGNORECASE)
 
@@ -67,11 +74,38 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
 
 def add_super_resolution(group: argparse._ArgumentGroup) -> None:
     """Add the options that say how images are super-resolved."""
+    group.add_argument("--sr-method", choices=METHOD_NAMES, help=METHOD_HELP)
+    add_method_options(group)
     group.add_argument(
-        "--sr-method",
-        choices=("self", "bspline", "lanczos", "linear", "none"),
-        help="self: a network trained on the image itself; bspline, lanczos, linear: "
-        "interpolation; none: keep the acquired grid",
+        "--output-resolution",
+        type=output_resolution,
+        metavar="MM|native",
+        help="target voxel size; native keeps the in-plane grid exactly as acquired "
+        "(default: the in-plane size, but not below 1 mm)",
+    )
+    group.add_argument(
+        "--output-grid",
+        choices=("fov", "slice"),
+        help="fov: voxels tile exactly the acquired field of view; slice: the centres of "
+        "the acquired slices lie on the grid, which runs from the first to the last of them "
+        "(default: slice for latent, else fov)",
+    )
+
+
+def add_method_options(group: argparse._ActionsContainer) -> None:
+    """Add the options that say how a method works; both commands have them."""
+    group.add_argument("--sr-preset", metavar="NAME", help=f"settings of a method: {_PRESETS}")
+    group.add_argument(
+        "--sr-model",
+        metavar="NAME|PATH",
+        help="weights of finetuned, pretrained or latent: a published name (see bids_sr-tools "
+        "fetch) or a file",
+    )
+    group.add_argument(
+        "--sr-adapt",
+        choices=ADAPTATIONS,
+        help="what the weights of finetuned or latent learn from before use: all images of the "
+        "run, each image, both or neither (default: chosen by the method)",
     )
     group.add_argument(
         "--sr-steps",
@@ -87,17 +121,22 @@ def add_super_resolution(group: argparse._ArgumentGroup) -> None:
         "machine (default: chosen by the method)",
     )
     group.add_argument(
-        "--output-resolution",
-        type=output_resolution,
-        metavar="MM|native",
-        help="target voxel size; native keeps the in-plane grid exactly as acquired "
-        "(default: the in-plane size, but not below 1 mm)",
+        "--data-consistency",
+        action=argparse.BooleanOptionalAction,
+        help="make the result, degraded again, equal the acquired slices up to their noise "
+        "(default: chosen by the method)",
     )
     group.add_argument(
-        "--output-grid",
-        choices=("fov", "slice"),
-        help="fov: voxels tile exactly the acquired field of view; slice: the centres of "
-        "the acquired slices lie on the grid, which runs from the first to the last of them",
+        "--save-model",
+        action="store_true",
+        help="keep what was learnt from an image, with the geometry it is valid for",
+    )
+    group.add_argument(
+        "--sr-reuse-model",
+        type=Path,
+        metavar="PATH",
+        help="method self: use what --save-model kept of an image of the same geometry "
+        "instead of training",
     )
 
 
@@ -117,8 +156,9 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--slice-profile",
-        metavar="{gaussian,rect,slr,FILE}",
-        help="shape of the slice; FILE is a TSV with position (mm) and weight",
+        metavar="{auto,gaussian,rect,slr,FILE}",
+        help="shape of the slice; auto: what the sidecar does not say is estimated from the "
+        "image; FILE is a TSV with position (mm) and weight",
     )
 
 

@@ -30,8 +30,9 @@ def make_plan(config: RunConfig) -> list[AnatImage]:
             profile=config.slice_profile,
         ),
         output_resolution=config.output_resolution,
-        output_grid=config.output_grid,
+        output_grid="slice" if config.output_grid == "slice" else "fov",
         sr_method=config.sr_method,
+        takes_series=config.method_options.takes_series,
         min_anisotropy=config.min_anisotropy,
     )
     layout = open_layout(
@@ -82,7 +83,8 @@ def steps_words(config: RunConfig) -> str:
     engine, reason = choose_engine(config.skull_strip_method, config.weights_dir)
     return (
         f"steps: denoising {config.denoise_method}; bias correction {config.anat_biascorrect}; "
-        f"brain mask {engine} ({reason}); super-resolution {config.sr_method}"
+        f"brain mask {engine} ({reason}); super-resolution "
+        f"{config.method_options.words()}"
     )
 
 

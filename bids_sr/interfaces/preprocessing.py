@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.imaging import Volume
+from bids_sr.imaging import Series, Volume
 
 FLAT_FIELD = 1.1
 
@@ -34,21 +35,26 @@ class _CheckInputInputSpec(BaseInterfaceInputSpec):
 class CheckInput(SimpleInterface):
     """Read an image to the last byte and write it with one unambiguous header.
 
-    The copy holds 32-bit floats on the acquired grid, with equal qform and sform.
+    The copy holds 32-bit floats on the acquired grid, with equal qform and sform.  A
+    series stays one.
     """
 
     input_spec = _CheckInputInputSpec
     output_spec = _RecordOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        volume = Volume.load(self.inputs.in_file)
+        series = Series.load(self.inputs.in_file)
+        volume = next(series.frames())
         if self.inputs.slice_spacing:
             volume = volume.with_slice_spacing(self.inputs.slice_spacing, self.inputs.slice_axis)
-        self._results["out_file"] = str(volume.save(Path(runtime.cwd) / "conformed.nii.gz"))
+        conformed: Volume | Series = volume
+        if len(series) > 1:
+            conformed = replace(series, affine=volume.affine)
+        self._results["out_file"] = str(conformed.save(Path(runtime.cwd) / "conformed.nii.gz"))
         self._results["record"] = {
-            "Shape": list(volume.shape),
+            "Shape": list(conformed.data.shape),
             "Spacings": [round(float(spacing), 6) for spacing in volume.spacings],
-            "InputRange": [float(volume.data.min()), float(volume.data.max())],
+            "InputRange": [float(conformed.data.min()), float(conformed.data.max())],
             "InputDataType": str(nb.load(self.inputs.in_file).get_data_dtype()),  # type: ignore[attr-defined]
         }
         return runtime

@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.imaging import Acquisition, SliceProfile, Volume, resample
+from bids_sr.imaging import Acquisition, Series, SliceProfile, Volume, resample
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -64,15 +64,18 @@ class _BeforeAfterFigureInputSpec(BaseInterfaceInputSpec):
 
 
 class BeforeAfterFigure(_Figure):
-    """Draw the acquired image, interpolated by B-splines, and the result to flip between."""
+    """Draw the acquired image, interpolated by B-splines, and the result to flip between.
+
+    Of a series its first frame.
+    """
 
     input_spec = _BeforeAfterFigureInputSpec
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
 
-        after = Volume.load(self.inputs.after_file)
-        before = resample(Volume.load(self.inputs.before_file), after.grid)
+        after = _first_frame(self.inputs.after_file)
+        before = resample(_first_frame(self.inputs.before_file), after.grid)
         figures.plot_before_after(before, after, out_file)
         return True
 
@@ -113,3 +116,30 @@ class LearningCurveFigure(_Figure):
             return False
         figures.plot_learning_curve(list(self.inputs.curve), out_file)
         return True
+
+
+class _UncertaintyFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="super-resolved image")
+    in_uncertainty = traits.Either(
+        None, File(exists=True), mandatory=True, desc="its uncertainty, or None"
+    )
+
+
+class UncertaintyFigure(_Figure):
+    """Draw the uncertainty beside the result; nothing where the method cannot tell."""
+
+    input_spec = _UncertaintyFigureInputSpec
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        if not self.inputs.in_uncertainty:
+            return False
+        figures.plot_uncertainty(
+            Volume.load(self.inputs.in_file), Volume.load(self.inputs.in_uncertainty), out_file
+        )
+        return True
+
+
+def _first_frame(path: str) -> Volume:
+    return next(Series.load(path).frames())

@@ -1,13 +1,13 @@
-"""Nipype skin of :func:`bids_sr.sr.reconstruct`."""
+"""Nipype skins of super-resolution: of one image, and of learning from all of them."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,10 +17,47 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.imaging import Acquisition, Volume, output_grid
+from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
+
+if TYPE_CHECKING:
+    from bids_sr.sr import Reconstruction
+    from bids_sr.sr.series import SeriesReconstruction
 
 LOGGER = logging.getLogger(__name__)
 PROGRESS_SECONDS = 15.0
+
+
+def chosen_method(
+    method: str, asked: Mapping[str, Any], *, model_follows: bool = False
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Return the parameters that a method takes, and the weights that it needs.
+
+    Parameters
+    ----------
+    method : str
+        Name of a registered method.
+    asked : mapping
+        Parameters by name; those that the method lacks are left out.
+    model_follows : bool
+        Whether the weights are learnt later, in the run.
+
+    Returns
+    -------
+    parameters : dict
+    files : tuple of Path
+
+    Raises
+    ------
+    ConfigError, WeightsError
+        If a value is impossible, or weights are missing.
+    """
+    from bids_sr.sr.registry import make_method, parameters_for
+
+    parameters = parameters_for(method, asked)
+    now = dict(parameters)
+    if model_follows:  # a method that must not learn, and has no weights yet, is refused
+        now.pop("adapt", None)
+    return parameters, make_method(method, now).required_files()
 
 
 class _SuperResolveInputSpec(BaseInterfaceInputSpec):
@@ -38,6 +75,13 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
         desc="target spacing, mm; None: the default",
     )
     grid = traits.Enum("fov", "slice", usedefault=True, desc="how the output grid is laid")
+    weights_files = traits.List(
+        File(exists=True), usedefault=True, desc="weights that the result depends on"
+    )
+    in_model = traits.Either(
+        None, File(exists=True), usedefault=True, desc="weights learnt in this run, the model"
+    )
+    keep_model = traits.Bool(False, usedefault=True, desc="write what was learnt")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
 
@@ -45,6 +89,10 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
 class _SuperResolveOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="super-resolved image")
     out_profile = File(exists=True, desc="slice profile that was used, TSV")
+    out_uncertainty = traits.Either(
+        None, File(exists=True), desc="standard deviation to expect, or None"
+    )
+    out_model = traits.Either(None, File(exists=True), desc="what was learnt, or None")
     record = traits.Dict(desc="what the method did")
     curve = traits.List(desc="learning curve, a dictionary a point")
 
@@ -52,7 +100,8 @@ class _SuperResolveOutputSpec(TraitedSpec):
 class SuperResolve(SimpleInterface):
     """Reconstruct an image on the output grid, and measure its data consistency.
 
-    ``method="none"`` keeps the image and its grid as they are.
+    ``method="none"`` keeps the image and its grid as they are.  A series is
+    reconstructed frame by frame.
     """
 
     input_spec = _SuperResolveInputSpec
@@ -61,47 +110,125 @@ class SuperResolve(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from bids_sr import sr
 
-        start = time.monotonic()
-        volume = Volume.load(self.inputs.in_file)
-        acquisition = Acquisition(**self.inputs.acquisition).for_volume(volume)
-        grid = volume.grid
-        method = self.inputs.method
-        if method != "none":
-            grid = output_grid(
-                volume,
-                slice_axis=acquisition.slice_axis,
-                spacing=self.inputs.spacing,
-                mode=self.inputs.grid,
-            )
-        result = sr.reconstruct(
-            volume,
-            acquisition,
-            method=method,
-            grid=grid,
-            parameters=self._parameters(field.name for field in fields(sr.METHODS[method])),
-            progress=_log_progress(),
-        )
-        residual = sr.data_consistency_residual(result.volume, volume, acquisition)
-        cwd = Path(runtime.cwd)
-        self._results["out_file"] = str(result.volume.save(cwd / "sr.nii.gz"))
+        start, cwd = time.monotonic(), Path(runtime.cwd)
+        series = Series.load(self.inputs.in_file)
+        first = next(series.frames())
+        acquisition = Acquisition(**self.inputs.acquisition).for_volume(first)
+        result = self._reconstruct(series, acquisition)
+        made = getattr(result, "volume", None) or result.series
+        volume = made if isinstance(made, Volume) else next(made.frames())
+        residual = sr.data_consistency_residual(volume, first, acquisition)
+        self._results["out_file"] = str(made.save(cwd / "sr.nii.gz"))
         self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
+        self._save_extras(result, cwd)
         record = dict(result.record)
         if reason := record.get("FallbackReason"):
             record["Warning"] = f"interpolated instead of super-resolved: {reason}"
         self._results["record"] = {
             **record,
             "DataConsistencyResidualPercent": round(float(residual), 4),
-            "OutputRange": [float(result.volume.data.min()), float(result.volume.data.max())],
-            "OutputShape": list(result.volume.shape),
-            "OutputSpacings": [round(float(value), 6) for value in result.volume.spacings],
+            "OutputRange": [float(made.data.min()), float(made.data.max())],
+            "OutputShape": list(made.data.shape),
+            "OutputSpacings": [round(float(value), 6) for value in volume.spacings],
             "Seconds": round(time.monotonic() - start, 1),
         }
         return runtime
 
+    def _reconstruct(
+        self, series: Series, acquisition: Acquisition
+    ) -> Reconstruction | SeriesReconstruction:
+        from bids_sr import sr
+        from bids_sr.sr.series import reconstruct_series
+
+        first, method = next(series.frames()), self.inputs.method
+        known = (field.name for field in fields(sr.METHODS[method]))
+        keywords: dict[str, Any] = {
+            "method": method,
+            "grid": self._grid(first, acquisition),
+            "parameters": self._parameters(known),
+            "progress": _log_progress(),
+        }
+        if len(series) == 1:
+            return sr.reconstruct(first, acquisition, **keywords)
+        result = reconstruct_series(series, acquisition, **keywords)
+        # One record a frame would fill the sidecar.
+        result.record.update(result.record["Frames"][0] | {"Frames": len(series)})
+        return result
+
+    def _grid(self, first: Volume, acquisition: Acquisition) -> Grid:
+        if self.inputs.method == "none":
+            return first.grid
+        assert acquisition.slice_axis is not None
+        return output_grid(
+            first,
+            slice_axis=acquisition.slice_axis,
+            spacing=self.inputs.spacing,
+            mode=self.inputs.grid,
+        )
+
+    def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> None:
+        uncertainty = getattr(result, "uncertainty", None)
+        self._results["out_uncertainty"] = self._results["out_model"] = None
+        if uncertainty is not None:
+            self._results["out_uncertainty"] = str(uncertainty.save(cwd / "uncertainty.nii.gz"))
+        if self.inputs.keep_model and result.learned is not None:
+            path = result.learned.save(cwd / "model.safetensors")
+            self._results["out_model"] = str(path)
+
     def _parameters(self, known: Iterable[str]) -> dict[str, Any]:
         threads = {"threads": self.inputs.num_threads} if "threads" in known else {}
-        return {**self.inputs.parameters, **threads}
+        model = {"model": self.inputs.in_model} if self.inputs.in_model else {}
+        return {**self.inputs.parameters, **threads, **model}
+
+
+class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, desc="images as acquired")
+    acquisitions = traits.List(traits.Dict(), mandatory=True, desc="fields of Acquisition of each")
+    recipe = traits.Str(mandatory=True, desc="name of a registered recipe")
+    parameters = traits.Dict({}, usedefault=True, desc="settings of the recipe")
+    start_file = traits.Either(
+        None, File(exists=True), usedefault=True, desc="weights to begin with"
+    )
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
+
+
+class _LearnFromImagesOutputSpec(TraitedSpec):
+    out_weights = File(exists=True, desc="weights that were learnt")
+
+
+class LearnFromImages(SimpleInterface):
+    """Train the weights of a method on all images of one contrast.
+
+    The images are read as they were acquired: a step before that fails for one of them
+    must not stop the others.  Those that cannot be read are left out.
+    """
+
+    input_spec = _LearnFromImagesInputSpec
+    output_spec = _LearnFromImagesOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from bids_sr.sr.training.recipe import make_recipe
+        from bids_sr.sr.training.registry import RECIPES
+        from bids_sr.sr.weights import Weights
+
+        known = {field.name for field in fields(RECIPES[self.inputs.recipe])}
+        asked = {**self.inputs.parameters, "threads": self.inputs.num_threads}
+        settings = {name: value for name, value in asked.items() if name in known}
+        files = [Path(name) for name in self.inputs.in_files]
+        acquisitions = [Acquisition(**each) for each in self.inputs.acquisitions]
+        start = self.inputs.start_file
+        weights = make_recipe(RECIPES, self.inputs.recipe, settings).train(
+            files,
+            acquisitions=dict(zip(files, acquisitions, strict=True)),
+            start=Weights.load(Path(start)) if start else None,
+            checkpoint=Path(runtime.cwd) / "training.checkpoint",
+            progress=_log_progress(),
+        )
+        path = weights.save(Path(runtime.cwd) / "weights.safetensors")
+        self._results["out_weights"] = str(path)
+        return runtime
 
 
 def _log_progress() -> Any:

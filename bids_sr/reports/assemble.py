@@ -32,6 +32,7 @@ OUTCOMES = {
 ALT_TEXTS = {
     "sr": "The acquired image and the super-resolved image in three planes",
     "mask": "Outline of the brain mask on the acquired image in three planes",
+    "uncertainty": "Standard deviation to expect of the super-resolved image",
     "sliceprofile": "Slice profile",
     "learningcurve": "Learning curve",
 }
@@ -127,7 +128,7 @@ def figure_html(name: str, path: Path) -> Markup:
     Parameters
     ----------
     name : str
-        ``sr``, ``mask``, ``sliceprofile`` or ``learningcurve``.
+        ``sr``, ``uncertainty``, ``mask``, ``sliceprofile`` or ``learningcurve``.
     path : Path
         SVG or PNG.
 
@@ -180,6 +181,8 @@ def _facts(image: ImageRecord) -> list[Line]:
         Line(name="Output voxels", value=wording.sizes(quality.get("Spacings"), "mm")),
         Line(name="Output matrix", value=wording.sizes(quality.get("Shape"))),
         Line(name="Method", value=str(method or "")),
+        Line(name="Model", value=str(details.get("Model") or "")),
+        Line(name="Adapted to", value=str(details.get("Adaptation") or "")),
     ]
     return [fact for fact in facts if fact.value and fact.value != wording.DASH]
 

@@ -158,6 +158,43 @@ def plot_before_after(
     return write_text_atomic(Path(out_file), text)
 
 
+def plot_uncertainty(
+    volume: Volume, uncertainty: Volume, out_file: str | os.PathLike[str]
+) -> Path:
+    """Draw how far each voxel is to be trusted, in the planes of the other figures.
+
+    Parameters
+    ----------
+    volume : Volume
+        The super-resolved image, which decides which planes are shown.
+    uncertainty : Volume
+        Standard deviation to expect, on the same grid.
+    out_file : path
+        SVG to write.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputDataError
+        If the two are not on the same grid.
+    """
+    _check_same_grid(volume, uncertainty, "uncertainty")
+    image, spread = volume.canonical(), uncertainty.canonical()
+    plan = mt.lay_out(image)
+    low, high = mt.display_window(image.data)
+    white = float(np.percentile(spread.data[mt.foreground(image.data)], 99)) or 1.0
+    tiles = drawing.encode(mt.rasters(spread.data, plan, (0.0, white)))
+    share = 100 * white / (high - low)
+    note = f"Black: 0; white: {number(white, 3)} or more, {number(share, 2)} % of the grey scale"
+    body = drawing.image_layer(plan, tiles) + drawing.labels(plan) + _caption(plan, note)
+    title = "Standard deviation to expect of the super-resolved image"
+    return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
+
+
 def plot_slice_profile(
     profile: SliceProfile, acquisition: Acquisition, out_file: str | os.PathLike[str]
 ) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 
 from bids_sr.exceptions import InputDataError
 
-FIGURE_NAMES = ("sr", "mask", "sliceprofile", "learningcurve")
+FIGURE_NAMES = ("sr", "uncertainty", "mask", "sliceprofile", "learningcurve")
 NOT_AVAILABLE = ("", "n/a")
 _ENTITY = re.compile(r"([A-Za-z]+)-([^_]+)")
 

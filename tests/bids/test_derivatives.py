@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 from bids_sr.bids.derivatives import (
-    mask_metadata,
     output_path,
     output_paths,
-    preproc_metadata,
-    product_metadata,
     resolution_label,
     source_uri,
-    stage_metadata,
 )
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.output_sidecars import (
+    mask_metadata,
+    preproc_metadata,
+    product_metadata,
+    stage_metadata,
+)
 from bids_sr.exceptions import InputDataError
 
 AddImage = Callable[..., Path]
@@ -43,12 +45,14 @@ def test_names_of_the_reference_t1w(add_image: AddImage, plan: Plan) -> None:
         "n4": f"{start}space-orig_desc-n4_T1w.nii.gz",
         "quality": f"{start}desc-sr_qc.json",
         "slice_profile": f"{start}desc-sr_sliceprofile.tsv",
+        "uncertainty": f"{start}desc-sr_uncertainty.nii.gz",
+        "model": f"{start}desc-sr_model.safetensors",
     }
     figures = output_paths(OUT, image).figures
     assert figures["sliceprofile"] == OUT / (
         "sub-01/figures/sub-01_ses-a_acq-2D_run-02_desc-sliceprofile_T1w.svg"
     )
-    assert set(figures) == {"mask", "sr", "sliceprofile", "learningcurve"}
+    assert set(figures) == {"mask", "sr", "uncertainty", "sliceprofile", "learningcurve"}
 
 
 def test_names_of_other_contrasts(add_image: AddImage, plan: Plan) -> None:
@@ -63,6 +67,8 @@ def test_names_of_other_contrasts(add_image: AddImage, plan: Plan) -> None:
         "n4": "sub-01/anat/sub-01_space-orig_desc-n4_FLAIR.nii.gz",
         "quality": "sub-01/anat/sub-01_acq-FLAIR_desc-sr_qc.json",
         "slice_profile": "sub-01/anat/sub-01_acq-FLAIR_desc-sr_sliceprofile.tsv",
+        "uncertainty": "sub-01/anat/sub-01_acq-FLAIR_desc-sr_uncertainty.nii.gz",
+        "model": "sub-01/anat/sub-01_acq-FLAIR_desc-sr_model.safetensors",
     }
     t2w = names(images["sub-01_acq-2D_T2w"])
     assert t2w["preproc"] == "sub-01/anat/sub-01_acq-2D_desc-preproc_T2w.nii.gz"

@@ -11,14 +11,16 @@ from bids_sr.bids import validation
 from bids_sr.bids.dataset import update_decisions, write_dataset_files
 from bids_sr.bids.derivatives import (
     copy_atomic,
-    mask_metadata,
     output_paths,
-    preproc_metadata,
-    product_metadata,
-    stage_metadata,
     write_json_atomic,
 )
 from bids_sr.bids.image import AnatImage, decision_row
+from bids_sr.bids.output_sidecars import (
+    mask_metadata,
+    preproc_metadata,
+    product_metadata,
+    stage_metadata,
+)
 from bids_sr.bids.validation import check_output_tree, validate_dataset
 
 AddImage = Callable[..., Path]

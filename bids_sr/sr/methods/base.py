@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -133,6 +134,16 @@ class Method(ABC):
             If it cannot.
         """
         return self
+
+    def required_files(self) -> tuple[Path, ...]:
+        """Return the files of weights that the result depends on, fetched if need be.
+
+        Raises
+        ------
+        WeightsError
+            If one is missing or is not what it should be; the message says how to get it.
+        """
+        return ()
 
     def prepared(
         self, frames: Sequence[Volume], acquisition: Acquisition, progress: Progress

@@ -119,6 +119,14 @@ class Latent(Method):
         """Return the hyper-parameters as plain values."""
         return {name: value for name, value in super().parameters().items() if name != "weights"}
 
+    def required_files(self) -> tuple[Path, ...]:
+        """Return the file of the trained weights, if there is one (WeightsError)."""
+        if self.model is None:
+            return ()
+        path = locate(self.model, self.weights_dir, offline=self.offline)
+        Weights.load(path)
+        return (path,)
+
     def for_labels(self) -> Method:
         """Refuse: an autoencoder of intensities knows no labels (ConfigError)."""
         raise ConfigError(

@@ -1,0 +1,217 @@
+"""Sidecars of the output files, as far as they are known before the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_sr.bids.derivatives import output_paths, source_uri
+from bids_sr.bids.image import AnatImage
+
+# Fields of the raw sidecar that describe the acquired grid, the acquired file or
+# links to other raw files: none of them holds for a file on another grid.
+DROPPED_FIELDS = frozenset(
+    {
+        "AcquisitionMatrixPE",
+        "B0FieldIdentifier",
+        "B0FieldSource",
+        "BaseResolution",
+        "Columns",
+        "ConversionComments",
+        "ConversionSoftware",
+        "ConversionSoftwareVersion",
+        "Description",
+        "ImageOrientationPatientDICOM",
+        "InPlanePhaseEncodingDirectionDICOM",
+        "IntendedFor",
+        "NumberOfSlices",
+        "PercentPhaseFOV",
+        "PercentSampling",
+        "PixelSpacing",
+        "RawSources",
+        "ReconMatrixPE",
+        "Resolution",
+        "Rows",
+        "SkullStripped",
+        "SliceEncodingDirection",
+        "SliceThickness",
+        "SliceTiming",
+        "Sources",
+        "SpacingBetweenSlices",
+        "SpatialReference",
+        "SuperResolution",
+        "Type",
+    }
+)
+
+# Those of them that hold as long as the grid is the acquired one.
+SLICE_FIELDS = frozenset({"SliceEncodingDirection", "SliceThickness", "SpacingBetweenSlices"})
+
+
+def product_metadata(image: AnatImage) -> dict[str, Any]:
+    """Write the sidecar of the product, as far as it is known before the run.
+
+    Parameters
+    ----------
+    image : AnatImage
+        An image that is processed.
+
+    Returns
+    -------
+    dict
+        Raw fields that still hold, the new geometry, and a ``SuperResolution``
+        object with the acquisition and what was assumed about it.
+    """
+    assert image.facts is not None
+    acquisition = image.facts.acquisition
+    action = "Super-resolved" if image.action == "super-resolve" else "Passed through"
+    return {
+        **_kept_fields(image),
+        "Description": f"{action} {image.suffix} image",
+        "SkullStripped": bool(image.metadata.get("SkullStripped", False)),
+        "Sources": [source_uri(image)],
+        **_geometry(image),
+        "SuperResolution": {
+            "Action": image.action,
+            "Reason": image.reason,
+            "Scale": round(image.scale or 1.0, 6),
+            **acquisition.to_dict(),
+            "Origins": dict(image.facts.sources),
+            "Assumptions": list(image.facts.assumptions),
+            "Warnings": list(image.facts.warnings),
+        },
+    }
+
+
+def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
+    """Write the sidecar of the ``desc-preproc`` copy of the product.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    image : AnatImage
+        The reference T1w or T2w.
+
+    Returns
+    -------
+    dict
+        As the product's, with the product as an additional source.
+    """
+    product = output_paths(output_dir, image).product
+    metadata = product_metadata(image)
+    metadata["Description"] += ", the reference of its subject and session"
+    metadata["Sources"] = [_own_uri(output_dir, product), source_uri(image)]
+    # `Resolution` explains the res entity, which this name does not have.
+    del metadata["Resolution"]
+    return metadata
+
+
+def stage_metadata(image: AnatImage, stage: str) -> dict[str, Any]:
+    """Write the sidecar of an image on the acquired grid.
+
+    Parameters
+    ----------
+    image : AnatImage
+        The image.
+    stage : str
+        ``denoised`` or ``n4``.
+
+    Returns
+    -------
+    dict
+        All raw fields with the source and the spatial reference.
+    """
+    words = {"denoised": "Denoised", "n4": "Denoised and bias-corrected"}
+    acquired = {
+        name: image.metadata[name] for name in sorted(SLICE_FIELDS & image.metadata.keys())
+    }
+    return {
+        **_kept_fields(image),
+        **acquired,
+        "Description": f"{words[stage]} {image.suffix} image on the acquired grid",
+        "SkullStripped": bool(image.metadata.get("SkullStripped", False)),
+        "Sources": [source_uri(image)],
+        "SpatialReference": source_uri(image),
+    }
+
+
+def mask_metadata(output_dir: Path, image: AnatImage, *, native: bool) -> dict[str, Any]:
+    """Write the sidecar of a brain mask.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    image : AnatImage
+        The image that the mask belongs to.
+    native : bool
+        Whether it is the mask on the acquired grid rather than on the output grid.
+
+    Returns
+    -------
+    dict
+        Type, sources and spatial reference.
+    """
+    paths = output_paths(output_dir, image)
+    reference = source_uri(image) if native else _own_uri(output_dir, paths.product)
+    grid = "acquired" if native else "output"
+    sources = [_own_uri(output_dir, paths.native_mask), reference]
+    if native:
+        sources = [source_uri(image), *filter(None, [image.existing_mask_uri])]
+    return {
+        "Type": "Brain",
+        "Description": f"Brain mask of the {image.suffix} image on the {grid} grid",
+        "Sources": sources,
+        "SpatialReference": reference,
+    }
+
+
+def uncertainty_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
+    """Write the sidecar of the uncertainty map.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    image : AnatImage
+        The image that it belongs to.
+
+    Returns
+    -------
+    dict
+        Sources, spatial reference and what the values mean.
+    """
+    product = _own_uri(output_dir, output_paths(output_dir, image).product)
+    return {
+        "Description": f"Standard deviation to expect of the super-resolved {image.suffix} image, "
+        "from the disagreement of its reconstructions; in its unit of intensity",
+        "Sources": [product, source_uri(image)],
+        "SpatialReference": product,
+    }
+
+
+def _kept_fields(image: AnatImage) -> dict[str, Any]:
+    return {name: value for name, value in image.metadata.items() if name not in DROPPED_FIELDS}
+
+
+def _geometry(image: AnatImage) -> dict[str, Any]:
+    assert image.facts is not None
+    assert image.target_grid is not None
+    axis = image.facts.acquisition.slice_axis
+    spacings = np.asarray(image.target_grid.spacings, dtype=float)
+    across = round(float(spacings[axis]), 6)
+    thickness = across
+    if image.action == "pass-through":
+        thickness = round(float(image.facts.acquisition.thickness or across), 6)
+    return {
+        "SliceThickness": thickness,
+        "SpacingBetweenSlices": across,
+        "Resolution": f"{' x '.join(f'{value:.4g}' for value in spacings)} mm voxels",
+    }
+
+
+def _own_uri(output_dir: Path, path: Path) -> str:
+    return f"bids::{path.relative_to(output_dir).as_posix()}"

@@ -1,0 +1,79 @@
+"""Graph of what is learnt from all images of a contrast before each is processed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_sr.bids.image import AnatImage
+from bids_sr.interfaces.super_resolution import LearnFromImages
+
+from .resources import Resources
+
+TEXT = {
+    "adapt": "Its weights were first adapted, self-supervised, to all {suffix} images of the "
+    "dataset together (n = {number}). ",
+    "autoencoder": "The autoencoder was trained on the slices of all {suffix} images of the "
+    "dataset (n = {number}). ",
+}
+
+
+def init_dataset_wf(
+    *,
+    images: Sequence[AnatImage],
+    acquisitions: Sequence[dict[str, Any]],
+    recipe: str,
+    parameters: dict[str, Any],
+    start_file: Path | None,
+    resources: Resources,
+    name: str,
+) -> pe.Workflow:
+    """Build the graph that learns weights from the images of one contrast.
+
+    Parameters
+    ----------
+    images : sequence of AnatImage
+        Of one suffix; read as they were acquired, so that none waits for another.
+    acquisitions : sequence of dict
+        Fields of ``Acquisition`` of each.
+    recipe : str
+        Name of a registered recipe.
+    parameters : dict
+        Its settings; those that it lacks are left out.
+    start_file : Path or None
+        Weights to begin with.
+    resources : Resources
+        Threads and memory.
+    name : str
+
+    Outputs
+    -------
+    out_weights
+        What was learnt, for each of the images.
+    """
+    workflow = pe.Workflow(name=name)
+    text = TEXT.get(recipe, "")
+    workflow.__desc__ = text.format(suffix=images[0].suffix, number=len(images))
+    outputnode = pe.Node(niu.IdentityInterface(fields=["out_weights"]), name="outputnode")
+    learn = pe.Node(
+        LearnFromImages(
+            in_files=[str(image.path) for image in images],
+            acquisitions=list(acquisitions),
+            recipe=recipe,
+            parameters=parameters,
+            start_file=None if start_file is None else str(start_file),
+            num_threads=resources.threads,
+            use_gpu=resources.gpu,
+        ),
+        name="learn",
+        n_procs=resources.threads,
+        mem_gb=resources.super_resolution_gb,
+    )
+    workflow.connect([
+        (learn, outputnode, [("out_weights", "out_weights")]),
+    ])  # fmt: skip
+    return workflow
