@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 COMMANDS = ("bids_sr", "bids_sr-tools")
 # Comes with a package that is declared, and is driven only through it.
-BROUGHT_ALONG = {"nnunetv2": "HD_BET's own predictor"}
+BROUGHT_ALONG = {"nnunetv2": "HD_BET's own predictor", "torchvision": "piq's networks"}
 # Declared, and not imported by us.
 NEEDED_BY_OTHERS = {
     "bids-validator-deno": "a program, not a library",
@@ -69,15 +69,19 @@ def third_party_imports() -> dict[str, str]:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = [line for name, lines in extras.items() if name != "dev" for line in lines]
     declared = {
-        canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]
+        canonicalize_name(Requirement(line).name)
+        for line in [*PROJECT["project"]["dependencies"], *optional]
     }
     distributions = packages_distributions()
     undeclared = [
         f"{place} imports {library}"
         for library, place in third_party_imports().items()
         if library not in BROUGHT_ALONG
-        and not declared & {canonicalize_name(name) for name in distributions.get(library, ())}
+        and not declared
+        & {canonicalize_name(name) for name in distributions.get(library, (library,))}
     ]
     assert not undeclared, "\n".join(undeclared)
 

@@ -60,7 +60,7 @@ def evaluate(options: argparse.Namespace) -> int:
         wanted = () if options.no_perceptual else measures.measures
         job = replace(job, mask=mask, mask_origin=origin, measures=wanted)
         if problem:
-            failed.append((job, f"no mask: {problem}"))
+            failed.append((job, f"no mask, give one or --mask none: {problem}"))
         else:
             jobs.append(job)
     for job, message in failed:
@@ -154,7 +154,7 @@ class _Masks:
         for ended in pool.run(tasks):
             name, task = tasks[ended.number]
             if ended.row is None:
-                LOGGER.warning("%s: no mask: %s", name, ended.message)
+                LOGGER.warning("%s: no mask, give one or --mask none: %s", name, ended.message)
                 found[name] = (None, "", ended.message)
                 continue
             record = {"Origin": ended.row["origin"], "Made": task["made_of"]}

@@ -83,8 +83,9 @@ class TaskPool:
                     start_new_session=True,  # an interrupt of the terminal is ours to handle
                 )
                 self._running.add(process)
-            row = self._talk(process, number, task)
-            code = process.wait()
+            with process:  # closes its pipes and waits
+                row = self._talk(process, number, task)
+            code = process.returncode
         with self._lock:
             self._running.discard(process)
         if code == 0 and row is not None:
@@ -102,7 +103,7 @@ class TaskPool:
             json.dump(task, process.stdin)
             process.stdin.close()
         except BrokenPipeError:
-            return None
+            return None  # it is gone; its exit code says why
         for line in process.stdout:
             if line.startswith('{"row"'):
                 row = json.loads(line)["row"]

@@ -44,6 +44,7 @@ def page_of(
         definitions.append(("Planes", PLANES_DEFINITION))
     return {
         "baseline": baseline,
+        "overview": _overview(table.groups(rows), baseline),
         "notes": list(notes),
         "images": len({row["image"] for row in rows}),
         "methods": len({row["method"] for row in rows}),
@@ -67,6 +68,30 @@ def page_of(
             if row["status"] == "ok"
         ],
     }
+
+
+def _overview(
+    groups: Mapping[str, Mapping[str, Sequence[table.Row]]], baseline: str
+) -> list[tuple[str, list[tuple[str, bool]]]]:
+    """Return the mean gain of every method, a protocol a column; the best is marked."""
+    methods = list(dict.fromkeys(method for some in groups.values() for method in some))
+    means = {
+        protocol: {
+            method: sum(found) / len(found)
+            for method in some
+            if (found := table.gains(some, method, baseline))
+        }
+        for protocol, some in groups.items()
+    }
+    lines = []
+    for method in methods:
+        cells = []
+        for known in means.values():
+            mean = known.get(method)
+            best = len(known) > 1 and mean == max(known.values())
+            cells.append(("n/a" if mean is None else f"{mean:+.2f}", best))
+        lines.append((method, cells))
+    return lines
 
 
 def _group(

@@ -104,6 +104,10 @@ def test_the_page_marks_the_best_mean(rows: list[dict[str, Any]]) -> None:
     assert best["PSNR (dB)"] == ["self"]
     assert best["DISTS"] == ["self"]  # lower is better
     assert best["Images"] == best["Median s"] == []
+    assert page["overview"] == [
+        ("bspline", [("+0.00", False)]),
+        ("self", [("+1.50", True)]),
+    ]
     assert page["failed"] == [("c", "5/6 axial", "bspline", "no memory")]
     assert [example["image"] for example in group["examples"]] == ["a", "b"]  # all methods
     assert group["examples"][0]["items"][1]["file"] == "a_self"

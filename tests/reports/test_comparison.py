@@ -25,6 +25,7 @@ def page(tmp_path: Path) -> dict[str, Any]:
     items = [{"method": name, "file": name, "text": "20 dB"} for name in ("one", "two", "lost")]
     return {
         "baseline": "one",
+        "overview": [("one", [("+0.00", False)]), ("two", [("+1.00", True)])],
         "notes": ["<b>a note</b>"],
         "images": 1,
         "methods": 2,
@@ -61,6 +62,16 @@ def test_the_page_is_whole_and_escaped(page: dict[str, Any], tmp_path: Path) -> 
     assert "gone" not in html
     (plot,) = (tmp_path / "plots").iterdir()
     assert plot.name == "01_PSNR.svg"
+
+
+def test_several_protocols_have_an_overview(page: dict[str, Any], tmp_path: Path) -> None:
+    assert "Overview" not in write_comparison(tmp_path, page).read_text()
+    page["groups"] *= 2
+    html = write_comparison(tmp_path, page).read_text()
+    assert '<td class="best">+1.00</td>' in html
+    for number in (1, 2):
+        assert f'href="#protocol-{number}"' in html
+        assert f'id="protocol-{number}"' in html
 
 
 def test_the_same_page_twice(page: dict[str, Any], tmp_path: Path) -> None:
