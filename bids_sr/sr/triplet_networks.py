@@ -86,19 +86,7 @@ def load_network(
         If there is no such file, it is no checkpoint of these architectures, it is damaged,
         or differs from the published one.
     """
-    path = Path(model)
-    if model in ARCHITECTURES:
-        published = published_weights(_PUBLISHED.format(model))
-        folder = published.fetch(weights_dir, offline=offline, report=report)
-        ((name, released),) = published.files.items()
-        path = folder / name
-    elif not path.is_file():
-        raise WeightsError(
-            f"Found no file {model!r}; expected one of {', '.join(ARCHITECTURES)} or the path of "
-            "a checkpoint."
-        )
-    else:
-        released = None
+    path, released = network_file(model, weights_dir, offline=offline, report=report)
     found = digest(path)
     if released is not None and found != released:
         raise WeightsError(
@@ -107,6 +95,39 @@ def load_network(
         )
     state = read_state(path)
     return TrainedNetwork(network_of(state, architecture or None), path, found, state.card)
+
+
+def network_file(
+    model: str,
+    weights_dir: Path | None = None,
+    *,
+    offline: bool = False,
+    report: Report | None = None,
+) -> tuple[Path, str | None]:
+    """Find the file of a network, or fetch it; parameters as those of :func:`load_network`.
+
+    Returns
+    -------
+    path : Path
+    sha256 : str or None
+        Of the published file; None where that is not known.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file and it cannot be fetched.
+    """
+    if model in ARCHITECTURES:
+        published = published_weights(_PUBLISHED.format(model))
+        folder = published.fetch(weights_dir, offline=offline, report=report)
+        ((name, released),) = published.files.items()
+        return folder / name, released
+    if not Path(model).is_file():
+        raise WeightsError(
+            f"Found no file {model!r}; expected one of {', '.join(ARCHITECTURES)} or the path of "
+            "a checkpoint."
+        )
+    return Path(model), None
 
 
 def network_of(state: State, architecture: str | None = None) -> TripletNetwork:

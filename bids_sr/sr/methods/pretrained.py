@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nb
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from bids_sr.exceptions import ConfigError
@@ -28,8 +28,15 @@ from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.fusion import FUSIONS
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
-from bids_sr.sr.triplet_networks import ARCHITECTURES, SCALE, TrainedNetwork, load_network
+from bids_sr.sr.triplet_networks import (
+    ARCHITECTURES,
+    SCALE,
+    TrainedNetwork,
+    load_network,
+    network_file,
+)
 from bids_sr.sr.triplets import Enlarging, Resizing, TripletScaling, slices_of, triplets_of
+from bids_sr.sr.uncertainty import Disagreement, half_squared_difference
 from bids_sr.sr.workspace import Workspace, foreground_box
 
 LOGGER = logging.getLogger(__name__)
@@ -85,6 +92,11 @@ class Pretrained(Method):
         spacing = self.working_spacing
         require(spacing is None or spacing > 0, "working_spacing", spacing, "above 0 mm")
 
+    def required_files(self) -> tuple[Path, ...]:
+        """Return the file of the network, fetched if need be."""
+        path, _ = network_file(self.model, self._weights_folder, offline=self.offline)
+        return (path,)
+
     def for_labels(self) -> Method:
         """Refuse labels (ConfigError)."""
         raise ConfigError(
@@ -99,7 +111,7 @@ class Pretrained(Method):
         trained = load_network(
             self.model,
             architecture=self.architecture,
-            weights_dir=Path(self.weights_dir) if self.weights_dir else None,
+            weights_dir=self._weights_folder,
             offline=self.offline,
             report=lambda have, total: progress(have, total or have, "fetching weights"),
         )
@@ -114,22 +126,24 @@ class Pretrained(Method):
             fallback = {"Fallback": "bspline", "FallbackReason": refusal, "Device": "cpu"}
             return Reconstruction(volume=resample(lr, grid), record={**record, **fallback})
         start = time.perf_counter()
-        scaled = scaling.apply(work.slices.data)
         with limited_threads(self.threads) as threads:
-            data, used = self._apply(trained, scaled, work, device, threads, progress)
-        made = Volume(scaling.inverse(data), work.grid.affine)
+            made = self._apply(trained, scaling, work, device, threads, progress)
         record |= {
-            "Device": used,
+            "Device": made.device,
             "IntensityScale": scaling.width,
             "InferenceSeconds": round(time.perf_counter() - start, 2),
         }
+        volume = resample(made.volume, grid)
         if work.spacing > (1 + _AS_IT_IS) * grid.spacings[axis]:
-            found = made.with_data(made.data - resample(lr, work.grid).data)
-            on_grid = resample(lr, grid)
-            return Reconstruction(
-                volume=on_grid.with_data(on_grid.data + resample(found, grid).data), record=record
-            )
-        return Reconstruction(volume=resample(made, grid), record=record)
+            found = made.volume.data - resample(lr, work.grid).data
+            detail = resample(made.volume.with_data(found), grid)
+            volume = detail.with_data(resample(lr, grid).data + detail.data)
+        uncertainty = resample(made.uncertainty, grid, kernel="linear")
+        return Reconstruction(volume=volume, record=record, uncertainty=uncertainty)
+
+    @property
+    def _weights_folder(self) -> Path | None:
+        return Path(self.weights_dir) if self.weights_dir else None
 
     def _working_grid(self, grid: Grid, axis: int, trained: TrainedNetwork) -> Grid:
         """Return the grid itself, or one over the same field of view as in the training."""
@@ -142,26 +156,26 @@ class Pretrained(Method):
     def _apply(
         self,
         trained: TrainedNetwork,
-        scaled: npt.NDArray[np.float32],
+        scaling: TripletScaling,
         work: Workspace,
         device: torch.device,
         threads: int,
         progress: Progress,
-    ) -> tuple[npt.NDArray[np.float32], str]:
-        """Return the enlarged image on the workspace's grid, and the device that made it."""
+    ) -> _Made:
+        """Run the network along both in-plane directions of the workspace."""
         axis, network = work.slice_axis, trained.network
+        scaled = scaling.apply(work.slices.data)
+        clipped = scaled.clip(-_BRIGHTEST, _BRIGHTEST)
         # As in the training: axes towards right, anterior and superior, the first of them rows.
         world, direction = nb.orientations.io_orientation(work.slices.affine).T
         flipped = tuple(int(one) for one in np.flatnonzero(direction < 0))
-        shown = np.flip(scaled.clip(-_BRIGHTEST, _BRIGHTEST), flipped)
-        coordinates = work.coordinates
+        shown, coordinates = np.flip(clipped, flipped), work.coordinates
         if axis in flipped:
             coordinates = scaled.shape[axis] - 1 - coordinates[::-1]
         resizing = Resizing(coordinates, scaled.shape[axis], SCALE)
         box = foreground_box(shown, axis, margin=_MARGIN, threshold=0.0)
         views, used = [], str(device)
         for number, view in enumerate(View.through_plane(axis)):
-            upright = bool(world[axis] < world[view.columns])
             stack = triplets_of(torch.from_numpy(view.split(shown[box])))
             usual = _PIXELS.get(device.type, _GPU_PIXELS)
             settings = InferenceSettings(
@@ -173,19 +187,35 @@ class Pretrained(Method):
                 allow_cpu=not self.device.startswith("cuda"),
                 report=_told(progress, number),
             )
+            upright = bool(world[axis] < world[view.columns])
             predict = Enlarging(resizing, network.input_range, upright)
             found, used = run_over_slices(network, predict, stack, settings)
             views.append((view, view.join(slices_of(found).numpy())))
-        data = resample(Volume(scaled, work.slices.affine), work.grid).data
-        whole = np.array(np.flip(data, flipped))
-        inside = FUSIONS[self.fusion](views, work.grid.spacings)
+        interpolated = resample(Volume(clipped, work.slices.affine), work.grid).data
+        data = np.array(np.flip(interpolated, flipped))
+        data[box] = FUSIONS[self.fusion](views, work.grid.spacings)
+        data = np.flip(data, flipped)
+        half_squared = np.zeros_like(data)
+        half_squared[box] = half_squared_difference(views[0][1], views[1][1])
+        disagreement = Disagreement()
+        disagreement.add(np.flip(half_squared, flipped))
+        deviation = disagreement.standard_deviation(data - interpolated)
         if np.abs(scaled).max() > _BRIGHTEST:
-            hidden = Volume(scaled - scaled.clip(-_BRIGHTEST, _BRIGHTEST), work.slices.affine)
-            inside = (
-                inside + np.flip(resample(hidden, work.grid, kernel="linear").data, flipped)[box]
-            )
-        whole[box] = inside
-        return np.ascontiguousarray(np.flip(whole, flipped)), used
+            hidden = Volume(scaled - clipped, work.slices.affine)
+            data = data + resample(hidden, work.grid, kernel="linear").data
+        return _Made(
+            Volume(np.ascontiguousarray(scaling.inverse(data)), work.grid.affine),
+            Volume(deviation * np.float32(scaling.width), work.grid.affine),
+            used,
+        )
+
+
+class _Made(NamedTuple):
+    """Hold what the network made on the workspace's grid."""
+
+    volume: Volume
+    uncertainty: Volume
+    device: str
 
 
 def _refusal(scaling: TripletScaling, scale: float) -> str | None:

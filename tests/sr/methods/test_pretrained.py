@@ -245,3 +245,23 @@ def test_absent_weights(fine: Volume) -> None:
     acquisition = Acquisition(spacing=3.0, slice_axis=2)
     with pytest.raises(WeightsError, match="expected one of edsr"):
         run(degrade(fine, acquisition), acquisition, "/nowhere/w.pth")
+
+
+def test_uncertainty_is_where_the_directions_disagree(fine: Volume, tmp_path: Path) -> None:
+    acquisition = Acquisition(spacing=3.0, slice_axis=2)
+    _, path = released("edsr", tmp_path)
+    result = run(degrade(fine, acquisition), acquisition, path)
+    assert result.uncertainty is not None
+    assert result.uncertainty.shape == result.volume.shape
+    assert result.uncertainty.data.min() >= 0
+    assert result.uncertainty.data.max() > 0
+
+
+def test_required_file_is_that_of_the_network(tmp_path: Path) -> None:
+    _, path = released("edsr", tmp_path)
+    assert make_method("pretrained", {"model": path}).required_files() == (Path(path),)
+    absent = make_method(
+        "pretrained", {"model": "edsr", "weights_dir": str(tmp_path), "offline": True}
+    )
+    with pytest.raises(WeightsError, match="offline"):
+        absent.required_files()
