@@ -12,6 +12,7 @@ from typing import Any, Literal
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction
+from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.interpolation import BSpline, Lanczos, Linear, NoReconstruction
 from bids_sr.sr.methods.latent import Latent
 from bids_sr.sr.methods.pretrained import Pretrained
@@ -23,9 +24,26 @@ METHODS: dict[str, type[Method]] = {
     "lanczos": Lanczos,
     "none": NoReconstruction,
     "self": SelfSupervised,
+    "finetuned": Finetuned,
     "pretrained": Pretrained,
     "latent": Latent,
 }
+
+
+def parameters_for(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the parameters that a method has.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"Found method {name!r}; expected one of {', '.join(METHODS)}.")
+    known = {entry.name for entry in fields(METHODS[name])}
+    if METHODS[name].presets:
+        known.add("preset")
+    return {parameter: value for parameter, value in asked.items() if parameter in known}
 
 
 def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:

@@ -7,19 +7,33 @@ views are planes turned within the slices.  Nothing here trains.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 from bids_sr.imaging import View, Volume, resample
+from bids_sr.imaging.slice_profile import FWHM_PER_SIGMA
 from bids_sr.sr.fusion import FUSIONS
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Progress, require
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler, Upsampling
 from bids_sr.sr.rotation import Turn
+from bids_sr.sr.uncertainty import Disagreement, half_squared_difference
 from bids_sr.sr.workspace import Workspace, foreground_box
+
+
+class Seen(NamedTuple):
+    """Hold what all views together say, on the grid of the workspace."""
+
+    data: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float32]
+    """Standard deviation to expect, in the units of `data`."""
+    device: str
+    """The device that made it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +48,16 @@ class Views:
     """Pairs of views: the array's own, then pairs turned between them within the slices."""
     mirrored: bool = False
     """Average with what is found in the mirror image."""
+    plane_thickness: float = 0.0
+    """Width (FWHM, mm) of the Gaussian over which planes are averaged before they are seen."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
         require(self.fusion in FUSIONS, "fusion", self.fusion, " or ".join(FUSIONS))
         require(self.detail > 0, "detail", self.detail, "above 0")
         require(self.orientations >= 1, "orientations", self.orientations, "1 or more")
+        thickness = self.plane_thickness
+        require(thickness >= 0, "plane_thickness", thickness, "0 mm or more")
 
     def apply(
         self,
@@ -48,7 +66,7 @@ class Views:
         work: Workspace,
         settings: InferenceSettings,
         progress: Progress,
-    ) -> tuple[npt.NDArray[np.float32], str]:
+    ) -> Seen:
         """Add the detail that the network finds in all views to cubic interpolation.
 
         Parameters
@@ -63,10 +81,7 @@ class Views:
 
         Returns
         -------
-        data : (X, Y, n) array
-            On the grid of `work`.
-        device : str
-            The device that made it.
+        Seen
         """
         axis = work.slice_axis
         upsampling = Upsampling.at(work.coordinates, scaled.shape[axis], network.factor)
@@ -79,6 +94,7 @@ class Views:
             return found
 
         data = resample(Volume(scaled, work.slices.affine), work.grid).data
+        added, disagreement = np.zeros_like(data), Disagreement()
         used = str(settings.device)
         for number in range(self.orientations):
             progress(number, self.orientations, f"views {number + 1} of {self.orientations}")
@@ -87,12 +103,25 @@ class Views:
             box = foreground_box(turned, axis, margin=network.halo)
             found = []
             for view in View.through_plane(axis):
-                stack = torch.from_numpy(view.split(turned[box]))
+                stack = torch.from_numpy(self._averaged(view.split(turned[box]), work.spacing))
                 made, used = run_over_slices(network, predict, stack, settings)
                 found.append((view, view.join(made.numpy())))
             shape = [*turned.shape]
             shape[axis] = data.shape[axis]
             detail = np.zeros(shape, np.float32)
             detail[box] = FUSIONS[self.fusion](found, work.grid.spacings)
-            data += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
-        return data, used
+            added += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
+            detail[box] = half_squared_difference(found[0][1], found[1][1])
+            disagreement.add(turn.undo(detail, data.shape))
+        return Seen(data + added, disagreement.standard_deviation(added), used)
+
+    def _averaged(
+        self, planes: npt.NDArray[np.float32], spacing: float
+    ) -> npt.NDArray[np.float32]:
+        if self.plane_thickness == 0:
+            return planes
+        width = self.plane_thickness / FWHM_PER_SIGMA / spacing
+        averaged: npt.NDArray[np.float32] = gaussian_filter1d(
+            planes, width, axis=0, mode="nearest"
+        )
+        return averaged

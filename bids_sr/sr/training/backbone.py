@@ -21,6 +21,7 @@ from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
 from bids_sr.sr.training.pairs import Pairs, PatchSize, Setting, Teacher
 from bids_sr.sr.training.protocols import Protocols
 from bids_sr.sr.training.recipe import Job, Recipe, curve_of
+from bids_sr.sr.training.sources import SCALING
 from bids_sr.sr.weights import Weights
 
 VALIDATED = (
@@ -145,7 +146,7 @@ class BackboneRecipe(Recipe):
         table = {example.name: round(example.gain(network), 3) for example in examples}
         return network.weights(
             {
-                "IntensityScaling": "0 to 1: 0.5th percentile to 99.5th of what is above it",
+                "IntensityScaling": SCALING,
                 "Steps": result.steps,
                 "StopReason": result.stop_reason,
                 "Validation": {"GainOverCubicDecibel": table},

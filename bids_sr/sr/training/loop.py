@@ -44,6 +44,8 @@ class FitResult:
     seconds: float
     stop_reason: str
     """``steps``, ``time`` or ``diverged`` (the loss was no longer a number)."""
+    before: float | None = None
+    """Validation before the first step, where the best is kept."""
 
 
 @dataclass
@@ -141,6 +143,7 @@ class _Run:
         self.step, self.seconds = 0, 0.0
         self.curve: list[CurvePoint] = []
         self.mean = _Mean()
+        self.before: float | None = None
         self.best: tuple[float, dict[str, Tensor]] | None = None
 
     def until_the_end(
@@ -151,6 +154,9 @@ class _Run:
     ) -> FitResult:
         """Train and leave the network with the weights that are kept."""
         schedule, reason = self.schedule, "steps"
+        if self._keeps_best and validate and self.step == 0:
+            self.before = validate(self.averaged)
+            self._keep_if_best(self.before)
         begin, saved = time.monotonic() - self.seconds, time.monotonic()
         while self.step < schedule.steps:
             self.seconds = time.monotonic() - begin
@@ -177,7 +183,11 @@ class _Run:
             self._report(validate, self.seconds)  # what came after the last point counts too
         self._leave_what_is_kept()
         return FitResult(
-            curve=tuple(self.curve), steps=self.step, seconds=self.seconds, stop_reason=reason
+            curve=tuple(self.curve),
+            steps=self.step,
+            seconds=self.seconds,
+            stop_reason=reason,
+            before=self.before,
         )
 
     @property
@@ -210,8 +220,11 @@ class _Run:
                 validation=score,
             )
         )
-        better = score is not None and (self.best is None or score > self.best[0])
-        if self._keeps_best and score is not None and better:
+        if self._keeps_best and score is not None:
+            self._keep_if_best(score)
+
+    def _keep_if_best(self, score: float) -> None:
+        if self.best is None or score > self.best[0]:
             state = {name: part.clone() for name, part in self.averaged.state_dict().items()}
             self.best = (score, state)
 
@@ -232,6 +245,7 @@ class _Run:
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.gradients.scaler.state_dict(),
+            "before": self.before,
             "best": self.best,
             "random": random_state(self.device),
         }
@@ -248,6 +262,7 @@ class _Run:
         self.step, self.seconds = state["step"], state["seconds"]
         self.curve = [CurvePoint(**point) for point in state["curve"]]
         self.mean.values = state["losses"]
+        self.before = state["before"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,8 @@ class OwnSlices:
     whole_patches: bool = False
     """Judge also the outer slice and columns, which lack neighbours that they have in the
     volume."""
+    hold_out: int = 0
+    """Every so many slices one is only validated on; 0: all are learnt from."""
     seed: int = 0
     """The same seed draws the same pairs."""
 
@@ -112,10 +115,11 @@ class OwnSlices:
         stack = view.split(scaled).clip(-BRIGHTEST, BRIGHTEST)
         weigh = SAMPLINGS[self.sampling]
         weights = view.split(weigh(scaled, work.slices.spacings, work.slice_axis))
-        patches = SlicePatches(stack, weights, geometry, seed=self.seed)
-        others = SlicePatches(stack, weights, geometry, seed=self.seed + 1)
+        learnt, kept = self._parted(weights)
+        patches = SlicePatches(stack, learnt, geometry, seed=self.seed)
+        others = SlicePatches(stack, kept, geometry, seed=self.seed + 1)
         held_out = others.draw(_VALIDATION_PATCHES)
-        judged = self._judged(geometry, network.factor)
+        judged = self._judged(geometry)
         compare = LOSSES[self.loss]
 
         def predict(network: nn.Module, lr: Tensor) -> Tensor:
@@ -145,10 +149,23 @@ class OwnSlices:
             progress=progress,
         )
 
-    def _judged(self, geometry: PatchGeometry, factor: int) -> tuple[slice, slice, slice]:
+    def _parted(
+        self, weights: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the (N, H, W) weights of places to learn from and of those to validate on."""
+        kept = np.zeros(len(weights), dtype=bool)
+        if 1 < self.hold_out < len(weights):
+            kept[self.hold_out // 2 :: self.hold_out] = True
+        chosen = np.where(kept[:, None, None], weights, 0)
+        if not chosen.any():
+            return weights, weights
+        return np.where(kept[:, None, None], 0, weights), chosen
+
+    def _judged(self, geometry: PatchGeometry) -> tuple[slice, slice, slice]:
         if self.whole_patches:
             return slice(None), slice(None), slice(None)
-        rows = slice(factor, geometry.rows - factor)
+        edge = ceil(geometry.scale - 1e-3)
+        rows = slice(edge, geometry.rows - edge)
         return slice(None), rows, slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS)
 
 

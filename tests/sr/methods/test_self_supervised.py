@@ -91,7 +91,13 @@ def test_too_little_to_learn_from(
     fine = Volume(data, reference.affine)
     lr = degrade(fine, acquisition)
     with caplog.at_level(logging.WARNING):
-        result = reconstruct(lr, acquisition, method="self", grid=fine.grid, parameters=SMALL)
+        result = reconstruct(
+            lr,
+            acquisition,
+            method="self",
+            grid=fine.grid,
+            parameters={**SMALL, "data_consistency": False},
+        )
     assert result.record["Fallback"] == "bspline"
     assert reason in result.record["FallbackReason"]
     assert reason in caplog.text

@@ -112,8 +112,8 @@ def test_impossible_choices_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_best_is_kept() -> None:
-    """The validation likes the beginning: the weights of step 2 must be left."""
-    scores, weights = iter([1.0, 3.0, 2.0]), []
+    """The validation likes the middle: the weights of step 2 must be left."""
+    scores, weights = iter([0.5, 1.0, 3.0, 2.0]), []
 
     def validate(judged: nn.Module) -> float:
         weights.append(judged.weight.detach().clone())
@@ -121,9 +121,12 @@ def test_best_is_kept() -> None:
 
     learner = network()
     schedule = Schedule(steps=3, report_every=1, keep="best", learning_rate=0.1)
-    fit(learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, validate=validate)
-    torch.testing.assert_close(learner.weight.detach(), weights[1], atol=0, rtol=0)
-    assert not torch.equal(weights[1], weights[2])
+    result = fit(
+        learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, validate=validate
+    )
+    torch.testing.assert_close(learner.weight.detach(), weights[2], atol=0, rtol=0)
+    assert not torch.equal(weights[2], weights[3])
+    assert result.before == 0.5
     with pytest.raises(ConfigError, match="keep"):
         train(learner, schedule)
 

@@ -1,0 +1,163 @@
+"""A pre-trained backbone, adapted to the image: seconds where training takes minutes.
+
+References
+----------
+Wang et al., pre-training on videos and on public MRI, then self-supervised fine-tuning,
+for super-resolution between slices: this is the last stage; the others are recipes
+(:mod:`bids_sr.sr.training`).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_sr.exceptions import WeightsError
+from bids_sr.sr.methods.base import Method, require
+from bids_sr.sr.methods.latent import locate
+from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
+from bids_sr.sr.networks.backbone import Backbone
+from bids_sr.sr.training.loop import Schedule
+from bids_sr.sr.training.own_slices import OwnSlices
+from bids_sr.sr.training.recipe import curve_of
+from bids_sr.sr.weights import Weights
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetuned(ViewNetwork):
+    """Adapt a pre-trained network to the image, then apply it across the slices."""
+
+    name = "finetuned"
+
+    model: str | None = None
+    """Published name or path of the weights, as the recipes ``supervised``, ``video`` and
+    ``adapt`` write them."""
+    weights_dir: str | None = None
+    """Where published weights lie."""
+    offline: bool = False
+    """Refuse to fetch them."""
+    adapt: Literal["image", "none"] = "image"
+    """``image``: go on training on the image's own slices; ``none``: use the weights as
+    they are."""
+    steps: int = 300
+    """Most steps of the adaptation."""
+    time_budget: float | None = None
+    """Upper bound on its time, s; the result then depends on the machine's speed."""
+    learning_rate: float = 3e-4
+    """Highest learning rate of the adaptation."""
+    batch_size: int = 16
+    """Patches a step."""
+    patch_slices: int = 12
+    """Thick slices a patch; fewer where the image is too small."""
+    patch_width: int = 48
+    """In-plane voxels a patch."""
+    hold_out: int = 6
+    """Every so many slices one is only validated on."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        require(self.adapt in ("image", "none"), "adapt", self.adapt, "image or none")
+        self._schedule()
+        self._own_slices()
+
+    def required_files(self) -> tuple[Path, ...]:
+        """Return the file of the weights (WeightsError)."""
+        path = self._path()
+        Backbone.from_weights(Weights.load(path))
+        return (path,)
+
+    def for_labels(self) -> Method:
+        """Return the method for memberships: nothing is learnt from them."""
+        return replace(self, scale_intensities=False, data_consistency=False, adapt="none")
+
+    def _path(self) -> Path:
+        if self.model is None:
+            raise WeightsError(
+                "Found no weights for the method 'finetuned'; expected a pre-trained backbone. "
+                "Give one by --sr-model PATH; `bids_sr-tools train supervised` makes one."
+            )
+        return locate(self.model, self.weights_dir, offline=self.offline)
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            steps=self.steps,
+            time_budget=self.time_budget,
+            learning_rate=self.learning_rate,
+            averaging=0.95,
+            keep="best",
+            report_every=max(1, min(50, self.steps // 4)),
+            half=self.mixed_precision,
+        )
+
+    def _own_slices(self) -> OwnSlices:
+        return OwnSlices(
+            patch_slices=self.patch_slices,
+            patch_width=self.patch_width,
+            batch_size=self.batch_size,
+            hold_out=self.hold_out,
+            seed=self.seed,
+        )
+
+    def _make_ready(self, job: ImageJob) -> Learnt:
+        path = self._path()
+        weights = Weights.load(path)
+        backbone = Backbone.from_weights(weights).to(job.device)
+        network = backbone.for_acquisition(job.acquisition, job.work.spacing)
+        record: dict[str, Any] = {
+            "Model": path.name,
+            "ModelSHA256": weights.digest,
+            "Adaptation": self.adapt,
+        }
+        if self.adapt == "none":
+            return Learnt(network, record, (), weights)
+        reason = why_not_own_slices(job.work, job.scale)
+        if reason:
+            LOGGER.warning("Not adapted to the image: %s", reason)
+            record |= {"Adaptation": "none", "AdaptationFallback": reason}
+            return Learnt(network, record, (), weights)
+        result = self._own_slices().train(
+            network,
+            job.scaled,
+            job.work,
+            job.acquisition,
+            self._schedule(),
+            threads=job.threads,
+            progress=job.progress,
+        )
+        before = result.before
+        best = max([point.validation or 0.0 for point in result.curve], default=None)
+        record |= {
+            "Seed": self.seed,
+            "Steps": result.steps,
+            "StopReason": result.stop_reason,
+            "TrainingSeconds": round(result.seconds, 2),
+            "ValidationGainBeforeDecibel": before,
+            "ValidationGainDecibel": best,
+        }
+        if before is not None and (best is None or best <= before):
+            reason = "no gain on the slices held out"
+            LOGGER.warning("Not adapted to the image: %s", reason)
+            record |= {"Adaptation": "none", "AdaptationFallback": reason}
+            record["ValidationGainDecibel"] = before
+            return Learnt(network, record, result.curve, weights)
+        return Learnt(
+            network, record, result.curve, self._adapted(backbone, weights, result.curve)
+        )
+
+    def _adapted(self, backbone: Backbone, start: Weights, curve: Any) -> Weights:
+        return backbone.weights(
+            {
+                **{key: value for key, value in start.card.items() if key != "Architecture"},
+                "Recipe": {"Name": self.name, **self.parameters()},
+                "Data": "the slices of one image",
+                "Licence": f"that of the image, and of the start: {start.card.get('Licence')}",
+                "Start": {"SHA256": start.digest, "Card": start.card},
+                "Seed": self.seed,
+                "Curve": curve_of(curve),
+            }
+        )

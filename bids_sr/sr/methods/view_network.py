@@ -1,0 +1,175 @@
+"""What methods share that apply one network to the views of a volume.
+
+The slices are brought to a workspace and scaled, a network is made ready, and what it
+finds in all views is added to interpolation.  Where the network comes from is each
+method's matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
+from bids_sr.sr.device import limited_threads, resolve_device
+from bids_sr.sr.inference import InferenceSettings
+from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
+from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
+from bids_sr.sr.training.own_slices import LEAST_SLICES_A_PATCH
+from bids_sr.sr.views import Views
+from bids_sr.sr.weights import Weights
+from bids_sr.sr.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
+LEAST_SCALE = 1.05
+
+
+class ImageJob(NamedTuple):
+    """Hold an image that a network shall be made ready for."""
+
+    scaled: npt.NDArray[np.float32]
+    """Acquired slices, intensities about 0 to 1."""
+    work: Workspace
+    acquisition: Acquisition
+    device: torch.device
+    threads: int
+    progress: Progress
+
+    @property
+    def scale(self) -> float:
+        """Slice spacing / voxel size of the workspace."""
+        return self.acquisition.scale(self.work.spacing)
+
+
+class Learnt(NamedTuple):
+    """Hold a network that is ready, and where it comes from."""
+
+    network: ThickSliceUpsampler
+    record: dict[str, Any]
+    curve: tuple[CurvePoint, ...]
+    weights: Weights | None
+    """None where the network must not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewNetwork(Method):
+    """Apply a network to both through-plane views; a subclass makes it ready."""
+
+    seed: int = 0
+    """Seed of weights and patches; the result is the same for the same number of threads."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    fusion: str = "directional"
+    """How the two views are combined: ``directional`` or ``mean``."""
+    detail: float = 1.0
+    """Factor on the detail found."""
+    matching: float = 0.0
+    """Planes are averaged over this share of the slice thickness before they are seen."""
+    orientations: int = 2
+    """Pairs of views: the array's own, then pairs turned between them within the slices."""
+    mirrored: bool = True
+    """Average with the result on the mirror image."""
+    data_consistency: bool = True
+    """At the end agree with the acquired slices as far as they are more than noise."""
+    mixed_precision: bool = True
+    """Convolve in half precision where the device does so faster."""
+    scale_intensities: bool = True
+    """Bring the robust intensity range to 0 to 1; False: the values are such already."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        self._views(thickness=1.0)
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+    def _views(self, thickness: float) -> Views:
+        return Views(
+            fusion=self.fusion,
+            detail=self.detail,
+            orientations=self.orientations,
+            mirrored=self.mirrored,
+            plane_thickness=self.matching * thickness,
+        )
+
+    @abstractmethod
+    def _make_ready(self, job: ImageJob) -> Learnt:
+        """Return the network for this image."""
+
+    def _refusal(self, work: Workspace, scale: float) -> str | None:
+        """Say why no network can help this image, if so."""
+        if scale < LEAST_SCALE:
+            return f"the scale is {scale:.3g}: nothing to learn"
+        data = work.slices.data
+        if np.ptp(data) <= 1e-5 * np.abs(data).max():
+            return "the image is constant"
+        return None
+
+    def _reconstruct(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
+    ) -> Reconstruction:
+        device = resolve_device(self.device)
+        assert acquisition.slice_axis is not None
+        work = Workspace.of(lr, acquisition.slice_axis, grid)
+        refusal = self._refusal(work, acquisition.scale(work.spacing))
+        if refusal:
+            return _interpolated(lr, grid, refusal)
+        scaler = RobustScaler(offset=0.0, width=1.0)
+        if self.scale_intensities:
+            scaler = RobustScaler.fit(work.slices.data)
+        scaled = scaler.apply(work.slices.data)
+        with limited_threads(self.threads) as threads:
+            job = ImageJob(scaled, work, acquisition, device, threads, progress)
+            learnt = self._make_ready(job)
+            record = {
+                "Threads": threads,
+                **learnt.record,
+                "NetworkParameters": sum(part.numel() for part in learnt.network.parameters()),
+            }
+            if learnt.weights is None:
+                fallback = _interpolated(lr, grid, "the network is no better than interpolation")
+                return replace(fallback, record=record | fallback.record, curve=learnt.curve)
+            start = time.perf_counter()
+            settings = InferenceSettings(
+                device=device,
+                halo=learnt.network.halo,
+                half=self.mixed_precision,
+                threads=threads,
+                allow_cpu=not self.device.startswith("cuda"),
+            )
+            views = self._views(acquisition.slice_profile.fwhm)
+            seen = views.apply(learnt.network, scaled, work, settings, progress)
+        record["Device"] = seen.device
+        record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
+        made = Volume(scaler.inverse(seen.data), work.grid.affine)
+        unsure = Volume(seen.uncertainty * np.float32(scaler.width), work.grid.affine)
+        return Reconstruction(
+            volume=resample(made, grid),
+            record=record,
+            curve=learnt.curve,
+            uncertainty=resample(unsure, grid, kernel="linear"),
+            learned=learnt.weights,
+        )
+
+
+def why_not_own_slices(work: Workspace, scale: float) -> str | None:
+    """Say why an image's own slices are too small to learn from, if so."""
+    shortest = min(work.in_plane_shape)
+    if shortest >= LEAST_SLICES_A_PATCH * scale:
+        return None
+    return (
+        f"{shortest} in-plane voxels hold fewer than {LEAST_SLICES_A_PATCH} thick slices "
+        f"of {scale:.3g} voxels"
+    )
+
+
+def _interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
+    LOGGER.warning("Interpolated instead of learning: %s", reason)
+    record: dict[str, Any] = {"Fallback": "bspline", "FallbackReason": reason, "Device": "cpu"}
+    return Reconstruction(volume=resample(lr, grid), record=record)
