@@ -29,12 +29,13 @@ def main() -> None:
     parser.add_argument("bids", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--participants", nargs="*", default=[])
-    parser.add_argument("options", nargs="*", help="options of bids_sr, after --")
-    arguments = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    arguments, options = parser.parse_args(words[:end]), words[end + 1 :]
     labels = arguments.participants or [path.name[4:] for path in arguments.bids.glob("sub-*")]
     print("\t".join(COLUMNS), flush=True)
     for label in sorted(labels):
-        row = measure(arguments.bids, arguments.out, label, arguments.options)
+        row = measure(arguments.bids, arguments.out, label, options)
         print("\t".join(str(row[column]) for column in COLUMNS), flush=True)
     print(stage_table(arguments.out / "out"))
 
