@@ -70,6 +70,8 @@ class MethodOptions:
     offline: bool = False
     sloppy: bool = False
     """Coarse settings, for tests."""
+    alone: bool = False
+    """Whether there is one image and no dataset."""
 
     def __post_init__(self) -> None:
         """Refuse options that do not go together (ConfigError), with their spelling."""
@@ -104,6 +106,8 @@ class MethodOptions:
     def adapts_to_dataset(self) -> bool:
         """Whether the images of the run together come before each of them."""
         chosen = self.adapt
+        if self.alone:
+            return False
         if chosen is None and self.method == "latent" and self.model is None:
             chosen = "dataset"
         return chosen in ("dataset", "both")
@@ -120,9 +124,10 @@ class MethodOptions:
             return ""
         words = {"none": "nothing", "dataset": "the dataset", "image": "each image"}
         words |= {"both": "the dataset and each image"}
-        if self.adapt is None:
-            return words["dataset" if self.adapts_to_dataset else DEFAULT_ADAPTATION[self.method]]
-        return words[self.adapt]
+        unasked = "dataset" if self.adapts_to_dataset else DEFAULT_ADAPTATION[self.method]
+        if self.alone and self.method == "latent" and self.model is None:
+            unasked = "image"
+        return words[self.adapt or unasked]
 
     @property
     def takes_series(self) -> bool:

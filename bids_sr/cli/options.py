@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def add_super_resolution(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_method_options(group: argparse._ActionsContainer) -> None:
+def add_method_options(
+    group: argparse._ActionsContainer, adaptations: Sequence[str] = ADAPTATIONS
+) -> None:
     """Add the options that say how a method works; both commands have them."""
     group.add_argument("--sr-preset", metavar="NAME", help=f"settings of a method: {_PRESETS}")
     group.add_argument(
@@ -103,19 +106,19 @@ def add_method_options(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--sr-adapt",
-        choices=ADAPTATIONS,
+        choices=adaptations,
         help="what the weights of finetuned or latent learn from before use: all images of the "
         "run, each image, both or neither (default: chosen by the method)",
     )
     group.add_argument(
         "--sr-steps",
-        type=int,
+        type=_count,
         metavar="N",
         help="most training steps of an image (default: chosen by the method)",
     )
     group.add_argument(
         "--sr-time-budget",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         help="most training time of an image; results then depend on the speed of the "
         "machine (default: chosen by the method)",
@@ -323,6 +326,20 @@ def add_messages(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="record memory and CPU use of every step in the logs",
     )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return number
 
 
 def _label(prefix: str) -> Any:

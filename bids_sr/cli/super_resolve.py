@@ -8,60 +8,151 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bids_sr import __version__
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.writing import write_json_atomic
 from bids_sr.cli.console import progress_bar
+from bids_sr.cli.environment import refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.imaging import Volume, check_input, output_grid
+from bids_sr.imaging import Series, Volume, check_input, output_grid
+from bids_sr.method_options import MethodOptions
+
+if TYPE_CHECKING:
+    from bids_sr.sr.weights import Weights
 
 
 def super_resolve_file(options: argparse.Namespace) -> int:
     """Super-resolve ``options.in_file`` into ``options.out_file`` and its JSON record."""
     out_file = checked_output(options.out_file, options.in_file)
+    asked = method_options(options)
+    if options.labels:
+        asked = replace(asked, data_consistency=None)
+    from bids_sr.sr.registry import make_method, parameters_for
+
+    parameters = parameters_for(
+        asked.method, {**asked.parameters(), "threads": options.omp_nthreads}
+    )
+    make_method(asked.method, parameters).required_files()
+    if asked.offline:
+        refuse_network()
     facts = _read_facts(options)
     _print_facts(facts)
-    volume = Volume.load(options.in_file)
+    start = time.monotonic()
+    print(f"super-resolving by {asked.words()} ...", flush=True)
+    work = _labels if options.labels else _image
+    made, record = work(options, asked, facts, parameters)
+    made.save(out_file)
+    details = {
+        **facts.acquisition.to_dict(),
+        "Origins": dict(facts.sources),
+        "Assumptions": list(facts.assumptions),
+        "OutputSpacings": [float(value) for value in _first(made).spacings],
+        **record,
+        "Software": {"bids_sr": __version__},
+    }
+    write_json_atomic(
+        record_path(out_file), {"Sources": [str(options.in_file)], "SuperResolution": details}
+    )
+    print(f"wrote {out_file}: {_grid_words(_first(made))}, {time.monotonic() - start:.0f} s")
+    return ExitCode.OK
+
+
+def _image(
+    options: argparse.Namespace,
+    asked: MethodOptions,
+    facts: AcquisitionFacts,
+    parameters: dict[str, Any],
+) -> tuple[Volume | Series, dict[str, Any]]:
+    """Super-resolve an image or a series, and write what comes with it."""
+    from bids_sr.sr import reconstruct
+    from bids_sr.sr.series import reconstruct_series
+
+    series = Series.load(options.in_file)
+    volume = _first(series)
     axis = facts.acquisition.slice_axis
     assert axis is not None  # read_acquisition always names it
     if facts.respaced:
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
-    grid = output_grid(
-        volume, slice_axis=axis, spacing=options.output_resolution, mode=options.output_grid
-    )
-    start = time.monotonic()
-    print(f"super-resolving by {options.sr_method!r} ...", flush=True)
-    from bids_sr.sr import reconstruct
-
+        series = replace(series, affine=volume.affine)
+    mode = options.output_grid or asked.output_grid
+    grid = output_grid(volume, slice_axis=axis, spacing=options.output_resolution, mode=mode)
     with progress_bar(options.in_file.name) as progress:
-        result = reconstruct(
+        keywords: dict[str, Any] = {
+            "method": asked.method,
+            "grid": grid,
+            "parameters": parameters,
+            "progress": progress,
+        }
+        if len(series) > 1:
+            made = reconstruct_series(series, facts.acquisition, **keywords)
+            _save_model(made.learned, options)
+            return made.series, made.record
+        result = reconstruct(volume, facts.acquisition, **keywords)
+    _save_model(result.learned, options)
+    if options.uncertainty is not None:
+        if result.uncertainty is None:
+            raise ExitError(
+                ExitCode.USAGE,
+                f"--uncertainty: the method {asked.method!r} cannot tell how uncertain it is; "
+                "leave the option out",
+            )
+        print(f"wrote {result.uncertainty.save(options.uncertainty)}")
+    spacings = [float(value) for value in volume.spacings]
+    return result.volume, {"SourceSpacings": spacings, **result.record}
+
+
+def _labels(
+    options: argparse.Namespace,
+    asked: MethodOptions,
+    facts: AcquisitionFacts,
+    parameters: dict[str, Any],
+) -> tuple[Volume | Series, dict[str, Any]]:
+    from bids_sr.sr.labels import super_resolve_labels
+
+    volume = Volume.load(options.in_file, dtype=np.int32)
+    axis = facts.acquisition.slice_axis
+    assert axis is not None
+    if facts.respaced:
+        volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
+    with progress_bar(options.in_file.name) as progress:
+        made = super_resolve_labels(
             volume,
             facts.acquisition,
-            method=options.sr_method,
-            grid=grid,
-            parameters=_parameters(options),
+            method=asked.method,
+            spacing=options.output_resolution,
+            grid=options.output_grid or asked.output_grid,
             progress=progress,
+            **parameters,
         )
-    result.volume.save(out_file)
-    record = {
-        "Sources": [str(options.in_file)],
-        "SuperResolution": {
-            **facts.acquisition.to_dict(),
-            "Origins": dict(facts.sources),
-            "Assumptions": list(facts.assumptions),
-            "SourceSpacings": [float(value) for value in volume.spacings],
-            "OutputSpacings": [float(value) for value in result.volume.spacings],
-            **result.record,
-            "Software": {"bids_sr": __version__},
-        },
-    }
-    write_json_atomic(record_path(out_file), record)
-    print(f"wrote {out_file}: {_grid_words(result.volume)}, {time.monotonic() - start:.0f} s")
-    return ExitCode.OK
+    labels = [int(label) for label in np.unique(made.data)]
+    return made, {"Method": asked.method, "Parameters": parameters, "Labels": labels}
+
+
+def _save_model(learned: Weights | None, options: argparse.Namespace) -> None:
+    """Write what was learnt beside the output, if that is wanted."""
+    if not options.save_model:
+        return
+    if learned is None:
+        sys.stderr.write("nothing was learnt: no model is written\n")
+        return
+    stem = record_path(options.out_file).with_suffix("").name
+    path = options.out_file.with_name(f"{stem}_model.safetensors")
+    card = {**learned.card, "Command": shlex.join(["bids_sr-tools", *options.words])}
+    replace(learned, card=card).save(path)
+    print(f"wrote {path}")
+
+
+def _first(image: Volume | Series) -> Volume:
+    return image if isinstance(image, Volume) else next(image.frames())
 
 
 def checked_output(out_file: Path, in_file: Path) -> Path:
@@ -125,20 +216,24 @@ def _print_facts(facts: AcquisitionFacts) -> None:
         print(f"warning: {sentence}")
 
 
-def _parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the hyper-parameters that the method takes; interpolation takes none."""
-    if options.sr_method != "self":
-        return {}
-    parameters = {
-        "seed": options.random_seed,
-        "device": options.device,
-        "threads": options.omp_nthreads,
-    }
-    if options.sr_steps is not None:
-        parameters["steps"] = options.sr_steps
-    if options.sr_time_budget is not None:
-        parameters["time_budget"] = options.sr_time_budget
-    return parameters
+def method_options(options: argparse.Namespace) -> MethodOptions:
+    """Return what the options ask of the super-resolution (ConfigError)."""
+    return MethodOptions(
+        method=options.sr_method,
+        preset=options.sr_preset,
+        model=options.sr_model,
+        adapt=options.sr_adapt,
+        reuse_model=options.sr_reuse_model,
+        save_model=options.save_model,
+        data_consistency=options.data_consistency,
+        steps=options.sr_steps,
+        time_budget=options.sr_time_budget,
+        seed=options.random_seed,
+        device=options.device,
+        weights_dir=options.weights_dir,
+        offline=options.offline,
+        alone=True,
+    )
 
 
 def _grid_words(volume: Volume) -> str:

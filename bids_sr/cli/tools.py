@@ -17,13 +17,14 @@ from bids_sr.cli.environment import prepare
 from bids_sr.cli.evaluate_options import add_evaluate
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.fetch import add_fetch_arguments
-from bids_sr.cli.options import output_resolution
+from bids_sr.cli.options import METHOD_HELP, add_method_options, output_resolution
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.cli.train import add_train_arguments
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
+from bids_sr.method_options import METHOD_NAMES
 
-SR_METHODS = ("self", "bspline", "lanczos", "linear")
+SR_METHODS = tuple(name for name in METHOD_NAMES if name != "none")
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
 
 
@@ -126,6 +127,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """End a help text with its default, unless it tells that itself or there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if "default" in (action.help or "") or action.default in (None, False):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
 ) -> argparse.ArgumentParser:
@@ -133,7 +143,7 @@ def _command(
         name,
         help=what,
         description=what[0].upper() + what[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     command.add_argument("--debug", action="store_true", help="say more, show tracebacks")
@@ -146,7 +156,21 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes beside it"
     )
     _add_acquisition(command, "sidecar beside IN, else header")
-    command.add_argument("--sr-method", choices=SR_METHODS, default="self", help="method")
+    command.add_argument("--sr-method", choices=SR_METHODS, default="self", help=METHOD_HELP)
+    add_method_options(command, adaptations=("none", "image"))
+    command.add_argument(
+        "--labels",
+        action="store_true",
+        help="IN is a label map on the grid of an image: interpolate it, or apply what was "
+        "learnt from that image (--sr-reuse-model)",
+    )
+    command.add_argument(
+        "--uncertainty",
+        type=Path,
+        metavar="FILE",
+        help="also write the standard deviation to expect of every voxel, where the method "
+        "can tell",
+    )
     command.add_argument(
         "--output-resolution",
         type=output_resolution,
@@ -155,12 +179,14 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         help="target voxel size (None: the in-plane size, but not below 1 mm)",
     )
     command.add_argument(
-        "--output-grid", choices=("fov", "slice"), default="fov", help="layout of the output"
+        "--output-grid",
+        choices=("fov", "slice"),
+        help="layout of the output (default: slice for latent, else fov)",
     )
-    command.add_argument("--sr-steps", type=_count, metavar="N", help="most training steps")
     command.add_argument(
-        "--sr-time-budget", type=_length, metavar="SECONDS", help="most training time"
+        "--weights-dir", type=Path, metavar="DIR", help="where published weights are, and are put"
     )
+    command.add_argument("--offline", action="store_true", help="refuse every network connection")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     command.add_argument(
         "--omp-nthreads",

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_sr.cli import tools
+from bids_sr.cli.exit_codes import ExitCode
+from bids_sr.imaging import Series, Volume
+from bids_sr.sr.weights import Weights
+
+QUICK = ["--sr-steps", "60", "--omp-nthreads", "1", "--device", "cpu", "--output-resolution", "3"]
+
+
+@pytest.fixture
+def image(dataset: Path, tmp_path: Path) -> Path:
+    source = dataset / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    volume = Volume.load(source)
+    path = tmp_path / "image.nii.gz"
+    # Every other slice is a wave, so that there is something to learn.
+    grids = np.meshgrid(*map(np.arange, volume.shape), indexing="ij")
+    waves = 100 + 50 * np.sin(grids[0]) * np.sin(0.7 * grids[1] + grids[2])
+    return volume.with_data(waves.astype(np.float32)).save(path)
+
+
+def run(*words: object) -> int:
+    return tools.main(["super-resolve", *map(str, words)])
+
+
+def test_a_series_is_done_frame_by_frame(image: Path, tmp_path: Path) -> None:
+    volume = Volume.load(image)
+    frames = [volume.with_data(volume.data * factor) for factor in (1, 2, 3)]
+    cine = Series.of(frames, 0.04).save(tmp_path / "cine.nii.gz")
+    words = ["--sr-method", "linear", "--output-resolution", "3"]
+    assert run(cine, tmp_path / "fine.nii.gz", *words) == ExitCode.OK
+    made = Series.load(tmp_path / "fine.nii.gz")
+    assert len(made) == 3
+    assert made.frame_spacing == pytest.approx(0.04)
+    assert run(image, tmp_path / "one.nii.gz", *words) == ExitCode.OK
+    alone = Volume.load(tmp_path / "one.nii.gz").data
+    np.testing.assert_allclose(made.data[..., 1], 2 * alone, rtol=1e-5)
+
+
+def test_a_series_is_refused_by_a_method_that_learns_from_each(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = Volume.load(image)
+    cine = Series.of([volume, volume]).save(tmp_path / "cine.nii.gz")
+    assert run(cine, tmp_path / "fine.nii.gz", *QUICK) == ExitCode.USAGE
+    assert "which takes single volumes" in capsys.readouterr().err
+
+
+def test_the_grid_of_latent_holds_the_acquired_slices(image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fine.nii.gz"
+    words = ["--sr-method", "latent", "--sr-steps", "2", "--omp-nthreads", "1"]
+    assert run(image, out, *words, "--output-resolution", "native", "--save-model") == ExitCode.OK
+    thick, fine = Volume.load(image), Volume.load(out)
+    step = (fine.shape[2] - 1) // (thick.shape[2] - 1)
+    np.testing.assert_allclose(fine.data[:, :, ::step], thick.data, rtol=1e-4)
+    assert (tmp_path / "fine_model.safetensors").is_file()
+    # What was learnt is the model of the next image.
+    words += ["--sr-model", str(tmp_path / "fine_model.safetensors")]
+    assert run(image, tmp_path / "again.nii.gz", *words) == ExitCode.OK
+    record = json.loads((tmp_path / "again.json").read_text())["SuperResolution"]
+    learnt = Weights.load(tmp_path / "fine_model.safetensors")
+    assert record["ModelSHA256"] == learnt.digest
+    assert learnt.card["Command"].startswith("bids_sr-tools super-resolve ")
+
+
+def test_what_was_learnt_serves_the_label_map(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*QUICK, "--slice-thickness", "6"]
+    assert run(image, tmp_path / "sr.nii.gz", *words, "--save-model") == ExitCode.OK
+    model = tmp_path / "sr_model.safetensors"
+    if not model.is_file():
+        pytest.fail(capsys.readouterr().err)
+    volume = Volume.load(image)
+    labels = volume.with_data(np.where(volume.data > 100, 7, 0).astype(np.int16))
+    labels.save(tmp_path / "labels.nii.gz")
+    reuse = ["--sr-reuse-model", model, "--labels", *words]
+    assert run(tmp_path / "labels.nii.gz", tmp_path / "fine.nii.gz", *reuse) == ExitCode.OK
+    fine = Volume.load(tmp_path / "fine.nii.gz", dtype=np.int32)
+    assert np.unique(fine.data).tolist() == [0, 7]
+    assert fine.same_grid(Volume.load(tmp_path / "sr.nii.gz"))
+    record = json.loads((tmp_path / "fine.json").read_text())["SuperResolution"]
+    assert record["Labels"] == [0, 7]
+    reuse = ["--sr-reuse-model", model, *QUICK, "--slice-thickness", "4"]
+    assert run(image, tmp_path / "other.nii.gz", *reuse) == ExitCode.MISSING_TOOL
+    assert "slice thickness of 4 mm, expected 6 mm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--labels"], ExitCode.USAGE, "nothing to reuse; expected weights"),
+        (["--sr-reuse-model", "none.safetensors"], ExitCode.MISSING_TOOL, "Found no file"),
+        (
+            ["--sr-method", "latent", "--sr-model", "none.safetensors"],
+            ExitCode.MISSING_TOOL,
+            "none.safetensors",
+        ),
+        (["--sr-preset", "paper"], ExitCode.USAGE, "expected fast, smore"),
+        (["--sr-method", "linear", "--save-model"], ExitCode.USAGE, "expected self"),
+        (
+            ["--sr-method", "linear", "--uncertainty", "u.nii.gz"],
+            ExitCode.USAGE,
+            "cannot tell how uncertain",
+        ),
+    ],
+)
+def test_what_cannot_work_is_told_before_the_work(
+    image: Path,
+    tmp_path: Path,
+    words: list[str],
+    code: ExitCode,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(image, tmp_path / "out.nii.gz", *words) == code
+    assert message in capsys.readouterr().err

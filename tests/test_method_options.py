@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_sr import method_options
+from bids_sr.exceptions import ConfigError
+from bids_sr.method_options import MethodOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "paper"}, r"--sr-preset paper does not go with --sr-method self"),
+        ({"method": "linear", "preset": "fast"}, "leave it out"),
+        ({"adapt": "image"}, r"--sr-adapt image does not go with --sr-method self"),
+        ({"model": "edsr"}, r"--sr-model does not go with --sr-method self"),
+        ({"method": "latent", "reuse_model": Path("m")}, "expected self"),
+        ({"method": "bspline", "save_model": True}, "expected self or finetuned or latent"),
+        ({"method": "latent", "adapt": "none"}, "leaves nothing to work with"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MethodOptions(**options)
+
+
+def test_only_what_was_asked_is_handed_on() -> None:
+    assert MethodOptions(seed=3).parameters() == {"seed": 3, "device": "auto"}
+    options = MethodOptions(preset="smore", steps=9, data_consistency=False, offline=True)
+    assert options.parameters() == {
+        "seed": 0,
+        "device": "auto",
+        "preset": "smore",
+        "steps": 9,
+        "data_consistency": False,
+        "offline": True,
+    }
+
+
+def test_a_path_becomes_absolute_and_a_name_stays() -> None:
+    model = MethodOptions(method="finetuned", model="m.safetensors").model
+    assert model == os.path.abspath("m.safetensors")
+    assert MethodOptions(method="pretrained", model="edsr").model == "edsr"
+
+
+@pytest.mark.parametrize(
+    ("options", "recipe", "adapt"),
+    [
+        ({"method": "finetuned"}, None, None),
+        ({"method": "finetuned", "adapt": "dataset"}, "adapt", "none"),
+        ({"method": "finetuned", "adapt": "both"}, "adapt", "image"),
+        ({"method": "finetuned", "adapt": "image"}, None, "image"),
+        ({"method": "latent"}, "autoencoder", "none"),
+        ({"method": "latent", "model": "m.pth"}, None, None),
+        ({"method": "latent", "alone": True}, None, None),
+    ],
+)
+def test_who_learns_from_what(
+    options: dict[str, Any], recipe: str | None, adapt: str | None
+) -> None:
+    made = MethodOptions(**options)
+    assert made.recipe == recipe
+    assert made.parameters().get("adapt") == adapt
+
+
+def test_words() -> None:
+    assert MethodOptions(method="linear").words() == "linear"
+    text = MethodOptions(method="finetuned", model="m", adapt="both").words()
+    assert text == "finetuned (model m, adapted to the dataset and each image)"
+    assert "adapted to each image" in MethodOptions(method="latent", alone=True).words()
+    assert MethodOptions(preset="smore").words() == "self (preset smore)"
+
+
+def test_names_are_those_of_the_methods() -> None:
+    from bids_sr.sr import METHODS
+    from bids_sr.sr.registry import parameters_for
+    from bids_sr.sr.training.registry import RECIPES
+
+    assert set(method_options.METHOD_NAMES) == set(METHODS)
+    for name, presets in method_options.PRESETS.items():
+        assert set(METHODS[name].presets) == set(presets)
+    assert set(method_options.RECIPES.values()) <= set(RECIPES)
+    for name, method in METHODS.items():
+        options = MethodOptions(method=name, model=None)
+        assert options.takes_series == method.takes_series
+        settings = method_options.SLOPPY.get(name, {})
+        assert parameters_for(name, settings) == settings
