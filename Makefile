@@ -10,7 +10,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
-# Training steps of the demo: enough to see the gain; the default of bids_sr is 2800.
+# Training steps of the demo: enough to see the gain; the default of bids_sr is 2000.
 DEMO_STEPS ?= 600
 IMAGE ?= bids_sr:latest
 BASE ?= python:3.11-slim-bookworm
