@@ -27,7 +27,7 @@ ARCHITECTURES: dict[str, type[TripletNetwork]] = {
 SCALE = 4
 """How many times every one of them enlarges both axes."""
 _IDLE = ("sub_mean.", "add_mean.")
-_PUBLISHED = "prettier-{}"
+_PUBLISHED = "prettier-"  # before the names of its weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,8 @@ def load_network(
     Parameters
     ----------
     model : str
-        A name in :data:`ARCHITECTURES`, for the weights that PRETTIER published, or the path
-        of a file.
+        A name in :data:`ARCHITECTURES`, with or without ``prettier-`` before it, for the
+        weights that PRETTIER published, or the path of a file.
     architecture : str, optional
         A name in :data:`ARCHITECTURES` that the file must be of.
     weights_dir : Path, optional
@@ -117,8 +117,8 @@ def network_file(
     WeightsError
         If there is no such file and it cannot be fetched.
     """
-    if model in ARCHITECTURES:
-        published = published_weights(_PUBLISHED.format(model))
+    if model.removeprefix(_PUBLISHED) in ARCHITECTURES:
+        published = published_weights(_PUBLISHED + model.removeprefix(_PUBLISHED))
         folder = published.fetch(weights_dir, offline=offline, report=report)
         ((name, released),) = published.files.items()
         return folder / name, released

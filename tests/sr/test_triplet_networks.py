@@ -27,15 +27,14 @@ small = pytest.mark.parametrize("network", SMALL, ids=[network.name for network 
 
 
 @small
-@pytest.mark.parametrize("by_name", [True, False])
-def test_released_layout(network: TripletNetwork, by_name: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["{name}", "prettier-{name}", "{path}"])
+def test_released_layout(network: TripletNetwork, said: str, tmp_path: Path) -> None:
     name, wrapper = FILES[network.name]
     path = tmp_path / "prettier" / name
     path.parent.mkdir()
     torch.save({wrapper: network.state_dict(), "epoch": 3}, path)
-    found = load_network(
-        network.name if by_name else str(path), weights_dir=tmp_path, offline=True
-    )
+    model = said.format(name=network.name, path=path)
+    found = load_network(model, weights_dir=tmp_path, offline=True)
     images = torch.rand(1, 3, 6, 8)
     with torch.inference_mode():
         torch.testing.assert_close(found.network(images), network.eval()(images), rtol=0, atol=0)
