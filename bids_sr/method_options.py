@@ -34,6 +34,8 @@ WITH_RESULT = ("self", "finetuned", "latent")
 """Methods that learn something which can be kept."""
 RECIPES = {"finetuned": "adapt", "latent": "autoencoder"}
 """The recipe that trains a method's weights on the images of a dataset."""
+TAKES_SERIES = ("latent", "bspline", "lanczos", "linear", "none")
+"""Methods that reconstruct the frames of a 4-D image in fair time."""
 SLOPPY: dict[str, dict[str, Any]] = {
     "self": {"steps": 30, "channels": 8, "blocks": 2, "orientations": 1, "mirrored": False},
     "finetuned": {"steps": 10},
@@ -132,7 +134,7 @@ class MethodOptions:
     @property
     def takes_series(self) -> bool:
         """Whether 4-D images are processed, frame by frame."""
-        return self.method not in ("self", "none")
+        return self.method in TAKES_SERIES
 
     @property
     def output_grid(self) -> str:
