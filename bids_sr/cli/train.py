@@ -17,7 +17,7 @@ from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.exceptions import ConfigError
 
-RECIPE_NAMES: tuple[str, ...] = ("autoencoder", "perceptual", "supervised")
+RECIPE_NAMES: tuple[str, ...] = ("video", "supervised", "adapt", "perceptual", "autoencoder")
 """The recipes; the registry that knows them would bring torch with it."""
 ENDING = ".safetensors"
 

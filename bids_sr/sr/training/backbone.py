@@ -19,7 +19,7 @@ from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.loop import Schedule, fit
 from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
 from bids_sr.sr.training.pairs import Pairs, PatchSize, Setting, Teacher
-from bids_sr.sr.training.protocols import Protocols
+from bids_sr.sr.training.protocols import Draws, Protocols
 from bids_sr.sr.training.recipe import Job, Recipe, curve_of
 from bids_sr.sr.training.sources import SCALING
 from bids_sr.sr.weights import Weights
@@ -110,11 +110,30 @@ class BackboneRecipe(Recipe):
         job: Job,
         teachers: Sequence[Teacher],
         validation: Sequence[Teacher],
-        protocols: Protocols,
+        protocols: Draws,
+        *,
+        varied: bool = True,
     ) -> Weights:
-        """Train on pairs of the teachers and validate on the others."""
+        """Train on pairs of the teachers and validate on the others.
+
+        Parameters
+        ----------
+        job : Job
+        teachers, validation : sequences of Teacher
+        protocols : Draws
+            What pairs imitate where a teacher does not say.
+        varied : bool
+            Change contrast and brightness at random.
+        """
         network = self._network(job)
-        pairs = Pairs(teachers, protocols, self._size(), factor=network.factor, seed=self.seed)
+        pairs = Pairs(
+            teachers,
+            protocols,
+            self._size(),
+            factor=network.factor,
+            seed=self.seed,
+            varied=varied,
+        )
         examples = [
             example.to(job.device)
             for example in self._examples(validation[:_MOST_VALIDATED], network.factor)

@@ -20,7 +20,7 @@ from bids_sr.sr.methods.base import require
 from bids_sr.sr.networks.backbone import condition_of
 from bids_sr.sr.networks.thick_slice import BRIGHTEST, Upsampling
 from bids_sr.sr.training.patches import PatchGeometry
-from bids_sr.sr.training.protocols import Protocols
+from bids_sr.sr.training.protocols import Draws
 from bids_sr.sr.training.saliency import saliency
 
 _PLACES = 50_000  # an image, to draw patches from
@@ -53,18 +53,20 @@ class Teacher:
         spacings: npt.NDArray[np.float64],
         acquisition: Acquisition | None = None,
         *,
+        orders: tuple[tuple[int, int, int], ...] = (),
         seed: int = 0,
     ) -> Teacher:
         """Prepare an image.
 
-        All pairs of array axes whose spacings are the finest, to 10 %, serve as rows and
-        columns: three orientations in an isotropic image, the acquired slices in others.
+        Without `orders` all pairs of array axes whose spacings are the finest, to 10 %,
+        serve as rows and columns: three orientations in an isotropic image, the acquired
+        slices in others.
         """
         finest = float(spacings.min())
         fine = [axis for axis in range(3) if spacings[axis] <= finest * (1 + _SAME)]
         if len(fine) < 2:  # as fine as this image has them
             fine = [int(axis) for axis in np.argsort(spacings)[:2]]
-        orders = tuple(
+        orders = orders or tuple(
             (3 - rows - columns, rows, columns)
             for rows in fine
             for columns in fine
@@ -124,7 +126,7 @@ class Pairs:
     def __init__(
         self,
         teachers: Sequence[Teacher],
-        protocols: Protocols,
+        protocols: Draws,
         size: PatchSize,
         *,
         factor: int,
@@ -136,7 +138,7 @@ class Pairs:
         Parameters
         ----------
         teachers : sequence of Teacher
-        protocols : Protocols
+        protocols : Draws
             What is imitated where an image does not say.
         size : PatchSize
         factor : int
@@ -202,13 +204,15 @@ class Pairs:
         self._random.bit_generator.state = state_dict["random"]
 
     def _geometry(self, teacher: Teacher, acquisition: Acquisition) -> PatchGeometry:
-        shortest = min(teacher.data.shape[axis] for order in teacher.orders for axis in order[1:])
-        longest = int(shortest / acquisition.scale(teacher.voxel))
+        rows, columns = (
+            min(teacher.data.shape[order[place]] for order in teacher.orders) for place in (1, 2)
+        )
+        longest = int(rows / acquisition.scale(teacher.voxel))
         return PatchGeometry.of(
             acquisition,
             teacher.voxel,
             slices=max(4, min(self.size.slices, longest)),
-            width=min(self.size.width, shortest),
+            width=min(self.size.width, columns),
         )
 
     def _patch(self, teacher: Teacher, window: int, width: int) -> npt.NDArray[np.float32]:

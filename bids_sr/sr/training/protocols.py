@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bids_sr.imaging import Acquisition
 from bids_sr.imaging.acquisition import PROFILES
 from bids_sr.sr.methods.base import require
+
+
+class Draws(Protocol):
+    """Draw what a batch of pairs imitates."""
+
+    def draw(self, voxel: float, random: np.random.Generator) -> Acquisition:
+        """Draw an acquisition for an image whose voxels are `voxel` mm wide."""
+
+    def draw_noise(self, random: np.random.Generator) -> float:
+        """Draw a standard deviation of noise, as a share of the robust range."""
 
 
 @dataclass(frozen=True, kw_only=True)
