@@ -18,7 +18,7 @@ from torch import Tensor
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Grid, RobustScaler, View, Volume, axis_coordinates, resample
 from bids_sr.imaging.resample import apply_along_axis, interpolation_matrix
-from bids_sr.sr.device import half_precision, mixed_precision, single_core_workers
+from bids_sr.sr.device import single_core_workers
 from bids_sr.sr.networks.autoencoder import Autoencoder
 from bids_sr.sr.weights import Weights
 
@@ -83,7 +83,6 @@ class LatentSpace:
         keep_detail: bool = True,
         device: torch.device,
         threads: int = 1,
-        half: bool = True,
     ) -> Volume:
         """Evaluate a stack on a grid; planes at the acquired slices are these slices.
 
@@ -99,8 +98,6 @@ class LatentSpace:
         device : torch.device
         threads : int
             On a CPU, so many planes at once.
-        half : bool
-            Use the device's half precision where that is faster.
 
         Returns
         -------
@@ -117,7 +114,8 @@ class LatentSpace:
         makes of it.  So noise and the finest detail, which an autoencoder loses, are those
         of the slices, intensities outside of the range that it knows stay, and at a = 0
         nothing changes.  Without `keep_detail` it is D((1 - a) z0 + a z1), as in the paper.
-        The network works on the voxels that it was trained on, whatever the grid.
+        The network works on the voxels that it was trained on, whatever the grid, and never
+        in half precision, whose steps the difference of two decoded slices would show.
         """
         planes = _Planes.at(axis_coordinates(lr.grid, grid, slice_axis), lr.shape[slice_axis])
         slices = resample(lr, with_slices_of(lr.grid, grid, slice_axis))
@@ -128,7 +126,7 @@ class LatentSpace:
         scaler = clamping_scaler(lr.data)
         seen = in_plane_resampled(lr, slice_axis, self.in_plane_spacing)
         stack = clamped(View.in_plane(slice_axis).split(seen.data), scaler)
-        found = self._decode(stack, planes, keep_detail, device, threads, half)
+        found = self._decode(stack, planes, keep_detail, device, threads)
         # From the network's voxels to those of the grid; across slices it is there already.
         made = View.in_plane(slice_axis).join(found)
         target = _with_planes(grid, slice_axis, inner.size)
@@ -150,22 +148,22 @@ class LatentSpace:
         keep_detail: bool,
         device: torch.device,
         threads: int,
-        half: bool,
     ) -> npt.NDArray[np.float32]:
         """Return the planes between slices, or what they add to linear interpolation."""
         network = self.network.to(device).eval()
-        dtype = half_precision(device) if half else None
+        # Trained or loaded, the same weights give the same bits only in the same layout.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (int(stack.shape[1]), int(stack.shape[2]))
         slices = torch.from_numpy(stack)[:, None]  # (K, 1, H, W)
         workers = threads if device.type == "cpu" else 1
 
         def encode(one: int) -> Tensor:
-            with torch.inference_mode(), mixed_precision(device, dtype):
+            with torch.inference_mode():
                 given = slices[one : one + 1].to(device)
                 return network.encode(given.contiguous(memory_format=torch.channels_last))
 
         def decode(latent: Tensor) -> Tensor:
-            with torch.inference_mode(), mixed_precision(device, dtype):
+            with torch.inference_mode():
                 return network.decode(latent, shape)[0, 0].float().cpu()
 
         with single_core_workers(workers) as pool:

@@ -32,7 +32,7 @@ def lr() -> Volume:
 
 
 def between(space: LatentSpace, lr: Volume, grid: Grid, **more: object) -> np.ndarray:
-    made = space.between(lr, 2, grid, device=CPU, half=False, **more)  # type: ignore[arg-type]
+    made = space.between(lr, 2, grid, device=CPU, **more)  # type: ignore[arg-type]
     np.testing.assert_array_equal(made.affine, grid.affine)
     return made.data
 
@@ -107,7 +107,7 @@ def test_any_slice_axis(space: LatentSpace, lr: Volume, axis: int) -> None:
         for volume, where in ((lr, 2), (turned, axis))
     ]
     straight = between(space, lr, grids[0])
-    made = space.between(turned, axis, grids[1], device=CPU, half=False).data
+    made = space.between(turned, axis, grids[1], device=CPU).data
     np.testing.assert_allclose(made, straight.transpose(order), rtol=1e-5, atol=1e-3)
 
 

@@ -25,7 +25,12 @@ from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.latent_space import LatentSpace
 from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
 from bids_sr.sr.networks.autoencoder import Autoencoder
-from bids_sr.sr.training.autoencoder import PAPER, NeighbourTraining, training_stack
+from bids_sr.sr.training.autoencoder import (
+    PAPER,
+    NeighbourTraining,
+    gain_of,
+    training_stack,
+)
 from bids_sr.sr.training.loop import FitResult, Schedule
 from bids_sr.sr.weights import Weights
 
@@ -93,10 +98,10 @@ class Latent(Method):
     synthesis: float = 1.0
     """Weight of the loss on the slice between two neighbours; 0: the network only learns to
     restore slices, as in the paper."""
-    zoom: float = 0.2
+    zoom: float = 0.0
     """Largest random change of size of a patch, as a share."""
     mixed_precision: bool = True
-    """Convolve in half precision where the device does so faster."""
+    """Train in half precision where the device does so faster."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -203,7 +208,6 @@ class Latent(Method):
                 keep_detail=self.keep_detail,
                 device=device,
                 threads=threads,
-                half=self.mixed_precision,
             )
         network = learnt.space.network
         record = {
@@ -261,7 +265,7 @@ class Latent(Method):
             "Steps": result.steps,
             "StopReason": result.stop_reason,
             "TrainingSeconds": round(result.seconds, 2),
-            "ValidationGainDecibel": result.curve[-1].validation if result.curve else None,
+            "ValidationGainDecibel": gain_of(result),
         }
         weights = Weights(network.state_dict(), self._card(space, result, len(stacks), start))
         return _Learnt(space, record, result.curve, weights)

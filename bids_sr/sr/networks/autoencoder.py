@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bids_sr.sr.methods.base import require
 
-_SLOPE = 0.01  # of the leaky ReLU; the paper does not state it
+_SLOPE = 0.1  # of the leaky ReLU; the paper does not state it
 
 
 class Autoencoder(nn.Module):

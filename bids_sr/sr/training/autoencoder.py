@@ -106,8 +106,8 @@ class NeighbourTraining:
         -------
         FitResult
             The validation in its curve is the gain over linear interpolation of slices
-            left out, dB; none where no stack has three slices.  Where there is one, the
-            weights that were best in it are kept.
+            left out, dB; none where no stack has three slices.  Where the network is
+            trained for it, the weights that were best in it are kept.
         """
         learnt, judged = neighbours_in([len(stack) for stack in stacks]), []
         judged_stacks = held_out or stacks
@@ -137,7 +137,9 @@ class NeighbourTraining:
                 batch_size=_VALIDATION_PATCHES,
                 seed=self.seed + 1,
             )
-            schedule = replace(schedule, keep="best", report_every=max(100, schedule.steps // 40))
+            schedule = replace(schedule, report_every=max(100, schedule.steps // 40))
+            if self.synthesis:
+                schedule = replace(schedule, keep="best")
             device = next(network.parameters()).device
             given, wanted = (part.to(device) for part in next(others))
 
@@ -196,7 +198,7 @@ class AutoencoderRecipe(Recipe):
     keep_detail: bool = True
     """Judge slices between neighbours with what the network cannot restore, as the method
     makes them by default."""
-    zoom: float = 0.2
+    zoom: float = 0.0
     """Largest random change of size, as a share."""
     validation: float = 0.1
     """Share of the subjects that are left out, for the learning curve."""
@@ -311,6 +313,14 @@ def training_stack(
     assert axis is not None
     seen = in_plane_resampled(volume, axis, in_plane_spacing)
     return clamped(View.in_plane(axis).split(seen.data), clamping_scaler(volume.data))
+
+
+def gain_of(result: FitResult) -> float | None:
+    """Return the gain over linear interpolation of the weights that were kept, dB, if known."""
+    scores = [point.validation for point in result.curve if point.validation is not None]
+    if result.before is None:  # the last weights were kept, or nothing was validated
+        return scores[-1] if scores else None
+    return max([result.before, *scores])
 
 
 def _every_fifth(neighbours: Sequence[Neighbours]) -> list[Neighbours]:

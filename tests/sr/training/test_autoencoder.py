@@ -11,15 +11,16 @@ import torch
 
 from bids_sr.exceptions import ConfigError, InputDataError, WeightsError
 from bids_sr.imaging import Acquisition, Series, Volume
-from bids_sr.sr.methods.base import Progress
+from bids_sr.sr.methods.base import CurvePoint, Progress
 from bids_sr.sr.networks.autoencoder import Autoencoder
 from bids_sr.sr.training.autoencoder import (
     AutoencoderRecipe,
     NeighbourTraining,
+    gain_of,
     read_stacks,
     training_stack,
 )
-from bids_sr.sr.training.loop import Schedule
+from bids_sr.sr.training.loop import FitResult, Schedule
 from bids_sr.sr.training.recipe import make_recipe
 from bids_sr.sr.training.registry import RECIPES
 
@@ -196,3 +197,34 @@ def test_paper_is_a_preset() -> None:
 def test_impossible_settings_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         recipe(**{name: value})
+
+
+def result(before: float | None, *scores: float | None) -> FitResult:
+    curve = tuple(
+        CurvePoint(step=number, seconds=0.0, loss=0.0, validation=score)
+        for number, score in enumerate(scores)
+    )
+    return FitResult(
+        curve=curve, steps=len(curve), seconds=0.0, stop_reason="steps", before=before
+    )
+
+
+def test_gain_is_that_of_the_weights_that_were_kept() -> None:
+    assert gain_of(result(0.0, 0.5, 0.3)) == 0.5
+    assert gain_of(result(0.1, -0.5, -0.3)) == 0.1
+    assert gain_of(result(None, 0.5, 0.3)) == 0.3
+    assert gain_of(result(None, None)) is None
+
+
+def test_best_weights_are_kept_only_where_they_are_trained_for() -> None:
+    """An autoencoder that only restores would be judged by what it is not asked for."""
+    stacks = [training_stack(tube(n), Acquisition(spacing=8.0), None) for n in range(3)]
+    before = []
+    for synthesis in (0.0, 1.0):
+        network = Autoencoder(width=2, depth=2, latent_channels=4)
+        training = NeighbourTraining(patch_size=16, synthesis=synthesis)
+        made = training.train(network, stacks, (), Schedule(steps=2), threads=1)
+        assert made.curve[-1].validation is not None
+        before.append(made.before)
+    assert before[0] is None
+    assert before[1] is not None
