@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import EngineError
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
+from bids_sr.sr.networks.edsr import EDSR
+from bids_sr.sr.triplets import Enlarging, Resizing
 
 CPU = torch.device("cpu")
 
@@ -75,3 +78,24 @@ def test_an_explicit_device_fails_instead() -> None:
     settings = InferenceSettings(device=torch.device("meta"), halo=2, half=False, allow_cpu=False)
     with pytest.raises(EngineError, match="too little memory on meta"):
         run_over_slices(nn.Identity(), _zeros_on_cpu, torch.randn(2, 4, 10), settings)
+
+
+@pytest.mark.parametrize("pixels", [40, 200, 1 << 20], ids=["columns", "one", "all"])
+def test_channels_and_resized_columns(pixels: int) -> None:
+    """A network over triplets that enlarges both axes, and columns brought back."""
+    torch.manual_seed(0)
+    net = EDSR(channels=6, blocks=2).eval()
+    stack = torch.rand(4, 3, 5, 40)
+    enlarging = Enlarging(Resizing((np.arange(15) + 0.5) / 3 - 0.5, 5, 4), net.input_range, True)
+    told: list[tuple[int, int]] = []
+    settings = InferenceSettings(
+        device=CPU,
+        halo=net.halo + 1,
+        half=False,
+        batch_pixels=pixels,
+        report=lambda done, total: told.append((done, total)),
+    )
+    made, _ = run_over_slices(net, enlarging, stack, settings)
+    assert made.shape == (4, 3, 15, 40)
+    torch.testing.assert_close(made, enlarging(net, stack).detach(), atol=1e-5, rtol=1e-4)
+    assert told == [(number, len(told)) for number in range(1, len(told) + 1)]
