@@ -80,11 +80,12 @@ def init_bids_sr_wf(
                 name=image_wf_name(image),
             )
             subject_wf.add_nodes([image_wf])
-            if image.action == "super-resolve" and image.suffix in learnt:
-                target = f"{image_wf.name}.super_resolution_wf.inputnode.in_model"
-                source = learnt[image.suffix]
-                workflow.connect([(source, subject_wf, [("outputnode.out_weights", target)])])
         workflow.add_nodes([subject_wf])
+        for image in todo:
+            if image.subject == subject and image.action == "super-resolve":
+                target = f"{image_wf_name(image)}.super_resolution_wf.inputnode.in_model"
+                if source := learnt.get(image.suffix):
+                    workflow.connect(source, "outputnode.out_weights", subject_wf, target)
     return workflow
 
 

@@ -20,7 +20,7 @@ TEXT = {
     "(slice thickness, gap and profile), and is applied to both through-plane views, whose mean "
     "is the result. ",
     "finetuned": "Through-plane resolution was raised by a convolutional network that was trained "
-    "on other images and then fine-tuned, self-supervised, as Wang et al. propose [@wang2022]. ",
+    "on other images and then fine-tuned, self-supervised, as Wang et al. propose [@wang2024]. ",
     "pretrained": "Through-plane resolution was raised by a network that was trained on other "
     "images with a perceptual loss and is applied to triplets of neighbouring slices along both "
     "in-plane directions, as in PRETTIER [@giraldo2024]. ",
