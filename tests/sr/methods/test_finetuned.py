@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.imaging import Acquisition, Volume, degrade, resample
+from bids_sr.sr import Reconstruction, make_method, reconstruct
+from bids_sr.sr.networks.backbone import Backbone
+from bids_sr.sr.training.supervised import Supervised
+from bids_sr.sr.weights import Weights
+
+QUICK: dict[str, Any] = {
+    "device": "cpu",
+    "threads": 1,
+    "batch_size": 4,
+    "patch_width": 16,
+    "patch_slices": 4,
+    "orientations": 1,
+    "mirrored": False,
+    "data_consistency": False,
+}
+
+
+@pytest.fixture(scope="module")
+def model(reference: Volume, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train on one half of the head; the other is for the tests."""
+    folder = tmp_path_factory.mktemp("model")
+    half = Volume(reference.data[:24], reference.affine).save(folder / "half.nii.gz")
+    recipe = Supervised(
+        threads=1,
+        device="cpu",
+        steps=250,
+        channels=8,
+        blocks=1,
+        factor=4,
+        batch_size=4,
+        patch_width=16,
+        patch_slices=4,
+        spacings=(5.0, 9.0),
+        averaging=0.95,
+    )
+    return recipe.train([half]).save(folder / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def half(reference: Volume) -> Volume:
+    affine = reference.affine.copy()
+    affine[:3, 3] += 24 * affine[:3, 0]
+    return Volume(np.ascontiguousarray(reference.data[24:]), affine)
+
+
+def run(half: Volume, acquisition: Acquisition, **more: Any) -> Reconstruction:
+    lr = degrade(half, acquisition)
+    parameters = {**QUICK, **more}
+    return reconstruct(lr, acquisition, method="finetuned", grid=half.grid, parameters=parameters)
+
+
+def test_one_network_serves_every_acquisition(model: Path, half: Volume) -> None:
+    for spacing, thickness, profile in ((8.0, 6.0, "gaussian"), (5.4, 5.4, "rect")):
+        acquisition = Acquisition(
+            spacing=spacing, thickness=thickness, profile=profile, slice_axis=2
+        )
+        result = run(half, acquisition, model=str(model), adapt="none")
+        cubic = resample(degrade(half, acquisition), half.grid).data
+        error, before = (
+            float(np.square(data - half.data).mean()) for data in (result.volume.data, cubic)
+        )
+        assert error < 0.98 * before
+        assert result.record["Adaptation"] == "none"
+        assert result.record["ModelSHA256"] == Weights.load(model).digest
+        assert result.curve == ()
+
+
+def test_adaptation_improves_the_slices_held_out(
+    model: Path, half: Volume, acquisition: Acquisition
+) -> None:
+    result = run(half, acquisition, model=str(model), steps=60, learning_rate=2e-3)
+    record = result.record
+    assert record["Adaptation"] == "image"
+    assert record["ValidationGainDecibel"] > record["ValidationGainBeforeDecibel"] > 0
+    assert result.learned is not None
+    assert result.learned.card["Start"]["SHA256"] == Weights.load(model).digest
+    assert Backbone.from_weights(result.learned).arguments["channels"] == 8
+
+
+def test_adaptation_that_does_not_help_is_undone(
+    model: Path, half: Volume, acquisition: Acquisition
+) -> None:
+    """Steps so large that they destroy the network."""
+    result = run(half, acquisition, model=str(model), steps=4, learning_rate=10.0)
+    assert result.record["Adaptation"] == "none"
+    assert result.record["AdaptationFallback"] == "no gain on the slices held out"
+    plain = run(half, acquisition, model=str(model), adapt="none")
+    np.testing.assert_array_equal(result.volume.data, plain.volume.data)
+
+
+def test_images_too_small_to_teach_are_still_reconstructed(
+    model: Path, half: Volume, acquisition: Acquisition
+) -> None:
+    small = Volume(np.ascontiguousarray(half.data[6:18, 20:44]), half.affine)
+    result = run(small, acquisition, model=str(model))
+    assert result.record["Adaptation"] == "none"
+    assert "in-plane voxels hold fewer" in result.record["AdaptationFallback"]
+    assert "Fallback" not in result.record
+
+
+def test_what_was_adapted_can_be_used_again(
+    model: Path, half: Volume, acquisition: Acquisition, tmp_path: Path
+) -> None:
+    first = run(half, acquisition, model=str(model), steps=20)
+    assert first.learned is not None
+    path = first.learned.save(tmp_path / "adapted.safetensors")
+    again = run(half, acquisition, model=str(path), adapt="none")
+    np.testing.assert_allclose(again.volume.data, first.volume.data, atol=1e-3)
+
+
+def test_memberships_are_not_learnt_from(model: Path) -> None:
+    method = make_method("finetuned", {"model": str(model)}).for_labels()
+    assert method.parameters()["adapt"] == "none"
+    assert method.parameters()["scale_intensities"] is False
+    assert method.required_files() == (model,)
+
+
+def test_weights_are_needed_and_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="bids_sr-tools train supervised"):
+        make_method("finetuned").required_files()
+    with pytest.raises(WeightsError, match="no file"):
+        make_method("finetuned", {"model": "nothing"}).required_files()
+    other = Weights({"a": torch.zeros(1)}, {"Architecture": {"Name": "other"}})
+    path = other.save(tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="architecture 'other'"):
+        make_method("finetuned", {"model": str(path)}).required_files()
+    with pytest.raises(ConfigError, match="adapt"):
+        make_method("finetuned", {"adapt": "dataset"})
