@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bids_sr import __version__
 from bids_sr.bids.writing import write_json_atomic, write_text_atomic
 from bids_sr.cli.console import progress_bar
-from bids_sr.cli.environment import end_on_sigterm
+from bids_sr.cli.environment import Terminated, end_on_sigterm
 from bids_sr.cli.evaluate_options import MASKS, MethodSpec, read_specs
 from bids_sr.cli.evaluate_pool import Ended, TaskPool
 from bids_sr.cli.exit_codes import ExitCode, ExitError
@@ -36,12 +37,19 @@ LOGGER = logging.getLogger(__name__)
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Run the comparison that the options describe."""
+    """Run the comparison that the options describe; what was done by an interrupt is kept."""
+    end_on_sigterm()
+    try:
+        return _evaluate(options)
+    except Terminated:
+        return ExitCode.TERMINATED
+
+
+def _evaluate(options: argparse.Namespace) -> int:
     if options.nprocs < 1 or options.omp_nthreads < 1:
         raise ConfigError("Found --nprocs or --omp-nthreads below 1; expected 1 or more.")
     if not options.path.exists():
         raise ExitError(ExitCode.NO_INPUT, f"{options.path} does not exist: check the path")
-    end_on_sigterm()
     specs, protocols = read_specs(options), read_protocols(options)
     references = find_references(options.path, options.include, options.exclude)
     from bids_sr.evaluation.perceptual import available
@@ -198,7 +206,7 @@ class _Masks:
             "threads": self.options.omp_nthreads,
             "seed": self.options.random_seed,
             "out": str((self.folder / f"{reference.name}.nii.gz").absolute()),
-            "made_of": [self.options.mask, status.st_size, status.st_mtime_ns],
+            "made_of": [self.options.mask, status.st_size, status.st_mtime_ns, __version__],
         }
 
 

@@ -100,7 +100,7 @@ def _group(
     everything = [row for some in methods.values() for row in some]
     measures = [one for one in MEASURES if one.name in table.shown_measures(everything)]
     columns = ["Images", *(one.title for one in measures)]
-    columns += [f"Gain over {baseline} (dB)", "Median s", "Peak GB"]
+    columns += [f"Gain over {baseline} (dB)", "Median\u00a0s", "Peak\u00a0GB"]
     lines = {method: [(str(len(some)), False)] for method, some in methods.items()}
     for one in measures:
         means = {

@@ -3,10 +3,13 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from bids_sr.cli import tools
@@ -206,3 +209,26 @@ def test_a_killed_task_fails_alone(folder: Path, tmp_path: Path) -> None:
     assert "signal 9: memory ran out, most likely" in ended[0].message
     assert ended[1].row is not None
     assert ended[1].row["scores"]["psnr"] > 10
+
+
+@pytest.mark.slow
+def test_an_ended_run_leaves_no_process(folder: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(folder / "sub-01"), "--out", str(tmp_path / "out"), "--mask", "none"]
+    words += ["--no-perceptual", "--methods", "self:steps=1000000", "--nprocs", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bids_sr.cli.tools", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "training" in line:
+                break
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == ExitCode.TERMINATED
+    assert children
+    psutil.wait_procs(children, timeout=10)
+    assert not any(child.is_running() for child in children)

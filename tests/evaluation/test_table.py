@@ -103,7 +103,7 @@ def test_the_page_marks_the_best_mean(rows: list[dict[str, Any]]) -> None:
     }
     assert best["PSNR (dB)"] == ["self"]
     assert best["DISTS"] == ["self"]  # lower is better
-    assert best["Images"] == best["Median s"] == []
+    assert best["Images"] == best["Median\u00a0s"] == []
     assert page["overview"] == [
         ("bspline", [("+0.00", False)]),
         ("self", [("+1.50", True)]),
