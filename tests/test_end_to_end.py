@@ -42,9 +42,9 @@ class Run:
     done: subprocess.CompletedProcess[str]
 
 
-def bids_sr(*arguments: Any) -> subprocess.CompletedProcess[str]:
+def bids_sr(*arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bids_sr", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=cwd)
 
 
 def write_image(bids: Path, relpath: str, volume: Volume, **sidecar: Any) -> Path:
@@ -218,16 +218,18 @@ def test_a_second_run_does_nothing_twice(run: Run) -> None:
             assert path.stat().st_mtime_ns == time, path
 
 
-def test_a_lost_output_comes_back_without_new_work(run: Run) -> None:
+def test_a_lost_output_comes_back_without_new_work(run: Run, tmp_path: Path) -> None:
     lost = run.out / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
     content = lost.read_bytes()
     lost.unlink()
     done = bids_sr(
         run.bids, run.out, "participant", "--participant-label", "01",
-        "-w", run.work, *OPTIONS, "--skip-bids-validation",
+        "-w", run.work, *OPTIONS, "--skip-bids-validation", "--resource-monitor", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert lost.read_bytes() == content
+    assert list((run.out / "logs").glob("*_resources.json"))
+    assert not list(tmp_path.iterdir())  # nothing is left where the command was called
 
 
 def test_group_level_gathers_all_subjects(run: Run) -> None:

@@ -6,6 +6,7 @@ copies of it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -49,14 +50,17 @@ def run_graph(
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
-    plugin = _plugin(config, lines, graph.uses_gpu)
     error: Exception | None = None
-    try:
-        workflow.run(plugin=plugin)
-    except Exception as caught:  # Nipype raises the first of the nodes' errors again
-        error = caught
-    finally:
-        getattr(plugin, "stop", lambda: None)()
+    # Nipype's resource monitor writes into the current folder, which may be read-only.
+    config.work_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(config.work_dir):
+        plugin = _plugin(config, lines, graph.uses_gpu)
+        try:
+            workflow.run(plugin=plugin)
+        except Exception as caught:  # Nipype raises the first of the nodes' errors again
+            error = caught
+        finally:
+            getattr(plugin, "stop", lambda: None)()
     folders = {record.log_dir(config.output_dir, image.subject) for image in images}
     crashes = read_crashes([*folders, _common_crash_dir(config, record)])
     if error is not None and not crashes:
