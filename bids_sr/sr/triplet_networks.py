@@ -141,11 +141,10 @@ def network_of(state: State, architecture: str | None = None) -> TripletNetwork:
     kind = next((one for one in ARCHITECTURES.values() if one.mark in state.tensors), None)
     if kind is None or (architecture is not None and kind.name != architecture):
         names = list(state.tensors)
-        what = f"a {kind.name}" if kind else f"parameters {', '.join(names[:3])}, ..."
+        what = f"a network {kind.name}" if kind else f"parameters {', '.join(names[:3])}, ..."
         wanted = architecture or " or ".join(ARCHITECTURES)
         raise WeightsError(
-            f"Found in {state.path} {what}; expected a network {wanted} that enlarges "
-            f"{SCALE} times."
+            f"Found in {state.path} {what}; expected {wanted} that enlarges {SCALE} times."
         )
     arguments = kind.arguments_of(state.tensors)
     if state.card is not None:

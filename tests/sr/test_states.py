@@ -47,6 +47,18 @@ def test_numbers_beside_the_weights_do_no_harm(tmp_path: Path) -> None:
     assert list(read_state(tmp_path / "w.pth").tensors) == ["weight", "bias"]
 
 
+def test_numbers_of_an_older_numpy(tmp_path: Path) -> None:
+    """NumPy 1 had the function that rebuilds them in another place."""
+    path = tmp_path / "w.pth"
+    content = {"model_weights": TENSORS, "loss": np.float64(0.5)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    new, old = b"numpy._core.multiarray", b"numpy.core.multiarray"
+    raw = path.read_bytes()
+    assert raw.count(new) == 1
+    path.write_bytes(raw.replace(new, old))
+    assert list(read_state(path).tensors) == ["weight", "bias"]
+
+
 def test_half_precision_is_widened(tmp_path: Path) -> None:
     torch.save({"weight": torch.rand(2).half(), "count": torch.tensor(3)}, tmp_path / "w.pth")
     tensors = read_state(tmp_path / "w.pth").tensors

@@ -81,7 +81,7 @@ def test_wrong_architecture_is_told(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(SMALL[0].state_dict(), path)
     assert load_network(str(path), architecture="edsr").network.name == "edsr"
-    with pytest.raises(WeightsError, match="a edsr; expected a network realesrgan"):
+    with pytest.raises(WeightsError, match="a network edsr; expected realesrgan"):
         load_network(str(path), architecture="realesrgan")
     torch.save({"layer.weight": torch.rand(3)}, path)
     with pytest.raises(WeightsError, match=r"parameters layer\.weight.*edsr or realesrgan or"):

@@ -107,7 +107,7 @@ class Perceptual(Recipe):
     cycle_growth: int | None = None
     """Factor by which a cycle is longer than the one before; None: the paper's."""
     left_out: float = 0.3
-    """Share of the subjects that is only validated on."""
+    """Share of the subjects that is only validated on; a single one is learnt from too."""
     left_out_subjects: tuple[str, ...] = ()
     """Validate on these instead, for example ``sub-01``."""
     channels: int | None = None

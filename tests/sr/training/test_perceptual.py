@@ -105,7 +105,7 @@ def test_edsr_begins_where_a_checkpoint_ended(files: list[Path], tmp_path: Path)
     torch.testing.assert_close(second.tensors, first.tensors, atol=1e-6, rtol=0)
     third = Perceptual(**settings).train(files, start=first)
     torch.testing.assert_close(third.tensors, first.tensors, atol=1e-6, rtol=0)
-    with pytest.raises(WeightsError, match="a edsr; expected a network shufflemixer"):
+    with pytest.raises(WeightsError, match="a network edsr; expected shufflemixer"):
         Perceptual(**TINY).train(files, start=first)
     with pytest.raises(ConfigError, match="expected one of them"):
         Perceptual(**settings, pretrained="edsr").train(files, start=first)
