@@ -57,7 +57,7 @@ def _make_mask(task: dict[str, Any]) -> None:
     from bids_sr.evaluation.references import not_zero, stripped_brain
     from bids_sr.imaging import Volume
 
-    volume, kind = Volume.load(task["image"]), task["kind"]
+    volume, kind = Volume.load(task["image"]).canonical(), task["kind"]
     mask = stripped_brain(volume) if kind in ("auto", "nonzero") else None
     origin = "what is not zero, holes filled"
     if mask is None and kind == "nonzero":

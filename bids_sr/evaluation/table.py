@@ -152,24 +152,24 @@ def _every_image(rows: Sequence[Row], baseline: str) -> list[str]:
     """Return a table with an image and protocol a line and the methods side by side."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     others = [method for method in methods if method != baseline]
-    head = ["image", "protocol", f"{baseline} PSNR", f"{baseline} SSIM"]
-    for method in others:
-        head += [f"{method} gain", f"{method} SSIM", f"{method} CPU s", f"{method} GB"]
+    head = ["image", "protocol", f"{baseline} PSNR"]
+    head += [f"{method} {what}" for method in others for what in ("PSNR", "gain")]
+    head += [f"SSIM {method}" for method in (baseline, *others)]
+    head += [f"{method} {what}" for method in others for what in ("CPU s", "GB")]
     lines = _head(head)
     found = {(row["image"], label_of(row), row["method"]): row for row in rows}
     for image, protocol in dict.fromkeys((row["image"], label_of(row)) for row in rows):
-        base = found.get((image, protocol, baseline), {})
-        cells = [image, protocol, cell(base, "psnr"), cell(base, "ssim")]
+        some = {method: found.get((image, protocol, method), {}) for method in methods}
+        base = some.get(baseline, {})
+        cells = [image, protocol, cell(base, "psnr")]
         for method in others:
-            row = found.get((image, protocol, method), {})
-            own, reference = value(row, "psnr"), value(base, "psnr")
-            known = own is not None and reference is not None
-            cells.append(f"{own - reference:.2f}" if known else "")  # type: ignore[operator]
-            cells += [
-                "" if (text := cell(row, name)) == "n/a" else text
-                for name in ("ssim", "cpu_seconds", "peak_gb")
-            ]
-        lines.append(_line(cells))
+            own, reference = value(some[method], "psnr"), value(base, "psnr")
+            gain = None if own is None or reference is None else own - reference
+            cells += [cell(some[method], "psnr"), "n/a" if gain is None else f"{gain:.2f}"]
+        cells += [cell(some.get(method, {}), "ssim") for method in (baseline, *others)]
+        for method in others:
+            cells += [cell(some[method], name) for name in ("cpu_seconds", "peak_gb")]
+        lines.append(_line("" if text == "n/a" else text for text in cells))
     return lines
 
 

@@ -75,8 +75,8 @@ def test_markdown(rows: list[dict[str, Any]]) -> None:
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[2:4] == ["3", "25.67 ± 4.04"]
     assert cells[-5:] == ["1.50 ± 0.71", "1.00", "2.0", "1.5", "0.50"]
-    assert "| a | 5/6 axial | 20.00 | 0.5000 | 2.00 | 0.5500 | 1.5 | 0.50 |" in text
-    assert "| c | 5/6 axial | n/a | n/a |  | 0.7500 |" in text
+    assert "| a | 5/6 axial | 20.00 | 22.00 | 2.00 | 0.5000 | 0.5500 | 1.5 | 0.50 |" in text
+    assert "| c | 5/6 axial |  | 30.00 |  |  | 0.7500 | 1.5 | 0.50 |" in text
     assert "- c, 5/6 axial, bspline: no memory" in text
     assert text.endswith("- a note\n")
     lines = [line for line in text.splitlines() if line.startswith("|")]
