@@ -101,6 +101,8 @@ def _dataset_graphs(
     parameters: dict[str, Any] = {"seed": config.random_seed, "device": config.device}
     if config.sloppy:
         parameters |= SLOPPY_RECIPE
+    if isinstance(config.output_resolution, float):
+        parameters["spacing"] = config.output_resolution
     return {
         suffix: init_dataset_wf(
             images=found,

@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
 
 if TYPE_CHECKING:
@@ -216,12 +217,14 @@ class LearnFromImages(SimpleInterface):
         known = {field.name for field in fields(RECIPES[self.inputs.recipe])}
         asked = {**self.inputs.parameters, "threads": self.inputs.num_threads}
         settings = {name: value for name, value in asked.items() if name in known}
-        files = [Path(name) for name in self.inputs.in_files]
-        acquisitions = [Acquisition(**each) for each in self.inputs.acquisitions]
+        pairs = zip(self.inputs.in_files, self.inputs.acquisitions, strict=True)
+        acquisitions = {
+            Path(name): Acquisition(**each) for name, each in pairs if _can_be_read(Path(name))
+        }
         start = self.inputs.start_file
         weights = make_recipe(RECIPES, self.inputs.recipe, settings).train(
-            files,
-            acquisitions=dict(zip(files, acquisitions, strict=True)),
+            list(acquisitions),
+            acquisitions=acquisitions,
             start=Weights.load(Path(start)) if start else None,
             checkpoint=Path(runtime.cwd) / "training.checkpoint",
             progress=_log_progress(),
@@ -241,3 +244,13 @@ def _log_progress() -> Any:
             LOGGER.info("%d of %d: %s", step, total, message)
 
     return progress
+
+
+def _can_be_read(path: Path) -> bool:
+    """Tell whether an image is whole; the others of its dataset go on without it."""
+    try:
+        Series.load(path)
+    except InputDataError as error:
+        LOGGER.warning("Not learnt from: %s", error)
+        return False
+    return True

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.imaging import Acquisition, Volume, resample
-from bids_sr.interfaces.super_resolution import SuperResolve
+from bids_sr.exceptions import WeightsError
+from bids_sr.imaging import Acquisition, Series, Volume, resample
+from bids_sr.interfaces.super_resolution import LearnFromImages, SuperResolve, chosen_method
 
 ACQUISITION: dict[str, Any] = {
     "spacing": 6.0,
@@ -73,3 +74,69 @@ def test_the_residual_of_the_truth_is_zero(
 
     acquisition = Acquisition(**ACQUISITION)
     assert data_consistency_residual(mni152_2mm, thick, acquisition) == pytest.approx(0, abs=1e-3)
+
+
+def test_what_was_learnt_and_how_sure_it_is_are_handed_on(
+    thick_file: Path, tmp_path: Path
+) -> None:
+    small = {"steps": 80, "channels": 8, "blocks": 2, "device": "cpu"}
+    done = SuperResolve(
+        in_file=thick_file,
+        acquisition=ACQUISITION,
+        method="self",
+        spacing=2.0,
+        parameters=small,
+        keep_model=True,
+    ).run(cwd=tmp_path)
+    assert Path(done.outputs.out_model).name == "model.safetensors"
+    spread = Volume.load(done.outputs.out_uncertainty)
+    assert spread.same_grid(Volume.load(done.outputs.out_file))
+    assert spread.data.min() >= 0
+    parameters, files = chosen_method("self", {"reuse": done.outputs.out_model, "width": 3})
+    assert parameters == {"reuse": done.outputs.out_model}
+    assert files == (Path(done.outputs.out_model),)
+    with pytest.raises(WeightsError, match="Found no file"):
+        chosen_method("self", {"reuse": str(tmp_path / "none.safetensors")})
+
+
+def test_a_series_stays_one(thick: Volume, tmp_path: Path) -> None:
+    small = Volume(np.ascontiguousarray(thick.data[40:60, 40:60]), thick.affine)
+    cine = Series.of([small, small.with_data(2 * small.data)], 0.1)
+    done = SuperResolve(
+        in_file=cine.save(tmp_path / "cine.nii.gz"),
+        acquisition=ACQUISITION,
+        method="linear",
+        spacing=2.0,
+    ).run(cwd=tmp_path)
+    made = Series.load(done.outputs.out_file)
+    assert len(made) == 2
+    np.testing.assert_allclose(made.data[..., 1], 2 * made.data[..., 0], rtol=1e-5, atol=1e-3)
+    assert done.outputs.record["Frames"] == 2
+    assert done.outputs.record["OutputShape"] == list(made.data.shape)
+    assert done.outputs.out_uncertainty is None
+
+
+def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
+    files = []
+    for number in range(2):
+        part = thick.data[30 + number : 62 + number, 30:62]
+        image = Volume(np.ascontiguousarray(part), thick.affine)
+        files.append(str(image.save(tmp_path / f"{number}.nii.gz")))
+    (tmp_path / "broken.nii.gz").write_text("no image")
+    done = LearnFromImages(
+        in_files=[*files, str(tmp_path / "broken.nii.gz")],
+        acquisitions=[ACQUISITION] * 3,
+        recipe="autoencoder",
+        parameters={"steps": 2, "width": 4, "device": "cpu", "spacing": 1.0},
+    ).run(cwd=tmp_path)
+    used = SuperResolve(
+        in_file=files[0],
+        acquisition=ACQUISITION,
+        method="latent",
+        spacing=2.0,
+        grid="slice",
+        parameters={"adapt": "none", "device": "cpu"},
+        in_model=done.outputs.out_weights,
+    ).run(cwd=tmp_path)
+    assert used.outputs.record["Model"] == "weights.safetensors"
+    assert len(used.outputs.record["ModelSHA256"]) == 64

@@ -14,7 +14,7 @@ from nipype.interfaces.base import isdefined
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.workflows.base import image_of_node, init_bids_sr_wf, methods_text
 
 MakeImage = Callable[..., AnatImage]
@@ -158,6 +158,77 @@ def test_methods_text_tells_what_the_graph_does_once(
     assert text.count("@zhao2021") == 1
     text = methods_text(init_bids_sr_wf(make_config(anat_biascorrect="none"), images))
     assert "N4BiasFieldCorrection" not in text
+
+
+def test_what_learns_from_the_dataset_comes_before_its_images(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    images = [make_image("01"), make_image("02"), make_image("02", "FLAIR")]
+    images.append(make_image("03", action="pass-through"))
+    workflow = init_bids_sr_wf(make_config(sr_method="latent"), images)
+    graph = workflow._create_flat_graph()
+    learners = {node.fullname.split(".")[1]: node for node in graph.nodes if node.name == "learn"}
+    assert set(learners) == {"dataset_T1w_wf", "dataset_FLAIR_wf"}
+    learner = learners["dataset_T1w_wf"].inputs
+    assert learner.in_files == [str(image.path) for image in images[:2]]
+    assert [each["thickness"] for each in learner.acquisitions] == [5.0, 5.0]
+    assert learner.recipe == "autoencoder"
+    fed = {
+        target.fullname.split(".")[2]
+        for source, target, data in graph.edges(data=True)
+        for _, field in data["connect"]
+        if field == "in_model" and source.name != "inputnode"
+    } | {
+        target.fullname.split(".")[2]
+        for source, target in graph.edges()
+        if source.fullname.endswith("_wf.outputnode") and "dataset_" in source.fullname
+    }
+    assert fed == {"sub_01_T1w_wf", "sub_02_T1w_wf", "sub_02_FLAIR_wf"}
+    text = methods_text(workflow)
+    assert "(n = 2)" in text
+    assert "@sander2020" in text
+
+
+def test_a_model_at_hand_needs_no_dataset_and_is_part_of_the_node(
+    make_image: MakeImage, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    from bids_sr.sr.latent_space import LatentSpace
+    from bids_sr.sr.networks.autoencoder import Autoencoder
+    from bids_sr.sr.weights import Weights
+
+    hashes = []
+    for value in (0.0, 1.0):
+        network = Autoencoder(width=2, depth=1, latent_channels=2)
+        for part in network.parameters():
+            part.data.fill_(value)
+        card = LatentSpace(network=network, in_plane_spacing=None).card()
+        path = tmp_path / f"{value}" / "model.safetensors"
+        Weights(network.state_dict(), card).save(path)
+        config = make_config(sr_method="latent", sr_model=str(path), save_model=True)
+        nodes = _graph(init_bids_sr_wf(config, [make_image()]))
+        assert "learn" not in nodes
+        node = nodes["super_resolve"]
+        assert node.inputs.weights_files == [str(path)]
+        assert node.inputs.keep_model
+        assert node.inputs.grid == "slice"
+        hashes.append(node.inputs.get_hashval(hash_method="content")[1])
+    assert hashes[0] != hashes[1]
+
+
+def test_missing_weights_stop_the_run_before_it_begins(
+    make_image: MakeImage, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = make_config(sr_method="pretrained", weights_dir=tmp_path, offline=True)
+    with pytest.raises(WeightsError, match=r"EDSR_finetuned\.pth.*--weights-dir"):
+        init_bids_sr_wf(config, [make_image()])
+
+
+def test_a_series_is_neither_denoised_nor_masked(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    nodes = _graph(init_bids_sr_wf(make_config(sr_method="linear"), [make_image(n_frames=3)]))
+    assert nodes["denoise"].inputs.method == nodes["correct_bias"].inputs.method == "none"
+    assert nodes["extract_brain"].inputs.engine == "none"
 
 
 def test_building_a_graph_imports_no_heavy_package() -> None:
