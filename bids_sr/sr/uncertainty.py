@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 Array = npt.NDArray[np.float32]
-DISAGREEMENT = 1.0
+DISAGREEMENT = 7.0
 """Standard deviation to expect for a disagreement of 1; measured (benchmarks/uncertainty.py)."""
-DETAIL = 0.5
+DETAIL = 0.6
 """Standard deviation to expect for a detail of 1; measured likewise."""
 _REACH = 1.5  # voxels: a difference of one voxel says little
 
@@ -63,15 +63,14 @@ class Disagreement:
             raise ValueError("Found no views; expected at least one pair. Call add first.")
         variance = DISAGREEMENT**2 * _local_mean(self.squared / np.float32(self.pairs))
         variance += DETAIL**2 * _local_mean(detail**2)
-        return np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+        return np.asarray(np.sqrt(np.maximum(variance, 0)), dtype=np.float32)
 
 
 def half_squared_difference(first: Array, second: Array) -> Array:
     """Return what :meth:`Disagreement.add` takes: the variance of one of two views."""
     difference = first - second
-    return np.asarray(difference * difference / np.float32(2))
+    return np.asarray(difference * difference / np.float32(2), dtype=np.float32)
 
 
 def _local_mean(values: Array) -> Array:
-    mean: Array = ndimage.gaussian_filter(values, _REACH, mode="nearest", truncate=3)
-    return mean
+    return np.asarray(ndimage.gaussian_filter(values, _REACH, mode="nearest", truncate=3))

@@ -1,0 +1,306 @@
+"""The slice profile, read from an image by comparing its content in-plane and across.
+
+Anatomy has no preferred axis at the scale of a slice, so what is missing across the
+slices and there within them was taken by the slice profile.  The estimate is of the
+blur beyond that of the plane itself; it does not see a shift of the slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, optimize
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import SliceProfile, Volume
+from bids_sr.imaging.acquisition import PROFILES
+
+Array = npt.NDArray[np.float64]
+LEAST_SLICES = 8
+LEAST_IN_PLANE = 24
+LEAST_SCALE = 1.3
+_FREQUENCIES = 40  # in-plane bins
+_KNOTS = 7  # of the anatomy's spectrum
+_SAME_BOTH_WAYS = 0.3  # strength of the wish that it is alike along and across
+_PASSES = 3
+_KIND_TOLERANCE = 0.015  # relative misfit by which a kind of profile stands out
+_LOWEST_CYCLES = 1.5  # a field of view: less is anatomy's place, not its texture
+_WIDEST = 1.6  # of the spacing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProfileFit:
+    """Hold how well profiles of one kind explain an image."""
+
+    kind: str
+    widths: Array
+    """(n,) FWHM tried, mm."""
+    misfits: Array
+    """(n,) mean squared relative differences of spectrum and model."""
+    fwhm: float
+    """Where that is least, mm."""
+    likelihood_misfit: float
+    """Mean of ``r - log r - 1``, r the ratio of spectrum and model, at its least."""
+    directions: tuple[float, ...]
+    """FWHM by the first and the second in-plane axis alone, mm."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProfileEstimate:
+    """Hold an estimated slice profile and what speaks for it."""
+
+    fwhm: float
+    """Full width at half maximum, mm: over the kinds, each as far as it fits."""
+    kind: str
+    """The kind that fits best: ``gaussian``, ``rect`` or ``slr``."""
+    kind_share: float
+    """How far the kind stands out: a third means not at all, 1 means surely."""
+    deviation: float
+    """Standard deviation to expect of the FWHM, mm: of directions and of kinds."""
+    confidence: float
+    """0 to 1; one half where the deviation is half an in-plane voxel."""
+    fits: tuple[ProfileFit, ...]
+    frequencies: Array
+    """(m,) spatial frequencies across the slices, 1/mm."""
+    observed: Array
+    """(m,) amplitude across the slices relative to the finest in-plane detail's; for a plot."""
+    expected: Array
+    """(m,) the same of the estimated profile, folded at the slice spacing."""
+
+    @property
+    def profile(self) -> SliceProfile:
+        """The profile itself."""
+        return PROFILES[self.kind](self.fwhm)
+
+    def to_dict(self) -> dict[str, float | str]:
+        """Return the facts as plain values for a record; lengths in mm."""
+        return {
+            "Method": "in-plane and through-plane spectra",
+            "SliceProfile": self.kind,
+            "SliceProfileFWHM": round(self.fwhm, 3),
+            "FWHMDeviation": round(self.deviation, 3),
+            "Confidence": round(self.confidence, 3),
+            "KindShare": round(self.kind_share, 3),
+        }
+
+
+def estimate_slice_profile(
+    volume: Volume, slice_axis: int, *, kinds: Sequence[str] = ("gaussian", "rect", "slr")
+) -> ProfileEstimate:
+    """Estimate the slice profile of an acquired volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        The acquired slices.
+    slice_axis : int
+        Array axis across them.
+    kinds : sequence of str
+        The kinds of profile that come into question; one where it is known.
+
+    Returns
+    -------
+    ProfileEstimate
+
+    Raises
+    ------
+    InputDataError
+        If there are fewer than 8 slices or 24 voxels in-plane, slices are hardly further
+        apart than voxels, or the image is constant.
+
+    Notes
+    -----
+    For each in-plane axis x, the power P(f, g) of the planes that run along x and across
+    the slices is compared with ``sum_m S(f, g + m/d) |H(g + m/d)|^2 + N``: d the slice
+    spacing, H the response of the profile, N noise, and the sum over m the aliases that
+    sampling every d makes.  S is the anatomy's spectrum, free along the radius
+    ``(f, g)``, almost the same in all directions: how far it differs between along and
+    across is fitted too, at a price.  All but H is linear, so each width is one
+    non-negative least-squares problem; the width of least relative misfit wins.
+
+    Kinds of profile differ little in what they leave below the sampling limit.  The
+    FWHM is the mean over the kinds, weighted by how well each fits.
+    """
+    directions = _directions(volume, slice_axis)
+    spacing = float(volume.spacings[slice_axis])
+    voxel = float(np.delete(volume.spacings, slice_axis).min())
+    last = _WIDEST * spacing + voxel
+    widths = np.linspace(0.75 * voxel, last, max(12, int(np.ceil(last / 0.45))))
+    fits = [_fit(kind, widths, directions) for kind in kinds]
+    misfits = np.array([found.likelihood_misfit for found in fits])
+    shares = np.exp(-(misfits / misfits.min() - 1) / _KIND_TOLERANCE)
+    shares /= shares.sum()
+    values = np.array([found.fwhm for found in fits])
+    fwhm = float(shares @ values)
+    best = fits[int(np.argmax(shares))]
+    between_kinds = float(shares @ (values - fwhm) ** 2)
+    deviation = float(np.sqrt(between_kinds + np.var(best.directions)))
+    observed, expected = directions[0].attenuation(PROFILES[best.kind](fwhm))
+    return ProfileEstimate(
+        fwhm=fwhm,
+        kind=best.kind,
+        kind_share=float(shares.max()),
+        deviation=deviation,
+        confidence=1 / (1 + (deviation / (0.5 * voxel)) ** 2),
+        fits=tuple(fits),
+        frequencies=directions[0].across,
+        observed=observed,
+        expected=expected,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Direction:
+    """Hold the spectrum of the planes along one in-plane axis, and the parts of its model."""
+
+    power: Array
+    """(F, G) power: in-plane by through-plane frequencies."""
+    used: npt.NDArray[np.bool_]
+    """(F, G) False where frequencies are too low."""
+    across: Array
+    """(G,) through-plane frequencies, 1/mm."""
+    aliases: Array
+    """(M, G) frequencies that fall on them by sampling, 1/mm."""
+    parts: Array
+    """(M, 2 J, F, G) anatomy's spectra, J along and J across, at each alias."""
+    voxel: float
+    """In-plane voxel, mm."""
+
+    def attenuated(self, profile: SliceProfile) -> Array:
+        """Return (cells, 2 J + 1) parts of the model below a profile, and noise."""
+        powers = _response(profile, self.voxel, self.aliases) ** 2  # (M, G)
+        sums = np.einsum("mjfg,mg->jfg", self.parts, powers)[:, self.used].T
+        return np.column_stack([sums, np.ones(len(sums))])
+
+    def attenuation(self, profile: SliceProfile) -> tuple[Array, Array]:
+        """Return observed and expected amplitudes over `across`, 1 at the lowest."""
+        model = self.attenuated(profile)
+        shares, _ = _solve(model, self.power[self.used])
+        whole = np.zeros(self.power.shape)
+        whole[self.used] = model @ shares
+        fine = slice(self.power.shape[0] // 3, None)  # in-plane detail is seen alike at all g
+        seen = [np.exp(np.log(p[fine]).mean(axis=0)) for p in (self.power, whole + 1e-300)]
+        return np.sqrt(seen[0] / seen[1][0]), np.sqrt(seen[1] / seen[1][0])
+
+
+def _directions(volume: Volume, slice_axis: int) -> list[_Direction]:
+    in_plane = [axis for axis in range(3) if axis != slice_axis]
+    shape, spacings = volume.shape, volume.spacings
+    shortest = min(shape[axis] for axis in in_plane)
+    scale = float(spacings[slice_axis] / spacings[in_plane].min())
+    if shape[slice_axis] < LEAST_SLICES or shortest < LEAST_IN_PLANE or scale < LEAST_SCALE:
+        raise InputDataError(
+            f"Found {shape[slice_axis]} slices of {shortest} voxels in-plane, {scale:.3g} voxels "
+            f"apart; expected at least {LEAST_SLICES}, {LEAST_IN_PLANE} and {LEAST_SCALE} to "
+            "tell the slice profile. State the slice thickness instead."
+        )
+    data = volume.data.astype(np.float32)
+    if not np.isfinite(data).all() or np.ptp(data) == 0:
+        raise InputDataError(
+            "Found an image that is constant or not finite; expected anatomy to read the slice "
+            "profile from."
+        )
+    return [_direction(data, spacings, slice_axis, axis) for axis in in_plane]
+
+
+def _direction(
+    data: npt.NDArray[np.float32], spacings: Array, slice_axis: int, along: int
+) -> _Direction:
+    voxel, spacing = float(spacings[along]), float(spacings[slice_axis])
+    planes = data.transpose(3 - slice_axis - along, along, slice_axis)
+    size, slices = planes.shape[1:]
+    power = _power(planes)[: size // 2 + 1, : slices // 2 + 1]
+    in_plane = np.arange(size // 2 + 1) / (size * voxel)
+    across = np.arange(slices // 2 + 1) / (slices * spacing)
+    bins = np.minimum((in_plane * 2 * voxel * _FREQUENCIES).astype(int), _FREQUENCIES - 1)
+    power = np.array([power[bins == each].mean(axis=0) for each in np.unique(bins)])
+    in_plane = np.array([in_plane[bins == each].mean() for each in np.unique(bins)])
+    lowest, highest = _LOWEST_CYCLES / (slices * spacing), 0.5 / voxel
+    orders = np.arange(-np.ceil(spacing / voxel / 2), np.ceil(spacing / voxel / 2) + 1)
+    aliases = across + orders[:, None] / spacing  # (M, G)
+    f, g = in_plane[None, :, None], aliases[:, None, :]
+    radius = np.maximum(np.hypot(f, g), 1e-6)  # (M, F, G)
+    knots = np.geomspace(lowest, 1.45 * highest, _KNOTS)
+    hats = np.array([np.interp(np.log(radius), np.log(knots), row) for row in np.eye(_KNOTS)])
+    hats *= (radius / lowest) ** -3 * (np.abs(g) <= highest * (1 + 1e-9))
+    cosine = (f / radius) ** 2
+    parts = np.concatenate([hats * cosine, hats * (1 - cosine)]).transpose(1, 0, 2, 3)
+    used = np.hypot(in_plane[:, None], across[None, :]) > lowest
+    return _Direction(
+        power=power, used=used, across=across, aliases=aliases, parts=parts, voxel=voxel
+    )
+
+
+def _power(planes: npt.NDArray[np.float32]) -> Array:
+    """Return the mean power (H, W) of an (N, H, W) stack, tapered towards its borders."""
+    rows, columns = (np.hanning(size + 2)[1:-1] for size in planes.shape[1:])
+    tapered = (planes - planes.mean()) * (rows[:, None] * columns).astype(np.float32)
+    energies = np.sum(tapered**2, axis=(1, 2))
+    tapered = tapered[energies > 0.05 * energies.max()]
+    total = np.zeros(planes.shape[1:])
+    for plane in tapered:
+        total += np.abs(fft.fft2(plane)) ** 2
+    # Both signs of a frequency together: along the columns by the real input's symmetry.
+    mirrored = np.roll(total[::-1], 1, axis=0)
+    return np.asarray((total + mirrored) / (2 * len(tapered)))
+
+
+def _response(profile: SliceProfile, voxel: float, frequencies: Array) -> Array:
+    """Return what is left of waves after the profile has been applied to voxels."""
+    kernel = profile.kernel(voxel)
+    places = (np.arange(kernel.size) - kernel.size // 2) * voxel
+    return np.asarray(np.cos(2 * np.pi * frequencies[..., None] * places) @ kernel)
+
+
+def _fit(kind: str, widths: Array, directions: list[_Direction]) -> ProfileFit:
+    misfits, likelihoods = np.zeros((2, len(directions), widths.size))
+    for row, direction in enumerate(directions):
+        power = direction.power[direction.used]
+        for column, width in enumerate(widths):
+            model = direction.attenuated(PROFILES[kind](float(width)))
+            shares, misfits[row, column] = _solve(model, power)
+            for _ in range(_PASSES - 1):
+                weights = 1 / np.maximum(model @ shares, 1e-3 * power)
+                shares, _ = _solve(model, power, weights)
+            ratio = power / np.maximum(model @ shares, 1e-3 * power)
+            likelihoods[row, column] = np.mean(ratio - np.log(ratio) - 1)
+    total = misfits.sum(axis=0)
+    return ProfileFit(
+        kind=kind,
+        widths=widths,
+        misfits=total,
+        fwhm=_lowest(widths, total),
+        likelihood_misfit=float(likelihoods.sum(axis=0).min()),
+        directions=tuple(_lowest(widths, each) for each in misfits),
+    )
+
+
+def _solve(model: Array, power: Array, weights: Array | None = None) -> tuple[Array, float]:
+    """Fit the parts of the model, each at least 0, to the power in relative terms."""
+    weights = 1 / power if weights is None else weights
+    system = model * weights[:, None]
+    scale = system.mean(axis=0) + 1e-300
+    along, across = scale[:_KNOTS], scale[_KNOTS : 2 * _KNOTS]
+    mean = np.sqrt(along * across)
+    alike = np.zeros((_KNOTS, model.shape[1]))
+    alike[:, :_KNOTS] = np.diag(mean / along)
+    alike[:, _KNOTS : 2 * _KNOTS] = -np.diag(mean / across)
+    price = _SAME_BOTH_WAYS * np.sqrt(len(power))
+    left = np.concatenate([system / scale, price * alike])
+    right = np.concatenate([power * weights, np.zeros(_KNOTS)])
+    shares, distance = optimize.nnls(left, right)
+    return shares / scale, float(distance**2 / len(power))
+
+
+def _lowest(places: Array, values: Array) -> float:
+    """Return where values are least, between places by a parabola."""
+    index = int(np.argmin(values))
+    if not 0 < index < len(values) - 1:
+        return float(places[index])
+    before, here, after = values[index - 1 : index + 2]
+    curvature = before - 2 * here + after
+    offset = 0.5 * (before - after) / curvature if curvature > 0 else 0.0
+    return float(places[index] + offset * (places[1] - places[0]))
