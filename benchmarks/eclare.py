@@ -35,7 +35,8 @@ import numpy as np
 
 from bids_sr.cli.evaluate import write_results
 from bids_sr.evaluation import TestCase, table
-from bids_sr.evaluation.job import Job, finish, load_case
+from bids_sr.evaluation.job import Job, load_case, pictures
+from bids_sr.evaluation.scoring import on_grid, score
 from bids_sr.exceptions import BidsSrError
 from bids_sr.imaging import Volume
 
@@ -156,10 +157,11 @@ def measure(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         "OnReferenceGrid": bool(estimate.grid.same(case.grid)),
         "Settings": settings_of(options),
     }
-    outcome = finish(case, estimate, row, mask=mask, lesions=lesions, measures=job.measures)
+    estimate = on_grid(case, estimate)
+    row["scores"] = score(case, estimate, mask=mask, lesions=lesions, measures=job.measures)
     rows = options.out / "rows"
-    np.savez_compressed(rows / f"{job.stem}.npz", **outcome.pictures)  # type: ignore[arg-type]
-    return outcome.row
+    np.savez_compressed(rows / f"{job.stem}.npz", **pictures(case, estimate, mask))
+    return row
 
 
 def run_eclare(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ import numpy.typing as npt
 
 from bids_sr import __version__
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
-from bids_sr.evaluation.scoring import on_grid, score
+from bids_sr.evaluation.scoring import score
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
 from bids_sr.sr import Progress, make_method
 
 _PLACE = 0.42
 _MARGIN = 4  # voxels
-_MEASURES_VERSION = 1  # another number makes all rows be measured again
+_MEASURES_VERSION = 2  # another number makes all rows be measured again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,23 +142,18 @@ def run(job: Job, *, progress: Progress | None = None) -> Outcome:
         "peak_gpu_gb": _peak_gpu_gb(),
         "record": made.record,
     }
-    return finish(case, made.volume, row, mask=mask, lesions=lesions, measures=job.measures)
-
-
-def finish(
-    case: TestCase,
-    estimate: Volume,
-    row: dict[str, Any],
-    *,
-    mask: npt.NDArray[np.bool_],
-    lesions: npt.NDArray[np.bool_] | None,
-    measures: Sequence[str],
-) -> Outcome:
-    """Score a reconstruction, however it was made, and cut its pictures."""
-    estimate = on_grid(case, estimate)
-    scores = score(case, estimate, mask=mask, lesions=lesions, measures=measures)
+    scores = score(
+        case,
+        made.volume,
+        mask=mask,
+        lesions=lesions,
+        uncertainty=made.uncertainty,
+        measures=job.measures,
+    )
     return Outcome(
-        row={**row, "scores": scores}, estimate=estimate, pictures=pictures(case, estimate, mask)
+        row={**row, "scores": scores},
+        estimate=made.volume,
+        pictures=pictures(case, made.volume, mask),
     )
 
 
@@ -243,7 +239,7 @@ def _mask(path: Path | None, reference: Volume, case: TestCase) -> npt.NDArray[n
 def _files(parameters: Mapping[str, Any]) -> list[Path]:
     """Return the parameters that are paths of files, such as weights."""
     texts = [value for value in parameters.values() if isinstance(value, str)]
-    return [Path(text) for text in texts if "/" in text and Path(text).is_file()]
+    return [Path(text) for text in texts if os.path.isfile(text)]  # noqa: PTH113, no error for any text
 
 
 def _fingerprint(path: Path) -> list[int] | None:

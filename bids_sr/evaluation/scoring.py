@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from bids_sr.evaluation.metrics import peak_range, psnr, ssim
 from bids_sr.evaluation.perceptual import perceptual
@@ -80,6 +81,20 @@ MEASURES = (
         digits=3,
         definition="the same of the reference: far below 1, it is no reference across the slices",
     ),
+    Measure(
+        name="uncertainty_correlation",
+        title="Correlation of error and uncertainty",
+        digits=3,
+        definition="rank correlation (Spearman) over the mask of the absolute error and of the "
+        "uncertainty that the method states",
+    ),
+    Measure(
+        name="uncertainty_ratio",
+        title="Error / uncertainty",
+        digits=2,
+        definition="root mean square error over the mask, divided by the root mean square of the "
+        "stated uncertainty: above 1, the method is too sure",
+    ),
 )
 PLANES_DEFINITION = (
     "VIF, FSIM, VSI, HaarPSI and DISTS are means over planes across the slices "
@@ -94,6 +109,7 @@ def score(
     *,
     mask: npt.NDArray[np.bool_],
     lesions: npt.NDArray[np.bool_] | None = None,
+    uncertainty: Volume | None = None,
     measures: Sequence[str] = (),
 ) -> dict[str, float]:
     """Score a reconstruction.
@@ -107,6 +123,8 @@ def score(
         On the grid of ``case.truth``.
     lesions : (X, Y, Z) bool array, optional
         Likewise.
+    uncertainty : Volume, optional
+        Standard deviation that the method expects of every voxel, on the grid of the case.
     measures : sequence of str
         Perceptual measures to compute, out of :func:`.available`.
 
@@ -132,6 +150,9 @@ def score(
     scores = {"psnr": psnr(made, truth, inside, peak)}
     if lesions is not None and (lesions & case.region).any():
         scores["lesion_psnr"] = psnr(made, truth, lesions & case.region, peak)
+    if uncertainty is not None:
+        stated = case.at_truth(uncertainty.data)[inside]
+        scores |= _uncertainty_scores(made[inside] - truth[inside], stated)
     axis = case.acquisition.slice_axis
     assert axis is not None
     if case.planes is None:
@@ -164,6 +185,17 @@ def on_grid(case: TestCase, estimate: Volume) -> Volume:
         return estimate
     like = Volume(np.broadcast_to(np.float32(0), case.grid.shape), case.grid.affine)
     return resample(estimate.oriented_like(like), case.grid)
+
+
+def _uncertainty_scores(errors: npt.NDArray[Any], stated: npt.NDArray[Any]) -> dict[str, float]:
+    """Say whether a method errs where it says so, and by as much."""
+    size, spread = np.abs(errors), float(np.sqrt(np.mean(stated.astype(np.float64) ** 2)))
+    if spread == 0 or np.ptp(stated) == 0 or np.ptp(size) == 0:
+        return {}
+    return {
+        "uncertainty_correlation": float(stats.spearmanr(size, stated).statistic),
+        "uncertainty_ratio": float(np.sqrt(np.mean(errors.astype(np.float64) ** 2))) / spread,
+    }
 
 
 def _ssim_of_planes(

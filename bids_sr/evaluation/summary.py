@@ -12,7 +12,7 @@ from typing import Any
 from bids_sr.evaluation import table
 from bids_sr.evaluation.scoring import MEASURES, PLANES_DEFINITION
 
-_NEVER_BEST = ("sharpness", "reference_sharpness")
+_NEVER_BEST = ("sharpness", "reference_sharpness", "uncertainty_ratio")
 _PLOTTED = ("psnr", "ssim", "haarpsi", "lesion_psnr")
 
 

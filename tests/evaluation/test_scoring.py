@@ -114,6 +114,20 @@ def test_perceptual_measures_see_the_mask_only(
     assert score(case, case.truth, mask=mask, measures=["haarpsi"])["haarpsi"] == pytest.approx(1)
 
 
+def test_uncertainty_is_compared_with_the_error(
+    case: TestCase, cubic: Volume, mask: np.ndarray
+) -> None:
+    error = np.abs(cubic.data - case.truth.data)
+    found = score(case, cubic, mask=mask, uncertainty=cubic.with_data(0.5 * error))
+    assert found["uncertainty_correlation"] == pytest.approx(1)
+    assert found["uncertainty_ratio"] == pytest.approx(2)
+    noise = np.random.default_rng(0).uniform(1, 2, error.shape).astype(np.float32)
+    blind = score(case, cubic, mask=mask, uncertainty=cubic.with_data(noise))
+    assert abs(blind["uncertainty_correlation"]) < 0.05
+    constant = score(case, cubic, mask=mask, uncertainty=cubic.with_data(0 * error + 1))
+    assert "uncertainty_correlation" not in constant
+
+
 def test_a_mask_outside_of_the_slices_is_refused(case: TestCase, cubic: Volume) -> None:
     mask = ~case.region
     mask[:, :, :-1] = False
