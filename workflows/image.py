@@ -43,7 +43,7 @@ class ImageSteps:
     save_model: bool = False
     """Whether what was learnt is written."""
     slice_profile: str = "gaussian"
-    """Name of the profile, or the path of its table."""
+    """Name of the profile, the path of its table, or ``auto``."""
     output_spacing: float | str | None = None
     """mm, ``native``, or None for the default."""
     output_grid: str = "fov"
@@ -116,6 +116,7 @@ def init_image_wf(
     )
     super_resolution_wf = init_super_resolution_wf(
         acquisition=acquisition,
+        estimate=_estimated(image, steps),
         method=steps.sr_method if image.action == "super-resolve" else "none",
         parameters=steps.sr_parameters if image.action == "super-resolve" else {},
         weights_files=steps.weights_files if image.action == "super-resolve" else (),
@@ -131,7 +132,7 @@ def init_image_wf(
         provenance=steps.provenance,
         full=steps.full,
     )
-    reports_wf = init_reports_wf(paths=paths.figures, acquisition=acquisition, resources=resources)
+    reports_wf = init_reports_wf(paths=paths.figures, resources=resources)
 
     workflow.connect([
         (source, preprocessing_wf, [("in_file", "inputnode.in_file")]),
@@ -167,6 +168,7 @@ def init_image_wf(
             ("outputnode.out_file", "inputnode.sr_file"),
             ("outputnode.out_uncertainty", "inputnode.uncertainty"),
             ("outputnode.out_profile", "inputnode.profile"),
+            ("outputnode.acquisition", "inputnode.acquisition"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
     ])  # fmt: skip
@@ -180,9 +182,17 @@ def acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
     return {
         "spacing": acquisition.spacing,
         "thickness": acquisition.thickness,
-        "profile": steps.slice_profile,
+        "profile": "gaussian" if steps.slice_profile == "auto" else steps.slice_profile,
         "slice_axis": acquisition.slice_axis,
     }
+
+
+def _estimated(image: AnatImage, steps: ImageSteps) -> str:
+    assert image.facts is not None
+    if steps.slice_profile != "auto":
+        return "nothing"
+    known = image.facts.sources.get("thickness") in ("sidecar", "command line")
+    return "shape" if known else "width and shape"
 
 
 def _mask_engine(image: AnatImage, steps: ImageSteps) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
@@ -25,7 +24,6 @@ FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
 def init_reports_wf(
     *,
     paths: dict[str, Path],
-    acquisition: dict[str, Any],
     resources: Resources,
     name: str = "reports_wf",
 ) -> pe.Workflow:
@@ -35,8 +33,6 @@ def init_reports_wf(
     ----------
     paths : dict of Path
         Where each of ``FIGURES`` goes.
-    acquisition : dict
-        Fields of ``Acquisition``.
     resources : Resources
         Threads and memory of the image's nodes.
     name : str
@@ -51,8 +47,8 @@ def init_reports_wf(
         The image before and after super-resolution.
     uncertainty
         Standard deviation to expect of the result, or None.
-    profile
-        Table of the slice profile that was used.
+    profile, acquisition
+        Table of the slice profile that was used, and fields of ``Acquisition``.
     curve
         Learning curve.
     """
@@ -66,6 +62,7 @@ def init_reports_wf(
                 "sr_file",
                 "uncertainty",
                 "profile",
+                "acquisition",
                 "curve",
             ]
         ),
@@ -75,9 +72,7 @@ def init_reports_wf(
     draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=memory)
     draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=memory)
     draw_uncertainty = pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=memory)
-    draw_sliceprofile = pe.Node(
-        SliceProfileFigure(acquisition=acquisition), name="draw_sliceprofile", mem_gb=memory
-    )
+    draw_sliceprofile = pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=memory)
     draw_learningcurve = pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=memory)
     save = {
         figure: pe.Node(
@@ -94,7 +89,9 @@ def init_reports_wf(
         (inputnode, draw_uncertainty, [
             ("sr_file", "in_file"), ("uncertainty", "in_uncertainty"),
         ]),
-        (inputnode, draw_sliceprofile, [("profile", "in_profile")]),
+        (inputnode, draw_sliceprofile, [
+            ("profile", "in_profile"), ("acquisition", "acquisition"),
+        ]),
         (inputnode, draw_learningcurve, [("curve", "curve")]),
         (draw_mask, save["mask"], [("out_file", "in_file")]),
         (draw_sr, save["sr"], [("out_file", "in_file")]),

@@ -9,7 +9,7 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_sr.interfaces.brain_extraction import MaskToGrid
-from bids_sr.interfaces.super_resolution import SuperResolve
+from bids_sr.interfaces.super_resolution import EstimateProfile, SuperResolve
 
 from .resources import Resources
 
@@ -32,6 +32,10 @@ TEXT = {
     "linear": "The image was interpolated across slices linearly. ",
     "none": "The image was kept on its acquired grid. ",
 }
+PROFILE_TEXT = (
+    "What was not known of the slice profile was estimated from the image, by comparing its "
+    "spectra within and across the slices [after @han2023]. "
+)
 
 RESULTS = ("out_file", "out_profile", "out_uncertainty", "out_model", "record", "curve")
 
@@ -39,6 +43,7 @@ RESULTS = ("out_file", "out_profile", "out_uncertainty", "out_model", "record", 
 def init_super_resolution_wf(
     *,
     acquisition: dict[str, Any],
+    estimate: str,
     method: str,
     parameters: dict[str, Any],
     weights_files: tuple[Path, ...],
@@ -54,6 +59,8 @@ def init_super_resolution_wf(
     ----------
     acquisition : dict
         Fields of ``Acquisition``: spacing, thickness, profile, slice axis.
+    estimate : {"nothing", "shape", "width and shape"}
+        What of the slice profile is estimated from the image.
     method : str
         Name of a registered method; ``"none"`` keeps the image as it is.
     parameters : dict
@@ -87,6 +94,8 @@ def init_super_resolution_wf(
         The slice profile that was used, TSV.
     out_uncertainty, out_model
         Standard deviation to expect, and what was learnt; each may be None.
+    acquisition
+        Fields of ``Acquisition``, completed by what was estimated.
     record, curve
         What the method did, and its learning curve.
     """
@@ -97,7 +106,10 @@ def init_super_resolution_wf(
         niu.IdentityInterface(fields=["in_file", "in_mask", "in_model"]), name="inputnode"
     )
     inputnode.inputs.in_model = None
-    outputnode = pe.Node(niu.IdentityInterface(fields=[*RESULTS, "out_mask"]), name="outputnode")
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=[*RESULTS, "out_mask", "acquisition"]), name="outputnode"
+    )
+    outputnode.inputs.acquisition = acquisition
     super_resolve = pe.Node(
         SuperResolve(
             acquisition=acquisition,
@@ -123,4 +135,21 @@ def init_super_resolution_wf(
         (super_resolve, outputnode, [(result, result) for result in RESULTS]),
         (mask_to_grid, outputnode, [("out_mask", "out_mask")]),
     ])  # fmt: skip
+    if estimate != "nothing" and method != "none":
+        workflow.__desc__ = PROFILE_TEXT + workflow.__desc__
+        estimate_profile = pe.Node(
+            EstimateProfile(
+                acquisition=acquisition, thickness_is_known=estimate != "width and shape"
+            ),
+            name="estimate_profile",
+            mem_gb=resources.light_gb,
+        )
+        workflow.connect([
+            (inputnode, estimate_profile, [("in_file", "in_file")]),
+            (estimate_profile, super_resolve, [
+                ("acquisition", "acquisition"),
+                ("record", "profile_record"),
+            ]),
+            (estimate_profile, outputnode, [("acquisition", "acquisition")]),
+        ])  # fmt: skip
     return workflow

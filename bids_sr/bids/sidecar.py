@@ -19,7 +19,9 @@ import numpy as np
 from bids_sr.exceptions import AcquisitionError
 from bids_sr.imaging import Acquisition, InputReport
 
-Origin = Literal["sidecar", "header", "command line", "assumed"]
+Origin = Literal["sidecar", "header", "command line", "assumed", "estimated"]
+AUTO = "auto"
+"""The profile of an image whose own is estimated from it."""
 
 # A spacing may differ by this much from the zoom before it counts as another one.
 SPACING_TOLERANCE = 0.01
@@ -40,7 +42,8 @@ class AcquisitionOverrides:
     spacing: float | None = None
     """Slice spacing, mm."""
     profile: str = "gaussian"
-    """Slice profile: ``gaussian``, ``rect``, ``slr`` or the path of a TSV file."""
+    """Slice profile: ``gaussian``, ``rect``, ``slr``, the path of a TSV file, or ``auto``:
+    estimated from the image once it is read, a Gaussian until then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +107,18 @@ def read_acquisition(
     header_spacing = float(report.grid.spacings[axis])
     spacing = _spacing(sidecar, overrides, header_spacing, notes)
     thickness = _thickness(sidecar, overrides, spacing, notes)
+    profile = "gaussian" if overrides.profile == AUTO else overrides.profile
     if str(sidecar.get("MRAcquisitionType", "")).upper() == "3D":
         notes.assumptions.append(
             "MRAcquisitionType is 3D: the slices are partitions of an encoded slab; "
-            f"the {Path(overrides.profile).name} profile stands for their point spread function"
+            f"the {Path(profile).name} profile stands for their point spread function"
         )
-    notes.sources["profile"] = "command line" if overrides.profile != "gaussian" else "assumed"
+    notes.sources["profile"] = "command line" if profile != "gaussian" else "assumed"
+    if overrides.profile == AUTO:
+        notes.sources["profile"] = "estimated"
     return AcquisitionFacts(
         acquisition=Acquisition(
-            spacing=spacing, thickness=thickness, profile=overrides.profile, slice_axis=axis
+            spacing=spacing, thickness=thickness, profile=profile, slice_axis=axis
         ),
         header_spacing=header_spacing,
         sources=notes.sources,
@@ -211,6 +217,13 @@ def _thickness(
     else:
         notes.sources["thickness"] = "sidecar"
         stated = _length(sidecar, "SliceThickness", spacing, notes)
+        if stated is None and overrides.profile == AUTO:
+            notes.sources["thickness"] = "estimated"
+            notes.assumptions.append(
+                "SliceThickness is not given: the width of the slice profile is estimated from "
+                "the image"
+            )
+            return spacing
         if stated is None:
             notes.sources["thickness"] = "assumed"
             notes.assumptions.append(

@@ -23,7 +23,7 @@ from bids_sr.bids.writing import write_json_atomic
 from bids_sr.cli.console import progress_bar
 from bids_sr.cli.environment import refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.imaging import Series, Volume, check_input, output_grid
+from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
 from bids_sr.method_options import MethodOptions
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def _image(
     if facts.respaced:
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
         series = replace(series, affine=volume.affine)
+    acquisition, estimate = facts.acquisition, {}
+    if facts.sources["profile"] == "estimated":
+        acquisition, estimate = _estimated(volume, facts)
     mode = options.output_grid or asked.output_grid
     grid = output_grid(volume, slice_axis=axis, spacing=options.output_resolution, mode=mode)
     with progress_bar(options.in_file.name) as progress:
@@ -93,10 +96,10 @@ def _image(
             "progress": progress,
         }
         if len(series) > 1:
-            made = reconstruct_series(series, facts.acquisition, **keywords)
+            made = reconstruct_series(series, acquisition, **keywords)
             _save_model(made.learned, options)
-            return made.series, made.record
-        result = reconstruct(volume, facts.acquisition, **keywords)
+            return made.series, {**estimate, **made.record}
+        result = reconstruct(volume, acquisition, **keywords)
     _save_model(result.learned, options)
     if options.uncertainty is not None:
         if result.uncertainty is None:
@@ -107,7 +110,25 @@ def _image(
             )
         print(f"wrote {result.uncertainty.save(options.uncertainty)}")
     spacings = [float(value) for value in volume.spacings]
-    return result.volume, {"SourceSpacings": spacings, **result.record}
+    return result.volume, {"SourceSpacings": spacings, **estimate, **result.record}
+
+
+def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:
+    """Return the acquisition with the profile that the image shows, and the record of it."""
+    from bids_sr.sr.estimated_acquisition import estimated_acquisition
+
+    known = facts.sources["thickness"] != "estimated"
+    acquisition, record = estimated_acquisition(
+        volume, facts.acquisition, thickness_is_known=known
+    )
+    if "Warning" in record:
+        print(f"warning: {record['Warning']}")
+    if "Confidence" in record:
+        print(
+            f"estimated: {record['SliceProfile']} profile of {record['SliceProfileFWHM']:g} mm, "
+            f"confidence {record['Confidence']:.2f}"
+        )
+    return acquisition, {**acquisition.to_dict(), "SliceProfileEstimate": record}
 
 
 def _labels(

@@ -19,6 +19,7 @@ from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.fetch import add_fetch_arguments
 from bids_sr.cli.options import METHOD_HELP, add_method_options, output_resolution
 from bids_sr.cli.resources import available_cpus, default_threads
+from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.train import add_train_arguments
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
@@ -26,6 +27,7 @@ from bids_sr.method_options import METHOD_NAMES
 
 SR_METHODS = tuple(name for name in METHOD_NAMES if name != "none")
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
+ESTIMABLE = "; auto: what the sidecar does not say is estimated from the image"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +77,10 @@ def _run(options: argparse.Namespace) -> int:
         from bids_sr.cli.evaluate import evaluate
 
         return evaluate(options)
+    if options.command == "slice-profile":
+        from bids_sr.cli.slice_profile import estimate_file
+
+        return estimate_file(options)
     from bids_sr.cli.score import print_scores
 
     return print_scores(options.folder, options.derivatives)
@@ -102,6 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_evaluate(
         _command(commands, "evaluate", "compare methods on images of your own: scores and a page")
+    )
+    add_slice_profile_arguments(
+        _command(commands, "slice-profile", "estimate the slice profile of one NIfTI image")
     )
     demo = _command(
         commands,
@@ -228,7 +237,8 @@ def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:
     command.add_argument(
         "--slice-spacing", type=_length, metavar="MM", help="distance between slice centres"
     )
-    command.add_argument("--slice-profile", default="gaussian", help=PROFILE_HELP)
+    estimable = "" if default.startswith("required") else ESTIMABLE
+    command.add_argument("--slice-profile", default="gaussian", help=PROFILE_HELP + estimable)
 
 
 def _count(text: str) -> int:

@@ -82,6 +82,7 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     in_model = traits.Either(
         None, File(exists=True), usedefault=True, desc="weights learnt in this run, the model"
     )
+    profile_record = traits.Dict({}, usedefault=True, desc="how the profile was estimated")
     keep_model = traits.Bool(False, usedefault=True, desc="write what was learnt")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
@@ -124,6 +125,9 @@ class SuperResolve(SimpleInterface):
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
         self._save_extras(result, cwd)
         record = dict(result.record)
+        if estimate := dict(self.inputs.profile_record):
+            record |= {**acquisition.to_dict(), "SliceProfileEstimate": estimate}
+            record |= {"Warning": estimate["Warning"]} if "Warning" in estimate else {}
         if reason := record.get("FallbackReason"):
             record["Warning"] = f"interpolated instead of super-resolved: {reason}"
         self._results["record"] = {
@@ -181,6 +185,40 @@ class SuperResolve(SimpleInterface):
         threads = {"threads": self.inputs.num_threads} if "threads" in known else {}
         model = {"model": self.inputs.in_model} if self.inputs.in_model else {}
         return {**self.inputs.parameters, **threads, **model}
+
+
+class _EstimateProfileInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="preprocessed image")
+    acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
+    thickness_is_known = traits.Bool(mandatory=True, desc="whether the thickness is stated")
+
+
+class _EstimateProfileOutputSpec(TraitedSpec):
+    acquisition = traits.Dict(desc="fields of Acquisition, completed")
+    record = traits.Dict(desc="the estimate with its confidence")
+
+
+class EstimateProfile(SimpleInterface):
+    """Estimate what is not known of the slice profile; of a series by its first frame."""
+
+    input_spec = _EstimateProfileInputSpec
+    output_spec = _EstimateProfileOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from bids_sr.sr.estimated_acquisition import estimated_acquisition
+
+        start = time.monotonic()
+        volume = next(Series.load(self.inputs.in_file).frames())
+        acquisition, record = estimated_acquisition(
+            volume,
+            Acquisition(**self.inputs.acquisition),
+            thickness_is_known=self.inputs.thickness_is_known,
+        )
+        self._results["acquisition"] = {
+            field.name: getattr(acquisition, field.name) for field in fields(Acquisition)
+        }
+        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
+        return runtime
 
 
 class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):

@@ -61,6 +61,16 @@ def test_without_a_sidecar_the_zoom_is_the_spacing_and_the_thickness_is_assumed(
     )
 
 
+def test_what_is_not_stated_is_left_to_the_image() -> None:
+    found = facts({"SliceThickness": 5}, profile="auto")
+    assert found.acquisition.profile == "gaussian"
+    assert (found.sources["profile"], found.sources["thickness"]) == ("estimated", "sidecar")
+    found = facts({}, profile="auto")
+    assert found.sources["thickness"] == "estimated"
+    assert "is estimated from the image" in found.assumptions[0]
+    assert facts({}, profile="auto", thickness=4.0).sources["thickness"] == "command line"
+
+
 @pytest.mark.parametrize(
     ("value", "unit"), [(5000, "micrometres"), (0.005, "metres"), (5.0, None)]
 )

@@ -10,6 +10,7 @@ from bids_sr.interfaces.reportlets import (
     LearningCurveFigure,
     MaskFigure,
     SliceProfileFigure,
+    UncertaintyFigure,
 )
 
 
@@ -44,3 +45,14 @@ def test_figures_are_drawn(
 def test_nothing_to_draw_is_none(thick_file: Path, tmp_path: Path) -> None:
     assert MaskFigure(in_file=thick_file, in_mask=None).run(cwd=tmp_path).outputs.out_file is None
     assert LearningCurveFigure(curve=[]).run(cwd=tmp_path).outputs.out_file is None
+
+
+def test_uncertainty_is_drawn_where_it_is_known(thick: Volume, tmp_path: Path) -> None:
+    image = thick.save(tmp_path / "sr.nii.gz")
+    spread = thick.with_data(0.1 * thick.data).save(tmp_path / "uncertainty.nii.gz")
+    done = UncertaintyFigure(in_file=image, in_uncertainty=spread).run(cwd=tmp_path)
+    text = Path(done.outputs.out_file).read_text()
+    assert "Standard deviation to expect" in text
+    assert "10 % of the grey scale" in text
+    done = UncertaintyFigure(in_file=image, in_uncertainty=None).run(cwd=tmp_path)
+    assert done.outputs.out_file is None

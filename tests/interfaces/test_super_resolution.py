@@ -8,7 +8,12 @@ import pytest
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition, Series, Volume, resample
-from bids_sr.interfaces.super_resolution import LearnFromImages, SuperResolve, chosen_method
+from bids_sr.interfaces.super_resolution import (
+    EstimateProfile,
+    LearnFromImages,
+    SuperResolve,
+    chosen_method,
+)
 
 ACQUISITION: dict[str, Any] = {
     "spacing": 6.0,
@@ -140,3 +145,22 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
     ).run(cwd=tmp_path)
     assert used.outputs.record["Model"] == "weights.safetensors"
     assert len(used.outputs.record["ModelSHA256"]) == 64
+
+
+def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: Path) -> None:
+    unknown = {**ACQUISITION, "thickness": 6.0}
+    estimated = EstimateProfile(
+        in_file=thick_file, acquisition=unknown, thickness_is_known=False
+    ).run(cwd=tmp_path)
+    record = estimated.outputs.record
+    assert estimated.outputs.acquisition["thickness"] != 6.0
+    done = SuperResolve(
+        in_file=thick_file,
+        acquisition=estimated.outputs.acquisition,
+        profile_record=record,
+        method="linear",
+        spacing=2.0,
+    ).run(cwd=tmp_path)
+    told = done.outputs.record
+    assert told["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
+    assert told["SliceThickness"] == pytest.approx(record["SliceProfileFWHM"], abs=1e-3)

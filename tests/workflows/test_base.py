@@ -231,6 +231,19 @@ def test_a_series_is_neither_denoised_nor_masked(
     assert nodes["extract_brain"].inputs.engine == "none"
 
 
+def test_the_profile_is_estimated_before_it_is_used(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    config = make_config(sr_method="linear", slice_profile="auto")
+    workflow = init_bids_sr_wf(config, [make_image()])
+    nodes = _graph(workflow)
+    assert not nodes["estimate_profile"].inputs.thickness_is_known
+    assert nodes["estimate_profile"].inputs.acquisition["profile"] == "gaussian"
+    assert "@han2023" in methods_text(workflow)
+    passed = _graph(init_bids_sr_wf(config, [make_image(action="pass-through")]))
+    assert "estimate_profile" not in passed
+
+
 def test_building_a_graph_imports_no_heavy_package() -> None:
     code = (
         "import sys, bids_sr.workflows.base;"
