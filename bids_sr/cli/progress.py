@@ -15,6 +15,7 @@ STAGES = {
     "correct_bias": "bias correction",
     "extract_brain": "brain mask",
     "super_resolve": "super-resolution",
+    "learn": "learning from all images",
 }
 """Nodes worth a line; the others take moments."""
 LAST_NODE = "save_quality"
@@ -41,6 +42,8 @@ class StageLines:
         if status == "end":
             self.ended.add(name)
         stem = self.stem_of(name)
+        if node.name == "learn":  # of no single image: dataset_<suffix>_wf.learn
+            stem = name.split(".")[-2].removeprefix("dataset_").removesuffix("_wf")
         if stem is not None and node.name == LAST_NODE and status == "end":
             LOGGER.info("%s: results written", stem)
         stage = STAGES.get(node.name)

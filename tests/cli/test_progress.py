@@ -38,6 +38,15 @@ def test_a_stage_has_a_line_at_both_ends(
     assert len(lines.ended) == 4
 
 
+def test_learning_from_all_images_is_told(
+    lines: StageLines, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn = SimpleNamespace(fullname="w.dataset_FLAIR_wf.learn", name="learn")
+    with caplog.at_level(logging.INFO):
+        lines(learn, "start")
+    assert caplog.messages == ["FLAIR: learning from all images ..."]
+
+
 def test_nodes_of_no_image_are_silent(lines: StageLines, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         lines(SimpleNamespace(fullname="w.denoise", name="denoise"), "start")
