@@ -48,9 +48,11 @@ def estimated_acquisition(
         LOGGER.warning("The slice profile is assumed, not estimated: %s", error)
         return acquisition, {"Warning": f"the slice profile is assumed, not estimated: {error}"}
     record: dict[str, Any] = estimate.to_dict()
-    thickness = estimate.fwhm
+    # Kind and width belong together: they leave what is seen across the slices.
+    kind, thickness = estimate.kind, estimate.profile.fwhm
     if thickness_is_known:
         thickness = acquisition.nominal_thickness
+        kind = record["SliceProfile"] = estimate.kind_at(thickness)
         voxel = min(v for a, v in enumerate(volume.spacings) if a != acquisition.slice_axis)
         if abs(thickness - estimate.fwhm) > NOTABLE_VOXELS * voxel + estimate.deviation:
             record["Warning"] = (
@@ -58,4 +60,4 @@ def estimated_acquisition(
                 f"{estimate.fwhm:.3g} mm (confidence {estimate.confidence:.2f}); the stated "
                 "thickness is used"
             )
-    return replace(acquisition, thickness=thickness, profile=estimate.kind), record
+    return replace(acquisition, thickness=thickness, profile=kind), record

@@ -82,11 +82,15 @@ class ProfileEstimate:
         return min(self.fits, key=lambda fit: np.interp(fwhm, fit.widths, fit.misfits)).kind
 
     def to_dict(self) -> dict[str, float | str]:
-        """Return the facts as plain values for a record; lengths in mm."""
+        """Return the facts as plain values for a record; lengths in mm.
+
+        ``FWHMOfKind`` is the width of the profile of the best kind alone.
+        """
         return {
             "Method": "in-plane and through-plane spectra",
             "SliceProfile": self.kind,
             "SliceProfileFWHM": round(self.fwhm, 3),
+            "FWHMOfKind": round(self.profile.fwhm, 3),
             "FWHMDeviation": round(self.deviation, 3),
             "Confidence": round(self.confidence, 3),
             "KindShare": round(self.kind_share, 3),

@@ -18,7 +18,7 @@ def test_what_is_not_stated_is_estimated(thick_head: Volume) -> None:
     found, record = estimated_acquisition(thick_head, ASSUMED, thickness_is_known=False)
     assert found.spacing == 8.0
     assert found.nominal_thickness != ASSUMED.nominal_thickness
-    assert found.slice_profile.fwhm == pytest.approx(record["SliceProfileFWHM"], abs=0.02)
+    assert found.slice_profile.fwhm == pytest.approx(record["FWHMOfKind"], abs=0.02)
     assert found.profile == record["SliceProfile"]
     assert 0 <= record["Confidence"] <= 1
 
