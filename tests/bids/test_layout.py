@@ -52,6 +52,15 @@ def test_every_image_is_accounted_for(add_image: AddImage, plan: Plan) -> None:
     assert len(selected_images(images.values())) == 3
 
 
+def test_a_series_is_planned_where_the_method_takes_it(add_image: AddImage, plan: Plan) -> None:
+    add_image("sub-01_T1w", {}, shape=(9, 8, 5, 3))
+    image = plan(sr_method="latent", takes_series=True)["sub-01_T1w"]
+    assert image.action == "super-resolve"
+    assert image.n_frames == 3
+    assert image.reason.endswith("3 frames, one by one")
+    assert not image.is_reference  # a 4-D file must not become desc-preproc
+
+
 def test_record_of_an_image(add_image: AddImage, plan: Plan) -> None:
     path = add_image("sub-01_ses-a_acq-2D_run-01_FLAIR", {"BodyPart": "HEAD", "SliceThickness": 3})
     (image,) = plan().values()
