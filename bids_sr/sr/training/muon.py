@@ -74,7 +74,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
         Singular values of about 0.7 to 1.2, singular vectors as they were.
     """
     turned = matrices.shape[1] > matrices.shape[2]
-    made = matrices.transpose(1, 2) if turned else matrices
+    made: Tensor = matrices.transpose(1, 2) if turned else matrices
     made = made / made.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-12)
     linear, cubic, quintic = _COEFFICIENTS
     for _ in range(_ITERATIONS):
