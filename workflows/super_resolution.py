@@ -37,6 +37,8 @@ PROFILE_TEXT = (
     "spectra within and across the slices [after @han2023]. "
 )
 
+PLACES = ("weights_dir", "offline")
+"""Parameters that say where weights come from, and change no result."""
 RESULTS = ("out_file", "out_profile", "out_uncertainty", "out_model", "record", "curve")
 
 
@@ -114,7 +116,8 @@ def init_super_resolution_wf(
         SuperResolve(
             acquisition=acquisition,
             method=method,
-            parameters=parameters,
+            parameters={k: v for k, v in parameters.items() if k not in PLACES},
+            places={k: v for k, v in parameters.items() if k in PLACES},
             weights_files=[str(path) for path in weights_files],
             keep_model=keep_model,
             spacing=spacing,

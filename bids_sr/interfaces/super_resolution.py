@@ -68,6 +68,7 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     )
     method = traits.Str(mandatory=True, desc="name of a registered method")
     parameters = traits.Dict({}, usedefault=True, desc="hyper-parameters of the method")
+    places = traits.Dict({}, usedefault=True, nohash=True, desc="parameters that change no result")
     spacing = traits.Either(
         None,
         traits.Float(),
@@ -184,7 +185,7 @@ class SuperResolve(SimpleInterface):
     def _parameters(self, known: Iterable[str]) -> dict[str, Any]:
         threads = {"threads": self.inputs.num_threads} if "threads" in known else {}
         model = {"model": self.inputs.in_model} if self.inputs.in_model else {}
-        return {**self.inputs.parameters, **threads, **model}
+        return {**self.inputs.parameters, **self.inputs.places, **threads, **model}
 
 
 class _EstimateProfileInputSpec(BaseInterfaceInputSpec):

@@ -213,6 +213,13 @@ def test_a_model_at_hand_needs_no_dataset_and_is_part_of_the_node(
         assert node.inputs.grid == "slice"
         hashes.append(node.inputs.get_hashval(hash_method="content")[1])
     assert hashes[0] != hashes[1]
+    # Where weights may come from is no part of the result.
+    config = make_config(
+        sr_method="latent", sr_model=str(path), save_model=True, offline=True, weights_dir=tmp_path
+    )
+    node = _graph(init_bids_sr_wf(config, [make_image()]))["super_resolve"]
+    assert node.inputs.places == {"offline": True, "weights_dir": str(tmp_path)}
+    assert node.inputs.get_hashval(hash_method="content")[1] == hashes[1]
 
 
 def test_missing_weights_stop_the_run_before_it_begins(
