@@ -43,11 +43,13 @@ class Finetuned(ViewNetwork):
     adapt: Literal["image", "none"] = "image"
     """``image``: go on training on the image's own slices; ``none``: use the weights as
     they are."""
+    detail: float = 1.15
+    """Factor on the detail found; the least absolute error is had with less than there is."""
     steps: int = 300
     """Most steps of the adaptation."""
     time_budget: float | None = None
     """Upper bound on its time, s; the result then depends on the machine's speed."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Highest learning rate of the adaptation."""
     batch_size: int = 16
     """Patches a step."""
