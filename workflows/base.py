@@ -17,7 +17,7 @@ from bids_sr.interfaces.brain_extraction import choose_mask_engine
 from bids_sr.interfaces.super_resolution import chosen_method
 
 from .dataset import init_dataset_wf
-from .image import ImageSteps, acquisition_fields, init_image_wf
+from .image import ImageSteps, acquisition_fields, estimated_part, init_image_wf
 from .resources import Resources
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
@@ -107,6 +107,7 @@ def _dataset_graphs(
         suffix: init_dataset_wf(
             images=found,
             acquisitions=[acquisition_fields(image, steps) for image in found],
+            estimates=[estimated_part(image, steps) for image in found],
             recipe=str(options.recipe),
             parameters=parameters,
             start_file=next(iter(steps.weights_files), None),

@@ -26,6 +26,7 @@ def init_dataset_wf(
     *,
     images: Sequence[AnatImage],
     acquisitions: Sequence[dict[str, Any]],
+    estimates: Sequence[str],
     recipe: str,
     parameters: dict[str, Any],
     start_file: Path | None,
@@ -40,6 +41,8 @@ def init_dataset_wf(
         Of one suffix; read as they were acquired, so that none waits for another.
     acquisitions : sequence of dict
         Fields of ``Acquisition`` of each.
+    estimates : sequence of {"nothing", "shape", "width and shape"}
+        What of the slice profile of each is estimated from it.
     recipe : str
         Name of a registered recipe.
     parameters : dict
@@ -63,6 +66,7 @@ def init_dataset_wf(
         LearnFromImages(
             in_files=[str(image.path) for image in images],
             acquisitions=list(acquisitions),
+            estimates=list(estimates),
             recipe=recipe,
             parameters=parameters,
             start_file=None if start_file is None else str(start_file),

@@ -116,7 +116,7 @@ def init_image_wf(
     )
     super_resolution_wf = init_super_resolution_wf(
         acquisition=acquisition,
-        estimate=_estimated(image, steps),
+        estimate=estimated_part(image, steps),
         method=steps.sr_method if image.action == "super-resolve" else "none",
         parameters=steps.sr_parameters if image.action == "super-resolve" else {},
         weights_files=steps.weights_files if image.action == "super-resolve" else (),
@@ -187,7 +187,8 @@ def acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
     }
 
 
-def _estimated(image: AnatImage, steps: ImageSteps) -> str:
+def estimated_part(image: AnatImage, steps: ImageSteps) -> str:
+    """Return what of the slice profile is estimated: nothing, shape, or width and shape."""
     assert image.facts is not None
     if steps.slice_profile != "auto":
         return "nothing"

@@ -225,6 +225,11 @@ class EstimateProfile(SimpleInterface):
 class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="images as acquired")
     acquisitions = traits.List(traits.Dict(), mandatory=True, desc="fields of Acquisition of each")
+    estimates = traits.List(
+        traits.Enum("nothing", "shape", "width and shape"),
+        usedefault=True,
+        desc="what of the slice profile of each is estimated; empty: nothing",
+    )
     recipe = traits.Str(mandatory=True, desc="name of a registered recipe")
     parameters = traits.Dict({}, usedefault=True, desc="settings of the recipe")
     start_file = traits.Either(
@@ -256,10 +261,7 @@ class LearnFromImages(SimpleInterface):
         known = {field.name for field in fields(RECIPES[self.inputs.recipe])}
         asked = {**self.inputs.parameters, "threads": self.inputs.num_threads}
         settings = {name: value for name, value in asked.items() if name in known}
-        pairs = zip(self.inputs.in_files, self.inputs.acquisitions, strict=True)
-        acquisitions = {
-            Path(name): Acquisition(**each) for name, each in pairs if _can_be_read(Path(name))
-        }
+        acquisitions = self._acquisitions()
         start = self.inputs.start_file
         weights = make_recipe(RECIPES, self.inputs.recipe, settings).train(
             list(acquisitions),
@@ -272,6 +274,27 @@ class LearnFromImages(SimpleInterface):
         self._results["out_weights"] = str(path)
         return runtime
 
+    def _acquisitions(self) -> dict[Path, Acquisition]:
+        """Return how each image was taken; without those that cannot be read."""
+        from bids_sr.sr.estimated_acquisition import estimated_acquisition
+
+        files = [Path(name) for name in self.inputs.in_files]
+        estimates = self.inputs.estimates or ["nothing"] * len(files)
+        found = {}
+        for path, known, estimate in zip(files, self.inputs.acquisitions, estimates, strict=True):
+            try:
+                first = next(Series.load(path).frames())
+            except InputDataError as error:  # the others of the dataset go on without it
+                LOGGER.warning("Not learnt from: %s", error)
+                continue
+            found[path] = Acquisition(**known)
+            if estimate != "nothing":
+                known_width = estimate == "shape"
+                found[path], _ = estimated_acquisition(
+                    first, found[path], thickness_is_known=known_width
+                )
+        return found
+
 
 def _log_progress() -> Any:
     last = time.monotonic()
@@ -283,13 +306,3 @@ def _log_progress() -> Any:
             LOGGER.info("%d of %d: %s", step, total, message)
 
     return progress
-
-
-def _can_be_read(path: Path) -> bool:
-    """Tell whether an image is whole; the others of its dataset go on without it."""
-    try:
-        Series.load(path)
-    except InputDataError as error:
-        LOGGER.warning("Not learnt from: %s", error)
-        return False
-    return True

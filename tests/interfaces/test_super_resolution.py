@@ -131,6 +131,7 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
     done = LearnFromImages(
         in_files=[*files, str(tmp_path / "broken.nii.gz")],
         acquisitions=[ACQUISITION] * 3,
+        estimates=["nothing", "width and shape", "nothing"],
         recipe="autoencoder",
         parameters={"steps": 2, "width": 4, "device": "cpu", "spacing": 1.0},
     ).run(cwd=tmp_path)
@@ -163,4 +164,4 @@ def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: 
     ).run(cwd=tmp_path)
     told = done.outputs.record
     assert told["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
-    assert told["SliceThickness"] == pytest.approx(record["SliceProfileFWHM"], abs=1e-3)
+    assert told["SliceThickness"] == pytest.approx(record["SliceProfileFWHM"], abs=0.05)
