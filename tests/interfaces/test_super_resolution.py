@@ -164,4 +164,4 @@ def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: 
     ).run(cwd=tmp_path)
     told = done.outputs.record
     assert told["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
-    assert told["SliceThickness"] == pytest.approx(record["SliceProfileFWHM"], abs=0.05)
+    assert told["SliceThickness"] == pytest.approx(record["FWHMOfKind"], abs=0.02)
