@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.published import published_weights, sha256
 from bids_sr.exceptions import EngineError, WeightsError
 from bids_sr.imaging import Volume
+from bids_sr.published import published_weights, sha256
 
 if TYPE_CHECKING:
     import torch

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bids_sr.exceptions import WeightsError
+from bids_sr.published import names, published_weights
 
 _CARD = "card"
 
@@ -89,3 +90,33 @@ class Weights:
             state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
             state.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
         return state.hexdigest()
+
+
+def locate(model: str, weights_dir: str | None, *, offline: bool) -> Path:
+    """Return the file of trained weights.
+
+    Parameters
+    ----------
+    model : str
+        A path or a published name.
+    weights_dir : str, optional
+        Where published weights lie.
+    offline : bool
+        Refuse to fetch them.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither.
+    """
+    path = Path(model)
+    if path.is_file():
+        return path
+    if model not in names():
+        raise WeightsError(
+            f"Found no file {model}, nor published weights of that name; expected weights that "
+            f"`bids_sr-tools train` writes, or one of {', '.join(names())}. Check the path."
+        )
+    published = published_weights(model)
+    folder = Path(weights_dir) if weights_dir else None
+    return published.fetch(folder, offline=offline) / next(iter(published.files))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bids_sr.exceptions import WeightsError
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.weights import Weights, locate
 
 
 def weights() -> Weights:
@@ -42,3 +42,10 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(WeightsError, match="expected weights written by bids_sr"):
         Weights.load(path)
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no file nowhere"):
+        locate("nowhere", None, offline=True)
+    with pytest.raises(WeightsError, match="offline"):
+        locate("prettier-edsr", str(tmp_path), offline=True)

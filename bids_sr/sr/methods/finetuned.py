@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.sr.methods.base import Method, require
-from bids_sr.sr.methods.latent import locate
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.loop import Schedule
 from bids_sr.sr.training.own_slices import OwnSlices
 from bids_sr.sr.training.recipe import curve_of
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.weights import Weights, locate
 
 LOGGER = logging.getLogger(__name__)
 

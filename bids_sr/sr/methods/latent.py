@@ -18,9 +18,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
-from bids_sr.published import names, published_weights
 from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.latent_space import LatentSpace
 from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
@@ -32,7 +31,7 @@ from bids_sr.sr.training.autoencoder import (
     training_stack,
 )
 from bids_sr.sr.training.loop import FitResult, Schedule
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.weights import Weights, locate
 
 LOGGER = logging.getLogger(__name__)
 ADAPTATIONS = ("none", "image")
@@ -291,36 +290,6 @@ class _Learnt(NamedTuple):
     record: dict[str, Any]
     curve: tuple[CurvePoint, ...]
     weights: Weights
-
-
-def locate(model: str, weights_dir: str | None, *, offline: bool) -> Path:
-    """Return the file of trained weights.
-
-    Parameters
-    ----------
-    model : str
-        A path or a published name.
-    weights_dir : str, optional
-        Where published weights lie.
-    offline : bool
-        Refuse to fetch them.
-
-    Raises
-    ------
-    WeightsError
-        If it is neither.
-    """
-    path = Path(model)
-    if path.is_file():
-        return path
-    if model not in names():
-        raise WeightsError(
-            f"Found no file {model}, nor published weights of that name; expected a path, or "
-            "weights that `bids_sr-tools train autoencoder` writes. Check the path."
-        )
-    published = published_weights(model)
-    folder = Path(weights_dir) if weights_dir else None
-    return published.fetch(folder, offline=offline) / next(iter(published.files))
 
 
 def _is_constant(volume: Volume) -> bool:

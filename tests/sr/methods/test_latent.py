@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
-from bids_sr.sr.methods.latent import Latent, locate
+from bids_sr.sr.methods.latent import Latent
 
 ACQUISITION = Acquisition(spacing=8.0, slice_axis=2)
 QUICK: dict[str, Any] = {
@@ -144,10 +144,3 @@ def test_labels_are_refused() -> None:
 def test_impossible_settings_are_refused(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
         make_method("latent", {name: value})
-
-
-def test_missing_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no file nowhere"):
-        locate("nowhere", None, offline=True)
-    with pytest.raises(WeightsError, match="offline"):
-        locate("prettier-edsr", str(tmp_path), offline=True)
