@@ -52,7 +52,7 @@ def measure(bids: Path, out: Path, label: str, options: list[str]) -> dict[str, 
             time.sleep(SAMPLE_SECONDS)
     return {
         "participant": label,
-        "images": len(list((out / "out" / f"sub-{label}").rglob("*_desc-sr_*.nii.gz"))),
+        "images": len(list((out / "out" / f"sub-{label}").rglob("*_res-*_desc-sr_*.nii.gz"))),
         "exit_code": process.returncode,
         "wall_s": round(time.monotonic() - start),
         "cpu_s": round(sum(cpu.values())),

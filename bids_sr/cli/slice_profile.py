@@ -6,9 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bids_sr.bids.sidecar import read_acquisition
 from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.imaging import Series, check_input
 
 
 def add_slice_profile_arguments(command: argparse.ArgumentParser) -> None:
@@ -30,6 +28,10 @@ def add_slice_profile_arguments(command: argparse.ArgumentParser) -> None:
 
 def estimate_file(options: argparse.Namespace) -> int:
     """Estimate the profile of ``options.in_file``, print it as JSON and write what is asked."""
+    from bids_sr.bids.sidecar import read_acquisition
+    from bids_sr.imaging import Series, check_input
+    from bids_sr.sr.profile_estimation import estimate_slice_profile
+
     for path in (options.out, options.plot):
         if path is not None and not path.absolute().parent.is_dir():
             folder = path.absolute().parent
@@ -42,9 +44,6 @@ def estimate_file(options: argparse.Namespace) -> int:
     if axis is None:
         axis = read_acquisition(report, {}).acquisition.slice_axis
     assert axis is not None
-
-    from bids_sr.sr.profile_estimation import estimate_slice_profile
-
     estimate = estimate_slice_profile(volume, axis)
     facts = {"SpacingBetweenSlices": round(float(volume.spacings[axis]), 4), "SliceAxis": axis}
     print(json.dumps({**facts, **estimate.to_dict()}, indent=2))
