@@ -64,7 +64,7 @@ def test_wrong_use(command: Command, dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--slice-profile", "gausian"], "gausian: no such file; expected gaussian, rect"),
+        (["--slice-profile", "gausian"], "gausian: no such file; expected auto, gaussian, rect"),
         (["-d", "masks=/nonexistent"], "--derivatives masks: /nonexistent does not exist"),
         (["--use-plugin", "/nonexistent"], "--use-plugin: /nonexistent"),
         (["--weights-dir", "/nonexistent"], "--weights-dir: /nonexistent"),
@@ -174,7 +174,7 @@ def test_the_parent_never_imports_torch(finished: Finished) -> None:
 def test_one_bad_image_fails_alone(finished: Finished) -> None:
     assert finished.process.returncode == ExitCode.SOME_FAILED, finished.process.stderr
     lines = finished.process.stdout.splitlines()
-    assert lines[0] == "2 done, 1 failed, 1 skipped"
+    assert lines[0] == "3 done, 1 failed, 0 skipped"
     (line,) = [line for line in lines if line.startswith("sub-02_T2w: failed")]
     assert re.match(r"sub-02_T2w: failed at check_input: .*1 of 2640 voxels NaN", line)
     assert "Traceback" not in finished.process.stdout + finished.process.stderr
@@ -186,7 +186,7 @@ def test_the_decisions_say_what_became_of_each_image(finished: Finished) -> None
         "sub-01_FLAIR": "done",
         "sub-01_T1w": "done",
         "sub-02_T2w": "failed",
-        "sub-03_T1w": "skipped",
+        "sub-03_T1w": "done",  # interpolation takes a series frame by frame
     }
     assert (finished.output / rows["sub-01_T1w"]["output"]).is_file()
     assert rows["sub-02_T2w"]["output"] == "n/a"
@@ -198,7 +198,7 @@ def test_stages_have_lines(finished: Finished) -> None:
     assert "sub-01_T1w: super-resolution ..." in text
     assert re.search(r"sub-01_T1w: super-resolution done \(\d+ s\)", text)
     assert "sub-02_T2w: check failed" in text
-    assert "sub-03_T1w: skipped: " in text
+    assert "sub-03_T1w: super-resolution done" in text
 
 
 def test_each_subject_has_its_log_and_its_report(finished: Finished) -> None:
@@ -314,23 +314,23 @@ def test_a_signal_ends_the_run_and_its_children(
 ) -> None:
     words = [dataset, tmp_path / "out", "participant", "-w", tmp_path / "work", *NO_STEPS]
     words += ["--sr-method=self", "--sr-steps=100000", "--participant-label=01"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "bids_sr", *map(str, words)],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "super-resolution ..." in line:
-            break
-    time.sleep(1)
-    if number == signal.SIGINT:  # Ctrl-C reaches the workers too
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    rest = process.communicate(timeout=30)[1]
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "super-resolution ..." in line:
+                break
+        time.sleep(1)
+        if number == signal.SIGINT:  # Ctrl-C reaches the workers too
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        rest = process.communicate(timeout=120)[1]
     assert process.returncode == code
     assert "run again to go on from here" in rest
     with pytest.raises(ProcessLookupError):
