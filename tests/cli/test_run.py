@@ -320,6 +320,8 @@ def test_a_signal_ends_the_run_and_its_children(
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # A shell lets what it runs in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
