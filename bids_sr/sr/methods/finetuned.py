@@ -43,7 +43,7 @@ class Finetuned(ViewNetwork):
     """``image``: go on training on the image's own slices; ``none``: use the weights as
     they are."""
     detail: float = 1.15
-    """Factor on the detail found; the least absolute error is had with less than there is."""
+    """Factor on the detail found, chosen on one image."""
     steps: int = 300
     """Most steps of the adaptation."""
     time_budget: float | None = None
