@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
-from bids_sr.sr.methods.base import Method, Progress, Reconstruction
+from bids_sr.sr.methods.base import Method, Progress, Reconstruction, configured
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.interpolation import BSpline, Lanczos, Linear, NoReconstruction
 from bids_sr.sr.methods.latent import Latent
@@ -61,25 +61,7 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     ConfigError
         If the name or a parameter is unknown, or a value is impossible.
     """
-    if name not in METHODS:
-        raise ConfigError(f"Found method {name!r}; expected one of {', '.join(METHODS)}.")
-    given = dict(parameters or {})
-    presets = METHODS[name].presets
-    if (preset := given.pop("preset", None)) is not None:
-        if preset not in presets:
-            raise ConfigError(
-                f"Found preset {preset!r} for method {name!r}; expected "
-                f"{' or '.join(presets) or 'none: it has no presets'}."
-            )
-        given = {**presets[preset], **given}
-    known = {entry.name for entry in fields(METHODS[name])}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigError(
-            f"Found parameter {', '.join(unknown)} for method {name!r}; expected one of "
-            f"{', '.join(sorted(known))}."
-        )
-    return METHODS[name](**given)
+    return configured(METHODS, "method", name, parameters)
 
 
 def reconstruct(

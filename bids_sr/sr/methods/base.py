@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
 from bids_sr.sr.consistency import agreement, make_consistent
 from bids_sr.sr.weights import Weights
 
+_Kind = TypeVar("_Kind")
 Progress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all and a line of text."""
 
@@ -185,6 +186,48 @@ def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raise a ConfigError about a hyper-parameter unless the condition holds."""
     if not condition:
         raise ConfigError(f"Found {name} = {value!r}; expected {expected}. Change that parameter.")
+
+
+def configured(
+    kinds: Mapping[str, type[_Kind]], what: str, name: str, parameters: Mapping[str, Any] | None
+) -> _Kind:
+    """Return an instance of the kind of that name with its parameters set.
+
+    Parameters
+    ----------
+    kinds : mapping
+        Dataclasses with ``presets``, by name.
+    what : str
+        What they are, for the errors.
+    name : str
+    parameters : mapping, optional
+        Values by name.  ``preset`` names a set of them, over which the others win.
+
+    Raises
+    ------
+    ConfigError
+        If the name or a parameter is unknown, or a value is impossible.
+    """
+    if name not in kinds:
+        raise ConfigError(f"Found {what} {name!r}; expected one of {', '.join(kinds)}.")
+    kind: Any = kinds[name]
+    given = dict(parameters or {})
+    if (preset := given.pop("preset", None)) is not None:
+        if preset not in kind.presets:
+            raise ConfigError(
+                f"Found preset {preset!r} for {what} {name!r}; expected "
+                f"{' or '.join(kind.presets) or 'none: it has no presets'}."
+            )
+        given = {**kind.presets[preset], **given}
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigError(
+            f"Found parameter {', '.join(unknown)} for {what} {name!r}; expected one of "
+            f"{', '.join(sorted(known))}."
+        )
+    made: _Kind = kind(**given)
+    return made
 
 
 def _check_volume(lr: Volume, acquisition: Acquisition, grid: Grid) -> None:

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition
 from bids_sr.sr.device import limited_threads, resolve_device
-from bids_sr.sr.methods.base import CurvePoint, Progress, require
+from bids_sr.sr.methods.base import CurvePoint, Progress, configured, require
 from bids_sr.sr.weights import Weights
 
 IMAGES = (".nii", ".nii.gz")
@@ -169,22 +169,4 @@ def make_recipe(
     ConfigError
         If the name or a setting is unknown, or a value is impossible.
     """
-    if name not in recipes:
-        raise ConfigError(f"Found recipe {name!r}; expected one of {', '.join(recipes)}.")
-    given = dict(parameters or {})
-    presets = recipes[name].presets
-    if (preset := given.pop("preset", None)) is not None:
-        if preset not in presets:
-            raise ConfigError(
-                f"Found preset {preset!r} for recipe {name!r}; expected "
-                f"{' or '.join(presets) or 'none: it has no presets'}."
-            )
-        given = {**presets[preset], **given}
-    known = {entry.name for entry in fields(recipes[name])}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigError(
-            f"Found setting {', '.join(unknown)} for recipe {name!r}; expected one of "
-            f"{', '.join(sorted(known))}."
-        )
-    return recipes[name](**given)
+    return configured(recipes, "recipe", name, parameters)

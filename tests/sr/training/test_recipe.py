@@ -53,7 +53,7 @@ def test_unknown_names_are_refused() -> None:
     assert make_recipe(recipes, "counting", {"factor": 2.0}) == Counting(factor=2.0)
     with pytest.raises(ConfigError, match="expected one of counting"):
         make_recipe(recipes, "guessing")
-    with pytest.raises(ConfigError, match="setting speed"):
+    with pytest.raises(ConfigError, match="parameter speed"):
         make_recipe(recipes, "counting", {"speed": 1})
     with pytest.raises(ConfigError, match="seed"):
         make_recipe(recipes, "counting", {"seed": -1})
