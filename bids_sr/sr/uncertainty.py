@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 Array = npt.NDArray[np.float32]
-DISAGREEMENT = 7.0
-"""Standard deviation to expect for a disagreement of 1; measured (benchmarks/uncertainty.py)."""
-DETAIL = 0.6
+DISAGREEMENT = 3.8
+"""Standard deviation to expect for a disagreement of 1; measured (benchmarks/RESULTS.md)."""
+DETAIL = 0.32
 """Standard deviation to expect for a detail of 1; measured likewise."""
 _REACH = 1.5  # voxels: a difference of one voxel says little
 
