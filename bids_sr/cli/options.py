@@ -112,13 +112,13 @@ def add_method_options(
     )
     group.add_argument(
         "--sr-steps",
-        type=_count,
+        type=count,
         metavar="N",
         help="most training steps of an image (default: chosen by the method)",
     )
     group.add_argument(
         "--sr-time-budget",
-        type=_seconds,
+        type=positive,
         metavar="SECONDS",
         help="most training time of an image; results then depend on the speed of the "
         "machine (default: chosen by the method)",
@@ -328,14 +328,16 @@ def add_messages(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Read a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
     return number
 
 
-def _seconds(text: str) -> float:
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
     number = float(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")

@@ -17,7 +17,7 @@ from bids_sr.cli.environment import prepare
 from bids_sr.cli.evaluate_options import add_evaluate
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.fetch import add_fetch_arguments
-from bids_sr.cli.options import METHOD_HELP, add_method_options, output_resolution
+from bids_sr.cli.options import METHOD_HELP, add_method_options, count, output_resolution, positive
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.train import add_train_arguments
@@ -199,7 +199,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     command.add_argument(
         "--omp-nthreads",
-        type=_count,
+        type=count,
         metavar="N",
         default=default_threads(available_cpus()),
         help="threads",
@@ -229,30 +229,16 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
 def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:
     command.add_argument(
         "--slice-thickness",
-        type=_length,
+        type=positive,
         metavar="MM",
         required=default.startswith("required"),
         help=f"slice thickness ({default})",
     )
     command.add_argument(
-        "--slice-spacing", type=_length, metavar="MM", help="distance between slice centres"
+        "--slice-spacing", type=positive, metavar="MM", help="distance between slice centres"
     )
     estimable = "" if default.startswith("required") else ESTIMABLE
     command.add_argument("--slice-profile", default="gaussian", help=PROFILE_HELP + estimable)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
-    return number
-
-
-def _length(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
-    return number
 
 
 if __name__ == "__main__":
