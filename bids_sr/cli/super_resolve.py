@@ -102,13 +102,10 @@ def _image(
         result = reconstruct(volume, acquisition, **keywords)
     _save_model(result.learned, options)
     if options.uncertainty is not None:
-        if result.uncertainty is None:
-            raise ExitError(
-                ExitCode.USAGE,
-                f"--uncertainty: the method {asked.method!r} cannot tell how uncertain it is; "
-                "leave the option out",
-            )
-        print(f"wrote {result.uncertainty.save(options.uncertainty)}")
+        if result.uncertainty is None:  # the image itself must not be lost for that
+            sys.stderr.write("the result says nothing of its uncertainty: no map is written\n")
+        else:
+            print(f"wrote {result.uncertainty.save(options.uncertainty)}")
     spacings = [float(value) for value in volume.spacings]
     return result.volume, {"SourceSpacings": spacings, **estimate, **result.record}
 
