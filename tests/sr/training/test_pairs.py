@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,31 @@ def test_batches_differ_in_acquisition_and_are_the_same_for_a_seed(teacher: Teac
     assert len({hr.shape[1] for _, hr in first}) > 1
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+def test_batches_hold_patches_of_several_images_but_of_one_acquisition(teacher: Teacher) -> None:
+    dark, bright = (
+        replace(teacher, name=name, data=np.full_like(teacher.data, value))
+        for name, value in (("dark", 0.25), ("bright", 0.75))
+    )
+    size = PatchSize(slices=4, width=16, batch=16)
+    _, hr = next(Pairs([dark, bright], QUIET, size, factor=8, seed=0, varied=False))
+    assert {round(float(patch.mean()), 3) for patch in hr} == {0.25, 0.75}
+
+    own = replace(bright, acquisition=Acquisition(spacing=8))
+    pairs = Pairs([dark, own], QUIET, size, factor=8, seed=0, varied=False)
+    means = [{round(float(patch.mean()), 3) for patch in next(pairs)[1]} for _ in range(12)]
+    assert {0.25} in means
+    assert {0.75} in means
+    assert all(len(batch) == 1 for batch in means)
+
+
+def test_images_with_more_directions_are_drawn_more_often(teacher: Teacher) -> None:
+    one_way = replace(teacher, data=np.zeros_like(teacher.data), orders=teacher.orders[:2])
+    full = replace(teacher, data=np.ones_like(teacher.data))
+    size = PatchSize(slices=4, width=16, batch=400)
+    _, hr = next(Pairs([one_way, full], QUIET, size, factor=8, seed=0, varied=False))
+    assert float(hr.mean()) == pytest.approx(6 / 8, abs=0.08)
 
 
 def test_drawing_goes_on_where_it_stood(teacher: Teacher) -> None:
