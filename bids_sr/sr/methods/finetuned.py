@@ -50,6 +50,8 @@ class Finetuned(ViewNetwork):
     """Upper bound on its time, s; the result then depends on the machine's speed."""
     learning_rate: float = 1e-3
     """Highest learning rate of the adaptation."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """``adam``, or ``muon`` for the kernels of hidden layers."""
     batch_size: int = 16
     """Patches a step."""
     patch_slices: int = 12
@@ -89,6 +91,7 @@ class Finetuned(ViewNetwork):
             steps=self.steps,
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
             averaging=0.95,
             keep="best",
             report_every=max(1, min(50, self.steps // 4)),
@@ -121,8 +124,11 @@ class Finetuned(ViewNetwork):
             LOGGER.warning("Not adapted to the image: %s", reason)
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
             return Learnt(network, record, (), weights)
+        thickness = job.acquisition.slice_profile.fwhm
+        learner = backbone.for_acquisition(job.acquisition, job.work.spacing, thickness)
+        backbone.fix_conditions()  # slices all of one thickness cannot teach what it changes
         result = self._own_slices().train(
-            network,
+            learner,  # shares its weights with the network
             job.scaled,
             job.work,
             job.acquisition,

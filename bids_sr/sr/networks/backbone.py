@@ -1,5 +1,9 @@
 """One network for every scale, gap and profile: it is told how the slices were taken.
 
+It is also told how thick the planes are that it sees.  Where it learns from an image's
+own slices they are as thick as slices, and detail is weak; across the slices they are a
+voxel thin.  What it learns from the first then holds for the second.
+
 References
 ----------
 Perez et al. 2018, FiLM: visual reasoning with a general conditioning layer, AAAI,
@@ -19,10 +23,12 @@ from bids_sr.sr.weights import Weights
 
 _CYCLES = (0.5, 1.0, 1.5, 2.0)  # per slice spacing
 _SAMPLES = 32  # a slice spacing, to integrate the profile
-CONDITIONS = 1 + len(_CYCLES)
+CONDITIONS = 2 + len(_CYCLES)
 
 
-def condition_of(acquisition: Acquisition, voxel: float) -> Tensor:
+def condition_of(
+    acquisition: Acquisition, voxel: float, plane_thickness: float | None = None
+) -> Tensor:
     """Describe an acquisition to a network.
 
     Parameters
@@ -30,18 +36,22 @@ def condition_of(acquisition: Acquisition, voxel: float) -> Tensor:
     acquisition : Acquisition
     voxel : float, mm
         Voxel size of the fine grid.
+    plane_thickness : float, mm, optional
+        What the planes that the network sees are averages over; None: one voxel.
 
     Returns
     -------
-    (5,) tensor
-        ``log2(scale) - 2``, and how much of waves of 0.5, 1, 1.5 and 2 cycles a slice
-        spacing the slice profile lets through (1: all; negative: inverted).
+    (6,) tensor
+        ``log2(scale) - 2``; how much of waves of 0.5, 1, 1.5 and 2 cycles a slice
+        spacing the slice profile lets through (1: all; negative: inverted); and half of
+        log2 of the thickness of the planes, in voxels.
     """
     step = acquisition.spacing / _SAMPLES
     taps = acquisition.slice_profile.kernel(step)
     positions = np.arange(taps.size) - taps.size // 2  # in steps
     waves = np.cos(2 * np.pi * np.outer(_CYCLES, positions) / _SAMPLES)
-    values = [np.log2(acquisition.scale(voxel)) - 2, *(waves @ taps)]
+    planes = max(1.0, (plane_thickness or voxel) / voxel)
+    values = [np.log2(acquisition.scale(voxel)) - 2, *(waves @ taps), np.log2(planes) / 2]
     return torch.tensor(values, dtype=torch.float32)
 
 
@@ -57,7 +67,7 @@ class ConditionedBlock(nn.Module):
             self.second.weight.mul_(0.1)  # deep stacks stay stable without normalisation
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """(N, C, K, W) and (5,) to (N, C, K, W)."""
+        """(N, C, K, W) and (6,) to (N, C, K, W)."""
         moved = self.first(features) + self.threshold(condition)[:, None, None]
         detail: Tensor = self.second(nn.functional.relu(moved, inplace=True))
         return features + detail
@@ -95,7 +105,7 @@ class Backbone(nn.Module):
                 parameter.zero_()
 
     def forward(self, lr: Tensor, condition: Tensor) -> Tensor:
-        """(N, 1, K, W) slices and (5,) condition to (N, factor, K, W)."""
+        """(N, 1, K, W) slices and (6,) condition to (N, factor, K, W)."""
         features = self.head(lr)
         for block in self.blocks:
             features = block(features, condition)
@@ -108,10 +118,18 @@ class Backbone(nn.Module):
         body = _Told(self, condition)
         return ThickSliceUpsampler(body, factor=self.factor, halo=self.halo)
 
-    def for_acquisition(self, acquisition: Acquisition, voxel: float) -> ThickSliceUpsampler:
-        """Return the network for an acquisition and a fine voxel size (mm)."""
+    def for_acquisition(
+        self, acquisition: Acquisition, voxel: float, plane_thickness: float | None = None
+    ) -> ThickSliceUpsampler:
+        """Return the network for what :func:`condition_of` describes."""
         device = next(self.parameters()).device
-        return self.told(condition_of(acquisition, voxel).to(device))
+        return self.told(condition_of(acquisition, voxel, plane_thickness).to(device))
+
+    def fix_conditions(self) -> None:
+        """Train no longer what a condition changes, only what is the same for all."""
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                part.weight.requires_grad_(False)
 
     def weights(self, card: dict[str, object]) -> Weights:
         """Return the weights with ``Architecture`` added to a card."""

@@ -126,6 +126,8 @@ class BackboneRecipe(Recipe):
             Change contrast and brightness at random.
         """
         network = self._network(job)
+        if job.start is not None and all(teacher.plane_thickness for teacher in teachers):
+            network.fix_conditions()  # thick slices alone cannot teach how thin planes differ
         pairs = Pairs(
             teachers,
             protocols,

@@ -44,6 +44,8 @@ class Teacher:
     """Voxel size along rows and columns, mm."""
     acquisition: Acquisition | None = None
     """What its pairs imitate; None: whatever the protocols say."""
+    plane_thickness: float | None = None
+    """What its planes are averages over, mm; None: one voxel, and they may be averaged."""
 
     @classmethod
     def of(
@@ -72,6 +74,10 @@ class Teacher:
             for columns in fine
             if rows != columns
         )
+        thick: float | None = None
+        if len(fine) == 2:
+            slices = float(spacings[orders[0][0]])
+            thick = slices if acquisition is None else acquisition.slice_profile.fwhm
         weights = saliency(data, spacings, int(np.argmax(spacings))).ravel()
         cumulative = np.cumsum(weights, dtype=np.float64)
         random = np.random.default_rng(seed)
@@ -84,7 +90,13 @@ class Teacher:
             orders,
             float(np.mean([spacings[axis] for axis in fine])),
             acquisition,
+            thick,
         )
+
+    @property
+    def shares_batches(self) -> bool:
+        """Tell whether its patches go with those of other images."""
+        return self.acquisition is None and self.plane_thickness is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +104,7 @@ class Setting:
     """Hold what the pairs of a batch have in common."""
 
     condition: Tensor
-    """(5,) description of the acquisition."""
+    """(6,) description of the acquisition."""
     upsampling: Upsampling
     judged: tuple[slice, slice, slice]
     """The part of a patch that has all of its neighbours."""
@@ -153,7 +165,7 @@ class Pairs:
         self._random = np.random.default_rng(seed)
         self.setting: Setting | None = None
         """Of the batch that was drawn last."""
-        self._free = [teacher for teacher in teachers if teacher.acquisition is None]
+        self._companions = [teacher for teacher in teachers if teacher.shares_batches]
 
     def __iter__(self) -> Pairs:
         """Return the same: it is an iterator."""
@@ -162,16 +174,25 @@ class Pairs:
     def __next__(self) -> tuple[Tensor, Tensor]:
         """Return (batch, 1, K, width) slices and (batch, n, width) rows.
 
-        An image whose acquisition is known has batches of its own.  Others share them,
-        voxel for voxel: steps are steadier when every batch has all contrasts.
+        An image of thick slices, or of a known acquisition, has batches of its own.  Others
+        share them, voxel for voxel: steps are steadier when every batch has all contrasts.
+        Half of these are of planes as thick as the slices, which is what the image to be
+        super-resolved offers to learn from.
         """
         teacher = self._choose(self.teachers)
-        if teacher.acquisition is not None:
-            return self.draw(teacher, teacher.acquisition)
-        return self.draw(teacher, self.protocols.draw(teacher.voxel, self._random), self._free)
+        acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, self._random)
+        if not teacher.shares_batches:
+            return self.draw(teacher, acquisition)
+        thick = self.varied and self._random.random() < 0.5
+        return self.draw(teacher, acquisition, self._companions, thick_planes=thick)
 
     def draw(
-        self, teacher: Teacher, acquisition: Acquisition, companions: Sequence[Teacher] = ()
+        self,
+        teacher: Teacher,
+        acquisition: Acquisition,
+        companions: Sequence[Teacher] = (),
+        *,
+        thick_planes: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return a batch of one acquisition.
 
@@ -182,13 +203,17 @@ class Pairs:
         acquisition : Acquisition
         companions : sequence of Teacher
             Patches are cut from these instead, as if their voxels were of the same size.
+        thick_planes : bool
+            Average planes over the slice profile before they are cut.
         """
         geometry = self._geometry(teacher, acquisition)
         window = geometry.rows + 2 * geometry.margin
+        profile = acquisition.slice_profile
+        taps = profile.kernel(teacher.voxel) if thick_planes else np.ones(1)
         patches = np.empty((self.size.batch, window, geometry.width), np.float32)
         for patch in patches:
             source = self._choose(companions) if companions else teacher
-            patch[...] = self._patch(source, window, geometry.width)
+            patch[...] = self._patch(source, window, geometry.width, taps)
             if self.varied:
                 self._vary(patch)
         fine = torch.from_numpy(patches)
@@ -207,7 +232,11 @@ class Pairs:
             slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS),
         )
         self.setting = Setting(
-            condition_of(acquisition, teacher.voxel),
+            condition_of(
+                acquisition,
+                teacher.voxel,
+                profile.fwhm if thick_planes else teacher.plane_thickness,
+            ),
             Upsampling.at(geometry.coordinates(), geometry.slices, self.factor),
             judged,
         )
@@ -239,11 +268,13 @@ class Pairs:
             width=min(self.size.width, columns),
         )
 
-    def _patch(self, teacher: Teacher, window: int, width: int) -> npt.NDArray[np.float32]:
+    def _patch(
+        self, teacher: Teacher, window: int, width: int, taps: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
         across, rows, columns = teacher.orders[int(self._random.integers(len(teacher.orders)))]
         place = teacher.places[int(self._random.integers(len(teacher.places)))]
-        slice_ = teacher.data.transpose(across, rows, columns)[place[across]]
-        chosen = []
+        chosen = [place[across] + np.arange(taps.size) - taps.size // 2]
+        chosen[0] = chosen[0].clip(0, teacher.data.shape[across] - 1)
         for axis, size in ((rows, window), (columns, width)):
             length = teacher.data.shape[axis]
             first = int(place[axis]) - int(self._random.integers(size))
@@ -251,7 +282,8 @@ class Pairs:
             first = min(max(first, 0), length - size) if size <= length else (length - size) // 2
             indices = np.clip(np.arange(first, first + size), 0, length - 1)
             chosen.append(indices[:: 1 if self._random.random() < 0.5 else -1])
-        patch: npt.NDArray[np.float32] = slice_[np.ix_(*chosen)]
+        planes = teacher.data.transpose(across, rows, columns)[np.ix_(*chosen)]
+        patch: npt.NDArray[np.float32] = np.tensordot(taps.astype(np.float32), planes, axes=1)
         return patch
 
     def _vary(self, patch: npt.NDArray[np.float32]) -> None:

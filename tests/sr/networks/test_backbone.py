@@ -41,12 +41,29 @@ def test_condition_is_what_the_slices_let_through() -> None:
     cycles = np.array([0.5, 1.0, 1.5, 2.0])
     box = condition_of(Acquisition(spacing=4, thickness=3, profile="rect"), 1.0).numpy()
     assert box[0] == pytest.approx(0)
-    np.testing.assert_allclose(box[1:], np.sinc(0.75 * cycles), atol=5e-3)
+    np.testing.assert_allclose(box[1:5], np.sinc(0.75 * cycles), atol=5e-3)
     gaussian = condition_of(Acquisition(spacing=6, thickness=5), 1.0).numpy()
     sigma = 5 / 6 / 2.3548
-    np.testing.assert_allclose(gaussian[1:], np.exp(-2 * (np.pi * sigma * cycles) ** 2), atol=2e-3)
+    np.testing.assert_allclose(gaussian[1:5], np.exp(-2 * (np.pi * sigma * cycles) ** 2), atol=2e-3)
     again = condition_of(Acquisition(spacing=3, thickness=2.5), 0.5).numpy()
     np.testing.assert_allclose(again, gaussian, atol=1e-6)
+
+
+def test_condition_tells_how_thick_the_planes_are() -> None:
+    acquisition = Acquisition(spacing=3, thickness=2.5)
+    thin, half, thick = (
+        condition_of(acquisition, 0.5, plane_thickness) for plane_thickness in (None, 0.25, 2.0)
+    )
+    assert float(thin[5]) == float(half[5]) == 0  # thinner than a voxel is a voxel
+    assert float(thick[5]) == pytest.approx(1)
+    assert torch.equal(thin[:5], thick[:5])
+
+
+def test_fixed_conditions_are_not_trained() -> None:
+    network = small()
+    network.fix_conditions()
+    fixed = [name for name, part in network.named_parameters() if not part.requires_grad]
+    assert fixed == ["blocks.0.threshold.weight", "blocks.1.threshold.weight", "gain.weight"]
 
 
 def test_condition_changes_the_answer_and_weights_are_shared() -> None:

@@ -70,6 +70,34 @@ def test_batches_hold_patches_of_several_images_but_of_one_acquisition(teacher: 
     assert all(len(batch) == 1 for batch in means)
 
 
+def test_planes_are_told_to_be_as_thick_as_they_are(teacher: Teacher, thick: Volume) -> None:
+    """Half of the batches of an isotropic image are of planes as thick as the slices."""
+    pairs = Pairs([teacher], Protocols(spacings=(8, 8)), SIZE, factor=8, seed=0)
+    told = set()
+    for _ in range(12):
+        next(pairs)
+        assert pairs.setting is not None
+        told.add(float(pairs.setting.condition[5]) > 0)
+    assert told == {False, True}
+
+    stack = Teacher.of("thick", thick.data, thick.spacings)
+    next(pairs := Pairs([stack], QUIET, SIZE, factor=8, seed=0))
+    assert pairs.setting is not None
+    planes = np.log2(thick.spacings[2] / stack.voxel) / 2
+    assert float(pairs.setting.condition[5]) == pytest.approx(planes)
+
+
+def test_thick_planes_are_averages_over_the_profile(teacher: Teacher) -> None:
+    noise = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
+    noisy = Teacher.of("noise", noise, np.ones(3))
+    pairs = Pairs([noisy], QUIET, PatchSize(batch=64), factor=8, seed=0, varied=False)
+    box = Acquisition(spacing=4, thickness=4, profile="rect")
+    _, thin = pairs.draw(noisy, box)
+    _, averaged = pairs.draw(noisy, box, thick_planes=True)
+    taps = box.slice_profile.kernel(1.0)
+    assert float(averaged.std() / thin.std()) == pytest.approx((taps**2).sum() ** 0.5, rel=0.05)
+
+
 def test_images_with_more_directions_are_drawn_more_often(teacher: Teacher) -> None:
     one_way = replace(teacher, data=np.zeros_like(teacher.data), orders=teacher.orders[:2])
     full = replace(teacher, data=np.ones_like(teacher.data))
