@@ -26,6 +26,7 @@ from bids_sr.sr.training.saliency import saliency
 _PLACES = 50_000  # an image, to draw patches from
 _SAME = 0.1  # spacings that differ by less may change places
 _EDGE_COLUMNS = 2
+_WITH_THICK_PLANES = 0.25  # share of the batches of images that have thin ones
 _WITH_ENDS = 0.25  # share of the batches judged to their ends: volumes have ends too
 
 
@@ -92,6 +93,11 @@ class Teacher:
             acquisition,
             thick,
         )
+
+    @property
+    def planes(self) -> int:
+        """Number of planes to cut patches from, each in as many ways as it may be."""
+        return sum(self.data.shape[across] for across, _, _ in self.orders)
 
     @property
     def shares_batches(self) -> bool:
@@ -176,14 +182,14 @@ class Pairs:
 
         An image of thick slices, or of a known acquisition, has batches of its own.  Others
         share them, voxel for voxel: steps are steadier when every batch has all contrasts.
-        Half of these are of planes as thick as the slices, which is what the image to be
+        Some of these are of planes as thick as the slices, which is what the image to be
         super-resolved offers to learn from.
         """
         teacher = self._choose(self.teachers)
         acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, self._random)
         if not teacher.shares_batches:
             return self.draw(teacher, acquisition)
-        thick = self.varied and self._random.random() < 0.5
+        thick = self.varied and self._random.random() < _WITH_THICK_PLANES
         return self.draw(teacher, acquisition, self._companions, thick_planes=thick)
 
     def draw(
@@ -243,8 +249,8 @@ class Pairs:
         return lr, fine[:, geometry.margin : geometry.margin + geometry.rows]
 
     def _choose(self, teachers: Sequence[Teacher]) -> Teacher:
-        """Draw an image; one that may be cut in more directions has more to teach."""
-        ends = np.cumsum([len(teacher.orders) for teacher in teachers])
+        """Draw an image; one that has more planes has more to teach."""
+        ends = np.cumsum([teacher.planes for teacher in teachers])
         place = self._random.integers(ends[-1])
         return teachers[int(np.searchsorted(ends, place, "right"))]
 

@@ -44,7 +44,9 @@ def test_condition_is_what_the_slices_let_through() -> None:
     np.testing.assert_allclose(box[1:5], np.sinc(0.75 * cycles), atol=5e-3)
     gaussian = condition_of(Acquisition(spacing=6, thickness=5), 1.0).numpy()
     sigma = 5 / 6 / 2.3548
-    np.testing.assert_allclose(gaussian[1:5], np.exp(-2 * (np.pi * sigma * cycles) ** 2), atol=2e-3)
+    np.testing.assert_allclose(
+        gaussian[1:5], np.exp(-2 * (np.pi * sigma * cycles) ** 2), atol=2e-3
+    )
     again = condition_of(Acquisition(spacing=3, thickness=2.5), 0.5).numpy()
     np.testing.assert_allclose(again, gaussian, atol=1e-6)
 

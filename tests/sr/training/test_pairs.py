@@ -71,10 +71,10 @@ def test_batches_hold_patches_of_several_images_but_of_one_acquisition(teacher: 
 
 
 def test_planes_are_told_to_be_as_thick_as_they_are(teacher: Teacher, thick: Volume) -> None:
-    """Half of the batches of an isotropic image are of planes as thick as the slices."""
+    """Some of the batches of an isotropic image are of planes as thick as the slices."""
     pairs = Pairs([teacher], Protocols(spacings=(8, 8)), SIZE, factor=8, seed=0)
     told = set()
-    for _ in range(12):
+    for _ in range(24):
         next(pairs)
         assert pairs.setting is not None
         told.add(float(pairs.setting.condition[5]) > 0)
@@ -98,12 +98,14 @@ def test_thick_planes_are_averages_over_the_profile(teacher: Teacher) -> None:
     assert float(averaged.std() / thin.std()) == pytest.approx((taps**2).sum() ** 0.5, rel=0.05)
 
 
-def test_images_with_more_directions_are_drawn_more_often(teacher: Teacher) -> None:
+def test_images_with_more_planes_are_drawn_more_often(teacher: Teacher) -> None:
     one_way = replace(teacher, data=np.zeros_like(teacher.data), orders=teacher.orders[:2])
     full = replace(teacher, data=np.ones_like(teacher.data))
     size = PatchSize(slices=4, width=16, batch=400)
     _, hr = next(Pairs([one_way, full], QUIET, size, factor=8, seed=0, varied=False))
-    assert float(hr.mean()) == pytest.approx(6 / 8, abs=0.08)
+    share = full.planes / (full.planes + one_way.planes)
+    assert share > 0.7
+    assert float(hr.mean()) == pytest.approx(share, abs=0.08)
 
 
 def test_drawing_goes_on_where_it_stood(teacher: Teacher) -> None:
