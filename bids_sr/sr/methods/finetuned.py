@@ -44,11 +44,14 @@ class Finetuned(ViewNetwork):
     they are."""
     detail: float = 1.15
     """Factor on the detail found, chosen on one image."""
-    steps: int = 300
+    matching: float = 0.3
+    """Planes are averaged over this share of the slice thickness before an adapted network
+    sees them."""
+    steps: int = 400
     """Most steps of the adaptation."""
     time_budget: float | None = None
     """Upper bound on its time, s; the result then depends on the machine's speed."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Highest learning rate of the adaptation."""
     optimizer: Literal["adam", "muon"] = "muon"
     """``adam``, or ``muon`` for the kernels of hidden layers."""
@@ -118,7 +121,7 @@ class Finetuned(ViewNetwork):
             "Adaptation": self.adapt,
         }
         if self.adapt == "none":
-            return Learnt(network, record, (), weights)
+            return Learnt(network, record, (), weights, from_thick_planes=False)
         reason = why_not_own_slices(job.work, job.scale)
         if reason:
             LOGGER.warning("Not adapted to the image: %s", reason)
@@ -151,7 +154,7 @@ class Finetuned(ViewNetwork):
             LOGGER.warning("Not adapted to the image: %s", reason)
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
             record["ValidationGainDecibel"] = before
-            return Learnt(network, record, result.curve, weights)
+            return Learnt(network, record, result.curve, weights, from_thick_planes=False)
         return Learnt(
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )

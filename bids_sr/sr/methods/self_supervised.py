@@ -108,8 +108,7 @@ class SelfSupervised(ViewNetwork):
     """Factor on the detail found; above 1, as slices to learn from are averages over their
     thickness and so hold less of it than planes across them."""
     matching: float = 0.45
-    """Planes are averaged over this share of the slice thickness before they are seen: the
-    slices that were learnt from are averages over all of it."""
+    """Planes are averaged over this share of the slice thickness before they are seen."""
     reuse: str | None = None
     """Path of weights that were learnt from an image of the same geometry, which are
     used as they are; None trains on the image."""

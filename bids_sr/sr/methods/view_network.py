@@ -56,6 +56,8 @@ class Learnt(NamedTuple):
     curve: tuple[CurvePoint, ...]
     weights: Weights | None
     """None where the network must not be used."""
+    from_thick_planes: bool = True
+    """Whether what it learnt last were planes as thick as slices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,8 @@ class ViewNetwork(Method):
     detail: float = 1.0
     """Factor on the detail found."""
     matching: float = 0.0
-    """Planes are averaged over this share of the slice thickness before they are seen."""
+    """Planes are averaged over this share of the slice thickness before they are seen, if
+    the network learnt from slices, which are averages over all of it."""
     orientations: int = 2
     """Pairs of views: the array's own, then pairs turned between them within the slices."""
     mirrored: bool = True
@@ -86,16 +89,16 @@ class ViewNetwork(Method):
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
         super().__post_init__()
-        self._views(thickness=1.0)
+        self._views(self.matching)
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
-    def _views(self, thickness: float) -> Views:
+    def _views(self, plane_thickness: float) -> Views:
         return Views(
             fusion=self.fusion,
             detail=self.detail,
             orientations=self.orientations,
             mirrored=self.mirrored,
-            plane_thickness=self.matching * thickness,
+            plane_thickness=plane_thickness,
         )
 
     @abstractmethod
@@ -143,7 +146,8 @@ class ViewNetwork(Method):
                 threads=threads,
                 allow_cpu=not self.device.startswith("cuda"),
             )
-            views = self._views(acquisition.slice_profile.fwhm)
+            share = self.matching if learnt.from_thick_planes else 0.0
+            views = self._views(share * acquisition.slice_profile.fwhm)
             seen = views.apply(learnt.network, scaled, work, settings, progress)
         record["Device"] = seen.device
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
