@@ -24,7 +24,7 @@ from bids_sr.cli.console import progress_bar
 from bids_sr.cli.environment import refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
-from bids_sr.method_options import MethodOptions
+from bids_sr.method_options import WITH_UNCERTAINTY, MethodOptions
 
 if TYPE_CHECKING:
     from bids_sr.sr.weights import Weights
@@ -36,6 +36,13 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     asked = method_options(options)
     if options.labels:
         asked = replace(asked, data_consistency=None)
+    if options.uncertainty and (options.labels or asked.method not in WITH_UNCERTAINTY):
+        raise ExitError(
+            ExitCode.USAGE,
+            f"--uncertainty: {'labels' if options.labels else f'the method {asked.method!r}'} "
+            f"cannot tell how uncertain the result is, {' and '.join(WITH_UNCERTAINTY)} can, "
+            "for images; leave the option out",
+        )
     from bids_sr.sr.registry import make_method, parameters_for
 
     parameters = parameters_for(
@@ -98,14 +105,11 @@ def _image(
         if len(series) > 1:
             made = reconstruct_series(series, acquisition, **keywords)
             _save_model(made.learned, options)
+            _save_uncertainty(None, options)
             return made.series, {**estimate, **made.record}
         result = reconstruct(volume, acquisition, **keywords)
     _save_model(result.learned, options)
-    if options.uncertainty is not None:
-        if result.uncertainty is None:  # the image itself must not be lost for that
-            sys.stderr.write("the result says nothing of its uncertainty: no map is written\n")
-        else:
-            print(f"wrote {result.uncertainty.save(options.uncertainty)}")
+    _save_uncertainty(result.uncertainty, options)
     spacings = [float(value) for value in volume.spacings]
     return result.volume, {"SourceSpacings": spacings, **estimate, **result.record}
 
@@ -153,6 +157,16 @@ def _labels(
         )
     labels = [int(label) for label in np.unique(made.data)]
     return made, {"Method": asked.method, "Parameters": parameters, "Labels": labels}
+
+
+def _save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) -> None:
+    """Write the map that was asked for; the image itself must not be lost if there is none."""
+    if not options.uncertainty:
+        return
+    if uncertainty is None:
+        sys.stderr.write("the result says nothing of its uncertainty: no map is written\n")
+    else:
+        print(f"wrote {uncertainty.save(options.uncertainty)}")
 
 
 def _save_model(learned: Weights | None, options: argparse.Namespace) -> None:

@@ -177,8 +177,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         "--uncertainty",
         type=Path,
         metavar="FILE",
-        help="also write the standard deviation to expect of every voxel, where the method "
-        "can tell",
+        help="also write the standard deviation to expect of every voxel (self, finetuned)",
     )
     command.add_argument(
         "--output-resolution",

@@ -107,8 +107,9 @@ def test_what_was_learnt_serves_the_label_map(
         (
             ["--sr-method", "linear", "--uncertainty", "u.nii.gz"],
             ExitCode.USAGE,
-            "cannot tell how uncertain",
+            "'linear' cannot tell how uncertain",
         ),
+        (["--labels", "--uncertainty", "u.nii.gz"], ExitCode.USAGE, "labels cannot tell"),
     ],
 )
 def test_what_cannot_work_is_told_before_the_work(
@@ -121,3 +122,14 @@ def test_what_cannot_work_is_told_before_the_work(
 ) -> None:
     assert run(image, tmp_path / "out.nii.gz", *words) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_result_without_a_map_is_kept(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Voxels as long as the slices are apart leave nothing to learn: it is interpolated."""
+    words = ["--output-resolution", "6", "--uncertainty", tmp_path / "u.nii.gz"]
+    assert run(image, tmp_path / "out.nii.gz", *words) == ExitCode.OK
+    assert "no map is written" in capsys.readouterr().err
+    assert (tmp_path / "out.nii.gz").exists()
+    assert not (tmp_path / "u.nii.gz").exists()
