@@ -15,7 +15,8 @@ import numpy as np
 
 from bids_sr.cli.evaluate_options import parse_spec
 from bids_sr.evaluation import psnr
-from bids_sr.imaging import Acquisition, RobustScaler, Volume, degrade
+from bids_sr.evaluation.protocol import Protocol
+from bids_sr.imaging import RobustScaler, Volume, degrade
 from bids_sr.sr import reconstruct
 from bids_sr.sr.consistency import make_consistent
 
@@ -24,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="+", type=Path, help="high-resolution NIfTI images")
     parser.add_argument("--method", default="bspline", help="METHOD[:NAME=VALUE,...]")
-    parser.add_argument("--protocol", default="5/6", help="THICKNESS/SPACING, mm")
+    parser.add_argument("--protocol", default="5/6", help="THICKNESS/SPACING[/PROFILE], mm")
     parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.01, 0.02, 0.04])
     arguments = parser.parse_args()
     columns = [f"{100 * noise:g} % noise" for noise in arguments.noise]
@@ -41,8 +42,7 @@ def main() -> None:
 def measure(path: Path, method: str, protocol: str, noise: float) -> tuple[float, float]:
     """Return the PSNR without data consistency, and the change by it, dB."""
     reference = Volume.load(path).canonical()
-    thickness, spacing = (float(part) for part in protocol.split("/"))
-    acquisition = Acquisition(spacing=spacing, thickness=thickness, slice_axis=2)
+    acquisition = Protocol(name=protocol).acquisition()
     lr = degrade(reference, acquisition, noise=noise)
     spec = parse_spec(method)
     made = reconstruct(
@@ -55,7 +55,8 @@ def measure(path: Path, method: str, protocol: str, noise: float) -> tuple[float
     scaler = RobustScaler.fit(reference.data)
     inside = reference.data > scaler.offset + 0.1 * scaler.width
     agreeing = make_consistent(made, lr, acquisition)
-    agreeing = agreeing.with_data(np.maximum(agreeing.data, min(0.0, float(lr.data.min()))))
+    if lr.data.min() >= 0:  # as every method does
+        agreeing = agreeing.with_data(np.maximum(agreeing.data, 0))
     before, after = (psnr(one.data, reference.data, inside) for one in (made, agreeing))
     return before, after - before
 

@@ -11,6 +11,7 @@ import torch
 
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
+from bids_sr.method_options import WITH_UNCERTAINTY
 from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.networks.shufflemixer import ShuffleMixer
@@ -79,6 +80,7 @@ def test_result_is_finite_on_the_asked_grid(
     assert result.volume.data.mean() == pytest.approx(thick.data.mean(), rel=0.05)
     assert json.loads(json.dumps(result.record))["Method"] == method
     assert "Fallback" not in result.record
+    assert (result.uncertainty is not None) == (method in WITH_UNCERTAINTY)
 
 
 @every_method
