@@ -32,7 +32,7 @@ DEFAULT_ADAPTATION = {"finetuned": "image", "latent": "none"}
 WITH_MODEL = ("finetuned", "pretrained", "latent")
 WITH_RESULT = ("self", "finetuned", "latent")
 """Methods that learn something which can be kept."""
-WITH_UNCERTAINTY = ("self", "finetuned")
+WITH_UNCERTAINTY = ("self", "finetuned", "pretrained")
 """Methods that can tell how uncertain an image of theirs is."""
 RECIPES = {"finetuned": "adapt", "latent": "autoencoder"}
 """The recipe that trains a method's weights on the images of a dataset."""

@@ -40,7 +40,7 @@ def super_resolve_file(options: argparse.Namespace) -> int:
         raise ExitError(
             ExitCode.USAGE,
             f"--uncertainty: {'labels' if options.labels else f'the method {asked.method!r}'} "
-            f"cannot tell how uncertain the result is, {' and '.join(WITH_UNCERTAINTY)} can, "
+            f"cannot tell how uncertain the result is, {', '.join(WITH_UNCERTAINTY)} can, "
             "for images; leave the option out",
         )
     from bids_sr.sr.registry import make_method, parameters_for

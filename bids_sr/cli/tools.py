@@ -177,7 +177,8 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         "--uncertainty",
         type=Path,
         metavar="FILE",
-        help="also write the standard deviation to expect of every voxel (self, finetuned)",
+        help="also write the standard deviation to expect of every voxel (self, finetuned, "
+        "pretrained)",
     )
     command.add_argument(
         "--output-resolution",
