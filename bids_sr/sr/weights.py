@@ -29,7 +29,8 @@ class Weights:
     """The network's state, by name."""
     card: dict[str, Any]
     """Plain values: ``Architecture`` (name and arguments), ``Geometry`` it is valid for,
-    ``Recipe``, ``Data``, ``Licence``, ``Seed``, ``Command``, ``Curve``."""
+    ``Recipe``, ``Data``, ``ThickPlanes`` (whether it was last taught by planes as thick
+    as slices), ``Licence``, ``Seed``, ``Command``, ``Curve``."""
 
     def save(self, path: Path) -> Path:
         """Write a ``.safetensors`` file; the same weights give the same bytes.

@@ -120,13 +120,14 @@ class Finetuned(ViewNetwork):
             "ModelSHA256": weights.digest,
             "Adaptation": self.adapt,
         }
+        thick = bool(weights.card.get("ThickPlanes"))
         if self.adapt == "none":
-            return Learnt(network, record, (), weights, from_thick_planes=False)
+            return Learnt(network, record, (), weights, from_thick_planes=thick)
         reason = why_not_own_slices(job.work, job.scale)
         if reason:
             LOGGER.warning("Not adapted to the image: %s", reason)
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
-            return Learnt(network, record, (), weights)
+            return Learnt(network, record, (), weights, from_thick_planes=thick)
         thickness = job.acquisition.slice_profile.fwhm
         learner = backbone.for_acquisition(job.acquisition, job.work.spacing, thickness)
         backbone.fix_conditions()  # slices all of one thickness cannot teach what it changes
@@ -154,7 +155,7 @@ class Finetuned(ViewNetwork):
             LOGGER.warning("Not adapted to the image: %s", reason)
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
             record["ValidationGainDecibel"] = before
-            return Learnt(network, record, result.curve, weights, from_thick_planes=False)
+            return Learnt(network, record, result.curve, weights, from_thick_planes=thick)
         return Learnt(
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )
@@ -165,6 +166,7 @@ class Finetuned(ViewNetwork):
                 **{key: value for key, value in start.card.items() if key != "Architecture"},
                 "Recipe": {"Name": self.name, **self.parameters()},
                 "Data": "the slices of one image",
+                "ThickPlanes": True,
                 "Licence": f"that of the image, and of the start: {start.card.get('Licence')}",
                 "Start": {"SHA256": start.digest, "Card": start.card},
                 "Seed": self.seed,

@@ -7,7 +7,7 @@ voxel thin.  What it learns from the first then holds for the second.
 References
 ----------
 Perez et al. 2018, FiLM: visual reasoning with a general conditioning layer, AAAI,
-doi:10.1609/aaai.v32i1.11671 (features that depend on a condition; here only moved).
+doi:10.1609/aaai.v32i1.11671 (features that depend on a condition).
 """
 
 from __future__ import annotations
@@ -56,20 +56,24 @@ def condition_of(
 
 
 class ConditionedBlock(nn.Module):
-    """Add two convolutions' worth of detail; the condition moves the threshold between."""
+    """Add two convolutions' worth of detail; the condition weighs what lies between."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.threshold = nn.Linear(CONDITIONS, channels)
+        self.gate = nn.Linear(CONDITIONS, channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         with torch.no_grad():
             self.second.weight.mul_(0.1)  # deep stacks stay stable without normalisation
+            for parameter in self.gate.parameters():
+                parameter.zero_()
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """(N, C, K, W) and (6,) to (N, C, K, W)."""
-        moved = self.first(features) + self.threshold(condition)[:, None, None]
-        detail: Tensor = self.second(nn.functional.relu(moved, inplace=True))
+        """(N, C, K, W) and (6,) or (N, 6) to (N, C, K, W)."""
+        moved = self.first(features) + self.threshold(condition)[..., None, None]
+        gates = 1 + self.gate(condition)[..., None, None]
+        detail: Tensor = self.second(nn.functional.relu(moved, inplace=True) * gates)
         return features + detail
 
 
@@ -105,16 +109,16 @@ class Backbone(nn.Module):
                 parameter.zero_()
 
     def forward(self, lr: Tensor, condition: Tensor) -> Tensor:
-        """(N, 1, K, W) slices and (6,) condition to (N, factor, K, W)."""
+        """(N, 1, K, W) slices and a (6,) or (N, 6) condition to (N, factor, K, W)."""
         features = self.head(lr)
         for block in self.blocks:
             features = block(features, condition)
         # The detail to be found differs in strength most of all.
-        rows: Tensor = self.tail(features * (1 + self.gain(condition)[:, None, None]))
+        rows: Tensor = self.tail(features * (1 + self.gain(condition)[..., None, None]))
         return rows
 
     def told(self, condition: Tensor) -> ThickSliceUpsampler:
-        """Return the network for one acquisition; it shares the weights."""
+        """Return the network for a (6,) condition, or (N, 6), one an image; it shares weights."""
         body = _Told(self, condition)
         return ThickSliceUpsampler(body, factor=self.factor, halo=self.halo)
 

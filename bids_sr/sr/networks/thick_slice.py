@@ -29,9 +29,10 @@ class Upsampling:
     """Hold the two fixed interpolations from K slices to n rows of the fine grid."""
 
     skip: Tensor
-    """(n, K) cubic interpolation of the slices themselves."""
+    """(n, K), or (N, n, K) where images differ: cubic interpolation of the slices themselves."""
     phases: Tensor | None
-    """(n, K factor) interpolation of the network's rows; None where they are the grid's."""
+    """(n, K factor), or (N, n, K factor): interpolation of the network's rows; None where
+    they are the grid's."""
 
     @classmethod
     def at(cls, coordinates: np.ndarray, slices: int, factor: int) -> Upsampling:

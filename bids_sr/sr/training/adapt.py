@@ -65,7 +65,8 @@ class Adapt(BackboneRecipe):
             "Files": [teacher.name for teacher in teachers],
             "LeftOut": [teacher.name for teacher in others],
         }
-        return Weights(tensors=learnt.tensors, card={**learnt.card, "Data": data})
+        card = {**learnt.card, "Data": data, "ThickPlanes": True}
+        return Weights(tensors=learnt.tensors, card=card)
 
     def _teachers(
         self, files: Sequence[Path], acquisitions: Mapping[Path, Acquisition]

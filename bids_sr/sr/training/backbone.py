@@ -17,8 +17,7 @@ from bids_sr.imaging import Acquisition
 from bids_sr.sr.methods.base import require
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.loop import Schedule, fit
-from bids_sr.sr.training.losses import mean_absolute_error, mean_squared_error
-from bids_sr.sr.training.pairs import Pairs, PatchSize, Setting, Teacher
+from bids_sr.sr.training.pairs import Pairs, PatchSize, Rows, Slices, Teacher
 from bids_sr.sr.training.protocols import Draws, Protocols
 from bids_sr.sr.training.recipe import Job, Recipe, curve_of
 from bids_sr.sr.training.sources import SCALING
@@ -52,7 +51,7 @@ class BackboneRecipe(Recipe):
     averaging: float = 0.999
     """Decay of the running mean of the weights, which is what is kept."""
     batch_size: int = 16
-    """Patches a step."""
+    """Patches a step, each of an acquisition of its own."""
     patch_slices: int = 12
     """Thick slices a patch."""
     patch_width: int = 48
@@ -141,14 +140,12 @@ class BackboneRecipe(Recipe):
             for example in self._examples(validation[:_MOST_VALIDATED], network.factor)
         ]
 
-        def predict(network: nn.Module, lr: Tensor) -> Tensor:
-            assert pairs.setting is not None
-            return _predicted(network, lr, pairs.setting.to(job.device))
+        def predict(network: nn.Module, slices: Slices) -> Tensor:
+            assert isinstance(network, Backbone)
+            return _predicted(network, slices)
 
-        def loss(predicted: Tensor, target: Tensor) -> Tensor:
-            assert pairs.setting is not None
-            judged = pairs.setting.judged
-            return mean_absolute_error(predicted[judged], target[judged])
+        def loss(predicted: Tensor, rows: Rows) -> Tensor:
+            return rows.absolute_error(predicted)
 
         def validate(network: nn.Module) -> float:
             return float(np.mean([example.gain(network) for example in examples]))
@@ -185,13 +182,12 @@ class BackboneRecipe(Recipe):
             )
             own = teacher.acquisition
             for acquisition in [own] if own else _in_voxels(teacher):
-                lr, hr = pairs.draw(teacher, acquisition)
-                assert pairs.setting is not None
+                slices, rows = pairs.draw(teacher, acquisition)
                 words = (
                     f"{teacher.name} {acquisition.nominal_thickness:.3g}/"
                     f"{acquisition.spacing:.3g} mm {acquisition.slice_profile.name}"
                 )
-                examples.append(_Example(words, lr, hr, pairs.setting))
+                examples.append(_Example(words, slices, rows))
         return examples
 
 
@@ -199,30 +195,25 @@ class _Example(NamedTuple):
     """Hold pairs of a left-out image."""
 
     name: str
-    lr: Tensor
-    hr: Tensor
-    setting: Setting
+    slices: Slices
+    rows: Rows
 
     def to(self, device: torch.device) -> _Example:
-        setting = self.setting.to(device)
-        return _Example(self.name, self.lr.to(device), self.hr.to(device), setting)
+        slices = Slices(*(part.to(device) for part in self.slices))
+        return _Example(self.name, slices, Rows(*(part.to(device) for part in self.rows)))
 
     @torch.inference_mode()
     def gain(self, network: nn.Module) -> float:
         """Return the gain over cubic interpolation, dB."""
-        judged = self.setting.judged
-        learnt = mean_squared_error(
-            _predicted(network, self.lr, self.setting)[judged], self.hr[judged]
-        )
-        cubic = self.setting.upsampling.skip @ self.lr[:, 0]
-        before = mean_squared_error(cubic[judged], self.hr[judged])
+        assert isinstance(network, Backbone)
+        learnt = self.rows.squared_error(_predicted(network, self.slices))
+        before = self.rows.squared_error(self.slices.cubic())
         return float(10 * torch.log10(before / learnt.clamp_min(1e-12)))
 
 
-def _predicted(network: nn.Module, lr: Tensor, setting: Setting) -> Tensor:
-    assert isinstance(network, Backbone)
-    lr = lr.contiguous(memory_format=torch.channels_last)
-    predicted: Tensor = network.told(setting.condition)(lr, setting.upsampling)
+def _predicted(network: Backbone, slices: Slices) -> Tensor:
+    lr = slices.lr.contiguous(memory_format=torch.channels_last)
+    predicted: Tensor = network.told(slices.conditions)(lr, slices.upsampling)
     return predicted
 
 

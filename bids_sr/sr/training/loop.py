@@ -62,9 +62,9 @@ class _Mean:
 
 def fit(
     network: nn.Module,
-    predict: Callable[[nn.Module, Tensor], Tensor],
-    batches: Iterator[tuple[Tensor, Tensor]],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    predict: Callable[[nn.Module, Any], Tensor],
+    batches: Iterator[tuple[Any, Any]],
+    loss: Callable[[Tensor, Any], Tensor],
     schedule: Schedule,
     *,
     threads: int = 1,
@@ -81,7 +81,8 @@ def fit(
     predict : callable
         (network, input batch) to prediction.
     batches : iterator
-        Pairs of input and target.
+        Pairs of input and target: each a tensor, or a named tuple of tensors that have an
+        entry for every example.
     loss : callable
         (prediction, target) to a number.
     schedule : Schedule
@@ -130,8 +131,8 @@ class _Run:
         self,
         network: nn.Module,
         gradients: _Gradients,
-        batches: Iterator[tuple[Tensor, Tensor]],
-        loss: Callable[[Tensor, Tensor], Tensor],
+        batches: Iterator[tuple[Any, Any]],
+        loss: Callable[[Tensor, Any], Tensor],
         schedule: Schedule,
     ) -> None:
         self.network, self.gradients, self.schedule = network, gradients, schedule
@@ -286,8 +287,8 @@ class _Gradients:
     def __init__(
         self,
         network: nn.Module,
-        predict: Callable[[nn.Module, Tensor], Tensor],
-        loss: Callable[[Tensor, Tensor], Tensor],
+        predict: Callable[[nn.Module, Any], Tensor],
+        loss: Callable[[Tensor, Any], Tensor],
         pool: Executor,
         parts: int,
         half: bool,
@@ -301,13 +302,16 @@ class _Gradients:
         # float16 underflows where gradients are small; bfloat16 does not.
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype == torch.float16)
 
-    def update(self, optimizers: list[torch.optim.Optimizer], lr: Tensor, hr: Tensor) -> float:
+    def update(self, optimizers: list[torch.optim.Optimizer], given: Any, wanted: Any) -> float:
         """Change the weights by one batch and return its loss."""
-        lr, hr = (part.to(self._device, non_blocking=True) for part in (lr, hr))
-        parts = min(self._parts, len(lr))
-        pairs = [(lr[first::parts], hr[first::parts]) for first in range(parts)]
+        number = len(given if isinstance(given, Tensor) else given[0])
+        parts = min(self._parts, number)
+        pairs = [
+            (self._every(given, first, parts), self._every(wanted, first, parts))
+            for first in range(parts)
+        ]
         found = list(self._pool.map(self._of, pairs)) if parts > 1 else [self._of(pairs[0])]
-        shares = [len(part) / len(lr) for part, _ in pairs]
+        shares = [len(range(first, number, parts)) / number for first in range(parts)]
         for index, parameter in enumerate(self._parameters):
             total = found[0][1][index] * shares[0]
             for share, (_, gradients) in zip(shares[1:], found[1:], strict=True):
@@ -322,10 +326,16 @@ class _Gradients:
         self.last = sum(share * value for share, (value, _) in zip(shares, found, strict=True))
         return self.last
 
-    def _of(self, pair: tuple[Tensor, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
-        lr, hr = pair
+    def _every(self, batch: Any, first: int, step: int) -> Any:
+        """Return every so many examples of a batch, on the device."""
+        if isinstance(batch, Tensor):
+            return batch[first::step].to(self._device, non_blocking=True)
+        return type(batch)(*(self._every(part, first, step) for part in batch))
+
+    def _of(self, pair: tuple[Any, Any]) -> tuple[float, tuple[Tensor, ...]]:
+        given, wanted = pair
         with mixed_precision(self._device, self._dtype):
-            value = self._loss(self._predict(self._network, lr), hr)
+            value = self._loss(self._predict(self._network, given), wanted)
         gradients = torch.autograd.grad(self.scaler.scale(value), self._parameters)
         return float(value.detach()), gradients
 

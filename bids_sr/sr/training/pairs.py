@@ -1,14 +1,15 @@
 """Pairs of thick slices and what was there, from many images and acquisitions.
 
-A batch is of one acquisition, the next one may be of another.  What a method learns
-from one image by itself is :mod:`.patches`.
+Every patch of a batch may be of another image and another acquisition: steps that agree
+with many are steadier.  What a method learns from one image by itself is :mod:`.patches`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,9 @@ from bids_sr.sr.training.saliency import saliency
 _PLACES = 50_000  # an image, to draw patches from
 _SAME = 0.1  # spacings that differ by less may change places
 _EDGE_COLUMNS = 2
-_WITH_THICK_PLANES = 0.25  # share of the batches of images that have thin ones
-_WITH_ENDS = 0.25  # share of the batches judged to their ends: volumes have ends too
+_PLANS = 1024  # as many acquisitions are imitated
+_WITH_THICK_PLANES = 0.25  # share of the patches of images that have thin ones
+_WITH_ENDS = 0.25  # share of the patches judged to their ends: volumes have ends too
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,24 +102,89 @@ class Teacher:
         return sum(self.data.shape[across] for across, _, _ in self.orders)
 
     @property
-    def shares_batches(self) -> bool:
-        """Tell whether its patches go with those of other images."""
+    def has_companions(self) -> bool:
+        """Tell whether other images may teach in its place."""
         return self.acquisition is None and self.plane_thickness is None
 
 
+class Slices(NamedTuple):
+    """What a network is given, of N patches with K slices each."""
+
+    lr: Tensor
+    """(N, 1, K, W) thick slices."""
+    conditions: Tensor
+    """(N, 6) descriptions of the acquisitions."""
+    skip: Tensor
+    """(N, n, K) interpolation to the rows of each, zero beyond them."""
+    phases: Tensor
+    """(N, n, K factor) interpolation of a network's rows, the same."""
+
+    @property
+    def upsampling(self) -> Upsampling:
+        """Return the two interpolations."""
+        return Upsampling(self.skip, self.phases)
+
+    def cubic(self) -> Tensor:
+        """Return cubic interpolation, (N, n, W)."""
+        return self.skip @ self.lr[:, 0]
+
+
+class Rows(NamedTuple):
+    """What a network is to find."""
+
+    hr: Tensor
+    """(N, n, W) rows, zero beyond those of a patch."""
+    weights: Tensor
+    """(N, n, W) share of every pixel in the judgement of its patch; 0 where it lacks
+    neighbours."""
+
+    def absolute_error(self, predicted: Tensor) -> Tensor:
+        """Return the mean absolute difference."""
+        return ((predicted - self.hr).abs() * self.weights).sum() / len(self.hr)
+
+    def squared_error(self, predicted: Tensor) -> Tensor:
+        """Return the mean squared difference."""
+        return ((predicted - self.hr).square() * self.weights).sum() / len(self.hr)
+
+
 @dataclass(frozen=True, eq=False)
-class Setting:
-    """Hold what the pairs of a batch have in common."""
+class _Plan:
+    """Say how a patch is made."""
 
-    condition: Tensor
-    """(6,) description of the acquisition."""
-    upsampling: Upsampling
-    judged: tuple[slice, slice, slice]
-    """The part of a patch that has all of its neighbours."""
+    acquisition: Acquisition
+    voxel: float
+    """Voxel size along rows and columns, mm."""
+    shape: tuple[int, int]
+    """Slices and columns."""
+    factor: int
+    plane_thickness: float | None
+    """What its planes are averages over, mm."""
+    teacher: Teacher | None = None
+    """The image it is cut from; None: any that has companions."""
+    averaged: bool = False
+    """Whether planes are yet to be averaged."""
 
-    def to(self, device: torch.device) -> Setting:
-        """Return the same on a device."""
-        return Setting(self.condition.to(device), self.upsampling.to(device), self.judged)
+    @cached_property
+    def geometry(self) -> PatchGeometry:
+        slices, width = self.shape
+        return PatchGeometry.of(self.acquisition, self.voxel, slices=slices, width=width)
+
+    @cached_property
+    def condition(self) -> Tensor:
+        return condition_of(self.acquisition, self.voxel, self.plane_thickness)
+
+    @cached_property
+    def taps(self) -> npt.NDArray[np.float64]:
+        profile = self.acquisition.slice_profile
+        return profile.kernel(self.voxel) if self.averaged else np.ones(1)
+
+    @cached_property
+    def interpolations(self) -> tuple[Tensor, Tensor]:
+        """Return those of the slices and of the network's rows."""
+        geometry = self.geometry
+        upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, self.factor)
+        phases = upsampling.phases
+        return upsampling.skip, torch.eye(geometry.rows) if phases is None else phases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,90 +236,111 @@ class Pairs:
         self.teachers, self.protocols, self.size = teachers, protocols, size
         self.factor, self.varied = factor, varied
         self._random = np.random.default_rng(seed)
-        self.setting: Setting | None = None
-        """Of the batch that was drawn last."""
-        self._companions = [teacher for teacher in teachers if teacher.shares_batches]
+        self._companions = [teacher for teacher in teachers if teacher.has_companions]
+        random = np.random.default_rng((seed, _PLANS))
+        self._plans = [self._any_plan(random) for _ in range(_PLANS)]
 
     def __iter__(self) -> Pairs:
         """Return the same: it is an iterator."""
         return self
 
-    def __next__(self) -> tuple[Tensor, Tensor]:
-        """Return (batch, 1, K, width) slices and (batch, n, width) rows.
+    def __next__(self) -> tuple[Slices, Rows]:
+        """Return a batch.
 
-        An image of thick slices, or of a known acquisition, has batches of its own.  Others
-        share them, voxel for voxel: steps are steadier when every batch has all contrasts.
-        Some of these are of planes as thick as the slices, which is what the image to be
-        super-resolved offers to learn from.
+        An image of thick slices, or of a known acquisition, teaches by itself.  Others
+        stand in for one another, voxel for voxel.  Some of their planes are averaged to be
+        as thick as the slices, which is what the image to be super-resolved offers to learn
+        from.
         """
-        teacher = self._choose(self.teachers)
-        acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, self._random)
-        if not teacher.shares_batches:
-            return self.draw(teacher, acquisition)
-        thick = self.varied and self._random.random() < _WITH_THICK_PLANES
-        return self.draw(teacher, acquisition, self._companions, thick_planes=thick)
+        shape = self._plans[int(self._random.integers(_PLANS))].shape
+        alike = self._alike[shape]
+        chosen = self._random.integers(len(alike), size=self.size.batch)
+        return self._made([alike[int(one)] for one in chosen])
 
     def draw(
-        self,
-        teacher: Teacher,
-        acquisition: Acquisition,
-        companions: Sequence[Teacher] = (),
-        *,
-        thick_planes: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Return a batch of one acquisition.
+        self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False
+    ) -> tuple[Slices, Rows]:
+        """Return a batch of one image and one acquisition.
 
         Parameters
         ----------
         teacher : Teacher
-            The image that it is for.
         acquisition : Acquisition
-        companions : sequence of Teacher
-            Patches are cut from these instead, as if their voxels were of the same size.
-        thick_planes : bool
-            Average planes over the slice profile before they are cut.
+        averaged : bool
+            Average planes over the slice profile before patches are cut.
         """
-        geometry = self._geometry(teacher, acquisition)
+        plan = self._plan(teacher, acquisition, averaged=averaged)
+        return self._made([replace(plan, teacher=teacher)] * self.size.batch)
+
+    @cached_property
+    def _alike(self) -> dict[tuple[int, int], list[_Plan]]:
+        """Group the plans: patches of a batch have one shape."""
+        found: dict[tuple[int, int], list[_Plan]] = {}
+        for plan in self._plans:
+            found.setdefault(plan.shape, []).append(plan)
+        return found
+
+    def _any_plan(self, random: np.random.Generator) -> _Plan:
+        teacher = _choose(self.teachers, random)
+        acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, random)
+        if not teacher.has_companions:
+            return self._plan(teacher, acquisition)
+        averaged = self.varied and random.random() < _WITH_THICK_PLANES
+        return replace(self._plan(teacher, acquisition, averaged=averaged), teacher=None)
+
+    def _plan(
+        self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False
+    ) -> _Plan:
+        rows, columns = (
+            min(teacher.data.shape[order[place]] for order in teacher.orders) for place in (1, 2)
+        )
+        longest = int(rows / acquisition.scale(teacher.voxel))
+        thickness = acquisition.slice_profile.fwhm if averaged else teacher.plane_thickness
+        return _Plan(
+            acquisition,
+            teacher.voxel,
+            (max(4, min(self.size.slices, longest)), min(self.size.width, columns)),
+            self.factor,
+            thickness,
+            teacher,
+            averaged,
+        )
+
+    def _made(self, plans: Sequence[_Plan]) -> tuple[Slices, Rows]:
+        (slices, width), number = plans[0].shape, len(plans)
+        most = max(plan.geometry.rows for plan in plans)
+        lr = torch.zeros(number, 1, slices, width)
+        skip = torch.zeros(number, most, slices)
+        phases = torch.zeros(number, most, slices * self.factor)
+        hr, weights = torch.zeros(number, most, width), torch.zeros(number, most, width)
+        for place, plan in enumerate(plans):
+            rows = plan.geometry.rows
+            lr[place, 0], hr[place, :rows] = self._pair(plan)
+            skip[place, :rows], phases[place, :rows] = plan.interpolations
+            edge = int(np.ceil(plan.geometry.scale))
+            if self.varied and self._random.random() < _WITH_ENDS:
+                edge = 0
+            judged = weights[place, edge : rows - edge, _EDGE_COLUMNS : width - _EDGE_COLUMNS]
+            judged[...] = 1 / judged.numel()
+        conditions = torch.stack([plan.condition for plan in plans])
+        return Slices(lr, conditions, skip, phases), Rows(hr, weights)
+
+    def _pair(self, plan: _Plan) -> tuple[Tensor, Tensor]:
+        """Return (K, W) slices and (n, W) rows."""
+        geometry = plan.geometry
+        source = plan.teacher or _choose(self._companions, self._random)
         window = geometry.rows + 2 * geometry.margin
-        profile = acquisition.slice_profile
-        taps = profile.kernel(teacher.voxel) if thick_planes else np.ones(1)
-        patches = np.empty((self.size.batch, window, geometry.width), np.float32)
-        for patch in patches:
-            source = self._choose(companions) if companions else teacher
-            patch[...] = self._patch(source, window, geometry.width, taps)
-            if self.varied:
-                self._vary(patch)
-        fine = torch.from_numpy(patches)
-        lr = (torch.from_numpy(geometry.matrix) @ fine)[:, None]
+        patch = self._patch(source, window, geometry.width, plan.taps)
+        if self.varied:
+            self._vary(patch)
+        fine = torch.from_numpy(patch)
+        lr = torch.from_numpy(geometry.matrix) @ fine
         sigma = self.protocols.draw_noise(self._random)
         if sigma > 0:
             real, other = self._random.normal(0, sigma, (2, *lr.shape)).astype(np.float32)
             noisy = torch.hypot(lr + torch.from_numpy(real), torch.from_numpy(other))
             lr = torch.where(lr < 0, lr, noisy)
-        edge = int(np.ceil(geometry.scale))
-        if self.varied and self._random.random() < _WITH_ENDS:
-            edge = 0
-        judged = (
-            slice(None),
-            slice(edge, geometry.rows - edge),
-            slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS),
-        )
-        self.setting = Setting(
-            condition_of(
-                acquisition,
-                teacher.voxel,
-                profile.fwhm if thick_planes else teacher.plane_thickness,
-            ),
-            Upsampling.at(geometry.coordinates(), geometry.slices, self.factor),
-            judged,
-        )
-        return lr, fine[:, geometry.margin : geometry.margin + geometry.rows]
-
-    def _choose(self, teachers: Sequence[Teacher]) -> Teacher:
-        """Draw an image; one that has more planes has more to teach."""
-        ends = np.cumsum([teacher.planes for teacher in teachers])
-        place = self._random.integers(ends[-1])
-        return teachers[int(np.searchsorted(ends, place, "right"))]
+        return lr, fine[geometry.margin : geometry.margin + geometry.rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the drawing stands."""
@@ -261,18 +349,6 @@ class Pairs:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self._random.bit_generator.state = state_dict["random"]
-
-    def _geometry(self, teacher: Teacher, acquisition: Acquisition) -> PatchGeometry:
-        rows, columns = (
-            min(teacher.data.shape[order[place]] for order in teacher.orders) for place in (1, 2)
-        )
-        longest = int(rows / acquisition.scale(teacher.voxel))
-        return PatchGeometry.of(
-            acquisition,
-            teacher.voxel,
-            slices=max(4, min(self.size.slices, longest)),
-            width=min(self.size.width, columns),
-        )
 
     def _patch(
         self, teacher: Teacher, window: int, width: int, taps: npt.NDArray[np.float64]
@@ -300,3 +376,10 @@ class Pairs:
         signs = np.sign(patch)
         np.power(np.abs(patch), np.float32(power), out=patch)
         patch *= np.float32(factor) * signs
+
+
+def _choose(teachers: Sequence[Teacher], random: np.random.Generator) -> Teacher:
+    """Draw an image; one that has more planes has more to teach."""
+    ends = np.cumsum([teacher.planes for teacher in teachers])
+    place = random.integers(ends[-1])
+    return teachers[int(np.searchsorted(ends, place, "right"))]

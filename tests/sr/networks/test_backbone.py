@@ -65,7 +65,8 @@ def test_fixed_conditions_are_not_trained() -> None:
     network = small()
     network.fix_conditions()
     fixed = [name for name, part in network.named_parameters() if not part.requires_grad]
-    assert fixed == ["blocks.0.threshold.weight", "blocks.1.threshold.weight", "gain.weight"]
+    told = [f"blocks.{block}.{part}.weight" for block in (0, 1) for part in ("threshold", "gate")]
+    assert fixed == [*told, "gain.weight"]
 
 
 def test_condition_changes_the_answer_and_weights_are_shared() -> None:
@@ -76,6 +77,14 @@ def test_condition_changes_the_answer_and_weights_are_shared() -> None:
     assert not torch.equal(thin.detail(lr, upsampling), thick.detail(lr, upsampling))
     theirs = {id(parameter) for parameter in thin.parameters()}
     assert theirs == {id(parameter) for parameter in network.parameters()}
+
+
+def test_images_of_one_batch_may_differ_in_acquisition() -> None:
+    network, lr = small(), torch.rand(2, 1, 8, 12)
+    thin, thick = (condition_of(Acquisition(spacing=4, thickness=t), 1.0) for t in (2, 4))
+    together = network(lr, torch.stack([thin, thick]))
+    for image, condition in enumerate((thin, thick)):
+        torch.testing.assert_close(together[image], network(lr[[image]], condition)[0])
 
 
 def test_halo_is_what_a_pixel_sees() -> None:
