@@ -26,6 +26,7 @@ from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import score
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
+from bids_sr.published import sha256
 from bids_sr.sr import Progress, make_method
 
 _PLACE = 0.42
@@ -242,9 +243,6 @@ def _files(parameters: Mapping[str, Any]) -> list[Path]:
     return [Path(text) for text in texts if os.path.isfile(text)]  # noqa: PTH113, no error for any text
 
 
-def _fingerprint(path: Path) -> list[int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
+def _fingerprint(path: Path) -> str | None:
+    """Return a digest of what a file holds: a copy is the same file, later or elsewhere."""
+    return sha256(path) if path.is_file() else None
