@@ -84,7 +84,7 @@ class Backbone(nn.Module):
     interpolated to the grid.  Above a scale of `factor` the rows are coarser than it.
     """
 
-    def __init__(self, *, factor: int = 8, channels: int = 48, blocks: int = 8) -> None:
+    def __init__(self, *, factor: int = 8, channels: int = 32, blocks: int = 14) -> None:
         """Make the network.
 
         Parameters

@@ -50,7 +50,7 @@ class BackboneRecipe(Recipe):
     """Share of the training in which the rate rises."""
     averaging: float = 0.999
     """Decay of the running mean of the weights, which is what is kept."""
-    batch_size: int = 16
+    batch_size: int = 32
     """Patches a step, each of an acquisition of its own."""
     patch_slices: int = 12
     """Thick slices a patch."""
@@ -58,9 +58,9 @@ class BackboneRecipe(Recipe):
     """In-plane voxels a patch."""
     factor: int = 8
     """Rows that a new network makes of a slice."""
-    channels: int = 48
+    channels: int = 32
     """Width of a new network."""
-    blocks: int = 8
+    blocks: int = 14
     """Residual blocks of a new network."""
     left_out: float = 0.15
     """Share of the subjects that is only validated on."""
