@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -83,13 +84,37 @@ def test_impossible_schedule_is_refused(wrong: dict[str, float]) -> None:
         Schedule(**wrong)  # type: ignore[arg-type]
 
 
-def test_cores_share_a_batch() -> None:
+class Weighed(NamedTuple):
+    """Examples, each with a share of its own."""
+
+    values: Tensor
+    shares: Tensor
+
+
+def weighed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Weighed, Weighed]]:
+    for given, wanted in batches:
+        shares = torch.linspace(0.5, 1.5, len(given))[:, None]
+        yield Weighed(given, shares), Weighed(wanted, shares)
+
+
+@pytest.mark.parametrize("form", ["tensors", "named tuples"])
+def test_cores_share_a_batch(form: str) -> None:
     """Parts of unequal size weigh as their patches do; torch's threads are put back."""
     before = torch.get_num_threads()
     learners = [network() for _ in range(2)]
     for learner, threads in zip(learners, (1, 3), strict=True):
         schedule = Schedule(steps=20, half=False)
-        fit(learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, threads=threads)
+        if form == "tensors":
+            fit(learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, threads=threads)
+            continue
+        fit(
+            learner,
+            lambda n, x: n(x.values) * x.shares,
+            weighed(pairs()),
+            lambda found, wanted: mean_squared_error(found, wanted.values * wanted.shares),
+            schedule,
+            threads=threads,
+        )
     torch.testing.assert_close(learners[0].weight, learners[1].weight, atol=1e-6, rtol=1e-5)
     assert torch.get_num_threads() == before
 
