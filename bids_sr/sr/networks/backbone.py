@@ -71,9 +71,9 @@ class ConditionedBlock(nn.Module):
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         """(N, C, K, W) and (6,) or (N, 6) to (N, C, K, W)."""
-        moved = self.first(features) + self.threshold(condition)[..., None, None]
-        gates = 1 + self.gate(condition)[..., None, None]
-        detail: Tensor = self.second(nn.functional.relu(moved, inplace=True) * gates)
+        threshold, gate = self.threshold(condition), 1 + self.gate(condition)
+        hidden = _convolved(features, self.first, shift=threshold)
+        detail = _convolved(nn.functional.relu(hidden, inplace=True), self.second, gate=gate)
         return features + detail
 
 
@@ -114,8 +114,7 @@ class Backbone(nn.Module):
         for block in self.blocks:
             features = block(features, condition)
         # The detail to be found differs in strength most of all.
-        rows: Tensor = self.tail(features * (1 + self.gain(condition)[..., None, None]))
-        return rows
+        return _convolved(features, self.tail, gate=1 + self.gain(condition))
 
     def told(self, condition: Tensor) -> ThickSliceUpsampler:
         """Return the network for a (6,) condition, or (N, 6), one an image; it shares weights."""
@@ -163,6 +162,31 @@ class Backbone(nn.Module):
             ) from error
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
+
+
+def _convolved(
+    features: Tensor,
+    convolution: nn.Conv2d,
+    *,
+    gate: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
+    """Convolve features that a gate multiplies, (C,) or (N, C), and shift the result.
+
+    What is the same for all images is put into the kernels, which are small: on a CPU
+    every further pass over the features takes half as long as the convolution.
+    """
+    weight, bias = convolution.weight, convolution.bias
+    assert bias is not None
+    if gate is not None:
+        if gate.ndim == 1:
+            weight = weight * gate[:, None, None]
+        else:
+            features = features * gate[..., None, None]
+    if shift is not None and shift.ndim == 1:
+        bias, shift = bias + shift, None
+    result = nn.functional.conv2d(features, weight, bias, padding=1)
+    return result if shift is None else result + shift[..., None, None]
 
 
 class _Told(nn.Module):
