@@ -1,9 +1,9 @@
 """Measure how well the slice profile is read from images that were degraded with a known one.
 
-    python benchmarks/slice_profile.py ../shared/data/isotropic-hr --out /tmp/profiles
+    python benchmarks/slice_profile.py DATA --exclude '*msCS*_T1w*' --out /tmp/profiles
 
-Every true high-resolution image is degraded along z with each profile, and the profile is
-estimated from the slices alone.
+Every image, which must be of truly high resolution, is degraded along z with each profile,
+and the profile is estimated from the slices alone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
-from quality import NOT_HIGH_RESOLUTION
 
 from bids_sr.imaging import Acquisition, Volume, degrade
 from bids_sr.sr.profile_estimation import estimate_slice_profile
@@ -44,16 +44,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder that is searched for NIfTI images")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table")
-    parser.add_argument("--images", nargs="*", default=[], help="parts of file names to keep")
+    parser.add_argument("--exclude", nargs="*", default=[], help="patterns of file names")
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     for path in sorted(arguments.data.rglob("*.nii.gz")):
-        name = path.name.removesuffix(".nii.gz")
-        wanted = not arguments.images or any(part in name for part in arguments.images)
-        if name in NOT_HIGH_RESOLUTION or not wanted:
+        if any(fnmatch(path.name, pattern) for pattern in arguments.exclude):
             continue
+        name = path.name.removesuffix(".nii.gz")
         reference = Volume.load(path).canonical()
         for protocol in arguments.protocols:
             rows.append({"image": name, "protocol": protocol, **measure(reference, protocol)})
