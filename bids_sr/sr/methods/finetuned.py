@@ -47,11 +47,11 @@ class Finetuned(ViewNetwork):
     matching: float = 0.3
     """Planes are averaged over this share of the slice thickness before an adapted network
     sees them."""
-    steps: int = 400
+    steps: int = 600
     """Most steps of the adaptation."""
     time_budget: float | None = None
     """Upper bound on its time, s; the result then depends on the machine's speed."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """Highest learning rate of the adaptation."""
     optimizer: Literal["adam", "muon"] = "muon"
     """``adam``, or ``muon`` for the kernels of hidden layers."""
