@@ -270,7 +270,7 @@ class Pairs:
             Average planes over the slice profile before patches are cut.
         """
         plan = self._plan(teacher, acquisition, averaged=averaged)
-        return self._made([replace(plan, teacher=teacher)] * self.size.batch)
+        return self._made([plan] * self.size.batch)
 
     @cached_property
     def _alike(self) -> dict[tuple[int, int], list[_Plan]]:
