@@ -10,8 +10,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
-# Training steps of the demo: enough to see the gain; the default of bids_sr is 2000.
-DEMO_STEPS ?= 600
 IMAGE ?= bids_sr:latest
 BASE ?= python:3.11-slim-bookworm
 CONTAINER_ENGINE ?= docker
@@ -63,7 +61,7 @@ $(VENV)/.developer: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/bids_sr-tools demo $(DEMO)
-	$(BIN)/bids_sr $(DEMO)/bids $(DEMO)/out participant -w $(DEMO)/work --level full --sr-steps $(DEMO_STEPS)
+	$(BIN)/bids_sr $(DEMO)/bids $(DEMO)/out participant -w $(DEMO)/work --level full
 	$(BIN)/bids_sr-tools score $(DEMO)
 	@echo && echo "Reports, to open in a browser:" && ls $(abspath $(DEMO))/out/sub-*.html
 

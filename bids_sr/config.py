@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_sr.exceptions import ConfigError
-from bids_sr.method_options import MethodOptions
+from bids_sr.method_options import DEFAULT_METHOD, MethodOptions
 
 AnalysisLevel = Literal["participant", "group"]
 SrMethod = Literal[
@@ -92,7 +92,7 @@ class RunConfig:
     debug: bool = False
     verbose: int = 0
 
-    sr_method: SrMethod = "self"
+    sr_method: SrMethod = DEFAULT_METHOD
     sr_preset: str | None = None
     """Named set of hyper-parameters of the method; None: its defaults."""
     sr_model: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bids_sr.exceptions import ConfigError
 
@@ -23,6 +23,7 @@ METHOD_NAMES = (
     "linear",
     "none",
 )
+DEFAULT_METHOD: Final = "finetuned"
 PRESETS: dict[str, tuple[str, ...]] = {"self": ("fast", "smore"), "latent": ("fast", "paper")}
 ADAPTATIONS = ("none", "dataset", "image", "both")
 ADAPTABLE: dict[str, tuple[str, ...]] = {"finetuned": ADAPTATIONS, "latent": ADAPTATIONS}
@@ -40,7 +41,7 @@ TAKES_SERIES = ("latent", "bspline", "lanczos", "linear", "none")
 """Methods that reconstruct the frames of a 4-D image in fair time."""
 SLOPPY: dict[str, dict[str, Any]] = {
     "self": {"steps": 30, "channels": 8, "blocks": 2, "orientations": 1, "mirrored": False},
-    "finetuned": {"steps": 10},
+    "finetuned": {"steps": 10, "orientations": 1, "mirrored": False},
     "latent": {"steps": 10, "width": 4},
 }
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -50,7 +51,7 @@ _FILES = (".safetensors", ".pth", ".pt", ".ckpt")
 class MethodOptions:
     """Hold the options that decide how an image is super-resolved."""
 
-    method: str = "self"
+    method: str = DEFAULT_METHOD
     """One of :data:`METHOD_NAMES`."""
     preset: str | None = None
     """Named set of hyper-parameters; None: the method's defaults."""

@@ -21,6 +21,7 @@ from bids_sr.exceptions import WeightsError
 
 VARIABLE = "BIDS_SR_WEIGHTS"
 SYSTEM_FOLDER = Path("/opt/bids_sr/weights")
+PACKAGED_FOLDER = Path(str(resources.files("bids_sr.data") / "weights"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class PublishedWeights:
     """Whether `url` is a zip archive."""
     home: str | None = None
     """The tool's own place in the home folder, where it has one."""
+    packaged: bool = False
+    """Whether they come with this package, and are sought nowhere else."""
 
     def is_complete(self, folder: Path) -> bool:
         """Say whether every file is there."""
@@ -207,6 +210,8 @@ class PublishedWeights:
 
     def candidates(self, weights_dir: Path | None = None) -> list[Path]:
         """List the folders in which the files may lie, in order."""
+        if self.packaged:
+            return [PACKAGED_FOLDER]
         roots = [weights_dir, os.environ.get(VARIABLE), SYSTEM_FOLDER, _cache()]
         folders = []
         for root in roots:

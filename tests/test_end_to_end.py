@@ -182,7 +182,7 @@ def test_sidecars_carry_the_provenance(run: Run) -> None:
     assert told["SliceThickness"] == 4.0
     assert told["SliceGap"] == pytest.approx(1.2, abs=1e-4)
     assert told["SliceAxis"] == 0
-    assert told["Method"] == "self"
+    assert told["Method"] == "finetuned"
     assert {"Seed", "Device", "Software", "Scale", "SliceProfile"} <= set(told)
     passed = run.out / "sub-02/ses-pre/anat/sub-02_ses-pre_res-2mm_desc-sr_T2w.json"
     assert json.loads(passed.read_text())["SuperResolution"]["Action"] == "pass-through"

@@ -14,10 +14,16 @@ from bids_sr.method_options import MethodOptions
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "paper"}, r"--sr-preset paper does not go with --sr-method self"),
+        (
+            {"method": "self", "preset": "paper"},
+            r"--sr-preset paper does not go with --sr-method self",
+        ),
         ({"method": "linear", "preset": "fast"}, "leave it out"),
-        ({"adapt": "image"}, r"--sr-adapt image does not go with --sr-method self"),
-        ({"model": "edsr"}, r"--sr-model does not go with --sr-method self"),
+        (
+            {"method": "self", "adapt": "image"},
+            r"--sr-adapt image does not go with --sr-method self",
+        ),
+        ({"method": "self", "model": "edsr"}, r"--sr-model does not go with --sr-method self"),
         ({"method": "latent", "reuse_model": Path("m")}, "expected self"),
         ({"method": "bspline", "save_model": True}, "expected self or finetuned or latent"),
         ({"method": "latent", "adapt": "none"}, "leaves nothing to work with"),
@@ -30,7 +36,9 @@ def test_options_that_do_not_go_together(options: dict[str, Any], message: str) 
 
 def test_only_what_was_asked_is_handed_on() -> None:
     assert MethodOptions(seed=3).parameters() == {"seed": 3, "device": "auto"}
-    options = MethodOptions(preset="smore", steps=9, data_consistency=False, offline=True)
+    options = MethodOptions(
+        method="self", preset="smore", steps=9, data_consistency=False, offline=True
+    )
     assert options.parameters() == {
         "seed": 0,
         "device": "auto",
@@ -72,7 +80,7 @@ def test_words() -> None:
     text = MethodOptions(method="finetuned", model="m", adapt="both").words()
     assert text == "finetuned (model m, adapted to the dataset and each image)"
     assert "adapted to each image" in MethodOptions(method="latent", alone=True).words()
-    assert MethodOptions(preset="smore").words() == "self (preset smore)"
+    assert MethodOptions(method="self", preset="smore").words() == "self (preset smore)"
 
 
 def test_names_are_those_of_the_methods() -> None:

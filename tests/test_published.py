@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shlex
 import threading
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +15,14 @@ import pytest
 
 from bids_sr.cli import tools
 from bids_sr.exceptions import WeightsError
-from bids_sr.published import SYSTEM_FOLDER, names, published_weights, sha256
+from bids_sr.published import (
+    PACKAGED_FOLDER,
+    SYSTEM_FOLDER,
+    names,
+    published_weights,
+    sha256,
+)
+from bids_sr.sr.weights import Weights
 
 
 def test_registry_entry() -> None:
@@ -82,14 +91,18 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_every_entry_is_complete() -> None:
-    assert {"hd-bet", "prettier-edsr", "prettier-realesrgan", "prettier-shufflemixer"} == {
-        *names()
+    assert set(names()) == {
+        "hd-bet",
+        "prettier-edsr",
+        "prettier-realesrgan",
+        "prettier-shufflemixer",
+        "brain-1",
     }
     for name in names():
         weights = published_weights(name)
         assert weights.files
         assert weights.licence
-        assert weights.page.startswith("https://")
+        assert weights.packaged or weights.page.startswith("https://")
 
 
 def test_file_is_fetched_once_into_the_cache(alone: Path, web: str) -> None:
@@ -164,3 +177,26 @@ def test_command_line(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert hashlib.sha256(b"weights").hexdigest() in told
     assert "released digest not known" in told
+
+
+def test_packaged_weights_are_what_they_say(tmp_path: Path) -> None:
+    """The file, its card and the settings that made it; no folder of a user stands before it."""
+    weights = published_weights("brain-1")
+    (tmp_path / "brain-1.safetensors").write_bytes(b"another")
+    folder = weights.fetch(tmp_path, offline=True)
+    assert folder == PACKAGED_FOLDER
+    ((path, known),) = weights.files.items()
+    assert sha256(folder / path) == known
+    assert (folder / path).stat().st_size < 10e6
+    card = Weights.load(folder / path).card
+    asked = tomllib.loads((folder / "brain-1.toml").read_text(encoding="utf-8"))
+    made = card["Recipe"]["Parameters"]
+    assert {name: made[name] for name in asked} == asked
+    assert {image.split("_")[0] for image in card["Data"]["LeftOut"]} == set(
+        asked["left_out_subjects"]
+    )
+    assert not set(card["Data"]["LeftOut"]) & set(card["Data"]["Files"])
+    assert not any(word.startswith("/") for word in shlex.split(card["Command"]))
+    assert card["Licence"]
+    assert min(card["Validation"]["GainOverCubicDecibel"].values()) > 0.5
+    assert (folder / "brain-1.md").is_file()

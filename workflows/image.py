@@ -34,7 +34,7 @@ class ImageSteps:
     """Why this engine."""
     weights_dir: Path | None = None
     """Folder of the HD-BET weights."""
-    sr_method: str = "self"
+    sr_method: str = "finetuned"
     """A registered method."""
     sr_parameters: dict[str, Any] = field(default_factory=dict)
     """Its hyper-parameters."""

@@ -20,7 +20,8 @@ TEXT = {
     "(slice thickness, gap and profile), and is applied to both through-plane views, whose mean "
     "is the result. ",
     "finetuned": "Through-plane resolution was raised by a convolutional network that was trained "
-    "on other images and then fine-tuned, self-supervised, as Wang et al. propose [@wang2024]. ",
+    "on other images, degraded as acquisitions of many kinds degrade them, and applied to both "
+    "through-plane views, whose mean is the result. ",
     "pretrained": "Through-plane resolution was raised by a network that was trained on other "
     "images with a perceptual loss and is applied to triplets of neighbouring slices along both "
     "in-plane directions, as in PRETTIER [@giraldo2024]. ",
@@ -32,6 +33,10 @@ TEXT = {
     "linear": "The image was interpolated across slices linearly. ",
     "none": "The image was kept on its acquired grid. ",
 }
+ADAPTED_TEXT = (
+    "The network was then fine-tuned, self-supervised, on the in-plane slices of the image "
+    "itself, as Wang et al. propose [@wang2024]. "
+)
 PROFILE_TEXT = (
     "What was not known of the slice profile was estimated from the image, by comparing its "
     "spectra within and across the slices [after @han2023]. "
@@ -103,6 +108,8 @@ def init_super_resolution_wf(
     """
     workflow = pe.Workflow(name=name)
     workflow.__desc__ = TEXT.get(method, f"The image was super-resolved by `{method}`. ")
+    if method == "finetuned" and parameters.get("adapt") != "none":
+        workflow.__desc__ += ADAPTED_TEXT
 
     inputnode = pe.Node(
         niu.IdentityInterface(fields=["in_file", "in_mask", "in_model"]), name="inputnode"

@@ -43,7 +43,7 @@ class Selection:
     """Target spacing, mm; ``native``: the in-plane grid; None: in-plane, 1 mm at least."""
     output_grid: Literal["fov", "slice"] = "fov"
     """How the output voxels lie on the acquired field of view."""
-    sr_method: str = "self"
+    sr_method: str = "finetuned"
     """Method of super-resolution; ``none`` passes every image through."""
     takes_series: bool = False
     """Whether the method reconstructs 4-D images, frame by frame."""

@@ -18,6 +18,7 @@ from typing import Any
 from bids_sr.cli.resources import available_cpus
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import ConfigError
+from bids_sr.method_options import DEFAULT_METHOD
 
 MASKS = ("auto", "nonzero", "template", "none")
 _SPEC = re.compile(r"^(?:(?P<label>[^=:,]+)=)?(?P<method>[\w-]+)(?::(?P<parameters>.*))?$")
@@ -46,7 +47,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="[LABEL=]METHOD[:NAME=VALUE,...]",
         help="methods to compare, with hyper-parameters (default: those of --methods-file, "
-        "else bspline self)",
+        "else bspline finetuned)",
     )
     command.add_argument(
         "--methods-file",
@@ -134,7 +135,7 @@ def read_specs(options: argparse.Namespace) -> list[MethodSpec]:
         If one cannot be understood or two have the same name.
     """
     tables = read_tables(options.methods_file) if options.methods_file else {}
-    texts: Sequence[str] = options.methods or ([] if tables else ["bspline", "self"])
+    texts: Sequence[str] = options.methods or ([] if tables else ["bspline", DEFAULT_METHOD])
     specs = [tables[text] if text in tables else parse_spec(text) for text in texts]
     specs = specs or list(tables.values())
     labels = [spec.label for spec in specs]

@@ -23,7 +23,7 @@ from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.train import add_train_arguments
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
-from bids_sr.method_options import METHOD_NAMES
+from bids_sr.method_options import DEFAULT_METHOD, METHOD_NAMES
 
 SR_METHODS = tuple(name for name in METHOD_NAMES if name != "none")
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
@@ -165,7 +165,9 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes beside it"
     )
     _add_acquisition(command, "sidecar beside IN, else header")
-    command.add_argument("--sr-method", choices=SR_METHODS, default="self", help=METHOD_HELP)
+    command.add_argument(
+        "--sr-method", choices=SR_METHODS, default=DEFAULT_METHOD, help=METHOD_HELP
+    )
     add_method_options(command, adaptations=("none", "image"))
     command.add_argument(
         "--labels",

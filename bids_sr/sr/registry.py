@@ -98,7 +98,7 @@ def super_resolve(
     volume: Volume,
     acquisition: Acquisition | None = None,
     *,
-    method: str = "self",
+    method: str = "finetuned",
     spacing: float | Literal["native"] | None = None,
     grid: Literal["fov", "slice"] = "fov",
     **parameters: Any,

@@ -47,7 +47,7 @@ def test_every_image_is_accounted_for(add_image: AddImage, plan: Plan) -> None:
     assert reasons["sub-01_part-phase_T2w"] == "part-phase is not a magnitude image"
     assert "foo-1" in reasons["sub-01_foo-1_T1w"]
     assert reasons["sub-01_acq-4D_T1w"] == (
-        "4-D image of 3 volumes; --sr-method self takes single volumes only"
+        "4-D image of 3 volumes; --sr-method finetuned takes single volumes only"
     )
     assert len(selected_images(images.values())) == 3
 

@@ -66,7 +66,7 @@ def test_methods_of_a_file_and_their_names(tmp_path: Path) -> None:
     assert [spec.label for spec in every] == ["short", "bspline", "linear"]
     some = read_specs(_options("--methods-file", str(path), "--methods", "short", "lanczos"))
     assert [spec.method for spec in some] == ["self", "lanczos"]
-    assert [spec.label for spec in read_specs(_options())] == ["bspline", "self"]
+    assert [spec.label for spec in read_specs(_options())] == ["bspline", "finetuned"]
     with pytest.raises(ConfigError, match="linear more than once"):
         read_specs(_options("--methods", "linear", "linear"))
     path.write_text("steps = 3")

@@ -72,7 +72,7 @@ def test_the_grid_of_latent_holds_the_acquired_slices(image: Path, tmp_path: Pat
 def test_what_was_learnt_serves_the_label_map(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*QUICK, "--slice-thickness", "6"]
+    words = [*QUICK, "--sr-method", "self", "--slice-thickness", "6"]
     assert run(image, tmp_path / "sr.nii.gz", *words, "--save-model") == ExitCode.OK
     model = tmp_path / "sr_model.safetensors"
     if not model.is_file():
@@ -87,7 +87,7 @@ def test_what_was_learnt_serves_the_label_map(
     assert fine.same_grid(Volume.load(tmp_path / "sr.nii.gz"))
     record = json.loads((tmp_path / "fine.json").read_text())["SuperResolution"]
     assert record["Labels"] == [0, 7]
-    reuse = ["--sr-reuse-model", model, *QUICK, "--slice-thickness", "4"]
+    reuse = ["--sr-method", "self", "--sr-reuse-model", model, "--slice-thickness", "4"]
     assert run(image, tmp_path / "other.nii.gz", *reuse) == ExitCode.MISSING_TOOL
     assert "slice thickness of 4 mm, expected 6 mm" in capsys.readouterr().err
 
@@ -95,14 +95,23 @@ def test_what_was_learnt_serves_the_label_map(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--labels"], ExitCode.USAGE, "nothing to reuse; expected weights"),
-        (["--sr-reuse-model", "none.safetensors"], ExitCode.MISSING_TOOL, "Found no file"),
+        (
+            ["--sr-method", "self", "--labels"],
+            ExitCode.USAGE,
+            "nothing to reuse; expected weights",
+        ),
+        (
+            ["--sr-method", "self", "--sr-reuse-model", "none.safetensors"],
+            ExitCode.MISSING_TOOL,
+            "Found no file",
+        ),
+        (["--sr-reuse-model", "none.safetensors"], ExitCode.USAGE, "expected self"),
         (
             ["--sr-method", "latent", "--sr-model", "none.safetensors"],
             ExitCode.MISSING_TOOL,
             "none.safetensors",
         ),
-        (["--sr-preset", "paper"], ExitCode.USAGE, "expected fast, smore"),
+        (["--sr-method", "self", "--sr-preset", "paper"], ExitCode.USAGE, "expected fast, smore"),
         (["--sr-method", "linear", "--save-model"], ExitCode.USAGE, "expected self"),
         (
             ["--sr-method", "linear", "--uncertainty", "u.nii.gz"],

@@ -36,7 +36,7 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
     np.testing.assert_allclose(made.fov, Volume.load(image).fov, atol=0.01)
     record = json.loads((tmp_path / "sr.json").read_text())
     details = record["SuperResolution"]
-    assert (details["Method"], details["Seed"], details["Steps"]) == ("self", 5, 3)
+    assert (details["Method"], details["Seed"], details["Steps"]) == ("finetuned", 5, 3)
     assert details["SliceThickness"] == 5.0
     assert details["Origins"]["thickness"] == "sidecar"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sr.json", "sr.nii.gz"]

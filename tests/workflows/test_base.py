@@ -155,9 +155,13 @@ def test_methods_text_tells_what_the_graph_does_once(
     images = [make_image("01"), make_image("02")]
     text = methods_text(init_bids_sr_wf(make_config(skull_strip_method="template"), images))
     assert text.count("N4BiasFieldCorrection") == 1
-    assert text.count("@zhao2021") == 1
+    assert text.count("@wang2024") == 1
     text = methods_text(init_bids_sr_wf(make_config(anat_biascorrect="none"), images))
     assert "N4BiasFieldCorrection" not in text
+    text = methods_text(init_bids_sr_wf(make_config(sr_adapt="none"), images))
+    assert "trained on other images" in text
+    assert "fine-tuned" not in text
+    assert "@zhao2021" in methods_text(init_bids_sr_wf(make_config(sr_method="self"), images))
 
 
 def test_what_learns_from_the_dataset_comes_before_its_images(

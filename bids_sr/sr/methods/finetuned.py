@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_sr.exceptions import WeightsError
 from bids_sr.sr.methods.base import Method, require
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
@@ -32,9 +31,9 @@ class Finetuned(ViewNetwork):
 
     name = "finetuned"
 
-    model: str | None = None
+    model: str = "brain-1"
     """Published name or path of the weights, as the recipes ``supervised``, ``video`` and
-    ``adapt`` write them."""
+    ``adapt`` write them; ``brain-1`` comes with the package."""
     weights_dir: str | None = None
     """Where published weights lie."""
     offline: bool = False
@@ -82,11 +81,6 @@ class Finetuned(ViewNetwork):
         return replace(self, scale_intensities=False, data_consistency=False, adapt="none")
 
     def _path(self) -> Path:
-        if self.model is None:
-            raise WeightsError(
-                "Found no weights for the method 'finetuned'; expected a pre-trained backbone. "
-                "Give one by --sr-model PATH; `bids_sr-tools train supervised` makes one."
-            )
         return locate(self.model, self.weights_dir, offline=self.offline)
 
     def _schedule(self) -> Schedule:
@@ -150,6 +144,8 @@ class Finetuned(ViewNetwork):
             "ValidationGainBeforeDecibel": before,
             "ValidationGainDecibel": best,
         }
+        if not any((gain or 0.0) > 0 for gain in (before, best)):
+            return Learnt(network, record, result.curve, None)
         if before is not None and (best is None or best <= before):
             reason = "no gain on the slices held out"
             LOGGER.warning("Not adapted to the image: %s", reason)

@@ -99,6 +99,22 @@ def test_adaptation_that_does_not_help_is_undone(
     np.testing.assert_array_equal(result.volume.data, plain.volume.data)
 
 
+def test_weights_that_only_harm_are_not_used(
+    half: Volume, acquisition: Acquisition, tmp_path: Path
+) -> None:
+    """A network of noise, and steps so short that it stays one."""
+    torch.manual_seed(0)
+    noise = Backbone(factor=4, channels=8, blocks=1)
+    with torch.no_grad():
+        noise.tail.weight.normal_()
+    path = noise.weights({}).save(tmp_path / "noise.safetensors")
+    result = run(half, acquisition, model=str(path), steps=1, learning_rate=1e-9)
+    assert result.record["Fallback"] == "bspline"
+    assert "no better than interpolation" in result.record["FallbackReason"]
+    cubic = resample(degrade(half, acquisition), half.grid).data
+    np.testing.assert_array_equal(result.volume.data, np.maximum(cubic, 0))
+
+
 def test_images_too_small_to_teach_are_still_reconstructed(
     model: Path, half: Volume, acquisition: Acquisition
 ) -> None:
@@ -126,9 +142,24 @@ def test_memberships_are_not_learnt_from(model: Path) -> None:
     assert method.required_files() == (model,)
 
 
-def test_weights_are_needed_and_must_fit(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="bids_sr-tools train supervised"):
-        make_method("finetuned").required_files()
+def test_weights_of_the_package_serve_an_image_they_never_saw(
+    reference: Volume, acquisition: Acquisition
+) -> None:
+    """Even one so coarse, 2 mm voxels and slices 8 mm apart, without adaptation."""
+    plain = {"adapt": "none", "device": "cpu", "threads": 1}
+    lr = degrade(reference, acquisition)
+    result = reconstruct(
+        lr, acquisition, method="finetuned", grid=reference.grid, parameters=plain
+    )
+    cubic = resample(lr, reference.grid).data
+    error, before = (
+        float(np.square(data - reference.data).mean()) for data in (result.volume.data, cubic)
+    )
+    assert error < 0.9 * before
+    assert result.record["Model"] == "brain-1.safetensors"
+
+
+def test_weights_must_fit(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no file"):
         make_method("finetuned", {"model": "nothing"}).required_files()
     other = Weights({"a": torch.zeros(1)}, {"Architecture": {"Name": "other"}})
