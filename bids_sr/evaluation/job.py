@@ -26,7 +26,6 @@ from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import score
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
-from bids_sr.published import sha256
 from bids_sr.sr import Progress, make_method
 
 _PLACE = 0.42
@@ -245,4 +244,7 @@ def _files(parameters: Mapping[str, Any]) -> list[Path]:
 
 def _fingerprint(path: Path) -> str | None:
     """Return a digest of what a file holds: a copy is the same file, later or elsewhere."""
-    return sha256(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
