@@ -42,7 +42,7 @@ class Finetuned(ViewNetwork):
     """``image``: go on training on the image's own slices; ``none``: use the weights as
     they are."""
     detail: float = 1.15
-    """Factor on the detail found, chosen on one image."""
+    """Factor on the detail found: the mean of views that differ has too little of it."""
     matching: float = 0.3
     """Planes are averaged over this share of the slice thickness before an adapted network
     sees them."""

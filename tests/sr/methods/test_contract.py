@@ -13,7 +13,6 @@ from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
 from bids_sr.method_options import WITH_UNCERTAINTY
 from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve
-from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.networks.shufflemixer import ShuffleMixer
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -51,9 +50,6 @@ def pretrained_weights(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("weights") / "small.pth"
     torch.save({"model_weights": network.state_dict()}, path)
     QUICK["pretrained"]["model"] = str(path)
-    backbone = Backbone(factor=4, channels=6, blocks=1)
-    weights = backbone.weights({}).save(path.with_name("backbone.safetensors"))
-    QUICK["finetuned"]["model"] = str(weights)
 
 
 def run(volume: Volume, acquisition: Acquisition, method: str, **more: Any) -> Reconstruction:
