@@ -7,6 +7,7 @@ a method does with them, and imports nothing heavy.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,8 +83,8 @@ class MethodOptions:
         """Refuse options that do not go together (ConfigError), with their spelling."""
         if self.model is not None and is_path(self.model):  # nodes run in folders of their own
             object.__setattr__(self, "model", os.path.abspath(self.model))
-        self._require("--sr-preset", self.preset, PRESETS.get(self.method, ()))
-        self._require("--sr-adapt", self.adapt, ADAPTABLE.get(self.method, ()))
+        self._require("--sr-preset", self.preset, PRESETS)
+        self._require("--sr-adapt", self.adapt, ADAPTABLE)
         for spelled, value, able in (
             ("--sr-model", self.model, WITH_MODEL),
             ("--sr-reuse-model", self.reuse_model, ("self",)),
@@ -100,12 +101,19 @@ class MethodOptions:
                 "--sr-model, or let it learn from the dataset or the image"
             )
 
-    def _require(self, spelled: str, value: str | None, allowed: tuple[str, ...]) -> None:
-        if value is not None and value not in allowed:
-            expected = f"expected {', '.join(allowed)}" if allowed else "leave it out"
-            raise ConfigError(
-                f"{spelled} {value} does not go with --sr-method {self.method}: {expected}"
-            )
+    def _require(
+        self, spelled: str, value: str | None, choices: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """Refuse what the method does not know, and name the methods that do."""
+        allowed = choices.get(self.method, ())
+        if value is None or value in allowed:
+            return
+        expected = f"expected {', '.join(allowed)}" if allowed else "leave it out"
+        others = " or ".join(method for method, known in choices.items() if value in known)
+        raise ConfigError(
+            f"{spelled} {value} does not go with --sr-method {self.method}: {expected}"
+            + (f", or take --sr-method {others}" if others else "")
+        )
 
     @property
     def adapts_to_dataset(self) -> bool:

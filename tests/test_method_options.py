@@ -18,7 +18,11 @@ from bids_sr.method_options import MethodOptions
             {"method": "self", "preset": "paper"},
             r"--sr-preset paper does not go with --sr-method self",
         ),
-        ({"method": "linear", "preset": "fast"}, "leave it out"),
+        (
+            {"method": "linear", "preset": "fast"},
+            "leave it out, or take --sr-method self or latent",
+        ),
+        ({"preset": "smore"}, "leave it out, or take --sr-method self$"),
         (
             {"method": "self", "adapt": "image"},
             r"--sr-adapt image does not go with --sr-method self",

@@ -16,7 +16,7 @@ from .resources import Resources
 
 TEXT = {
     "adapt": "Its weights were first adapted, self-supervised, to all {suffix} images of the "
-    "dataset together (n = {number}). ",
+    "dataset together (n = {number}) [@wang2024]. ",
     "autoencoder": "The autoencoder was trained on the slices of all {suffix} images of the "
     "dataset (n = {number}). ",
 }

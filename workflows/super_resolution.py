@@ -17,11 +17,11 @@ TEXT = {
     "self": "Through-plane resolution was raised by self-supervised super-resolution of the SMORE "
     "family [@zhao2021]: a convolutional network learns on in-plane slices of the image itself, "
     "degraded along one in-plane direction as the acquisition degrades them across slices "
-    "(slice thickness, gap and profile), and is applied to both through-plane views, whose mean "
-    "is the result. ",
+    "(slice thickness, gap and profile), and is applied to both through-plane views, which are "
+    "then combined. ",
     "finetuned": "Through-plane resolution was raised by a convolutional network that was trained "
     "on other images, degraded as acquisitions of many kinds degrade them, and applied to both "
-    "through-plane views, whose mean is the result. ",
+    "through-plane views, which are then combined. ",
     "pretrained": "Through-plane resolution was raised by a network that was trained on other "
     "images with a perceptual loss and is applied to triplets of neighbouring slices along both "
     "in-plane directions, as in PRETTIER [@giraldo2024]. ",
@@ -35,7 +35,8 @@ TEXT = {
 }
 ADAPTED_TEXT = (
     "The network was then fine-tuned, self-supervised, on the in-plane slices of the image "
-    "itself, as Wang et al. propose [@wang2024]. "
+    "itself, as Wang et al. propose [@wang2024]; where slices held out did not gain, it was kept "
+    "as it was. "
 )
 PROFILE_TEXT = (
     "What was not known of the slice profile was estimated from the image, by comparing its "

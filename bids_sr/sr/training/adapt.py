@@ -37,6 +37,8 @@ class Adapt(BackboneRecipe):
 
     steps: int = 2000
     """Training steps."""
+    batch_size: int = 16
+    """Patches a step."""
     learning_rate: float = 3e-4
     """Highest learning rate."""
     warmup: float = 0.1
