@@ -1,19 +1,37 @@
 """Stage 2 of Wang et al.: learn from high-resolution images, degraded on the fly.
 
 An isotropic image teaches in three orientations, one of thick slices by its slices
-alone.
+alone, a label map by images synthesised from it.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
 
+import numpy as np
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging import Volume
+from bids_sr.sr.methods.base import require
 from bids_sr.sr.training.backbone import BackboneRecipe
 from bids_sr.sr.training.pairs import Teacher
 from bids_sr.sr.training.protocols import Protocols
 from bids_sr.sr.training.recipe import Job
-from bids_sr.sr.training.sources import TrainingImage, leave_out, read_images
+from bids_sr.sr.training.sources import (
+    TrainingImage,
+    leave_out,
+    read_images,
+    robustly_scaled,
+)
+from bids_sr.sr.training.synthesis import synthesise
 from bids_sr.sr.weights import Weights
+
+LOGGER = logging.getLogger(__name__)
+_SYNTHETIC = 2  # random numbers of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +48,17 @@ class Supervised(BackboneRecipe):
     """Slice profiles, each as likely."""
     noise: float = 0.02
     """Largest standard deviation of noise, as a share of the robust intensity range."""
+    label_maps: tuple[str, ...] = ("*_dseg.nii*", "*labelmap*")
+    """Names of files that are label maps, with ``*`` and ``?``; they are never validated on."""
+    synthetic_images: int = 8
+    """Images synthesised from label maps, where there are any."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
         super().__post_init__()
         self._protocols()
+        number = self.synthetic_images
+        require(number >= 0, "synthetic_images", number, "0 or more")
 
     def _protocols(self) -> Protocols:
         return Protocols(
@@ -46,22 +70,70 @@ class Supervised(BackboneRecipe):
         )
 
     def _train(self, job: Job) -> Weights:
+        maps = [path for path in job.files if self._is_label_map(path)]
+        images = [path for path in job.files if path not in maps]
         training, validation = leave_out(
-            job.files, self.left_out, self.seed, named=self.left_out_subjects
+            images, self.left_out, self.seed, named=self.left_out_subjects
         )
+        real = [teacher_of(image) for image in read_images(training)]
+        synthetic = synthetic_teachers(maps, self.synthetic_images, self.seed)
         learnt = self._learn(
             job,
-            [teacher_of(image) for image in read_images(training)],
+            [*real, *synthetic],
             [teacher_of(image) for image in read_images(validation)] if validation else [],
             self._protocols(),
         )
         data = {
             "Files": [path.name for path in training],
             "LeftOut": [path.name for path in validation],
+            "Synthetic": [teacher.name for teacher in synthetic],
         }
         return Weights(tensors=learnt.tensors, card={**learnt.card, "Data": data})
+
+    def _is_label_map(self, path: Path) -> bool:
+        return any(fnmatch(path.name, pattern) for pattern in self.label_maps)
 
 
 def teacher_of(image: TrainingImage) -> Teacher:
     """Return an image as a teacher of whatever the protocols say."""
     return Teacher.of(image.path.name, image.volume.data, image.volume.spacings)
+
+
+def synthetic_teachers(maps: Sequence[Path], number: int, seed: int) -> list[Teacher]:
+    """Synthesise images from label maps.
+
+    Parameters
+    ----------
+    maps : sequence of Path
+        NIfTI files of integers.  Those that cannot be read are left out with a warning.
+    number : int
+        Images to make; the maps take turns, in an order drawn at random.
+    seed : int
+
+    Returns
+    -------
+    list of Teacher
+    """
+    random = np.random.default_rng((seed, _SYNTHETIC))
+    order = [maps[int(index)] for index in random.permutation(len(maps))]
+    teachers = []
+    for path in (order * number)[:number]:
+        try:
+            labels = _read_labels(path)
+        except (InputDataError, OSError) as error:
+            LOGGER.warning("Not learnt from: %s", error)
+            continue
+        image = robustly_scaled(labels.with_data(synthesise(labels.data, random)))
+        teachers.append(Teacher.of(f"from {path.name}", image.data, image.spacings))
+    return teachers
+
+
+def _read_labels(path: Path) -> Volume:
+    volume = Volume.load(path)
+    labels = np.rint(volume.data).astype(np.int32)
+    if not np.array_equal(labels, volume.data):
+        raise InputDataError(
+            f"Found values between the integers in {path.name}; expected a label map. Narrow "
+            "label_maps if it is an image."
+        )
+    return volume.with_data(labels)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +72,26 @@ def test_it_begins_with_given_weights_and_goes_on(files: list[Path], tmp_path: P
     again = recipe.train(files, checkpoint=tmp_path / "state")
     torch.testing.assert_close(again.tensors, whole.tensors, atol=0, rtol=0)
     assert Backbone.from_weights(again).arguments["channels"] == 8
+
+
+def test_label_maps_teach_by_images_synthesised_from_them(
+    files: list[Path], reference: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = np.digitize(reference.data, np.quantile(reference.data, (0.3, 0.6, 0.9)))
+    maps = [
+        reference.with_data(labels.astype(np.int16)).save(tmp_path / "sub-a_dseg.nii.gz"),
+        reference.with_data(labels / 2.0).save(tmp_path / "sub-b_dseg.nii.gz"),
+    ]
+    recipe = Supervised(**TINY, steps=2, left_out_subjects=("sub-a",), synthetic_images=4)
+    weights = recipe.train([*files, *maps])
+    assert weights.card["Data"] == {
+        "Files": ["sub-b_T1w.nii.gz"],
+        "LeftOut": ["sub-a_T1w.nii.gz"],
+        "Synthetic": ["from sub-a_dseg.nii.gz"] * 2,
+    }
+    assert "between the integers in sub-b_dseg.nii.gz" in caplog.text
+    without = Supervised(**TINY, steps=2, left_out_subjects=("sub-a",), synthetic_images=0)
+    assert without.train([*files, *maps]).card["Data"]["Synthetic"] == []
 
 
 def test_wrong_settings_are_refused(files: list[Path]) -> None:
