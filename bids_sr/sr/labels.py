@@ -24,7 +24,7 @@ def super_resolve_labels(
     volume: Volume,
     acquisition: Acquisition | None = None,
     *,
-    method: str = "self",
+    method: str = "finetuned",
     spacing: float | Literal["native"] | None = None,
     grid: Literal["fov", "slice"] = "fov",
     progress: Progress | None = None,
@@ -37,8 +37,9 @@ def super_resolve_labels(
     volume : Volume
         Integer labels, on the grid of the acquired slices.
     acquisition, method, spacing, grid, **parameters
-        As those of :func:`.super_resolve`.  A method that learns needs what it learnt from
-        the image of the map: ``reuse="image_desc-sr_model.safetensors"``.
+        As those of :func:`.super_resolve`.  A network with weights of its own is used as it
+        is; ``self`` needs what it learnt from the image of the map:
+        ``reuse="image_desc-sr_model.safetensors"``.
     progress : callable, optional
         Told after every label.
 

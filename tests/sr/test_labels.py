@@ -42,7 +42,20 @@ def learnt(
 def test_labels_are_finer_than_their_slices(
     truth: Volume, thick_labels: Volume, acquisition: Acquisition, learnt: Path
 ) -> None:
-    made = super_resolve_labels(thick_labels, acquisition, spacing=2.0, reuse=str(learnt))
+    made = super_resolve_labels(
+        thick_labels, acquisition, method="self", spacing=2.0, reuse=str(learnt)
+    )
+    check_finer(made, truth, thick_labels)
+
+
+def test_the_default_takes_its_network_as_it_is(
+    truth: Volume, thick_labels: Volume, acquisition: Acquisition
+) -> None:
+    made = super_resolve_labels(thick_labels, acquisition, spacing=2.0)
+    check_finer(made, truth, thick_labels)
+
+
+def check_finer(made: Volume, truth: Volume, thick_labels: Volume) -> None:
     blocky = resample(thick_labels, truth.grid, kernel="nearest").data
     assert made.data.dtype == np.int16
     assert made.same_grid(truth)
