@@ -5,6 +5,8 @@ References
 Wang et al., pre-training on videos and on public MRI, then self-supervised fine-tuning,
 for super-resolution between slices: this is the last stage; the others are recipes
 (:mod:`bids_sr.sr.training`).
+Wortsman et al. 2022, Robust fine-tuning of zero-shot models, CVPR, arXiv:2109.01903
+(the mean of the weights before and after is better than either).
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from bids_sr.sr.methods.base import Method, require
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
@@ -46,6 +50,8 @@ class Finetuned(ViewNetwork):
     matching: float = 0.3
     """Planes are averaged over this share of the slice thickness before an adapted network
     sees them."""
+    mixture: float = 0.75
+    """Share of the adapted weights in the mean of them and those that they began as."""
     steps: int = 600
     """Most steps of the adaptation."""
     time_budget: float | None = None
@@ -67,6 +73,7 @@ class Finetuned(ViewNetwork):
         """Refuse impossible values (ConfigError)."""
         super().__post_init__()
         require(self.adapt in ("image", "none"), "adapt", self.adapt, "image or none")
+        require(0 < self.mixture <= 1, "mixture", self.mixture, "above 0, at most 1")
         self._schedule()
         self._own_slices()
 
@@ -152,6 +159,11 @@ class Finetuned(ViewNetwork):
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
             record["ValidationGainDecibel"] = before
             return Learnt(network, record, result.curve, weights, from_thick_planes=thick)
+        mixed = {
+            name: torch.lerp(weights.tensors[name].to(adapted.device), adapted, self.mixture)
+            for name, adapted in backbone.state_dict().items()
+        }
+        backbone.load_state_dict(mixed)
         return Learnt(
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )

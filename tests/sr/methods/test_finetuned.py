@@ -88,6 +88,21 @@ def test_adaptation_improves_the_slices_held_out(
     assert Backbone.from_weights(result.learned).arguments["channels"] == 8
 
 
+def test_what_is_kept_lies_between_before_and_after(
+    model: Path, half: Volume, acquisition: Acquisition
+) -> None:
+    same = {"model": str(model), "steps": 20}
+    whole, mixed = (run(half, acquisition, **same, mixture=share).learned for share in (1.0, 0.25))
+    assert whole is not None
+    assert mixed is not None
+    for name, start in Weights.load(model).tensors.items():
+        torch.testing.assert_close(
+            mixed.tensors[name], 0.75 * start + 0.25 * whole.tensors[name], atol=1e-6, rtol=0
+        )
+    with pytest.raises(ConfigError, match="mixture"):
+        make_method("finetuned", {"mixture": 0.0})
+
+
 def test_adaptation_that_does_not_help_is_undone(
     model: Path, half: Volume, acquisition: Acquisition
 ) -> None:
