@@ -24,7 +24,7 @@ from bids_sr.cli.console import progress_bar
 from bids_sr.cli.environment import refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
-from bids_sr.method_options import WITH_UNCERTAINTY, MethodOptions
+from bids_sr.method_options import DEFAULT_METHOD, WITH_UNCERTAINTY, MethodOptions
 
 if TYPE_CHECKING:
     from bids_sr.sr.weights import Weights
@@ -138,9 +138,9 @@ def _labels(
     facts: AcquisitionFacts,
     parameters: dict[str, Any],
 ) -> tuple[Volume | Series, dict[str, Any]]:
-    from bids_sr.sr.labels import super_resolve_labels
+    from bids_sr.sr.labels import read_labels, super_resolve_labels
 
-    volume = Volume.load(options.in_file, dtype=np.int32)
+    volume = read_labels(options.in_file)
     axis = facts.acquisition.slice_axis
     assert axis is not None
     if facts.respaced:
@@ -251,7 +251,7 @@ def _print_facts(facts: AcquisitionFacts) -> None:
 def method_options(options: argparse.Namespace) -> MethodOptions:
     """Return what the options ask of the super-resolution (ConfigError)."""
     return MethodOptions(
-        method=options.sr_method,
+        method=options.sr_method or ("bspline" if options.labels else DEFAULT_METHOD),
         preset=options.sr_preset,
         model=options.sr_model,
         adapt=options.sr_adapt,

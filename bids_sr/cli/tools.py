@@ -166,7 +166,9 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     )
     _add_acquisition(command, "sidecar beside IN, else header")
     command.add_argument(
-        "--sr-method", choices=SR_METHODS, default=DEFAULT_METHOD, help=METHOD_HELP
+        "--sr-method",
+        choices=SR_METHODS,
+        help=f"{METHOD_HELP} (default: {DEFAULT_METHOD}; for --labels bspline)",
     )
     add_method_options(command, adaptations=("none", "image"))
     command.add_argument(

@@ -6,6 +6,7 @@ made up: what was not in the map does not come out of it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ def super_resolve_labels(
     volume: Volume,
     acquisition: Acquisition | None = None,
     *,
-    method: str = "finetuned",
+    method: str = "bspline",
     spacing: float | Literal["native"] | None = None,
     grid: Literal["fov", "slice"] = "fov",
     progress: Progress | None = None,
@@ -37,9 +38,9 @@ def super_resolve_labels(
     volume : Volume
         Integer labels, on the grid of the acquired slices.
     acquisition, method, spacing, grid, **parameters
-        As those of :func:`.super_resolve`.  A network with weights of its own is used as it
-        is; ``self`` needs what it learnt from the image of the map:
-        ``reuse="image_desc-sr_model.safetensors"``.
+        As those of :func:`.super_resolve`, but for the default method: networks that learnt
+        from images are no better on memberships (benchmarks/labels.py).  ``self`` needs
+        what it learnt from the image of the map: ``reuse="image_desc-sr_model.safetensors"``.
     progress : callable, optional
         Told after every label.
 
@@ -64,13 +65,7 @@ def super_resolve_labels(
     slice to slice is continued between them (shape-based interpolation, Raya and Udupa
     1990, doi:10.1109/42.52980).
     """
-    labels = np.unique(volume.data)
-    fractions = labels[labels != np.round(labels)]
-    if fractions.size:
-        raise InputDataError(
-            f"Found values such as {fractions[0]:g} in a label map; expected integers. Leave "
-            "--labels out for an image."
-        )
+    labels = _labels_of(volume, "a label map")
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
     assert acquisition.slice_axis is not None
     chosen = make_method(method, parameters).for_labels()
@@ -90,6 +85,24 @@ def super_resolve_labels(
         if progress:
             progress(number + 1, labels.size, f"label {label:g}")
     return Volume(found, target.affine)
+
+
+def read_labels(path: Path) -> Volume:
+    """Load a label map as int32 (InputDataError where it holds fractions)."""
+    volume = Volume.load(path)
+    _labels_of(volume, path.name)
+    return volume.with_data(volume.data.astype(np.int32))
+
+
+def _labels_of(volume: Volume, name: str) -> npt.NDArray[np.number]:
+    labels = np.unique(volume.data)
+    fractions = labels[labels != np.round(labels)]
+    if fractions.size:
+        raise InputDataError(
+            f"Found values such as {fractions[0]:g} in {name}; expected the integers of a label "
+            "map. It may be an image."
+        )
+    return labels
 
 
 def _membership(

@@ -92,13 +92,22 @@ def test_what_was_learnt_serves_the_label_map(
     assert "slice thickness of 4 mm, expected 6 mm" in capsys.readouterr().err
 
 
+def test_a_label_map_by_itself_is_interpolated(image: Path, tmp_path: Path) -> None:
+    volume = Volume.load(image)
+    labels = volume.with_data(np.where(volume.data > 100, 7, 0).astype(np.int16))
+    labels.save(tmp_path / "labels.nii.gz")
+    assert run(tmp_path / "labels.nii.gz", tmp_path / "fine.nii.gz", "--labels") == ExitCode.OK
+    record = json.loads((tmp_path / "fine.json").read_text())["SuperResolution"]
+    assert (record["Method"], record["Labels"]) == ("bspline", [0, 7])
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (
-            ["--sr-method", "self", "--labels"],
-            ExitCode.USAGE,
-            "nothing to reuse; expected weights",
+            ["--labels"],
+            ExitCode.BAD_DATA,
+            "expected the integers of a label map",
         ),
         (
             ["--sr-method", "self", "--sr-reuse-model", "none.safetensors"],

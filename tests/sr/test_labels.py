@@ -48,7 +48,7 @@ def test_labels_are_finer_than_their_slices(
     check_finer(made, truth, thick_labels)
 
 
-def test_the_default_takes_its_network_as_it_is(
+def test_the_default_is_as_good(
     truth: Volume, thick_labels: Volume, acquisition: Acquisition
 ) -> None:
     made = super_resolve_labels(thick_labels, acquisition, spacing=2.0)
@@ -96,5 +96,5 @@ def test_nothing_to_reuse_is_refused(thick_labels: Volume, acquisition: Acquisit
 
 
 def test_an_image_is_no_label_map(thick: Volume, acquisition: Acquisition) -> None:
-    with pytest.raises(InputDataError, match="in a label map; expected integers"):
+    with pytest.raises(InputDataError, match="in a label map; expected the integers"):
         super_resolve_labels(thick, acquisition, method="linear")

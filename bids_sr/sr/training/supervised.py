@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import Volume
+from bids_sr.sr.labels import read_labels
 from bids_sr.sr.methods.base import require
 from bids_sr.sr.training.backbone import BackboneRecipe
 from bids_sr.sr.training.pairs import Teacher
@@ -119,21 +119,10 @@ def synthetic_teachers(maps: Sequence[Path], number: int, seed: int) -> list[Tea
     teachers = []
     for path in (order * number)[:number]:
         try:
-            labels = _read_labels(path)
+            labels = read_labels(path)
         except (InputDataError, OSError) as error:
             LOGGER.warning("Not learnt from: %s", error)
             continue
         image = robustly_scaled(labels.with_data(synthesise(labels.data, random)))
         teachers.append(Teacher.of(f"from {path.name}", image.data, image.spacings))
     return teachers
-
-
-def _read_labels(path: Path) -> Volume:
-    volume = Volume.load(path)
-    labels = np.rint(volume.data).astype(np.int32)
-    if not np.array_equal(labels, volume.data):
-        raise InputDataError(
-            f"Found values between the integers in {path.name}; expected a label map. Narrow "
-            "label_maps if it is an image."
-        )
-    return volume.with_data(labels)

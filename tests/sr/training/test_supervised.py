@@ -89,7 +89,7 @@ def test_label_maps_teach_by_images_synthesised_from_them(
         "LeftOut": ["sub-a_T1w.nii.gz"],
         "Synthetic": ["from sub-a_dseg.nii.gz"] * 2,
     }
-    assert "between the integers in sub-b_dseg.nii.gz" in caplog.text
+    assert "0.5 in sub-b_dseg.nii.gz; expected the integers" in caplog.text
     without = Supervised(**TINY, steps=2, left_out_subjects=("sub-a",), synthetic_images=0)
     assert without.train([*files, *maps]).card["Data"]["Synthetic"] == []
 
