@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_sr.cli import hand_over
 from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare, refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
@@ -88,13 +89,16 @@ def _run(config: RunConfig, words: list[str]) -> int:
             ExitCode.NO_INPUT, f"{config.output_dir} does not exist: there is nothing to report"
         )
     _make_folders(config)
+    hand_over.prepare(config, images)
     if config.reports_only:
-        return _report(config, images)
+        _report(config, images)
+        hand_over.finish(config, images)
+        return ExitCode.OK
     return _run_participants(config, images, words)
 
 
 def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
-    from bids_sr.bids import write_dataset_files
+    from bids_sr.bids import remove_former_references, write_dataset_files
     from bids_sr.cli.graph import build
     from bids_sr.cli.outcome import planned
     from bids_sr.cli.plan import count_words
@@ -117,11 +121,15 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     _write_decisions(config, before)
     if not usable:
         _report(config, images)
+        hand_over.finish(config, images)
         _summarise(config, before)
         return ExitCode.BAD_DATA
+    for path in remove_former_references(config.output_dir, images):
+        LOGGER.warning("removed %s: another image is handed on as the reference now", path)
     outcomes = _execute(config, graph, images, record)
     _write_decisions(config, outcomes)
     _report(config, images)
+    hand_over.finish(config, images)
     _warn_of_names(config)
     _summarise(config, outcomes)
     return outcomes.code
