@@ -30,7 +30,7 @@ from bids_sr.bids import (
     plan_images,
     validate_dataset,
 )
-from bids_sr.imaging import Acquisition, Volume, degrade
+from bids_sr.imaging import Acquisition, Grid, Volume, degrade, output_grid
 
 ACQUISITION = Acquisition(spacing=12.0, thickness=10.0, slice_axis=2)
 FACTS = {"SliceThickness": 10.0, "SpacingBetweenSlices": 12.0, "MRAcquisitionType": "2D"}
@@ -332,12 +332,48 @@ def test_smriprep_builds_on_them_without_n4_and_brain_extraction(run: Run, tmp_p
     assert built["inputs"] == [None, None, False, None]  # 4 mm: no T2w for surfaces, no -hires
 
 
+LIMITS = """
+import json, sys
+import nibabel as nb, numpy as np
+from niworkflows.interfaces.freesurfer import detect_inputs
+answers = []
+for zooms in json.loads(sys.argv[1]):
+    nb.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.diag([*zooms, 1])).to_filename("one.nii")
+    t2w, flair, high_resolution, _ = detect_inputs(["one.nii"], ["one.nii"], [])
+    answers.append([bool(t2w), bool(high_resolution)])
+print(json.dumps(answers))
+"""
+
+
+def test_surface_limits_are_as_the_page_says(tmp_path: Path, monkeypatch: Any) -> None:
+    """docs/how-to/run-before-fmriprep.md: a T2w below 1.2 mm is used, a T1w below 0.95 mm -hires."""
+    monkeypatch.chdir(tmp_path)
+    acquired = [
+        Grid((320, 320, 36), np.diag([0.719, 0.719, 4, 1])),
+        Grid((406, 448, 36), np.diag([0.513, 0.513, 4, 1])),
+        Grid((35, 256, 256), np.diag([4.8, 1.016, 1.016, 1])),
+        Grid((256, 256, 22), np.diag([0.86, 0.86, 6.6, 1])),
+    ]
+    coarse = Grid((192, 192, 30), np.diag([1.25, 1.25, 5, 1]))
+    axes = [int(np.argmax(grid.spacings)) for grid in acquired]
+    both = list(zip(acquired, axes, strict=True))
+    raw = [list(grid.spacings) for grid in acquired]
+    default = [list(output_grid(grid, slice_axis=axis).spacings) for grid, axis in both]
+    fine = [list(output_grid(grid, slice_axis=axis, spacing=0.8).spacings) for grid, axis in both]
+    over = list(output_grid(coarse, slice_axis=2).spacings)
+    answers = smriprep(LIMITS, tmp_path, json.dumps([*raw, *default, *fine, over]))
+    assert answers[:4] == [[False, False]] * 4
+    assert answers[4:8] == [[True, False]] * 4
+    assert answers[8:12] == [[True, True]] * 4
+    assert answers[12] == [False, False]  # 1.25 mm stays 1.25 mm
+
+
 def test_one_reference_a_subject_is_what_a_run_over_sessions_needs(
     run: Run, tmp_path: Path
 ) -> None:
     words = ("--participant-label", "01", "--anat-reference-per", "subject")
     done = run.again(*words, "--anat-reference", "session=2")
-    assert "removed" in done.stderr
+    assert "is the reference now" in done.stderr
     (found,) = smriprep(SMRIPREP, tmp_path, str(run.out), "[null]")
     assert found == {
         "t1w_preproc": str(run.out / f"{TWO}_desc-preproc_T1w.nii.gz"),

@@ -21,7 +21,7 @@ from bids_sr.bids.output_sidecars import (
     stage_metadata,
 )
 from bids_sr.bids.raw_view import prepare_raw_view, write_raw_view
-from bids_sr.bids.references import remove_former_references, surface_notes
+from bids_sr.bids.references import settle_references, surface_notes
 from bids_sr.bids.selection import ReferenceRule, Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset
@@ -47,8 +47,8 @@ __all__ = [
     "product_metadata",
     "read_acquisition",
     "read_decisions",
-    "remove_former_references",
     "selected_images",
+    "settle_references",
     "source_uri",
     "stage_metadata",
     "surface_notes",

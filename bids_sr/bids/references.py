@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bids_sr.bids.derivatives import output_path
+from bids_sr.bids.derivatives import output_path, output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.writing import read_json
+from bids_sr.imaging import check_input
 
 SUFFIXES = ("T1w", "T2w")
 FREESURFER_FIELD_MM = 256
@@ -61,35 +62,55 @@ def choose_references(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
     ]
 
 
-def remove_former_references(output_dir: Path, images: Iterable[AnatImage]) -> list[Path]:
-    """Remove what an earlier run wrote of images that are no longer the reference.
+def settle_references(
+    output_dir: Path, images: Iterable[AnatImage], rule: ReferenceRule
+) -> list[str]:
+    """Leave one reference of a kind on disk, where earlier runs had chosen another.
 
     Parameters
     ----------
     output_dir : Path
         Root of the output dataset.
     images : iterable of AnatImage
-        The plan.
+        The plan, after the run.
+    rule : ReferenceRule
+        By which the references were chosen.
 
     Returns
     -------
-    list of Path
-        Files that were removed.  Nothing is lost: ``desc-preproc`` is a copy of the product, and
-        the mask is written again under the name that other images have.
+    list of str
+        One sentence for each file that went.
+
+    Notes
+    -----
+    Nothing changes where the reference of this run was not written.  ``desc-preproc`` is a copy
+    of the product and is removed; the mask of a former reference gets the name that masks of
+    other images have.  A mask of the reference that is not on its grid is left from a run with
+    another resolution and would be applied by sMRIPrep; it is removed.
     """
-    removed = []
+    notes = []
     for image in images:
-        if not image.processed or image.is_reference or image.suffix not in SUFFIXES:
+        paths = output_paths(output_dir, image) if image.is_reference else None
+        if paths is None or paths.preproc is None or not paths.preproc.exists():
             continue
-        names = [output_path(output_dir, image, desc="preproc")]
-        if image.suffix == "T1w":
-            names.append(output_path(output_dir, image, suffix="mask", desc="brain"))
-        for name in names:
-            for path in (name, name.with_name(name.name.replace(".nii.gz", ".json"))):
-                if path.exists():
-                    path.unlink()
-                    removed.append(path)
-    return removed
+        own = paths.preproc
+        subject = output_dir / f"sub-{image.subject}"
+        folders = [own.parent] if rule.per == "session" else sorted(subject.glob("**/anat"))
+        for former in _without_space(folders, f"desc-preproc_{image.suffix}", own):
+            _move(former, None)
+            notes.append(f"removed {former.name}: {own.name} is the reference now")
+        if image.suffix != SUFFIXES[0]:
+            continue
+        for former in _without_space(folders, "desc-brain_mask", paths.mask):
+            target = former.with_name(former.name.replace("_desc-", "_space-T1w_desc-"))
+            _move(former, None if target.exists() else target)
+            notes.append(
+                f"renamed {former.name} to {target.name}: {own.name} is the reference now"
+            )
+        if paths.mask.exists() and not check_input(paths.mask).grid.same(check_input(own).grid):
+            _move(paths.mask, None)
+            notes.append(f"removed {paths.mask.name}: it is not on the grid of {own.name}")
+    return notes
 
 
 def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
@@ -129,6 +150,21 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
                 f"{FREESURFER_FIELD_MM} mm at most, give it -cw256 (fMRIPrep does so by itself)"
             )
     return notes
+
+
+def _without_space(folders: Iterable[Path], end: str, own: Path) -> list[Path]:
+    """List the images of a kind that sMRIPrep would collect, but for our own."""
+    found = [path for folder in folders for path in sorted(folder.glob(f"*_{end}.nii.gz"))]
+    return [path for path in found if path != own and "_space-" not in path.name]
+
+
+def _move(image: Path, target: Path | None) -> None:
+    """Rename an image and its sidecar, or remove both."""
+    for kind in (".nii.gz", ".json"):
+        path = image.with_name(image.name.replace(".nii.gz", kind))
+        if target is not None and path.exists():
+            path.replace(target.with_name(target.name.replace(".nii.gz", kind)))
+        path.unlink(missing_ok=True)
 
 
 def _rank(

@@ -57,10 +57,12 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
 
 
 def finish(config: RunConfig, images: Sequence[AnatImage]) -> None:
-    """Say what FreeSurfer must know and bring the raw-like folder up to date, from the disk."""
-    from bids_sr.bids import surface_notes, write_raw_view
+    """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk."""
+    from bids_sr.bids import ReferenceRule, settle_references, surface_notes, write_raw_view
 
-    for note in surface_notes(config.output_dir, images):
+    rule = ReferenceRule.from_words(config.anat_reference, config.anat_reference_per)
+    notes = settle_references(config.output_dir, images, rule)
+    for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)
     if config.raw_like_dir is None:
         return

@@ -98,7 +98,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
 
 
 def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
-    from bids_sr.bids import remove_former_references, write_dataset_files
+    from bids_sr.bids import write_dataset_files
     from bids_sr.cli.graph import build
     from bids_sr.cli.outcome import planned
     from bids_sr.cli.plan import count_words
@@ -124,8 +124,6 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
         hand_over.finish(config, images)
         _summarise(config, before)
         return ExitCode.BAD_DATA
-    for path in remove_former_references(config.output_dir, images):
-        LOGGER.warning("removed %s: another image is handed on as the reference now", path)
     outcomes = _execute(config, graph, images, record)
     _write_decisions(config, outcomes)
     _report(config, images)

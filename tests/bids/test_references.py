@@ -3,13 +3,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import nibabel as nb
+import numpy as np
 import pytest
 
 from bids_sr.bids.derivatives import output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.output_sidecars import preproc_metadata
-from bids_sr.bids.references import choose_references, remove_former_references, surface_notes
+from bids_sr.bids.references import choose_references, settle_references, surface_notes
 from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.writing import write_json_atomic
 from bids_sr.exceptions import ConfigError
@@ -84,25 +87,98 @@ def test_what_is_no_rule_is_refused(words: list[str]) -> None:
         rule(*words)
 
 
-@pytest.mark.usefixtures("two_sessions")
-def test_files_of_a_former_reference_go(plan: Plan, tmp_path: Path) -> None:
-    def written(images: dict[str, AnatImage]) -> set[Path]:
-        names = [output_paths(tmp_path, image) for image in images.values() if image.is_reference]
-        return {path for one in names for path in (one.preproc, one.mask, one.product) if path}
+@pytest.fixture
+def write_reference(write_nifti: Callable[..., Path], tmp_path: Path) -> Callable[..., set[str]]:
+    """Write reference and masks of each reference of a plan as a run does; return their names."""
 
-    before, after = plan(), plan(reference=rule("session=a", per="subject"))
-    for path in written(before):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        path.with_name(path.name.replace(".nii.gz", ".json")).touch()
-    removed = remove_former_references(tmp_path, after.values())
-    anat = tmp_path / "sub-01/ses-b/anat"
-    ends = ("desc-preproc_T2w", "acq-tse_desc-preproc_T1w", "acq-tse_desc-brain_mask")
-    expected = {anat / f"{B}_{end}{kind}" for end in ends for kind in (".nii.gz", ".json")}
-    assert set(removed) == expected
-    left = {path for path in written(before) if path.exists()}
-    assert left == written(before) - expected
-    assert remove_former_references(tmp_path, after.values()) == []
+    def write(images: dict[str, AnatImage], shape: tuple[int, ...] = (9, 8, 5)) -> set[str]:
+        names = []
+        for image in images.values():
+            if image.processed and image.suffix == "T1w":
+                names.append(output_paths(tmp_path, image).mask)
+            if image.is_reference:
+                names += filter(None, [output_paths(tmp_path, image).preproc])
+        for path in names:
+            write_nifti(path, shape=shape)
+            path.with_name(path.name.replace(".nii.gz", ".json")).write_text("{}")
+        return {path.name for path in names}
+
+    return write
+
+
+def on_disk(folder: Path) -> set[str]:
+    images = {path.name for path in folder.rglob("sub-*.nii.gz")}
+    sidecars = {path.name.replace(".json", ".nii.gz") for path in folder.rglob("sub-*.json")}
+    assert images == sidecars
+    return images
+
+
+@pytest.mark.usefixtures("two_sessions")
+@pytest.mark.parametrize("selected", [{}, {"filters": {"t1w": {"acquisition": "mprage"}}}])
+def test_one_reference_of_a_kind_is_left(
+    plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path, selected: dict[str, Any]
+) -> None:
+    """Whether or not the later run works on the image that was the reference."""
+    wanted = rule("acq=mprage")
+    before, after = plan(), plan(reference=wanted, **selected)
+    first = write_reference(before)
+    second = write_reference(after)
+    out, anat = tmp_path, tmp_path / "sub-01"
+    assert on_disk(anat) == first | second
+    notes = settle_references(out, after.values(), wanted)
+    gone = {f"{A}_acq-tse_desc-preproc_T1w.nii.gz", f"{A}_acq-tse_desc-brain_mask.nii.gz"}
+    renamed = {f"{A}_acq-tse_space-T1w_desc-brain_mask.nii.gz"}
+    mine = f"{A}_acq-mprage_space-T1w_desc-brain_mask.nii.gz"  # of the first run
+    assert on_disk(anat) == (first | second | renamed) - gone
+    assert mine in on_disk(anat)
+    assert len(notes) == 2
+    assert settle_references(out, after.values(), wanted) == []
+
+
+@pytest.mark.usefixtures("two_sessions")
+def test_one_reference_of_a_subject_is_left(
+    plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    wanted = rule("session=a", per="subject")
+    write_reference(plan())
+    after = plan(reference=wanted)
+    write_reference(after)
+    settle_references(tmp_path, after.values(), wanted)
+    found = {
+        name for name in on_disk(tmp_path / "sub-01") if "_space-" not in name and "desc-" in name
+    }
+    ends = ("acq-tse_desc-preproc_T1w", "acq-tse_desc-brain_mask", "desc-preproc_T2w")
+    assert found == {f"{A}_{end}.nii.gz" for end in ends}
+
+
+@pytest.mark.usefixtures("two_sessions")
+def test_the_former_reference_stays_where_the_new_one_failed(
+    plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    written = write_reference(plan())
+    wanted = rule("acq=mprage")
+    assert settle_references(tmp_path, plan(reference=wanted).values(), wanted) == []
+    assert on_disk(tmp_path / "sub-01") == written
+
+
+def test_a_mask_of_another_resolution_goes(
+    add_image: AddImage, plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    add_image("sub-01_T1w")
+    images = plan()
+    write_reference(images)
+    (paths,) = [output_paths(tmp_path, image) for image in images.values()]
+    assert settle_references(tmp_path, images.values(), rule()) == []
+    write_reference(images, shape=(18, 16, 10))
+    assert settle_references(tmp_path, images.values(), rule()) == []
+    paths.mask.unlink()
+    nb.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)).to_filename(paths.mask)
+    (note,) = settle_references(tmp_path, images.values(), rule())
+    assert note == (
+        "removed sub-01_desc-brain_mask.nii.gz: it is not on the grid of "
+        "sub-01_desc-preproc_T1w.nii.gz"
+    )
+    assert not paths.mask.exists()
 
 
 @pytest.mark.parametrize(
