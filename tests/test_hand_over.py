@@ -346,7 +346,7 @@ print(json.dumps(answers))
 
 
 def test_surface_limits_are_as_the_page_says(tmp_path: Path, monkeypatch: Any) -> None:
-    """docs/how-to/run-before-fmriprep.md: a T2w below 1.2 mm is used, a T1w below 0.95 mm -hires."""
+    """As in docs/how-to/run-before-fmriprep.md: 1.2 mm for a T2w, 0.95 mm for -hires."""
     monkeypatch.chdir(tmp_path)
     acquired = [
         Grid((320, 320, 36), np.diag([0.719, 0.719, 4, 1])),

@@ -100,7 +100,7 @@ def write_raw_view(
     -------
     list of str
         One sentence for each scan that is in the view as acquired because its
-        super-resolution failed.
+        super-resolution failed or is not done.
 
     Raises
     ------
@@ -118,12 +118,13 @@ def write_raw_view(
         lock = output_dir / f"sub-{subject}" / "log" / ".raw_view.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=LOCK_SECONDS):
-            products, failed = find_products(output_dir, subject)
+            products, missing = find_products(output_dir, subject)
             contents = subject_contents(bids_dir, subject, products)
             _remove_others(root, f"sub-{subject}", contents.names())
             _place(root, contents)
         notes += [
-            f"{relpath}: as acquired in {root}, its super-resolution failed" for relpath in failed
+            f"{relpath}: as acquired in {root}, its super-resolution {what}"
+            for relpath, what in missing.items()
         ]
     return notes
 

@@ -90,8 +90,23 @@ def refuse_taken_name(bids_dir: Path, relpath: str) -> None:
         )
 
 
-def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], list[str]]:
-    """Find what was super-resolved, by the path of the acquired image, and what failed."""
+def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], dict[str, str]]:
+    """Find what was super-resolved, and what should have been.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    subject : str
+        Label without ``sub-``.
+
+    Returns
+    -------
+    products : dict of str to Product
+        By the path of the acquired image.
+    missing : dict of str to str
+        Acquired images whose super-resolution ``failed`` or is ``not done``.
+    """
     found: dict[str, list[Product]] = {}
     for sidecar in (output_dir / f"sub-{subject}").glob("**/anat/*_desc-sr_*.json"):
         path = sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz")
@@ -115,8 +130,14 @@ def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], l
         )
         if products[-1].action == "super-resolve" and relpath not in failed:
             chosen[relpath] = products[-1]
-    own = f"sub-{subject}/"
-    return chosen, sorted(relpath for relpath in failed if relpath.startswith(own))
+    missing = {
+        relpath: "failed" if relpath in failed else "is not done"
+        for relpath, row in sorted(rows.items())
+        if relpath.startswith(f"sub-{subject}/")
+        and (relpath in failed or (row["action"], row["status"]) == ("super-resolve", "planned"))
+        and relpath not in chosen
+    }
+    return chosen, missing
 
 
 def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Product]) -> Contents:

@@ -60,6 +60,7 @@ def test_names() -> None:
 def test_what_is_on_disk_decides(
     dataset: Path, add_image: AddImage, out: Path, view: Path
 ) -> None:
+    add_image("sub-01_acq-next_T1w")
     for stem in ("acq-done", "acq-failed", "acq-passed", "acq-old", "acq-other"):
         add_image(f"sub-01_{stem}_T1w")
         add_product(out, f"sub-01/anat/sub-01_{stem}_T1w.nii.gz")
@@ -75,16 +76,27 @@ def test_what_is_on_disk_decides(
         {"image": "sub-01/anat/sub-01_acq-failed_T1w.nii.gz", "status": "failed"},
         {"image": "sub-01/anat/sub-01_acq-old_T1w.nii.gz", "status": "skipped"},
         {
+            "image": "sub-01/anat/sub-01_acq-next_T1w.nii.gz",
+            "status": "planned",
+            "action": "super-resolve",
+        },
+        {"image": "sub-02/anat/sub-02_T1w.nii.gz", "status": "failed"},
+        {
             "image": "sub-01/anat/sub-01_acq-other_T1w.nii.gz",
             "status": "done",
             "output": chosen.relative_to(out).as_posix(),
         },
     ]
     update_decisions(out, rows)
-    (note,) = write_raw_view(view, dataset, out, ["01"])
-    assert note.startswith("sub-01/anat/sub-01_acq-failed_T1w.nii.gz: as acquired")
+    notes = write_raw_view(view, dataset, out, ["01"])
+    assert notes == [
+        f"sub-01/anat/sub-01_acq-failed_T1w.nii.gz: as acquired in {view}, its super-resolution "
+        "failed",
+        f"sub-01/anat/sub-01_acq-next_T1w.nii.gz: as acquired in {view}, its super-resolution is "
+        "not done",
+    ]
     images = [name for name in files(view) if name.endswith(".nii.gz")]
-    ends = ("done_rec-SR", "failed", "old_rec-SR", "other_rec-SR", "passed")
+    ends = ("done_rec-SR", "failed", "next", "old_rec-SR", "other_rec-SR", "passed")
     assert images == [f"sub-01/anat/sub-01_acq-{end}_T1w.nii.gz" for end in ends]
     anat = view / "sub-01/anat"
     assert (anat / "sub-01_acq-old_rec-SR_T1w.nii.gz").read_text() == "newer"
