@@ -142,7 +142,8 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
         if lowest < 0:
             notes.append(
                 f"{path.name}: values down to {lowest:.4g}, as in the acquired image; FreeSurfer "
-                "and FSL FAST expect none below zero"
+                "and FSL FAST expect none below zero: look where they are, and hand on a copy in "
+                "which those of the background are 0"
             )
         if extent > FREESURFER_FIELD_MM:
             notes.append(
