@@ -65,6 +65,11 @@ class RunConfig:
     """BIDS suffixes to process."""
     derivatives: dict[str, Path] = field(default_factory=dict)
     """Name to folder of derivative datasets in which existing brain masks are sought."""
+    anat_reference: tuple[str, ...] = ("finest",)
+    """``finest``, ``first-lex`` or ``ENTITY=VALUE`` words: which T1w and T2w is handed on."""
+    anat_reference_per: Literal["session", "subject"] = "session"
+    raw_like_dir: Path | None = None
+    """Where a raw-shaped view of the dataset goes; apart from all other folders."""
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
 
@@ -220,6 +225,13 @@ class RunConfig:
                 f"the work folder {work} is inside the input dataset {bids}: "
                 "give a folder elsewhere with --work-dir"
             )
+        view = self.raw_like_dir
+        for name, folder in {"input": bids, "output": output, "work": work}.items():
+            if view and (view.is_relative_to(folder) or folder.is_relative_to(view)):
+                raise ConfigError(
+                    f"--raw-like-dir {view} and the {name} folder {folder} are the same or lie in "
+                    "one another: give a folder of its own, for example beside the output folder"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain, TOML-able values; options that are None are left out."""

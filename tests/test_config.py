@@ -178,3 +178,10 @@ def test_it_cannot_be_changed(tmp_path: Path) -> None:
 def test_options_are_named_as_on_the_command_line() -> None:
     assert option("sr_time_budget") == "--sr-time-budget"
     assert option("mem_gb") == "--mem"
+
+
+@pytest.mark.parametrize("view", ["raw", "raw/derivatives/view", "out", "out/view", "work/v", "."])
+def test_the_raw_like_folder_lies_apart(tmp_path: Path, view: str) -> None:
+    with pytest.raises(ConfigError, match=r"--raw-like-dir .* or lie in one another"):
+        make(tmp_path, raw_like_dir=tmp_path / view)
+    assert make(tmp_path, raw_like_dir="view").raw_like_dir == Path("view").absolute()

@@ -20,7 +20,9 @@ from bids_sr.bids.output_sidecars import (
     product_metadata,
     stage_metadata,
 )
-from bids_sr.bids.selection import Selection
+from bids_sr.bids.raw_view import prepare_raw_view, write_raw_view
+from bids_sr.bids.references import settle_references, surface_notes
+from bids_sr.bids.selection import ReferenceRule, Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset
 
@@ -29,6 +31,7 @@ __all__ = [
     "AcquisitionOverrides",
     "AnatImage",
     "OutputPaths",
+    "ReferenceRule",
     "Selection",
     "ValidationResult",
     "check_output_tree",
@@ -39,14 +42,18 @@ __all__ = [
     "output_paths",
     "plan_images",
     "prepare_output_dir",
+    "prepare_raw_view",
     "preproc_metadata",
     "product_metadata",
     "read_acquisition",
     "read_decisions",
     "selected_images",
+    "settle_references",
     "source_uri",
     "stage_metadata",
+    "surface_notes",
     "update_decisions",
     "validate_dataset",
     "write_dataset_files",
+    "write_raw_view",
 ]

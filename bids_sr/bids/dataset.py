@@ -7,7 +7,6 @@ the same content by all of them, the table of decisions is merged under a lock.
 from __future__ import annotations
 
 import csv
-import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from bids_sr import __version__
-from bids_sr.bids.writing import write_json_atomic, write_text_atomic
+from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
 from bids_sr.exceptions import InputDataError
 
 BIDS_VERSION = "1.10.0"
@@ -118,7 +117,7 @@ def write_dataset_files(
     """
     with _locked(output_dir):
         description = dataset_description(bids_dir, derivatives or {})
-        earlier = _read_description(output_dir).get("DatasetLinks") or {}
+        earlier = read_description(output_dir).get("DatasetLinks") or {}
         # Sidecars of earlier runs may point to datasets that this run does not use.
         description["DatasetLinks"] = {**earlier, **description["DatasetLinks"]}
         write_json_atomic(output_dir / "dataset_description.json", description)
@@ -145,30 +144,33 @@ def dataset_description(bids_dir: Path, derivatives: Mapping[str, Path]) -> dict
         Content of ``dataset_description.json``.
     """
     bids_dir = Path(bids_dir).resolve()
-    raw = _read_description(bids_dir)
+    raw = read_description(bids_dir)
     links = {name: Path(path).resolve().as_uri() for name, path in derivatives.items()}
     source = {"URL": bids_dir.as_uri()}
     if raw.get("DatasetDOI"):
         source["DOI"] = str(raw["DatasetDOI"])
-    pipeline: dict[str, Any] = {
-        "Name": "bids_sr",
-        "Version": __version__,
-        "Description": "Super-resolution of thick-slice anatomical MRI",
-    }
-    container = _container()
-    if container:
-        pipeline["Container"] = container
     description: dict[str, Any] = {
         "Name": f"Super-resolved anatomical images of {raw.get('Name') or bids_dir.name}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [pipeline],
+        "GeneratedBy": [pipeline()],
         "SourceDatasets": [source],
         "DatasetLinks": {"raw": bids_dir.as_uri(), **links},
     }
     if raw.get("License"):
         description["License"] = raw["License"]
     return description
+
+
+def pipeline() -> dict[str, Any]:
+    """Describe this software as an entry of ``GeneratedBy``."""
+    made: dict[str, Any] = {
+        "Name": "bids_sr",
+        "Version": __version__,
+        "Description": "Super-resolution of thick-slice anatomical MRI",
+    }
+    container = _container()
+    return made | ({"Container": container} if container else {})
 
 
 def update_decisions(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> Path:
@@ -239,18 +241,15 @@ def _empty_if_na(value: str | None) -> str:
     return "" if value in (None, "n/a") else str(value)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read ``dataset_description.json``; empty where there is none that can be read."""
+    return read_json(folder / "dataset_description.json")
 
 
 def _check_owner(output_dir: Path) -> None:
     if not (output_dir / "dataset_description.json").exists():
         return
-    makers = _read_description(output_dir).get("GeneratedBy") or [{}]
+    makers = read_description(output_dir).get("GeneratedBy") or [{}]
     names = [maker.get("Name") for maker in makers if isinstance(maker, dict)]
     if "bids_sr" not in names:
         raise InputDataError(

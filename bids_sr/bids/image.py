@@ -54,6 +54,8 @@ class AnatImage:
     """Where the mask comes from, or why one that was found is not used."""
     is_reference: bool = False
     """The one T1w or T2w of its subject and session that becomes ``desc-preproc``."""
+    reference_reason: str = ""
+    """Why it and no other, in words; empty for all others."""
 
     @property
     def subject(self) -> str:

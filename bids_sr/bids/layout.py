@@ -19,13 +19,13 @@ from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.masks import find_mask
 from bids_sr.bids.names import ParsedName, parse_name
+from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
 from bids_sr.imaging import Grid, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
-REFERENCE_SUFFIXES = ("T1w", "T2w")
 EXTENSIONS = (".nii", ".nii.gz")
 NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
 OTHER_DATATYPES = re.compile(r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)$")
@@ -107,9 +107,8 @@ def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
 
     Notes
     -----
-    The reference T1w (and T2w) of a subject and session is the one with the finest
-    slice spacing; of equals, the first by path.  An image of another body part than
-    the head is never the reference.
+    Which T1w and T2w is the reference of its subject and session:
+    :func:`bids_sr.bids.references.choose_references`.
     """
     root = Path(str(layout.root))
     check_filters(selection.filters, selection.modalities)
@@ -119,7 +118,8 @@ def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
         datatype="anat", extension=list(EXTENSIONS), return_type="filename", **query
     )
     planner = _Planner(root, selection)
-    return _with_references(_without_collisions([planner.plan(Path(f)) for f in sorted(files)]))
+    planned = _without_collisions([planner.plan(Path(f)) for f in sorted(files)])
+    return choose_references(planned, selection.reference)
 
 
 class _Planner:
@@ -296,18 +296,3 @@ def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
                 owners |= dict.fromkeys(names, image.relpath)
         kept.append(image)
     return kept
-
-
-def _with_references(images: list[AnatImage]) -> list[AnatImage]:
-    best: dict[tuple[str, str | None, str], AnatImage] = {}
-    for image in images:
-        if image.processed and image.brain and image.suffix in REFERENCE_SUFFIXES:
-            key = (image.subject, image.session, image.suffix)
-            best[key] = min(best.get(key, image), image, key=_reference_order)
-    chosen = set(map(id, best.values()))
-    return [replace(image, is_reference=id(image) in chosen) for image in images]
-
-
-def _reference_order(image: AnatImage) -> tuple[float, str]:
-    assert image.facts is not None
-    return round(image.facts.acquisition.spacing, 3), image.relpath

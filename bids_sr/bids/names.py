@@ -36,7 +36,7 @@ def specification() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``patterns``, ``entities`` and ``mask_entities``.
+        ``patterns``, ``entities``, ``mask_entities`` and ``anat_suffixes`` (of BIDS 1.10).
     """
     text = resources.files("bids_sr.data").joinpath("io_spec.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)

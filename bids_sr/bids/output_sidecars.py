@@ -15,6 +15,9 @@ from bids_sr.bids.image import AnatImage
 DROPPED_FIELDS = frozenset(
     {
         "AcquisitionMatrixPE",
+        "AnatomicalLandmarkCoordinates",  # in voxels of the acquired grid
+        "AnatomicalLandmarkCoordinateSystem",
+        "AnatomicalLandmarkCoordinateUnits",
         "B0FieldIdentifier",
         "B0FieldSource",
         "BaseResolution",
@@ -102,7 +105,7 @@ def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
     """
     product = output_paths(output_dir, image).product
     metadata = product_metadata(image)
-    metadata["Description"] += ", the reference of its subject and session"
+    metadata["Description"] += f", handed on as the reference: {image.reference_reason}"
     metadata["Sources"] = [_own_uri(output_dir, product), source_uri(image)]
     # `Resolution` explains the res entity, which this name does not have.
     del metadata["Resolution"]

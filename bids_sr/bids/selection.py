@@ -24,6 +24,54 @@ ANYTHING = "Query.OPTIONAL"
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferenceRule:
+    """Which T1w and which T2w are handed on as ``desc-preproc``."""
+
+    order: Literal["finest", "first-lex"] = "finest"
+    """``finest``: finest slice spacing, of equals the first by path; ``first-lex``: the first."""
+    preferred: Mapping[str, str | None] = field(default_factory=dict)
+    """Entity -> value (None: absent); images that have them come before all others."""
+    per: Literal["session", "subject"] = "session"
+    """Whether every session or every subject has one of a kind."""
+
+    def __post_init__(self) -> None:
+        known: dict[str, str] = specification()["entities"]
+        names = sorted({*known, *known.values()})
+        for entity in self.preferred:
+            if entity not in names:
+                raise ConfigError(
+                    f"--anat-reference: unknown entity {entity!r}; expected one of "
+                    f"{', '.join(names)}{_hint(entity, names)}."
+                )
+
+    @classmethod
+    def from_words(cls, words: Iterable[str], per: Literal["session", "subject"]) -> ReferenceRule:
+        """Read the words of the option: ``finest``, ``first-lex``, ``ENTITY=VALUE ...``."""
+        preferred: dict[str, str | None] = {}
+        order: Literal["finest", "first-lex"] = "finest"
+        for word in words:
+            entity, equals, value = word.partition("=")
+            if equals and entity and value:
+                preferred[entity] = None if value == "null" else value
+            elif word == "first-lex":
+                order = "first-lex"
+            elif word != "finest":
+                raise ConfigError(
+                    f"--anat-reference: {word!r} is no rule; expected finest, first-lex or "
+                    "ENTITY=VALUE such as acquisition=mprage (null: without that entity)."
+                )
+        return cls(order=order, preferred=preferred, per=per)
+
+    def prefers(self, entities: Mapping[str, str]) -> bool:
+        """Tell whether an image with these entities comes before others."""
+        known: dict[str, str] = specification()["entities"]
+        return all(
+            _matches(known.get(entity, entity), entities.get(known.get(entity, entity)), value)
+            for entity, value in self.preferred.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """What the user wants of the dataset."""
 
@@ -49,6 +97,8 @@ class Selection:
     """Whether the method reconstructs 4-D images, frame by frame."""
     min_anisotropy: float = 1.5
     """Below it an image is passed through."""
+    reference: ReferenceRule = field(default_factory=ReferenceRule)
+    """Which images are handed on as ``desc-preproc``."""
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -57,6 +57,15 @@ def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
     return write_text_atomic(path, text + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def copy_atomic(source: Path, target: Path) -> Path:
     """Copy a file; a target with the same content is left as it is.
 
@@ -73,6 +82,32 @@ def copy_atomic(source: Path, target: Path) -> Path:
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
         return target
     return _replace(target, lambda temporary: _copy_bytes(source, temporary))
+
+
+def link_atomic(source: Path, target: Path) -> Path:
+    """Link to a file by a relative symbolic link; copy it where links are not possible.
+
+    Parameters
+    ----------
+    source, target : Path
+        The file, which may be missing itself (a file that was not fetched), and the link; the
+        target's folder is made where it is missing.
+
+    Returns
+    -------
+    Path
+        ``target``.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    words = os.path.relpath(source.parent.resolve() / source.name, target.parent.resolve())
+    if target.is_symlink() and str(target.readlink()) == words:
+        return target
+    try:
+        return _replace(target, lambda temporary: temporary.symlink_to(words))
+    except OSError:
+        if target.is_symlink():
+            target.unlink()
+        return copy_atomic(source, target)
 
 
 def jsonable(value: Any) -> Any:

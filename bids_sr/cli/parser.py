@@ -17,6 +17,7 @@ from typing import Any
 from bids_sr import __version__
 from bids_sr.cli import options
 from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.hand_over import add_hand_over
 from bids_sr.cli.resources import available_cpus, available_memory_gb, default_threads
 from bids_sr.config import RunConfig, read_toml
 from bids_sr.exceptions import ConfigError
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     options.add_preprocessing(parser.add_argument_group("Steps before super-resolution"))
+    add_hand_over(parser.add_argument_group("Hand-over to other tools"))
     options.add_resources(parser.add_argument_group("CPUs, memory, device"))
     options.add_modes(parser.add_argument_group("What to do"))
     options.add_folders(parser.add_argument_group("Files and folders"))

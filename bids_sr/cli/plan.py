@@ -16,7 +16,13 @@ COLUMNS = ("image", "what happens", "slices", "output", "why")
 
 def make_plan(config: RunConfig) -> list[AnatImage]:
     """Decide on every anatomical image of the selected subjects."""
-    from bids_sr.bids import AcquisitionOverrides, Selection, open_layout, plan_images
+    from bids_sr.bids import (
+        AcquisitionOverrides,
+        ReferenceRule,
+        Selection,
+        open_layout,
+        plan_images,
+    )
 
     selection = Selection(
         participant_label=config.participant_label,
@@ -34,6 +40,7 @@ def make_plan(config: RunConfig) -> list[AnatImage]:
         sr_method=config.sr_method,
         takes_series=config.method_options.takes_series,
         min_anisotropy=config.min_anisotropy,
+        reference=ReferenceRule.from_words(config.anat_reference, config.anat_reference_per),
     )
     layout = open_layout(
         config.bids_dir,
@@ -63,6 +70,8 @@ def notes(image: AnatImage) -> list[str]:
     if image.facts is not None and image.processed:
         found += [f"assumed: {sentence}" for sentence in image.facts.assumptions]
         found += [f"warning: {sentence}" for sentence in image.facts.warnings]
+    if image.is_reference:
+        found.append(f"handed on as desc-preproc: {image.reference_reason}")
     if image.mask_note:
         found.append(f"brain mask: {image.mask_note}")
     return found

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_sr.cli import hand_over
 from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare, refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
@@ -88,8 +89,11 @@ def _run(config: RunConfig, words: list[str]) -> int:
             ExitCode.NO_INPUT, f"{config.output_dir} does not exist: there is nothing to report"
         )
     _make_folders(config)
+    hand_over.prepare(config, images)
     if config.reports_only:
-        return _report(config, images)
+        _report(config, images)
+        hand_over.finish(config, images)
+        return ExitCode.OK
     return _run_participants(config, images, words)
 
 
@@ -117,11 +121,13 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     _write_decisions(config, before)
     if not usable:
         _report(config, images)
+        hand_over.finish(config, images)
         _summarise(config, before)
         return ExitCode.BAD_DATA
     outcomes = _execute(config, graph, images, record)
     _write_decisions(config, outcomes)
     _report(config, images)
+    hand_over.finish(config, images)
     _warn_of_names(config)
     _summarise(config, outcomes)
     return outcomes.code

@@ -195,3 +195,13 @@ def test_every_option_is_in_the_reference() -> None:
     }
     missing = [one for one in spelled - {"-h", "--help"} if f"`{one}`" not in text]
     assert missing == []
+
+
+def test_what_other_tools_get(tmp_path: Path) -> None:
+    assert parse().anat_reference == ("finest",)
+    words = ("--anat-reference", "acq=mprage", "run=1", "--anat-reference-per", "subject")
+    config = parse(*words, "--raw_like_dir", "view")
+    assert config.anat_reference == ("acq=mprage", "run=1")
+    assert config.anat_reference_per == "subject"
+    assert config.raw_like_dir == tmp_path / "view"
+    assert parse("--anat-reference", "first-lex").anat_reference == ("first-lex",)

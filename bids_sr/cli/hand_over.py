@@ -1,0 +1,72 @@
+"""The options and the last step of a run that hand its results on to other tools."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.exceptions import InputDataError
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+    from bids_sr.config import RunConfig
+
+LOGGER = logging.getLogger(__name__)
+
+
+def add_hand_over(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say what other tools get."""
+    group.add_argument(
+        "--anat-reference",
+        nargs="+",
+        metavar="RULE",
+        help="which T1w and which T2w becomes desc-preproc, which fMRIPrep and sMRIPrep take; "
+        "finest: finest slice spacing, of equals the first by path; first-lex: first by path; "
+        "ENTITY=VALUE ...: one with these entities (null: without it) before all others "
+        "(default: finest)",
+    )
+    group.add_argument(
+        "--anat-reference-per",
+        choices=("session", "subject"),
+        help="session: one of a kind in each session; subject: one of a kind in all, for tools "
+        "that make one reference of all sessions",
+    )
+    group.add_argument(
+        "--raw-like-dir",
+        type=Path,
+        metavar="DIR",
+        help="also keep a raw-shaped view of the processed subjects there: super-resolved images "
+        "as rec-SR in place of the acquired ones, all else linked",
+    )
+
+
+def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
+    """Refuse, before any work, a raw-like folder that cannot be used."""
+    from bids_sr.bids import prepare_raw_view
+
+    if config.raw_like_dir is None:
+        return
+    try:
+        prepare_raw_view(config.raw_like_dir, config.bids_dir, config.output_dir, images)
+    except InputDataError as error:
+        raise ExitError(ExitCode.CANNOT_WRITE, str(error)) from error
+
+
+def finish(config: RunConfig, images: Sequence[AnatImage]) -> None:
+    """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk."""
+    from bids_sr.bids import ReferenceRule, settle_references, surface_notes, write_raw_view
+
+    rule = ReferenceRule.from_words(config.anat_reference, config.anat_reference_per)
+    notes = settle_references(config.output_dir, images, rule)
+    for note in [*notes, *surface_notes(config.output_dir, images)]:
+        LOGGER.warning("%s", note)
+    if config.raw_like_dir is None:
+        return
+    subjects = sorted({image.subject for image in images})
+    for note in write_raw_view(config.raw_like_dir, config.bids_dir, config.output_dir, subjects):
+        LOGGER.warning("%s", note)
+    print(f"raw-like dataset: {config.raw_like_dir}")
