@@ -181,6 +181,7 @@ def test_border() -> None:
         ({"millilitres": 300.0}, "300 mL"),
         ({"millilitres": 2500.0}, "2500 mL"),
         ({"at_border": 0.2}, "20.0% of the brain mask"),
+        ({"apart": 0.2}, "20% of the brain mask apart from its largest piece"),
     ],
 )
 def test_refusals(changed: dict[str, float], message: str) -> None:
@@ -190,6 +191,7 @@ def test_refusals(changed: dict[str, float], message: str) -> None:
         "coverage": 1.0,
         "millilitres": 1300.0,
         "at_border": 0.0,
+        "apart": 0.0,
     } | changed
     fit = template_mask._Fit(
         transform="",
@@ -198,9 +200,9 @@ def test_refusals(changed: dict[str, float], message: str) -> None:
         coverage=facts["coverage"],
     )
     with pytest.raises(EngineError, match=message):
-        template_mask._check(fit, facts["millilitres"], facts["at_border"])
+        template_mask._check(fit, facts["millilitres"], facts["at_border"], facts["apart"])
 
 
 def test_plausible_brain_is_let_through() -> None:
     fit = template_mask._Fit(transform="", information=0.12, scales=(0.9, 0.85, 0.8), coverage=0.9)
-    template_mask._check(fit, 1300.0, 0.0)
+    template_mask._check(fit, 1300.0, 0.0, 0.0)
