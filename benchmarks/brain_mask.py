@@ -5,7 +5,7 @@
 Every image goes through N4 and the brain extraction as in a run.  A Markdown table is printed
 and a montage drawn; masks are kept in FOLDER, and those that are there are not made again.
 
-* volume: a skull cap's worth of errors shows here first.
+* volume: of the mask, and of the template's before its surface was fitted.
 * roughness: area of the mask's surface / that of a ball of its volume; 2 mm voxels.
 * agreement: mean Dice with the masks of the same subject (other contrasts and sessions), each
   brought to this image by a rigid registration of the images; 2 mm voxels.

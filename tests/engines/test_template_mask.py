@@ -99,10 +99,10 @@ def test_knee_is_refused(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "least", "most"),
     [
-        ("clinical-2d/sub-gap01/anat/sub-gap01_acq-HFS_T1w.nii.gz", 1380, 1530),
+        ("clinical-2d/sub-gap01/anat/sub-gap01_acq-HFS_T1w.nii.gz", 1250, 1370),
         ("clinical-2d/sub-adult04/anat/sub-adult04_T2w.nii.gz", 1230, 1400),
-        ("clinical-2d/sub-ms01/ses-01/anat/sub-ms01_ses-01_FLAIR.nii.gz", 1120, 1280),
-        ("clinical-2d/sub-ms01/ses-02/anat/sub-ms01_ses-02_T1w.nii.gz", 1120, 1280),
+        ("clinical-2d/sub-ms03/ses-01/anat/sub-ms03_ses-01_FLAIR.nii.gz", 1330, 1460),
+        ("isotropic-hr/sub-child01/anat/sub-child01_T1w.nii.gz", 1280, 1400),
     ],
 )
 def test_volume_of_masks_that_were_looked_at(
