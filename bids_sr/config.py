@@ -32,6 +32,7 @@ OutputGrid = Literal["fov", "slice"]
 DenoiseMethod = Literal["nlm", "none"]
 BiasCorrection = Literal["n4", "auto", "none"]
 SkullStripMethod = Literal["auto", "hdbet", "template", "none"]
+SkullStripAnat = Literal["auto", "force", "skip"]
 Level = Literal["minimal", "full"]
 
 SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
@@ -129,6 +130,12 @@ class RunConfig:
     denoise_method: DenoiseMethod = "nlm"
     anat_biascorrect: BiasCorrection = "n4"
     skull_strip_method: SkullStripMethod = "auto"
+    skull_strip_anat: SkullStripAnat = "auto"
+    """``auto`` recognises stripped images; ``skip`` takes all for stripped, ``force`` none."""
+    hdbet_tta: bool = False
+    """Average HD-BET over mirrored copies."""
+    allow_unverified_weights: bool = False
+    """Load checkpoints that can run code and are not known to be the released ones."""
     device: str = "auto"
     weights_dir: Path | None = None
     offline: bool = False

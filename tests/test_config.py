@@ -42,6 +42,9 @@ ALL_OPTIONS: dict[str, Any] = {
     "slice_profile": "rect",
     "anat_biascorrect": "auto",
     "skull_strip_method": "none",
+    "skull_strip_anat": "skip",
+    "hdbet_tta": True,
+    "allow_unverified_weights": True,
     "device": "cuda:1",
     "offline": True,
 }

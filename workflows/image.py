@@ -32,6 +32,12 @@ class ImageSteps:
     """``template``, ``hdbet`` or ``none``; an existing mask is taken before any engine."""
     mask_reason: str = ""
     """Why this engine."""
+    skull_strip: str = "auto"
+    """``auto``, ``force`` or ``skip``: whether images may be stripped already."""
+    tta: bool = False
+    """Whether HD-BET averages over mirrored copies."""
+    allow_unverified: bool = False
+    """Whether HD-BET's checkpoint may run code."""
     weights_dir: Path | None = None
     """Folder of the HD-BET weights."""
     sr_method: str = "finetuned"
@@ -109,8 +115,11 @@ def init_image_wf(
         engine=engine,
         engine_reason=reason,
         existing_mask=image.existing_mask,
+        skull_strip=_skull_strip(image, steps),
         weights_dir=steps.weights_dir,
         device=steps.device,
+        tta=steps.tta,
+        allow_unverified=steps.allow_unverified,
         seed=steps.seed,
         resources=resources,
     )
@@ -136,7 +145,10 @@ def init_image_wf(
 
     workflow.connect([
         (source, preprocessing_wf, [("in_file", "inputnode.in_file")]),
-        (preprocessing_wf, brain_extraction_wf, [("outputnode.corrected", "inputnode.in_file")]),
+        (preprocessing_wf, brain_extraction_wf, [
+            ("outputnode.corrected", "inputnode.in_file"),
+            ("outputnode.conformed", "inputnode.acquired_file"),
+        ]),
         (preprocessing_wf, super_resolution_wf, [("outputnode.corrected", "inputnode.in_file")]),
         (brain_extraction_wf, super_resolution_wf, [("outputnode.out_mask", "inputnode.in_mask")]),
         (preprocessing_wf, outputs_wf, [
@@ -149,6 +161,7 @@ def init_image_wf(
         (brain_extraction_wf, outputs_wf, [
             ("outputnode.out_mask", "inputnode.native_mask"),
             ("outputnode.record", "inputnode.brain_mask"),
+            ("outputnode.skull_stripped", "inputnode.skull_stripped"),
         ]),
         (super_resolution_wf, outputs_wf, [
             ("outputnode.out_file", "inputnode.sr_file"),
@@ -194,6 +207,15 @@ def estimated_part(image: AnatImage, steps: ImageSteps) -> str:
         return "nothing"
     known = image.facts.sources.get("thickness") in ("sidecar", "command line")
     return "shape" if known else "width and shape"
+
+
+def _skull_strip(image: AnatImage, steps: ImageSteps) -> str:
+    """Return whether the image is taken for stripped: what its sidecar says counts."""
+    if image.n_frames > 1 or not image.brain:
+        return "force"
+    if steps.skull_strip == "auto" and image.metadata.get("SkullStripped") is True:
+        return "skip"
+    return steps.skull_strip
 
 
 def _mask_engine(image: AnatImage, steps: ImageSteps) -> tuple[str, str]:

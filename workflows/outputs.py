@@ -69,10 +69,13 @@ def init_outputs_wf(
         Records of the steps.
     curve
         Learning curve.
+    skull_stripped
+        Whether the image has no skull, for the sidecars; None where nobody looked.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*FILES, *RECORDS, "curve"]), name="inputnode"
+        niu.IdentityInterface(fields=[*FILES, *RECORDS, "curve", "skull_stripped"]),
+        name="inputnode",
     )
     product = _with_provenance(product_metadata(image), provenance)
     save_sr = _save("save_sr", paths.product, product, "SuperResolution")
@@ -103,7 +106,11 @@ def init_outputs_wf(
     )
 
     workflow.connect([
-        (inputnode, save_sr, [("sr_file", "in_file"), ("super_resolution", "record")]),
+        (inputnode, save_sr, [
+            ("sr_file", "in_file"),
+            ("super_resolution", "record"),
+            ("skull_stripped", "skull_stripped"),
+        ]),
         (inputnode, save_native_mask, [("native_mask", "in_file"), ("brain_mask", "record")]),
         (inputnode, save_sr_mask, [("sr_mask", "in_file"), ("brain_mask", "record")]),
         (inputnode, save_profile, [("slice_profile", "in_file")]),
@@ -115,14 +122,24 @@ def init_outputs_wf(
         preproc = _with_provenance(preproc_metadata(output_dir, image), provenance)
         save_preproc = _save("save_preproc", paths.preproc, preproc, "SuperResolution")
         workflow.connect([
-            (inputnode, save_preproc, [("sr_file", "in_file"), ("super_resolution", "record")]),
+            (inputnode, save_preproc, [
+                ("sr_file", "in_file"),
+                ("super_resolution", "record"),
+                ("skull_stripped", "skull_stripped"),
+            ]),
         ])  # fmt: skip
     if full:
         save_denoised = _save("save_denoised", paths.denoised, stage_metadata(image, "denoised"))
         save_n4 = _save("save_n4", paths.n4, stage_metadata(image, "n4"))
         workflow.connect([
-            (inputnode, save_denoised, [("denoised", "in_file")]),
-            (inputnode, save_n4, [("corrected", "in_file")]),
+            (inputnode, save_denoised, [
+                ("denoised", "in_file"),
+                ("skull_stripped", "skull_stripped"),
+            ]),
+            (inputnode, save_n4, [
+                ("corrected", "in_file"),
+                ("skull_stripped", "skull_stripped"),
+            ]),
         ])  # fmt: skip
     return workflow
 

@@ -178,8 +178,26 @@ def add_preprocessing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--skull-strip-method",
         choices=("auto", "hdbet", "template", "none"),
-        help="brain mask; hdbet: HD-BET, needs its weights; template: affine registration "
-        "of a bundled template; auto: HD-BET where its weights are at hand, else template",
+        help="brain mask; hdbet: HD-BET, needs its weights; template: a bundled template, "
+        "registered and fitted to the edge of the brain; auto: HD-BET where its weights are at "
+        "hand, else template",
+    )
+    group.add_argument(
+        "--skull-strip-anat",
+        choices=("auto", "force", "skip"),
+        help="auto: an image without skull is recognised, and all that is not background is its "
+        "brain mask; skip: take every image for such a one; force: none",
+    )
+    group.add_argument(
+        "--hdbet-tta",
+        action="store_true",
+        help="HD-BET: average over mirrored copies; eight times slower",
+    )
+    group.add_argument(
+        "--allow-unverified-weights",
+        action="store_true",
+        help="load a checkpoint that holds more than weights and is not known to be the released "
+        "one; such a file can run any code",
     )
     group.add_argument(
         "--weights-dir",

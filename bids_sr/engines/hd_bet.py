@@ -225,7 +225,7 @@ def _load(folder: Path, device: torch.device, tta: bool) -> Any:
             f"{folder / CHECKPOINT} holds more than weights ({str(error).splitlines()[0]}), and "
             "is not known to be the released file; such a file can run any code when it is "
             "loaded. Get the released file, or allow it if you trust its source "
-            "(allow_unverified=True)."
+            "(--allow-unverified-weights)."
         ) from error
     except (KeyError, ValueError, RuntimeError, EOFError) as error:
         raise WeightsError(

@@ -24,6 +24,8 @@ _SCALP = 7.0  # mm
 _AIR = 8.0  # mm of air that still counts
 _SKULL_BASE = ((20.0, -15.0), (-40.0, -15.0), (-np.inf, -50.0))
 """(y, z) in mm: behind y the layers are drawn above z only; below are face and neck."""
+_FLUID = 35.0
+_DEEP = 25.0  # mm
 _CLASS_EDGES = (1, 20, 35, 50, 65, 80, 95, 130, 160)
 SKULL_CLASS = 140.0
 SCALP_CLASS = 180.0
@@ -46,6 +48,13 @@ class HeadTemplate:
         """(3,) centre of mass of the brain, mm, RAS+."""
         index = np.asarray(ndimage.center_of_mass(self.brain.data))
         return np.asarray(self.brain.affine[:3, :3] @ index + self.brain.affine[:3, 3])
+
+    @property
+    def ventricles(self) -> Volume:
+        """Fluid deep within the brain, bool."""
+        depth = ndimage.distance_transform_edt(self.brain.data) * _RESOLUTION  # mm
+        fluid = (self.image.data < _FLUID) & (depth > _DEEP)
+        return self.brain.with_data(fluid)
 
     @property
     def brain_volume(self) -> float:

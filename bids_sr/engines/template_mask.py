@@ -1,4 +1,4 @@
-"""The template brain mask: a template's mask brought to an image by registration.
+"""The template brain mask: a template's mask brought to an image and fitted to its edge.
 
 It needs no weights and no network, and works on any contrast; it does not follow
 the sulci and knows nothing of lesions or resections.
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from bids_sr.engines.brain_surface import fit_surface, signed_distance
 from bids_sr.engines.foreground import largest_component
 from bids_sr.engines.head_pose import HeadPose, find_head, mutual_information
 from bids_sr.engines.head_template import HeadTemplate, head_template
@@ -27,11 +28,15 @@ from bids_sr.imaging import Volume
 _COARSE = 4.0  # mm
 _FINE = 2.0  # mm
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-_VOLUMES = (600.0, 2200.0)  # mL
+VOLUMES = (600.0, 2200.0)  # mL
 _LEAST_COVERAGE = 0.4
 _MOST_AT_BORDER = 0.02
+_MOST_APART = 0.05
 _LEAST_INFORMATION = 0.075  # nat
 _SCALES = (0.7, 1.2)
+_DEEP = 5.0  # mm
+_FREE = 8.0  # mm
+_HELD = 1.5  # mm, where the template has neither skull nor scalp: face, neck, brainstem
 
 
 def template_brain_mask(
@@ -52,8 +57,10 @@ def template_brain_mask(
     mask : Volume
         uint8, on the volume's own grid.
     record : dict
-        ``VolumeMl``, ``Coverage`` (share of the template's brain inside the image),
-        ``AtBorder``, ``MutualInformation``, ``Scales``, threads and seed.
+        ``VolumeMl`` and ``TemplateVolumeMl`` (before the fit of the surface), ``Coverage``
+        (share of the template's brain inside the image), ``AtBorder``, ``Apart`` (share of what
+        was found outside the largest piece), ``BrightFluid``, ``MutualInformation``,
+        ``Scales``, threads, seed.
 
     Raises
     ------
@@ -64,7 +71,9 @@ def template_brain_mask(
     -----
     The pose of the head comes first (:func:`.find_head`), then an affine registration
     by Mattes mutual information within the brain only: the structures inside set the
-    size, and neither scalp nor skull can pull the edge outwards.
+    size, and neither scalp nor skull can pull the edge outwards.  At last the surface is
+    moved to where the intensities of the brain end (:func:`.fit_surface`), freely along the
+    vault, little at the skull base.
     """
     template = head_template()
     image = equalised(isotropic(volume, _FINE))
@@ -79,21 +88,34 @@ def template_brain_mask(
             if fits[-1].is_plausible:
                 break
         fit = max(fits, key=lambda one: (one.is_plausible, one.information))
-        warped = _to_grid(ants, template.brain, volume, fit.transform)
-    mask = ndimage.binary_fill_holes(largest_component(warped > 0.5))
+        outside = signed_distance(template.brain.data, float(template.brain.spacings[0]))
+        start = _to_grid(ants, template.brain.with_data(outside), image, fit.transform)
+        vault = _to_grid(ants, template.head, image, fit.transform)
+        ventricles = _to_grid(ants, template.ventricles, image, fit.transform) > 0.5
+    bright_fluid = _is_brighter(image.data, ventricles, start < -_DEEP)
+    freedom = _HELD + (_FREE - _HELD) * vault
+    distance = fit_surface(image, start, freedom, bright_fluid=bright_fluid)
+    found = _on_grid(image.with_data(distance), volume) < 0
+    mask = largest_component(found)
+    apart = 1 - float(mask.sum()) / max(float(found.sum()), 1.0)
+    mask = ndimage.binary_fill_holes(mask)
     at_border = border_share(mask, free_axes(volume))
     millilitres = float(np.count_nonzero(mask)) * float(np.prod(volume.spacings)) / 1000
+    before = float(np.count_nonzero(start < 0)) * _FINE**3 / 1000
     record = {
-        "Method": "affine registration of the MNI152 template (ANTs)",
+        "Method": "affine registration of the MNI152 template (ANTs), surface fitted",
         "VolumeMl": round(millilitres, 1),
+        "TemplateVolumeMl": round(before, 1),
         "Coverage": round(fit.coverage, 3),
         "AtBorder": round(at_border, 4),
+        "Apart": round(apart, 4),
+        "BrightFluid": bright_fluid,
         "MutualInformation": round(fit.information, 3),
         "Scales": [round(scale, 3) for scale in fit.scales],
         "Threads": used,
         "Seed": seed,
     }
-    _check(fit, millilitres, at_border)
+    _check(fit, millilitres, at_border, apart)
     return volume.with_data(mask.astype(np.uint8)), record
 
 
@@ -190,14 +212,37 @@ def _register(
 
 
 def _to_grid(
-    ants: ModuleType, mask: Volume, volume: Volume, transform: str
+    ants: ModuleType, moved: Volume, volume: Volume, transform: str
 ) -> npt.NDArray[np.float32]:
     # float32: a uint8 image would be cut to 0 and 1 by the interpolation.
-    moving = to_ants(ants, mask.with_data(mask.data.astype(np.float32)))
+    moving = to_ants(ants, moved.with_data(moved.data.astype(np.float32)))
     warped = ants.apply_transforms(
-        to_ants(ants, volume), moving, [transform], whichtoinvert=[True], interpolator="linear"
+        to_ants(ants, volume),
+        moving,
+        [transform],
+        whichtoinvert=[True],
+        interpolator="linear",
+        defaultvalue=float(moved.data[0, 0, 0]),
     )
     return np.asarray(warped.numpy(), dtype=np.float32)
+
+
+def _on_grid(image: Volume, volume: Volume) -> npt.NDArray[np.float32]:
+    """Sample an image at the voxels of another; beyond its edge it goes on as at the edge."""
+    step = np.linalg.inv(image.affine) @ volume.affine
+    index = np.indices(volume.shape, dtype=np.float32).reshape(3, -1)
+    there = step[:3, :3] @ index + step[:3, 3:]
+    values = ndimage.map_coordinates(image.data, there, order=1, mode="nearest")
+    return np.asarray(values, dtype=np.float32).reshape(volume.shape)
+
+
+def _is_brighter(
+    data: npt.NDArray[np.floating], part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]
+) -> bool:
+    """Say whether a part is brighter than the whole; no, where nothing of it is in the image."""
+    if not (part.any() and whole.any()):
+        return False
+    return bool(np.median(data[part]) > np.median(data[whole]))
 
 
 def _information(ants: ModuleType, image: Volume, template: HeadTemplate, transform: str) -> float:
@@ -216,7 +261,7 @@ def _coverage(ants: ModuleType, image: Volume, template: HeadTemplate, transform
     return float((inside.numpy()[template.brain.data] > 0.5).mean())
 
 
-def _check(fit: _Fit, millilitres: float, at_border: float) -> None:
+def _check(fit: _Fit, millilitres: float, at_border: float, apart: float) -> None:
     """Refuse what is no brain.
 
     Raises
@@ -228,7 +273,7 @@ def _check(fit: _Fit, millilitres: float, at_border: float) -> None:
         "Look whether the image shows a head; give a mask with --derivatives, "
         "or use --skull-strip-method none."
     )
-    low, high = _VOLUMES
+    low, high = VOLUMES
     least, most = _SCALES
     if fit.information < _LEAST_INFORMATION:
         raise EngineError(
@@ -248,6 +293,11 @@ def _check(fit: _Fit, millilitres: float, at_border: float) -> None:
     if not low <= millilitres <= high:
         raise EngineError(
             f"Found a brain of {millilitres:.0f} mL; expected {low:.0f} to {high:.0f} mL. {advice}"
+        )
+    if apart > _MOST_APART:
+        raise EngineError(
+            f"Found {apart:.0%} of the brain mask apart from its largest piece; expected at most "
+            f"{_MOST_APART:.0%}. {advice}"
         )
     if at_border > _MOST_AT_BORDER:
         raise EngineError(

@@ -45,7 +45,13 @@ class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
     engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")
     engine_reason = traits.Str("", usedefault=True, desc="why this engine, for the record")
     existing_mask = File(exists=True, desc="brain mask on the grid of the image")
+    acquired_file = File(exists=True, desc="image as acquired, to see whether it is stripped")
+    skull_strip = traits.Enum(
+        "force", "auto", "skip", usedefault=True, desc="whether the image may be stripped already"
+    )
     weights_dir = traits.Str("", usedefault=True, desc="folder of the HD-BET weights")
+    tta = traits.Bool(False, usedefault=True, desc="HD-BET averages over mirrored copies")
+    allow_unverified = traits.Bool(False, usedefault=True, desc="its checkpoint may run code")
     device = traits.Str("auto", usedefault=True, desc="torch device of HD-BET")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the engine")
@@ -55,6 +61,7 @@ class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
 class _ExtractBrainOutputSpec(TraitedSpec):
     out_mask = traits.Either(None, File(exists=True), desc="brain mask, or None where refused")
     record = traits.Dict(desc="what the step did")
+    skull_stripped = traits.Either(None, traits.Bool, desc="image without skull; None: not known")
 
 
 class ExtractBrain(SimpleInterface):
@@ -62,7 +69,8 @@ class ExtractBrain(SimpleInterface):
 
     No later step depends on the mask, so an engine that refuses an image (no
     brain in it, an implausible result) does not stop it: there is no mask, and
-    the record holds a warning that ends in the report and the decisions table.
+    the record holds a warning that ends in the report and the decisions table.  An
+    image that was stripped before needs no engine: what is left of it is the brain.
     """
 
     input_spec = _ExtractBrainInputSpec
@@ -73,9 +81,10 @@ class ExtractBrain(SimpleInterface):
         engine = self.inputs.engine
         record: dict[str, Any] = {"Method": engine, "Reason": self.inputs.engine_reason}
         mask = None
-        if engine != "none":
+        self._results["skull_stripped"] = None
+        if engine != "none" or self.inputs.skull_strip != "force":
             try:
-                mask, details = self._extract(engine)
+                mask, details = self._stripped(engine) or self._extract(engine)
                 record |= details
             except EngineError as error:
                 LOGGER.warning("brain mask refused: %s", error)
@@ -89,7 +98,26 @@ class ExtractBrain(SimpleInterface):
         self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
         return runtime
 
-    def _extract(self, engine: str) -> tuple[Volume, dict[str, Any]]:
+    def _stripped(self, engine: str) -> tuple[Volume | None, dict[str, Any]] | None:
+        """Find out whether the image has no skull; its mask, unless another one is asked for."""
+        if self.inputs.skull_strip == "force":
+            return None
+        from bids_sr.engines.stripped_image import given_brain, stripped_brain
+
+        volume = Volume.load(self.inputs.acquired_file)
+        find = given_brain if self.inputs.skull_strip == "skip" else stripped_brain
+        mask, details = find(volume)
+        self._results["skull_stripped"] = mask is not None
+        if mask is None or engine in ("existing", "none"):
+            return None
+        found = "one value around a piece of the size of a brain, and no skull in it"
+        said = "the sidecar or --skull-strip-anat says that the image is stripped"
+        details["Reason"] = said if self.inputs.skull_strip == "skip" else found
+        return mask, details
+
+    def _extract(self, engine: str) -> tuple[Volume | None, dict[str, Any]]:
+        if engine == "none":
+            return None, {}
         volume = Volume.load(self.inputs.in_file)
         if engine == "existing":
             return _existing_mask(self.inputs.existing_mask, volume)
@@ -102,6 +130,8 @@ class ExtractBrain(SimpleInterface):
                 weights_dir=Path(weights_dir) if weights_dir else None,
                 device=self.inputs.device,
                 threads=self.inputs.num_threads,
+                tta=self.inputs.tta,
+                allow_unverified=self.inputs.allow_unverified,
             )
         from bids_sr.engines import ants
 

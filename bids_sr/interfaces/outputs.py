@@ -10,6 +10,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -24,6 +25,7 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.Dict({}, usedefault=True, desc="sidecar, as known before the run")
     record = traits.Dict(desc="what the run adds to the sidecar")
     record_key = traits.Str("", usedefault=True, desc="sidecar field that takes the record")
+    skull_stripped = traits.Either(None, traits.Bool, desc="what was found; None: keep the plan's")
 
 
 class _SaveDerivativeOutputSpec(TraitedSpec):
@@ -51,6 +53,9 @@ class SaveDerivative(SimpleInterface):
         if self.inputs.record_key:
             key = self.inputs.record_key
             metadata[key] = {**metadata.get(key, {}), **self.inputs.record}
+        stripped = self.inputs.skull_stripped
+        if metadata and isdefined(stripped) and stripped is not None:
+            metadata["SkullStripped"] = stripped
         if metadata:
             write_json_atomic(target.parent / f"{target.name.split('.')[0]}.json", metadata)
         self._results["out_file"] = str(target)

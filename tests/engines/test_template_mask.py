@@ -99,10 +99,10 @@ def test_knee_is_refused(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "least", "most"),
     [
-        ("clinical-2d/sub-gap01/anat/sub-gap01_acq-HFS_T1w.nii.gz", 1380, 1530),
+        ("clinical-2d/sub-gap01/anat/sub-gap01_acq-HFS_T1w.nii.gz", 1250, 1370),
         ("clinical-2d/sub-adult04/anat/sub-adult04_T2w.nii.gz", 1230, 1400),
-        ("clinical-2d/sub-ms01/ses-01/anat/sub-ms01_ses-01_FLAIR.nii.gz", 1120, 1280),
-        ("clinical-2d/sub-ms01/ses-02/anat/sub-ms01_ses-02_T1w.nii.gz", 1120, 1280),
+        ("clinical-2d/sub-ms03/ses-01/anat/sub-ms03_ses-01_FLAIR.nii.gz", 1330, 1460),
+        ("isotropic-hr/sub-child01/anat/sub-child01_T1w.nii.gz", 1280, 1400),
     ],
 )
 def test_volume_of_masks_that_were_looked_at(
@@ -181,6 +181,7 @@ def test_border() -> None:
         ({"millilitres": 300.0}, "300 mL"),
         ({"millilitres": 2500.0}, "2500 mL"),
         ({"at_border": 0.2}, "20.0% of the brain mask"),
+        ({"apart": 0.2}, "20% of the brain mask apart from its largest piece"),
     ],
 )
 def test_refusals(changed: dict[str, float], message: str) -> None:
@@ -190,6 +191,7 @@ def test_refusals(changed: dict[str, float], message: str) -> None:
         "coverage": 1.0,
         "millilitres": 1300.0,
         "at_border": 0.0,
+        "apart": 0.0,
     } | changed
     fit = template_mask._Fit(
         transform="",
@@ -198,9 +200,9 @@ def test_refusals(changed: dict[str, float], message: str) -> None:
         coverage=facts["coverage"],
     )
     with pytest.raises(EngineError, match=message):
-        template_mask._check(fit, facts["millilitres"], facts["at_border"])
+        template_mask._check(fit, facts["millilitres"], facts["at_border"], facts["apart"])
 
 
 def test_plausible_brain_is_let_through() -> None:
     fit = template_mask._Fit(transform="", information=0.12, scales=(0.9, 0.85, 0.8), coverage=0.9)
-    template_mask._check(fit, 1300.0, 0.0)
+    template_mask._check(fit, 1300.0, 0.0, 0.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,37 @@ def test_no_mask_is_none_and_flows_on(thick_file: Path, tmp_path: Path) -> None:
     assert moved.outputs.out_mask is None
 
 
+def test_a_stripped_image_needs_no_engine(thick: Volume, thick_file: Path, tmp_path: Path) -> None:
+    """The thick head of these tests is degraded from a template without a skull."""
+    empty = thick.data < 0.02 * thick.data.max()  # the degradation leaves a little outside
+    acquired = thick.with_data(np.where(empty, 0, thick.data)).save(tmp_path / "acquired.nii.gz")
+    node = {"in_file": thick_file, "acquired_file": acquired, "engine": "template"}
+    done = ExtractBrain(**node, skull_strip="auto").run(cwd=tmp_path).outputs
+    mask = Volume.load(done.out_mask, dtype=np.uint8).data > 0
+    assert done.skull_stripped is True
+    assert mask[~empty].mean() > 0.99
+    assert "no skull" in done.record["Reason"]
+    assert done.record["Method"].startswith("what is not background")
+    assert done.record["VolumeMl"] == pytest.approx(mask.sum() * 24 / 1000, abs=0.1)
+    assert (
+        "says that"
+        in (ExtractBrain(**node, skull_strip="skip").run(cwd=tmp_path).outputs.record["Reason"])
+    )
+    node["engine"] = "none"
+    none = ExtractBrain(**node, skull_strip="auto").run(cwd=tmp_path).outputs
+    assert (none.out_mask, none.skull_stripped) == (None, True)
+
+
+def test_what_cannot_be_stripped_is_refused(thick: Volume, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(1, 2, (120, 120, 40)).astype(np.float32)
+    path = Volume(noise, thick.affine).save(tmp_path / "noise.nii.gz")
+    done = ExtractBrain(
+        in_file=path, acquired_file=path, engine="template", skull_strip="skip"
+    ).run(cwd=tmp_path)
+    assert (done.outputs.out_mask, done.outputs.skull_stripped) == (None, None)
+    assert "said to be stripped" in done.outputs.record["Warning"]
+
+
 @pytest.mark.engine
 def test_a_refusal_is_a_warning_and_no_mask(thick: Volume, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).uniform(1, 2, thick.shape).astype(np.float32)
@@ -66,3 +98,25 @@ def test_the_engine_is_chosen_with_a_reason(tmp_path: Path) -> None:
     assert engine == "template"
     assert "HD-BET" in reason
     assert choose_mask_engine("none", None)[0] == "none"
+
+
+def test_what_is_asked_of_hd_bet_reaches_it(
+    thick: Volume, thick_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def brain_mask(volume: Volume, **options: Any) -> tuple[Volume, dict[str, Any]]:
+        asked.update(options)
+        return volume.with_data((volume.data > 0).astype(np.uint8)), {"TTA": options["tta"]}
+
+    monkeypatch.setattr("bids_sr.engines.hd_bet.brain_mask", brain_mask)
+    node = ExtractBrain(in_file=thick_file, engine="hdbet", device="cpu", num_threads=2)
+    node.inputs.trait_set(weights_dir=str(tmp_path), tta=True, allow_unverified=True)
+    assert node.run(cwd=tmp_path).outputs.record["TTA"] is True
+    assert asked == {
+        "weights_dir": tmp_path,
+        "device": "cpu",
+        "threads": 2,
+        "tta": True,
+        "allow_unverified": True,
+    }

@@ -26,6 +26,21 @@ def test_a_result_is_copied_with_its_sidecar(thick_file: Path, tmp_path: Path) -
     assert len(list(target.parent.iterdir())) == 2
 
 
+@pytest.mark.parametrize(("found", "told"), [(True, True), (False, False), (None, False)])
+def test_what_was_found_of_the_skull_wins_over_the_plan(
+    thick_file: Path, tmp_path: Path, found: bool | None, told: bool
+) -> None:
+    target = tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"
+    SaveDerivative(
+        in_file=thick_file,
+        out_path=str(target),
+        metadata={"SkullStripped": False},
+        skull_stripped=found,
+    ).run(cwd=tmp_path)
+    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
+    assert sidecar == {"SkullStripped": told}
+
+
 def test_the_same_result_is_not_written_twice(thick_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.nii.gz"
     save = SaveDerivative(in_file=thick_file, out_path=str(target))

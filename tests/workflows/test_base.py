@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import pytest
 from nipype.interfaces.base import isdefined
+from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
@@ -106,6 +108,66 @@ def test_an_existing_mask_and_a_body_part_win_over_the_engine(
     engine = _graph(init_bids_sr_wf(make_config(), [knee]))["extract_brain"].inputs
     assert engine.engine == "none"
     assert "not a head" in engine.engine_reason
+
+
+def test_the_mask_engine_gets_its_options(
+    make_image: MakeImage, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = make_config(
+        skull_strip_method="template",
+        skull_strip_anat="skip",
+        hdbet_tta=True,
+        allow_unverified_weights=True,
+        device="cpu",
+        weights_dir=tmp_path,
+        nprocs=3,
+        omp_nthreads=3,
+    )
+    engine = _graph(init_bids_sr_wf(config, [make_image()]))["extract_brain"].inputs
+    assert (engine.skull_strip, engine.tta, engine.allow_unverified) == ("skip", True, True)
+    assert (engine.device, engine.num_threads) == ("cpu", 3)
+    assert engine.weights_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "expected"),
+    [
+        ({}, "auto", "auto"),
+        ({"metadata": {"SkullStripped": True}}, "auto", "skip"),
+        ({"metadata": {"SkullStripped": True}}, "force", "force"),
+        ({"brain": False}, "skip", "force"),
+        ({"n_frames": 4}, "auto", "force"),
+    ],
+)
+def test_what_is_known_of_the_skull_goes_before_a_look(
+    make_image: MakeImage,
+    make_config: Callable[..., RunConfig],
+    image: dict[str, Any],
+    asked: str,
+    expected: str,
+) -> None:
+    config = make_config(skull_strip_anat=asked)
+    nodes = _graph(init_bids_sr_wf(config, [make_image(**image)]))
+    assert nodes["extract_brain"].inputs.skull_strip == expected
+
+
+def test_the_mask_changes_no_image(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    """What depends on the mask is the mask itself, its files, records and pictures."""
+    flat = init_bids_sr_wf(make_config(), [make_image()])._create_flat_graph()
+    graph = generate_expanded_graph(flat)  # without the nodes that only hand on
+    (mask,) = (node for node in graph.nodes if node.name == "extract_brain")
+    after = {node.name for node in nx.descendants(graph, mask)}
+    assert {"mask_to_grid", "save_native_mask", "save_sr_mask", "draw_mask"} <= after
+    assert not after & {"check_input", "denoise", "correct_bias", "super_resolve"}
+    fields = {
+        source
+        for _, target, data in graph.edges(mask, data=True)
+        if target.name in ("save_sr", "save_preproc")
+        for source, _ in data["connect"]
+    }
+    assert fields == {"skull_stripped"}  # the sidecar, not the image
 
 
 def test_only_images_that_are_processed_get_a_graph_and_nodes_are_traced_back(
