@@ -69,11 +69,15 @@ def init_outputs_wf(
         Records of the steps.
     curve
         Learning curve.
+    segmentations
+        Records of the segmentations.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*FILES, *RECORDS, "curve"]), name="inputnode"
+        niu.IdentityInterface(fields=[*FILES, *RECORDS, "curve", "segmentations"]),
+        name="inputnode",
     )
+    inputnode.inputs.segmentations = []  # unless there is such a step
     product = _with_provenance(product_metadata(image), provenance)
     save_sr = _save("save_sr", paths.product, product, "SuperResolution")
     save_native_mask = _save(
@@ -109,7 +113,7 @@ def init_outputs_wf(
         (inputnode, save_profile, [("slice_profile", "in_file")]),
         (inputnode, save_uncertainty, [("uncertainty", "in_file")]),
         (inputnode, save_model, [("model", "in_file")]),
-        (inputnode, save_quality, [(record, record) for record in (*RECORDS, "curve")]),
+        (inputnode, save_quality, [(name, name) for name in (*RECORDS, "curve", "segmentations")]),
     ])  # fmt: skip
     if paths.preproc is not None:
         preproc = _with_provenance(preproc_metadata(output_dir, image), provenance)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.config import MODALITIES
+from bids_sr.engines.segmentation import SEGMENTATIONS
 from bids_sr.method_options import ADAPTATIONS, METHOD_NAMES, PRESETS
 
 WORK_DIR_VARIABLE = "BIDS_SR_WORK_DIR"
@@ -140,6 +141,18 @@ def add_method_options(
         metavar="PATH",
         help="method self: use what --save-model kept of an image of the same geometry "
         "instead of training",
+    )
+
+
+def add_segmentation(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how the super-resolved images are segmented."""
+    group.add_argument(
+        "--segmentation",
+        nargs="+",
+        metavar="NAME",
+        help=f"segment the super-resolved images with {', '.join(SEGMENTATIONS)} "
+        "(nnunet=PATH: a model folder of nnU-Net v2); a tool that is missing ends the run before "
+        "anything is processed",
     )
 
 

@@ -93,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     options.add_preprocessing(parser.add_argument_group("Steps before super-resolution"))
+    options.add_segmentation(parser.add_argument_group("Steps after super-resolution"))
     options.add_resources(parser.add_argument_group("CPUs, memory, device"))
     options.add_modes(parser.add_argument_group("What to do"))
     options.add_folders(parser.add_argument_group("Files and folders"))
