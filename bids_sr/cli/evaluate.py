@@ -67,6 +67,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         job = _job(reference, protocol, spec, options)
         wanted = () if options.no_perceptual else measures.measures
         job = replace(job, mask=mask, mask_origin=origin, measures=wanted)
+        job = replace(job, downstream=options.downstream and mask is not None)
         if problem:
             failed.append((job, f"no mask, give one or --mask none: {problem}"))
         else:
@@ -227,6 +228,7 @@ def _run(jobs: Sequence[Any], options: argparse.Namespace) -> int:
                 "job": job.to_dict(),
                 "folder": str(options.out.absolute()),
                 "keep_images": options.keep_images,
+                "threads": options.omp_nthreads,
             },
         )
         for job in jobs

@@ -40,8 +40,13 @@ def _measure(task: dict[str, Any]) -> None:
     from bids_sr.evaluation.job import Job, run
 
     job = Job.from_dict(task["job"])
-    outcome = run(job, progress=_say)
     folder = Path(task["folder"])
+    segment = None
+    if job.downstream:
+        from bids_sr.cli.downstream import segmenter
+
+        segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
+    outcome = run(job, progress=_say, segment=segment)
     rows = folder / "rows"
     temporary = rows / f".{job.stem}.{os.getpid()}.npz"
     np.savez_compressed(temporary, **outcome.pictures)  # type: ignore[arg-type]
