@@ -145,12 +145,17 @@ def run_program(argv: list[str], cwd: Path) -> None:
         If it cannot be started or ends with an error; with its last line.
     """
     command = CommandLine(command=argv[0], args=shlex.join(argv[1:]))
-    command.terminal_output = "file"
+    command.terminal_output = "allatonce"
     try:
-        command.run(cwd=str(cwd))
-    except (OSError, RuntimeError) as error:
-        lines = [line for line in str(error).strip().splitlines() if line.strip()]
+        ended = command.run(cwd=str(cwd)).runtime
+    except OSError as error:
+        raise EngineError(f"{argv[0]} cannot be started ({error}).") from error
+    said = f"{ended.stdout or ''}\n{ended.stderr or ''}"
+    (cwd / "program.log").write_text(said, encoding="utf-8")
+    if ended.returncode != 0:
+        lines = [line for line in said.splitlines() if line.strip()]
         raise EngineError(
-            f"{argv[0]} failed ({lines[-1] if lines else type(error).__name__}); the command was: "
-            f"{shlex.join(argv)}"
-        ) from error
+            f"{argv[0]} ended with code {ended.returncode} "
+            f"({lines[-1].strip() if lines else 'and said nothing'}); all that it said is in "
+            f"{cwd / 'program.log'}, and the command was: {shlex.join(argv)}"
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from bids_sr.engines.itk import ants_session, to_ants
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
@@ -67,16 +68,7 @@ class Atropos(SegmentationTool):
             )
             labels = np.where(inside, found["segmentation"].numpy(), 0).astype(np.uint8)
             posteriors = [image.numpy() for image in found["probabilityimages"]]
-        shares = np.bincount(labels[inside], minlength=4)[1:] / np.count_nonzero(inside)
-        if shares.min() < _LEAST_SHARE:
-            words = ", ".join(
-                f"{one.abbreviation} {share:.1%}"
-                for one, share in zip(TISSUES, shares, strict=True)
-            )
-            raise EngineError(
-                f"Atropos found {words} of the brain; expected at least {_LEAST_SHARE:.0%} of "
-                "each tissue. Look at the image and its mask in the report."
-            )
+        check_shares(np.bincount(labels[inside], minlength=4)[1:])
         maps = {
             label.abbreviation: volume.with_data(
                 np.where(inside, np.clip(part, 0, 1), 0).astype(np.float32)
@@ -96,4 +88,27 @@ class Atropos(SegmentationTool):
                 "Threads": used,
                 "Seed": self.seed,
             },
+        )
+
+
+def check_shares(voxels: npt.NDArray[np.integer]) -> None:
+    """Refuse a result in which a tissue is missing.
+
+    Parameters
+    ----------
+    voxels : (3,) int array
+        Of each tissue.
+
+    Raises
+    ------
+    EngineError
+    """
+    shares = voxels / max(int(voxels.sum()), 1)
+    if shares.min() < _LEAST_SHARE:
+        words = ", ".join(
+            f"{one.abbreviation} {share:.1%}" for one, share in zip(TISSUES, shares, strict=True)
+        )
+        raise EngineError(
+            f"Atropos found {words} of the brain; expected at least {_LEAST_SHARE:.0%} of each "
+            "tissue. Look at the image and its mask in the report."
         )

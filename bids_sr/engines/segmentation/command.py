@@ -175,7 +175,7 @@ def _read(path: Path) -> Volume:
     if not path.is_file():
         raise EngineError(
             f"The program left no {path.name} in {path.parent}; expected its result there. See "
-            "what it said in the log of the node."
+            "what it said in program.log beside it."
         )
     try:
         image = nb.load(path)

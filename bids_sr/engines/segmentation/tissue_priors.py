@@ -19,7 +19,7 @@ from bids_sr.engines.registration_image import isotropic
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
-_RESOLUTION = 2  # mm, of the registration
+_RESOLUTION = 3  # mm, of the registration: tissue maps of a template are no sharper
 _LEAST_TISSUE = 0.5  # share of the mask that the registered template must cover
 
 
@@ -60,7 +60,7 @@ def tissue_priors(
 
     Notes
     -----
-    Affine, then SyN, both with mutual information and at 2 mm, between the brains only:
+    Affine, then SyN, both with mutual information and at 3 mm, between the brains only:
     the mask decides what is brain.
 
     References
@@ -95,9 +95,9 @@ def tissue_priors(
             target,
             moving,
             "Affine",
-            aff_iterations=(200, 100, 50),
-            aff_shrink_factors=(4, 2, 1),
-            aff_smoothing_sigmas=(2, 1, 0),
+            aff_iterations=(200, 100),
+            aff_shrink_factors=(2, 1),
+            aff_smoothing_sigmas=(1, 0),
             outprefix=str(Path(folder) / "affine_"),
         )
         warp = ants.registration(
