@@ -178,3 +178,13 @@ def test_it_cannot_be_changed(tmp_path: Path) -> None:
 def test_options_are_named_as_on_the_command_line() -> None:
     assert option("sr_time_budget") == "--sr-time-budget"
     assert option("mem_gb") == "--mem"
+
+
+def test_the_path_of_a_segmentation_is_absolute(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(
+        bids_dir=tmp_path / "in",
+        output_dir=tmp_path / "out",
+        segmentation=["wmh", "nnunet=models/a"],
+    )
+    assert config.segmentation == ("wmh", f"nnunet={tmp_path / 'models' / 'a'}")

@@ -176,6 +176,23 @@ def run(
     )
 
 
+def segment_kept(job: Job, estimate: Volume, segment: Segmenter) -> dict[str, float]:
+    """Score the segmentation of a reconstruction that an earlier run kept.
+
+    Parameters
+    ----------
+    job : Job
+    estimate : Volume
+        What the job's method made of the job's test.
+    segment : callable
+        How images are segmented.
+    """
+    case, mask, lesions = load_case(job)
+    return (
+        {} if case.planes is not None else _downstream(job, case, estimate, mask, lesions, segment)
+    )
+
+
 def _downstream(
     job: Job,
     case: TestCase,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bids_sr.cli import downstream
+from bids_sr.cli.evaluate import _only_segmented
 from bids_sr.evaluation.downstream import Segmented
+from bids_sr.evaluation.job import Job
+from bids_sr.evaluation.protocol import Protocol
 from bids_sr.imaging import Volume
 
 
@@ -32,3 +37,24 @@ def test_what_has_a_name_is_segmented_once(
     np.testing.assert_array_equal(first.lesions, second.lesions)
     assert segment(image, mask, False, "").lesions is None
     assert calls == [True, False]
+
+
+def test_only_what_lacks_nothing_else_is_just_segmented(tmp_path: Path) -> None:
+    image = Volume(np.ones((4, 4, 4), np.float32), np.eye(4)).save(tmp_path / "a.nii.gz")
+    job = Job(
+        image="a", path=image, protocol=Protocol(name="5/6"), label="b", method="bspline",
+        downstream=True,
+    )  # fmt: skip
+    plain = replace(job, downstream=False)
+    row = {"status": "ok", "key": plain.key(), "scores": {"psnr": 1.0}, "record": {}}
+    row |= dict.fromkeys(("seconds", "cpu_seconds", "peak_gb", "peak_gpu_gb"), 1.0)
+    options = argparse.Namespace(out=tmp_path, keep_images=True)
+    assert _only_segmented(job, {job.stem: row}, options) is None  # no image is kept
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / f"{job.stem}.nii.gz").touch()
+    found = _only_segmented(job, {job.stem: row}, options)
+    assert found is not None
+    assert found["scores"] == {"psnr": 1.0}
+    assert _only_segmented(job, {}, options) is None
+    assert _only_segmented(plain, {job.stem: row}, options) is None
+    assert _only_segmented(job, {job.stem: row | {"key": "other settings"}}, options) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_sr.evaluation.downstream import Segmented, dice, downstream_scores
-from bids_sr.evaluation.job import Job, run
+from bids_sr.evaluation.job import Job, run, segment_kept
 from bids_sr.evaluation.protocol import Protocol
 from bids_sr.imaging import Volume
 
@@ -100,3 +100,15 @@ def test_rows_without_it_stay_what_they_are(job: Job) -> None:
     asked = replace(job, downstream=True)
     assert asked.key() != job.key()
     assert Job.from_dict(json.loads(json.dumps(asked.to_dict()))) == asked
+
+
+def test_a_kept_reconstruction_gets_the_scores_it_would_have_had(job: Job, tmp_path: Path) -> None:
+    def by_threshold(volume: Volume, mask: np.ndarray, *_: object) -> Segmented:
+        return Segmented(tissues=np.where(mask, 1 + (volume.data > 700), 0), lesions=None)
+
+    asked = replace(job, downstream=True)
+    outcome = run(asked, segment=by_threshold)
+    kept = Volume.load(outcome.estimate.save(tmp_path / "kept.nii.gz"))
+    scores = segment_kept(asked, kept, by_threshold)
+    assert scores == {name: outcome.row["scores"][name] for name in scores}
+    assert set(scores) == {"dice_csf", "dice_gm", "dice_wm"}
