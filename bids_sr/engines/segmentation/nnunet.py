@@ -91,7 +91,13 @@ class NnUNet(SegmentationTool):
         device = _resolve_device(self.device)
         with _fence(self.threads, restricted=True):
             predictor = self._predictor(device)
-            found = predictor.predict_single_npy_array(image, {"spacing": spacings})
+            try:
+                found = predictor.predict_single_npy_array(image, {"spacing": spacings})
+            except RuntimeError as error:  # as torch also says that memory is too small
+                raise EngineError(
+                    f"nnU-Net failed on {device} ({error}). Where memory is too small, use "
+                    "--device cpu; else look whether the model fits the image."
+                ) from error
         labels = np.asarray(found).transpose(2, 1, 0).astype(np.int32)
         own = canonical.with_data(labels).oriented_like(volume)
         return Segmentation(
