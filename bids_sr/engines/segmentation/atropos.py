@@ -16,8 +16,8 @@ from bids_sr.imaging import Volume
 
 TISSUES = (
     Label(index=1, name="cerebrospinal fluid", abbreviation="CSF", colour="#3b82f6"),
-    Label(index=2, name="grey matter", abbreviation="GM", colour="#9ca3af"),
-    Label(index=3, name="white matter", abbreviation="WM", colour="#f5f5dc"),
+    Label(index=2, name="grey matter", abbreviation="GM", colour="#22c55e"),
+    Label(index=3, name="white matter", abbreviation="WM", colour="#facc15"),
 )
 _PRIOR_WEIGHT = 0.25
 _MRF = 0.1
