@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from bids_sr.engines.itk import ants_session, to_ants
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
@@ -55,26 +56,30 @@ class Atropos(SegmentationTool):
         assert mask is not None
         inside = mask.data > 0
         priors = tissue_priors(volume, mask, threads=self.threads, seed=self.seed)
-        parts = (priors.csf, priors.grey, priors.white)
-        clipped = np.clip(volume.data, *np.percentile(volume.data[inside], (0.1, 99.9)))
+        box = ndimage.find_objects(inside.astype(np.uint8))[0]  # all else takes time only
+        affine = volume.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [one.start for one in box]
+        parts = [Volume(one[box], affine) for one in (priors.csf, priors.grey, priors.white)]
+        limits = np.percentile(volume.data[inside], (0.1, 99.9))
+        image = Volume(np.clip(volume.data[box], *limits).astype(np.float32), affine)
         with ants_session(threads=self.threads, seed=self.seed) as (ants, used):
             found = ants.atropos(
-                a=to_ants(ants, volume.with_data(clipped.astype(np.float32))),
-                x=to_ants(ants, volume.with_data(inside.astype(np.float32))),
-                i=[to_ants(ants, volume.with_data(part)) for part in parts],
+                a=to_ants(ants, image),
+                x=to_ants(ants, image.with_data(inside[box].astype(np.float32))),
+                i=[to_ants(ants, part) for part in parts],
                 m=f"[{_MRF},1x1x1]",
                 c=f"[{_ITERATIONS},0]",
                 priorweight=_PRIOR_WEIGHT,
             )
-            labels = np.where(inside, found["segmentation"].numpy(), 0).astype(np.uint8)
-            posteriors = [image.numpy() for image in found["probabilityimages"]]
+            labels = np.zeros(volume.shape, np.uint8)
+            labels[box] = np.where(inside[box], found["segmentation"].numpy(), 0)
+            posteriors = [one.numpy() for one in found["probabilityimages"]]
         check_shares(np.bincount(labels[inside], minlength=4)[1:])
-        maps = {
-            label.abbreviation: volume.with_data(
-                np.where(inside, np.clip(part, 0, 1), 0).astype(np.float32)
-            )
-            for label, part in zip(TISSUES, posteriors, strict=True)
-        }
+        maps = {}
+        for label, part in zip(TISSUES, posteriors, strict=True):
+            share = np.zeros(volume.shape, np.float32)
+            share[box] = np.where(inside[box], np.clip(part, 0, 1), 0)
+            maps[label.abbreviation] = volume.with_data(share)
         return Segmentation(
             labels=volume.with_data(labels),
             table=TISSUES,
