@@ -136,6 +136,8 @@ class RunConfig:
     """Average HD-BET over mirrored copies."""
     allow_unverified_weights: bool = False
     """Load checkpoints that can run code and are not known to be the released ones."""
+    segmentation: tuple[str, ...] = ()
+    """Segmentation tools, ``NAME`` or ``NAME=PATH``."""
     device: str = "auto"
     weights_dir: Path | None = None
     offline: bool = False
@@ -146,6 +148,8 @@ class RunConfig:
             object.__setattr__(self, name, value)
         if self.slice_profile not in SLICE_PROFILES:  # nodes run in folders of their own
             object.__setattr__(self, "slice_profile", os.path.abspath(self.slice_profile))
+        tools = tuple(_with_absolute_path(one) for one in self.segmentation)
+        object.__setattr__(self, "segmentation", tools)
         asked = self.method_options
         object.__setattr__(self, "sr_model", asked.model)
         object.__setattr__(self, "output_grid", self.output_grid or asked.output_grid)
@@ -371,6 +375,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return value
+
+
+def _with_absolute_path(asked: str) -> str:
+    """Return ``NAME=PATH`` with the path absolute, since nodes run in folders of their own."""
+    name, equals, path = asked.partition("=")
+    return f"{name}={os.path.abspath(path)}" if equals and path else asked
 
 
 def _at_least(config: RunConfig, least: float, *names: str) -> None:

@@ -29,3 +29,7 @@ class EngineError(BidsSrError):
 
 class ConfigError(BidsSrError, ValueError):
     """An option, a combination of options or a configuration file is wrong."""
+
+
+class MissingToolError(BidsSrError):
+    """A program, a licence or a model that was asked for is not at hand."""

@@ -188,3 +188,13 @@ def test_the_raw_like_folder_lies_apart(tmp_path: Path, view: str) -> None:
     with pytest.raises(ConfigError, match=r"--raw-like-dir .* or lie in one another"):
         make(tmp_path, raw_like_dir=tmp_path / view)
     assert make(tmp_path, raw_like_dir="view").raw_like_dir == Path("view").absolute()
+
+
+def test_the_path_of_a_segmentation_is_absolute(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(
+        bids_dir=tmp_path / "in",
+        output_dir=tmp_path / "out",
+        segmentation=["wmh", "nnunet=models/a"],
+    )
+    assert config.segmentation == ("wmh", f"nnunet={tmp_path / 'models' / 'a'}")

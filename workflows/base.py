@@ -77,6 +77,7 @@ def init_bids_sr_wf(
                 output_dir=config.output_dir,
                 steps=steps,
                 resources=_resources(config, image, use_gpu),
+                companions=todo,
                 name=image_wf_name(image),
             )
             subject_wf.add_nodes([image_wf])
@@ -182,6 +183,7 @@ def _steps(config: RunConfig) -> ImageSteps:
         slice_profile=config.slice_profile,
         output_spacing=config.output_resolution,
         output_grid=str(config.output_grid),
+        segmentations=config.segmentation,
         device=config.device,
         seed=config.random_seed,
         sloppy=config.sloppy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .outputs import init_outputs_wf
 from .preprocessing import init_preprocessing_wf
 from .reports import init_reports_wf
 from .resources import Resources
+from .segmentation import SegmentationSteps, init_segmentation_wf
 from .super_resolution import init_super_resolution_wf
 
 
@@ -54,6 +56,8 @@ class ImageSteps:
     """mm, ``native``, or None for the default."""
     output_grid: str = "fov"
     """``fov`` or ``slice``."""
+    segmentations: tuple[str, ...] = ()
+    """Segmentation tools, ``NAME`` or ``NAME=PATH``."""
     device: str = "auto"
     """Torch device."""
     seed: int = 0
@@ -72,6 +76,7 @@ def init_image_wf(
     output_dir: Path,
     steps: ImageSteps,
     resources: Resources,
+    companions: Sequence[AnatImage] = (),
     name: str,
 ) -> pe.Workflow:
     """Build the graph of one image.
@@ -86,6 +91,8 @@ def init_image_wf(
         What is done to it.
     resources : Resources
         Threads and memory of its nodes.
+    companions : sequence of AnatImage
+        Images of the run, one of which a segmentation tool may need beside this one.
     name : str
 
     Notes
@@ -185,6 +192,23 @@ def init_image_wf(
             ("outputnode.curve", "inputnode.curve"),
         ]),
     ])  # fmt: skip
+    if steps.segmentations:
+        segmentation_wf = init_segmentation_wf(
+            image=image,
+            output_dir=output_dir,
+            steps=SegmentationSteps(
+                asked=steps.segmentations, device=steps.device, seed=steps.seed
+            ),
+            companions=companions,
+            resources=resources,
+        )
+        workflow.connect([
+            (super_resolution_wf, segmentation_wf, [
+                ("outputnode.out_file", "inputnode.in_file"),
+                ("outputnode.out_mask", "inputnode.in_mask"),
+            ]),
+            (segmentation_wf, outputs_wf, [("outputnode.records", "inputnode.segmentations")]),
+        ])  # fmt: skip
     return workflow
 
 

@@ -71,12 +71,16 @@ def init_outputs_wf(
         Learning curve.
     skull_stripped
         Whether the image has no skull, for the sidecars; None where nobody looked.
+    segmentations
+        Records of the segmentations.
     """
     workflow = pe.Workflow(name=name)
+    fields = [*FILES, *RECORDS, "curve", "skull_stripped", "segmentations"]
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*FILES, *RECORDS, "curve", "skull_stripped"]),
+        niu.IdentityInterface(fields=fields),
         name="inputnode",
     )
+    inputnode.inputs.segmentations = []  # unless there is such a step
     product = _with_provenance(product_metadata(image), provenance)
     save_sr = _save("save_sr", paths.product, product, "SuperResolution")
     save_native_mask = _save(
@@ -116,7 +120,7 @@ def init_outputs_wf(
         (inputnode, save_profile, [("slice_profile", "in_file")]),
         (inputnode, save_uncertainty, [("uncertainty", "in_file")]),
         (inputnode, save_model, [("model", "in_file")]),
-        (inputnode, save_quality, [(record, record) for record in (*RECORDS, "curve")]),
+        (inputnode, save_quality, [(name, name) for name in (*RECORDS, "curve", "segmentations")]),
     ])  # fmt: skip
     if paths.preproc is not None:
         preproc = _with_provenance(preproc_metadata(output_dir, image), provenance)

@@ -37,6 +37,10 @@ class Resources:
         """Memory of loading, resampling and saving."""
         return self._gb(0.3, 0.03, self.output_megavoxels)
 
+    def output_gb(self, base: float, per_megavoxel: float) -> float:
+        """Memory of a step on the output grid: GB, and GB a million voxels."""
+        return self._gb(base, per_megavoxel, self.output_megavoxels)
+
     @property
     def denoise_gb(self) -> float:
         """Memory of non-local means denoising."""

@@ -46,6 +46,7 @@ IGNORED = (
     "*.html",
     "*_qc.json",
     "*_sliceprofile.tsv",
+    "*_volumes.tsv",
     "*_uncertainty.nii.gz",
     "*_uncertainty.json",
     "*_model.safetensors",

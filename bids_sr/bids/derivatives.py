@@ -7,6 +7,7 @@ order), built by pybids.  Sidecars are in :mod:`.output_sidecars`, dataset-wide 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = [
     "output_path",
     "output_paths",
     "resolution_label",
+    "segmentation_paths",
     "source_uri",
     "write_json_atomic",
 ]
@@ -141,6 +143,52 @@ def output_paths(output_dir: Path, image: AnatImage) -> OutputPaths:
             for name in FIGURES
         },
     )
+
+
+def segmentation_paths(
+    output_dir: Path, image: AnatImage, tool: str, *, maps: Iterable[str], masks: Iterable[str]
+) -> dict[str, Path]:
+    """Name the files of a segmentation of the super-resolved image.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    image : AnatImage
+        The image.
+    tool : str
+        Name of the tool as a BIDS label.
+    maps, masks : iterable of str
+        BIDS labels of its probability maps and masks.
+
+    Returns
+    -------
+    dict of str to Path
+        ``labels``, ``table``, ``volumes``, ``map-<label>``, ``mask-<label>``, ``figure``.
+
+    Notes
+    -----
+    Always with ``desc`` or ``space``: sMRIPrep takes a bare ``dseg`` and bare tissue maps
+    for its own.
+    """
+    own = {"segmentation": tool, "desc": "sr"}
+    one = {"space": image.suffix, "desc": tool}
+    return {
+        "labels": output_path(output_dir, image, suffix="dseg", **own),
+        "table": output_path(output_dir, image, suffix="dseg", extension=".tsv", **own),
+        "volumes": output_path(output_dir, image, suffix="volumes", extension=".tsv", **own),
+        **{
+            f"map-{label}": output_path(output_dir, image, label=label, suffix="probseg", **one)
+            for label in maps
+        },
+        **{
+            f"mask-{label}": output_path(output_dir, image, label=label, suffix="mask", **one)
+            for label in masks
+        },
+        "figure": output_path(
+            output_dir, image, datatype="figures", desc=f"seg{tool}", extension=".svg"
+        ),
+    }
 
 
 def resolution_label(image: AnatImage) -> str:

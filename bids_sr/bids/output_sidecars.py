@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,45 @@ def uncertainty_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
         "Sources": [product, source_uri(image)],
         "SpatialReference": product,
     }
+
+
+def segmentation_metadata(
+    output_dir: Path, image: AnatImage, tool: str, files: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Write the sidecars of a segmentation's images.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    image : AnatImage
+        The image that was segmented.
+    tool : str
+        Name of the tool on the command line.
+    files : iterable of str
+        Keys of :func:`.segmentation_paths`.
+
+    Returns
+    -------
+    dict of dict
+        By the keys that are images: ``labels``, ``map-<label>``, ``mask-<label>``.
+    """
+    product = _own_uri(output_dir, output_paths(output_dir, image).product)
+    common = {"Sources": [product], "SpatialReference": product}
+    found = {}
+    for key in files:
+        kind, _, label = key.partition("-")
+        if kind == "labels":
+            about: dict[str, Any] = {"Description": f"Segmentation by {tool}", "Manual": False}
+        elif kind == "map":
+            about = {"Description": f"Probability of {label} by {tool}", "Manual": False}
+        elif kind == "mask":
+            about = {"Description": f"Mask of {label} by {tool}"}
+            about["Type"] = "Lesion" if label == "lesion" else "ROI"
+        else:
+            continue
+        found[key] = {**about, **common}
+    return found
 
 
 def _kept_fields(image: AnatImage) -> dict[str, Any]:

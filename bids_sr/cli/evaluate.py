@@ -67,6 +67,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         job = _job(reference, protocol, spec, options)
         wanted = () if options.no_perceptual else measures.measures
         job = replace(job, mask=mask, mask_origin=origin, measures=wanted)
+        job = replace(job, downstream=options.downstream and mask is not None)
         if problem:
             failed.append((job, f"no mask, give one or --mask none: {problem}"))
         else:
@@ -79,7 +80,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         f"{len(references)} images, {len(protocols)} protocols, {len(specs)} methods: "
         f"{len(todo)} reconstructions to do, {len(jobs) - len(todo)} done before"
     )
-    troubles = len(failed) + _run(todo, options)
+    troubles = len(failed) + _run(todo, options, known)
     rows = read_rows(options.out / "rows")
     write_results(options.out, rows, specs, options.baseline, notes, options.examples)
     print(f"wrote {options.out / 'index.html'}, scores.md and scores.tsv")
@@ -216,17 +217,33 @@ def _done(row: dict[str, Any] | None, job: Any, options: argparse.Namespace) -> 
     return not options.keep_images or (options.out / "images" / f"{job.stem}.nii.gz").is_file()
 
 
-def _run(jobs: Sequence[Any], options: argparse.Namespace) -> int:
+def _only_segmented(
+    job: Any, known: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Return the row of a kept reconstruction that lacks nothing but its segmentation."""
+    row = known.get(job.stem)
+    if not job.downstream or not _done(row, replace(job, downstream=False), options):
+        return None
+    assert row is not None
+    if not (options.out / "images" / f"{job.stem}.nii.gz").is_file():
+        return None
+    names = ("seconds", "cpu_seconds", "peak_gb", "peak_gpu_gb", "record", "scores")
+    return {name: row[name] for name in names}
+
+
+def _run(jobs: Sequence[Any], options: argparse.Namespace, known: dict[str, Any]) -> int:
     """Do jobs and return how many failed."""
     troubles = 0
     tasks = [
         (
             job.stem,
             {
-                "do": "measure",
+                "do": "segment" if (row := _only_segmented(job, known, options)) else "measure",
+                "row": row,
                 "job": job.to_dict(),
                 "folder": str(options.out.absolute()),
                 "keep_images": options.keep_images,
+                "threads": options.omp_nthreads,
             },
         )
         for job in jobs

@@ -23,7 +23,7 @@ def main() -> int:
     """Do the task of standard input; expected errors go into the row, others end it."""
     task = json.load(sys.stdin)
     try:
-        _make_mask(task) if task["do"] == "mask" else _measure(task)
+        {"mask": _make_mask, "segment": _segment}.get(task["do"], _measure)(task)
     except BidsSrError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -40,8 +40,13 @@ def _measure(task: dict[str, Any]) -> None:
     from bids_sr.evaluation.job import Job, run
 
     job = Job.from_dict(task["job"])
-    outcome = run(job, progress=_say)
     folder = Path(task["folder"])
+    segment = None
+    if job.downstream:
+        from bids_sr.cli.downstream import segmenter
+
+        segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
+    outcome = run(job, progress=_say, segment=segment)
     rows = folder / "rows"
     temporary = rows / f".{job.stem}.{os.getpid()}.npz"
     np.savez_compressed(temporary, **outcome.pictures)  # type: ignore[arg-type]
@@ -49,6 +54,19 @@ def _measure(task: dict[str, Any]) -> None:
     if task["keep_images"]:
         outcome.estimate.save(folder / "images" / f"{job.stem}.nii.gz")
     print(json.dumps({"row": outcome.row}, default=str), flush=True)
+
+
+def _segment(task: dict[str, Any]) -> None:
+    from bids_sr.cli.downstream import segmenter
+    from bids_sr.evaluation.job import Job, segment_kept
+    from bids_sr.imaging import Volume
+
+    job, folder = Job.from_dict(task["job"]), Path(task["folder"])
+    estimate = Volume.load(folder / "images" / f"{job.stem}.nii.gz")
+    segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
+    row = task["row"]
+    row["scores"] |= segment_kept(job, estimate, segment)
+    print(json.dumps({"row": row}, default=str), flush=True)
 
 
 def _make_mask(task: dict[str, Any]) -> None:

@@ -102,6 +102,13 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="BIDS derivatives with brain masks or label-lesion masks",
     )
+    tests.add_argument(
+        "--downstream",
+        action="store_true",
+        help="also segment each reconstruction (tissues by atropos; lesions by wmh where a "
+        "label-lesion mask is at hand), and compare with the segmentation of the reference and "
+        "with the drawn lesions",
+    )
     output = command.add_argument_group("output")
     output.add_argument(
         "--baseline", metavar="LABEL", help="gains are relative to it (default: bspline)"

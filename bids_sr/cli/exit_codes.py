@@ -10,6 +10,7 @@ from bids_sr.exceptions import (
     ConfigError,
     EngineError,
     InputDataError,
+    MissingToolError,
     WeightsError,
 )
 
@@ -51,6 +52,7 @@ def code_of(error: BidsSrError) -> ExitCode:
         AcquisitionError: ExitCode.BAD_DATA,
         InputDataError: ExitCode.BAD_DATA,
         WeightsError: ExitCode.MISSING_TOOL,
+        MissingToolError: ExitCode.MISSING_TOOL,
         EngineError: ExitCode.SOME_FAILED,
     }
     return codes.get(type(error), ExitCode.SOME_FAILED)

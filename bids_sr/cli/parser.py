@@ -19,6 +19,7 @@ from bids_sr.cli import options
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.cli.hand_over import add_hand_over
 from bids_sr.cli.resources import available_cpus, available_memory_gb, default_threads
+from bids_sr.cli.step_options import add_preprocessing, add_segmentation
 from bids_sr.config import RunConfig, read_toml
 from bids_sr.exceptions import ConfigError
 
@@ -93,7 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
             "selected image.",
         )
     )
-    options.add_preprocessing(parser.add_argument_group("Steps before super-resolution"))
+    add_preprocessing(parser.add_argument_group("Steps before super-resolution"))
+    add_segmentation(parser.add_argument_group("Steps after super-resolution"))
     add_hand_over(parser.add_argument_group("Hand-over to other tools"))
     options.add_resources(parser.add_argument_group("CPUs, memory, device"))
     options.add_modes(parser.add_argument_group("What to do"))

@@ -94,6 +94,7 @@ def steps_words(config: RunConfig) -> str:
         f"steps: denoising {config.denoise_method}; bias correction {config.anat_biascorrect}; "
         f"brain mask {engine} ({reason}); super-resolution "
         f"{config.method_options.words()}"
+        + (f"; segmentation {', '.join(config.segmentation)}" if config.segmentation else "")
     )
 
 

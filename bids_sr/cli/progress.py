@@ -18,6 +18,7 @@ STAGES = {
     "learn": "learning from all images",
 }
 """Nodes worth a line; the others take moments."""
+SEGMENT = "segment_"
 LAST_NODE = "save_quality"
 
 
@@ -47,6 +48,8 @@ class StageLines:
         if stem is not None and node.name == LAST_NODE and status == "end":
             LOGGER.info("%s: results written", stem)
         stage = STAGES.get(node.name)
+        if node.name.startswith(SEGMENT):
+            stage = f"segmentation by {node.name.removeprefix(SEGMENT)}"
         if stage is None or stem is None:
             return
         if status == "start":

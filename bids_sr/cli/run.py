@@ -184,6 +184,10 @@ def _check_files(config: RunConfig) -> None:
         from bids_sr.cli.execution import read_plugin
 
         read_plugin(config.use_plugin)
+    if config.segmentation:
+        from bids_sr.engines.segmentation import check_segmentations
+
+        check_segmentations(config.segmentation)
     profile = config.slice_profile
     if profile not in SLICE_PROFILES and not Path(profile).is_file():
         raise ConfigError(

@@ -22,14 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr import __version__
+from bids_sr.evaluation.downstream import Segmenter, downstream_scores
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
-from bids_sr.evaluation.scoring import score
+from bids_sr.evaluation.scoring import on_grid, score
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
 from bids_sr.sr import Progress, make_method
 
 _PLACE = 0.42
 _MARGIN = 4  # voxels
+_SEGMENTATION_VERSION = 1  # likewise of the segmentations
 _MEASURES_VERSION = 2  # another number makes all rows be measured again
 
 
@@ -61,6 +63,8 @@ class Job:
     """Of the noise."""
     measures: tuple[str, ...] = ()
     """Perceptual measures to compute."""
+    downstream: bool = False
+    """Whether segmentations of reconstruction and reference are compared."""
 
     @property
     def stem(self) -> str:
@@ -70,8 +74,11 @@ class Job:
 
     def settings(self) -> dict[str, Any]:
         """Return everything that the row depends on, as plain values."""
+        values = self.to_dict()
+        asked = values.pop("downstream")  # rows without it stay what they are
         return {
-            **self.to_dict(),
+            **values,
+            **({"downstream": _SEGMENTATION_VERSION} if asked else {}),
             "parameters": make_method(self.method, self.parameters).parameters(),
             "files": {
                 str(path): _fingerprint(Path(path))
@@ -128,8 +135,18 @@ def load_case(job: Job) -> tuple[TestCase, npt.NDArray[np.bool_], npt.NDArray[np
     return case, mask, _mask(job.lesions, reference, case)
 
 
-def run(job: Job, *, progress: Progress | None = None) -> Outcome:
-    """Do a job in this process, whose peak memory then is the job's."""
+def run(
+    job: Job, *, progress: Progress | None = None, segment: Segmenter | None = None
+) -> Outcome:
+    """Do a job in this process, whose peak memory then is the job's.
+
+    Parameters
+    ----------
+    job : Job
+    progress : callable, optional
+    segment : callable, optional
+        How images are segmented, for a job that compares segmentations.
+    """
     case, mask, lesions = load_case(job)
     method = make_method(job.method, job.parameters)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -150,11 +167,47 @@ def run(job: Job, *, progress: Progress | None = None) -> Outcome:
         uncertainty=made.uncertainty,
         measures=job.measures,
     )
+    if job.downstream and segment is not None and case.planes is None:
+        scores |= _downstream(job, case, made.volume, mask, lesions, segment)
     return Outcome(
         row={**row, "scores": scores},
         estimate=made.volume,
         pictures=pictures(case, made.volume, mask),
     )
+
+
+def segment_kept(job: Job, estimate: Volume, segment: Segmenter) -> dict[str, float]:
+    """Score the segmentation of a reconstruction that an earlier run kept.
+
+    Parameters
+    ----------
+    job : Job
+    estimate : Volume
+        What the job's method made of the job's test.
+    segment : callable
+        How images are segmented.
+    """
+    case, mask, lesions = load_case(job)
+    return (
+        {} if case.planes is not None else _downstream(job, case, estimate, mask, lesions, segment)
+    )
+
+
+def _downstream(
+    job: Job,
+    case: TestCase,
+    estimate: Volume,
+    mask: npt.NDArray[np.bool_],
+    lesions: npt.NDArray[np.bool_] | None,
+    segment: Segmenter,
+) -> dict[str, float]:
+    """Segment reconstruction and reference within the same mask, and compare."""
+    wanted = lesions is not None
+    facts = [_fingerprint(job.path), job.mask and _fingerprint(job.mask), wanted]
+    key = hashlib.sha256(json.dumps([*facts, _SEGMENTATION_VERSION]).encode()).hexdigest()[:12]
+    reference = segment(case.truth, mask, wanted, f"{job.image}_{key}")
+    made = segment(on_grid(case, estimate), mask, wanted, "")
+    return downstream_scores(made, reference, lesions, mask & case.region)
 
 
 def pictures(

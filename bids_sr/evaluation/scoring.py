@@ -57,6 +57,46 @@ MEASURES = (
         digits=2,
         definition="the same PSNR, with the same R, over the lesion mask",
     ),
+    *(
+        Measure(
+            name=f"dice_{name}",
+            title=f"Dice of {name.upper()}",
+            digits=4,
+            definition="overlap of this tissue in the reconstruction and in the reference, both "
+            "segmented by atropos within the same mask",
+        )
+        for name in ("csf", "gm", "wm")
+    ),
+    Measure(
+        name="lesion_dice",
+        title="Lesion Dice",
+        digits=3,
+        definition="overlap of the lesions that wmh finds in the reconstruction and those drawn",
+    ),
+    Measure(
+        name="lesion_sensitivity",
+        title="Lesion sensitivity",
+        digits=3,
+        definition="share of the drawn lesion voxels that are found",
+    ),
+    Measure(
+        name="lesion_precision",
+        title="Lesion precision",
+        digits=3,
+        definition="share of the found lesion voxels that are drawn",
+    ),
+    Measure(
+        name="lesion_volume_error",
+        title="Lesion volume error (%)",
+        digits=1,
+        definition="found minus drawn volume, in percent of the drawn; 0 is best",
+    ),
+    Measure(
+        name="reference_lesion_dice",
+        title="Lesion Dice of the reference",
+        digits=3,
+        definition="the same overlap of what wmh finds in the reference",
+    ),
     Measure(name="vif", title="VIF", digits=4, definition="visual information fidelity (piq)"),
     Measure(name="fsim", title="FSIM", digits=4, definition="feature similarity (piq)"),
     Measure(name="vsi", title="VSI", digits=4, definition="visual saliency index (piq)"),

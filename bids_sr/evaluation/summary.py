@@ -12,7 +12,10 @@ from typing import Any
 from bids_sr.evaluation import table
 from bids_sr.evaluation.scoring import MEASURES, PLANES_DEFINITION
 
-_NEVER_BEST = ("sharpness", "reference_sharpness", "uncertainty_ratio")
+_NEVER_BEST = (
+    *("sharpness", "reference_sharpness", "uncertainty_ratio"),
+    *("lesion_volume_error", "reference_lesion_dice"),
+)
 _PLOTTED = ("psnr", "ssim", "haarpsi", "lesion_psnr")
 
 

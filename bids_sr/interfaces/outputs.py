@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ class SaveDerivative(SimpleInterface):
         if not self.inputs.in_file:
             return runtime
         target = Path(self.inputs.out_path)
-        copy_atomic(Path(self.inputs.in_file), target)
         metadata = dict(self.inputs.metadata)
         if self.inputs.record_key:
             key = self.inputs.record_key
@@ -56,9 +56,46 @@ class SaveDerivative(SimpleInterface):
         stripped = self.inputs.skull_stripped
         if metadata and isdefined(stripped) and stripped is not None:
             metadata["SkullStripped"] = stripped
-        if metadata:
-            write_json_atomic(target.parent / f"{target.name.split('.')[0]}.json", metadata)
+        _save(Path(self.inputs.in_file), target, metadata)
         self._results["out_file"] = str(target)
+        return runtime
+
+
+def _save(source: Path, target: Path, metadata: dict[str, Any]) -> None:
+    copy_atomic(source, target)
+    if metadata:
+        write_json_atomic(target.parent / f"{target.name.split('.')[0]}.json", metadata)
+
+
+class _SaveDerivativesInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.Dict(mandatory=True, desc="results by name; those that are not there lack")
+    out_paths = traits.Dict(mandatory=True, desc="where each goes")
+    metadata = traits.Dict({}, usedefault=True, desc="sidecars of some, as known before the run")
+    record = traits.Dict(mandatory=True, desc="what the run adds to the sidecars")
+    record_key = traits.Str(mandatory=True, desc="sidecar field that takes the record")
+
+
+class _SaveDerivativesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="the files written")
+
+
+class SaveDerivatives(SimpleInterface):
+    """Copy several results to their places, each as :class:`SaveDerivative` does."""
+
+    input_spec = _SaveDerivativesInputSpec
+    output_spec = _SaveDerivativesOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        written = []
+        for name, source in self.inputs.in_files.items():
+            metadata = dict(self.inputs.metadata.get(name, {}))
+            if metadata:
+                metadata[self.inputs.record_key] = dict(self.inputs.record)
+            target = Path(self.inputs.out_paths[name])
+            _save(Path(source), target, metadata)
+            written.append(str(target))
+        self._results["out_files"] = written
         return runtime
 
 
@@ -71,6 +108,7 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     brain_mask = traits.Dict(desc="record of the brain mask")
     super_resolution = traits.Dict(desc="record of the super-resolution")
     curve = traits.List(desc="learning curve, a dictionary a point")
+    segmentations = traits.List([], usedefault=True, desc="records of the segmentations")
 
 
 class _SaveQualityOutputSpec(TraitedSpec):
@@ -87,14 +125,22 @@ class SaveQuality(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         target = Path(self.inputs.out_path)
         records = {name: dict(getattr(self.inputs, name)) for name in RECORDS}
-        quality = summarise(dict(self.inputs.plan), records, list(self.inputs.curve))
+        quality = summarise(
+            dict(self.inputs.plan),
+            records,
+            list(self.inputs.curve),
+            [dict(record) for record in self.inputs.segmentations],
+        )
         write_json_atomic(target, quality)
         self._results["out_file"] = str(target)
         return runtime
 
 
 def summarise(
-    plan: dict[str, Any], records: dict[str, dict[str, Any]], curve: list[dict[str, Any]]
+    plan: dict[str, Any],
+    records: dict[str, dict[str, Any]],
+    curve: list[dict[str, Any]],
+    segmentations: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Gather the records of an image's steps into its QC table.
 
@@ -106,6 +152,8 @@ def summarise(
         One record a step, by the names in ``RECORDS``.
     curve : list of dict
         Learning curve, one dictionary a point; empty where nothing was learned.
+    segmentations : sequence of dict
+        One record a tool that was asked for.
 
     Returns
     -------
@@ -114,6 +162,8 @@ def summarise(
     """
     sr, mask = records["super_resolution"], records["brain_mask"]
     names = ("step", "seconds", "loss", "validation")
+    times = {name: records[name]["Seconds"] for name in RECORDS if "Seconds" in records[name]}
+    times |= {f"segmentation_{one['Tool']}": one["Seconds"] for one in segmentations}
     return {
         **plan,
         "Shape": sr["OutputShape"],
@@ -129,8 +179,11 @@ def summarise(
         "BrainMask": mask,
         "SuperResolution": sr,
         "LearningCurve": {name: [point[name] for point in curve] for name in names},
-        "TimingsSeconds": {
-            name: records[name]["Seconds"] for name in RECORDS if "Seconds" in records[name]
-        },
-        "Warnings": [record["Warning"] for record in records.values() if record.get("Warning")],
+        "Segmentations": {one["Tool"]: one for one in segmentations},
+        "TimingsSeconds": times,
+        "Warnings": [
+            record["Warning"]
+            for record in (*records.values(), *segmentations)
+            if record.get("Warning")
+        ],
     }

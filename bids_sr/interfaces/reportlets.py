@@ -141,5 +141,32 @@ class UncertaintyFigure(_Figure):
         return True
 
 
+class _SegmentationFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image")
+    in_labels = traits.Either(
+        None, File(exists=True), mandatory=True, desc="its label map, or None"
+    )
+    colours = traits.List(mandatory=True, desc="index, name and colour of each label")
+
+
+class SegmentationFigure(_Figure):
+    """Draw the labels in colours on the image; nothing where there are none."""
+
+    input_spec = _SegmentationFigureInputSpec
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports.segmentation_figure import plot_segmentation
+
+        if not self.inputs.in_labels:
+            return False
+        plot_segmentation(
+            Volume.load(self.inputs.in_file),
+            Volume.load(self.inputs.in_labels, dtype="int32"),
+            {index: (name, colour) for index, name, colour in self.inputs.colours},
+            out_file,
+        )
+        return True
+
+
 def _first_frame(path: str) -> Volume:
     return next(Series.load(path).frames())

@@ -20,7 +20,7 @@ from bids_sr.exceptions import BidsSrError
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
 from bids_sr.reports.page import render
-from bids_sr.reports.records import ImageRecord, SubjectRecord, read_subject
+from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, read_subject
 
 OUTCOMES = {
     "done": "super-resolved",
@@ -128,7 +128,8 @@ def figure_html(name: str, path: Path) -> Markup:
     Parameters
     ----------
     name : str
-        ``sr``, ``uncertainty``, ``mask``, ``sliceprofile`` or ``learningcurve``.
+        ``sr``, ``uncertainty``, ``mask``, ``sliceprofile``, ``learningcurve`` or
+        ``seg<tool>``.
     path : Path
         SVG or PNG.
 
@@ -137,6 +138,7 @@ def figure_html(name: str, path: Path) -> Markup:
     Markup
         A sentence instead of the figure where the file cannot be read.
     """
+    alt = ALT_TEXTS.get(name) or f"Segmentation by {name.removeprefix(SEGMENTATION)}, in colours"
     try:
         content = path.read_bytes()
         text = content.decode("utf-8") if path.suffix == ".svg" else ""
@@ -151,7 +153,7 @@ def figure_html(name: str, path: Path) -> Markup:
         import base64
 
         uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-    return Markup('<img class="{}" src="{}" alt="{}">').format(name, uri, ALT_TEXTS[name])
+    return Markup('<img class="{}" src="{}" alt="{}">').format(name, uri, alt)
 
 
 def _section(image: ImageRecord) -> dict[str, Any]:
@@ -159,11 +161,36 @@ def _section(image: ImageRecord) -> dict[str, Any]:
         "image": image,
         "facts": _facts(image),
         "figures": {name: figure_html(name, path) for name, path in image.figures.items()},
+        "segmentations": _segmentations(image),
         "quality": _quality_lines(image),
         "timings": _timings(image),
         "records": _records(image),
         "warnings": _warnings(image),
     }
+
+
+def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
+    """Gather of each tool its figure, its volumes, and why there are none."""
+    found = []
+    for tool, told in _mapping(image.quality.get("Segmentations")).items():
+        record = _mapping(told)
+        path = image.figures.get(SEGMENTATION + "".join(c for c in tool if c.isalnum()))
+        done = record.get("Status") == "done"
+        volumes = _mapping(record.get("VolumesMl")).items()
+        lines = [Line(name=str(name), value=f"{wording.number(ml)} mL") for name, ml in volumes]
+        if "Count" in record:
+            lines.append(Line(name="Number of regions", value=str(record["Count"])))
+        found.append(
+            {
+                "tool": tool,
+                "figure": figure_html(path.name.split("desc-")[1].split("_")[0], path)
+                if path and done
+                else "",
+                "lines": lines if done else [],
+                "reason": "" if done else f"{record.get('Status')}: {record.get('Reason')}",
+            }
+        )
+    return found
 
 
 def _facts(image: ImageRecord) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from bids_sr.reports.page import render
 from bids_sr.reports.records import ImageRecord, read_all
 
 # A point of a plot: where it goes, and the row of the table it stands for.
+_PLOTTED_LABELS = 6  # of a tool with more labels, volumes are in the table only
 PLOT_WIDTH, PLOT_HEIGHT, MARGIN = 320.0, 92.0, 14.0
 
 
@@ -139,11 +141,41 @@ def measure(image: ImageRecord, metric: Metric) -> float | None:
     return float(place) if _is_number(place) else None
 
 
+def segmentation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:
+    """List what the segmentations of some images measured: counts and volumes."""
+    found: dict[str, Metric] = {}
+    for image in images:
+        segmentations = image.quality.get("Segmentations")
+        for tool, record in (segmentations if isinstance(segmentations, Mapping) else {}).items():
+            if not isinstance(record, Mapping):
+                continue
+            path = ("Segmentations", str(tool))
+            volumes = record.get("VolumesMl")
+            names = list(volumes) if isinstance(volumes, Mapping) else []
+            metrics = [
+                Metric(
+                    name=re.sub(r"\W+", "_", f"{tool}_{name}_ml"),
+                    title=f"{name}, {tool} (mL)",
+                    path=(*path, "VolumesMl", str(name)),
+                    plotted=len(names) <= _PLOTTED_LABELS,
+                )
+                for name in names
+            ]
+            if "Count" in record:
+                name = re.sub(r"\W+", "_", f"{tool}_count")
+                title = f"Number of lesions, {tool}"
+                metrics.append(Metric(name=name, title=title, path=(*path, "Count")))
+            found |= {metric.name: metric for metric in metrics}
+    return list(found.values())
+
+
 def table(images: Iterable[ImageRecord]) -> str:
     """Write the table of one kind of image, tab-separated, ``n/a`` where not known."""
-    lines = ["\t".join([*TEXT_COLUMNS, *(metric.name for metric in METRICS), *LAST_COLUMNS])]
+    images = list(images)
+    metrics = [*METRICS, *segmentation_metrics(images)]
+    lines = ["\t".join([*TEXT_COLUMNS, *(metric.name for metric in metrics), *LAST_COLUMNS])]
     for image in images:
-        values = [measure(image, metric) for metric in METRICS]
+        values = [measure(image, metric) for metric in metrics]
         numbers = ["n/a" if value is None else f"{value:.6g}" for value in values]
         lines.append("\t".join([*_texts(image), *numbers, *_last_texts(image)]))
     return "\n".join(lines) + "\n"
@@ -216,9 +248,10 @@ def strip_plot(values: Sequence[float | None], rows: Sequence[tuple[str, str]]) 
 def _context(
     root: Path, suffix: str, images: list[ImageRecord], others: list[str]
 ) -> dict[str, Any]:
-    measured = {metric: [measure(image, metric) for image in images] for metric in METRICS}
+    metrics = [*METRICS, *segmentation_metrics(images)]
+    measured = {metric: [measure(image, metric) for image in images] for metric in metrics}
     names = [(image.stem, _address(root, image)) for image in images]
-    shown = [metric for metric in METRICS if any(v is not None for v in measured[metric])]
+    shown = [metric for metric in metrics if any(v is not None for v in measured[metric])]
     counts = Counter(image.outcome for image in images)
     return {
         "suffix": suffix,

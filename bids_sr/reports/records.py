@@ -19,6 +19,8 @@ from typing import Any
 from bids_sr.exceptions import InputDataError
 
 FIGURE_NAMES = ("sr", "uncertainty", "mask", "sliceprofile", "learningcurve")
+SEGMENTATION = "seg"
+"""Figures of segmentations are named after it and the tool: ``segatropos``."""
 NOT_AVAILABLE = ("", "n/a")
 _ENTITY = re.compile(r"([A-Za-z]+)-([^_]+)")
 
@@ -266,6 +268,10 @@ def _read_image(
             path = root / label / "figures" / f"{prefix}_desc-{name}_{suffix}{extension}"
             if path.is_file():
                 figures.setdefault(name, path)
+    for path in sorted((root / label / "figures").glob(f"*_desc-{SEGMENTATION}*_{suffix}.svg")):
+        name = path.name.removeprefix(f"{prefix}_desc-").removesuffix(f"_{suffix}.svg")
+        if name.startswith(SEGMENTATION):  # of this image, not of one with more entities
+            figures[name] = path
     return ImageRecord(
         image=image,
         row=row,

@@ -21,7 +21,7 @@ def test_a_stage_has_a_line_at_both_ends(
     lines: StageLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        for name in ("denoise", "some_helper", "save_quality"):
+        for name in ("denoise", "segment_wmh", "some_helper", "save_quality"):
             lines(node(name), "start")
             lines(node(name), "end")
         lines(node("super_resolve"), "end")  # cached: never started
@@ -30,12 +30,14 @@ def test_a_stage_has_a_line_at_both_ends(
     assert [record.getMessage() for record in caplog.records] == [
         "sub-01_T1w: denoising ...",
         "sub-01_T1w: denoising done (0 s)",
+        "sub-01_T1w: segmentation by wmh ...",
+        "sub-01_T1w: segmentation by wmh done (0 s)",
         "sub-01_T1w: results written",
         "sub-01_T1w: super-resolution as before",
         "sub-01_T1w: brain mask ...",
         "sub-01_T1w: brain mask failed",
     ]
-    assert len(lines.ended) == 4
+    assert len(lines.ended) == 5
 
 
 def test_learning_from_all_images_is_told(

@@ -79,6 +79,25 @@ def test_a_file_that_is_not_there_stops_the_run(
     assert tree(tmp_path) == set()
 
 
+@pytest.mark.parametrize(
+    ("asked", "code", "message"),
+    [
+        ("mri_segment", ExitCode.USAGE, "no such tool; expected one of atropos, wmh"),
+        ("nnunet=/nonexistent", ExitCode.MISSING_TOOL, "expected a model folder of nnU-Net v2"),
+        ("lst-ai", ExitCode.MISSING_TOOL, "no program lst on the PATH"),
+    ],
+)
+def test_a_segmentation_that_cannot_run_stops_the_run(
+    command: Command, dataset: Path, tmp_path: Path, asked: str, code: ExitCode, message: str
+) -> None:
+    ended = command(
+        dataset, tmp_path / "out", "participant", "--segmentation", "atropos", asked, cwd=tmp_path
+    )
+    assert ended.returncode == code
+    assert message in ended.stderr
+    assert tree(tmp_path) == set()
+
+
 @pytest.mark.parametrize("words", [["-m", "PDw"], ["--participant-label", "99"]])
 def test_nothing_selected(
     command: Command, dataset: Path, tmp_path: Path, words: list[str]

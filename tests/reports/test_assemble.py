@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -237,3 +238,29 @@ def test_leftovers_of_an_earlier_run_are_said_to_be_such(run_copy: Path) -> None
     page = Page(assemble_subject(run_copy, "01"))
     assert page.text.count("not the result of the latest run") == 2
     assert "3 of 4 images without a result" in page.text
+
+
+def test_segmentations_are_shown_or_told_why_not(run_copy: Path) -> None:
+    path = next(run_copy.glob("sub-*/**/*_desc-sr_qc.json"))
+    quality = json.loads(path.read_text())
+    quality["Segmentations"] = {
+        "wmh": {"Status": "done", "Count": 7, "VolumesMl": {"white matter hyperintensity": 3.25}},
+        "lst-ai": {"Status": "skipped", "Reason": "it also needs a T1w"},
+        "atropos": {"Status": "refused", "Reason": "the image has no brain mask"},
+    }
+    path.write_text(json.dumps(quality))
+    stem = Path(quality["Image"]).name.removesuffix(".nii.gz")
+    prefix, _, suffix = stem.rpartition("_")
+    subject = path.relative_to(run_copy).parts[0]
+    for tool in ("wmh", "atropos"):  # one of an earlier run is not shown
+        figure = run_copy / subject / "figures" / f"{prefix}_desc-seg{tool}_{suffix}.svg"
+        figure.write_text('<svg xmlns="http://www.w3.org/2000/svg"><title>labels</title></svg>')
+    page = Page(assemble_subject(run_copy, subject))
+    words = " ".join(page.text.split())
+    assert "Segmentation: wmh" in words
+    assert "white matter hyperintensity3.25 mL" in words
+    assert "Number of regions7" in words
+    assert "skipped: it also needs a T1w" in words
+    assert "refused: the image has no brain mask" in words
+    assert page.source.count("Segmentation by wmh, in colours") == 1
+    assert "Segmentation by atropos, in colours" not in page.source

@@ -159,3 +159,20 @@ def test_plot_of_equal_or_tiny_values(values: list[float]) -> None:
 
 def test_plot_of_nothing_says_so() -> None:
     assert "not measured" in strip_plot([None], [("a", "")])
+
+
+def test_segmentations_have_columns_of_their_own() -> None:
+    wmh = {"Status": "done", "Count": 7, "VolumesMl": {"white matter hyperintensity": 3.25}}
+    tissue = {"Status": "refused", "Reason": "no mask"}
+    first = ImageRecord(
+        image="sub-1/anat/sub-1_FLAIR.nii.gz",
+        row={"status": "done"},
+        quality={"Segmentations": {"wmh": wmh, "atropos": tissue}},
+    )
+    second = ImageRecord(image="sub-2/anat/sub-2_FLAIR.nii.gz", row={"status": "done"})
+    head, *rows = (line.split("\t") for line in table([first, second]).splitlines())
+    volume = head.index("wmh_white_matter_hyperintensity_ml")
+    count = head.index("wmh_count")
+    assert [row[volume] for row in rows] == ["3.25", "n/a"]
+    assert [row[count] for row in rows] == ["7", "n/a"]
+    assert not [name for name in head if name.startswith("atropos")]

@@ -1,0 +1,176 @@
+"""Any model of nnU-Net v2, by its own predictor in this process.
+
+The folder is what ``nnUNetv2_train`` leaves for one configuration: ``plans.json``,
+``dataset.json`` and ``fold_*/checkpoint_final.pth``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bids_sr.engines.hd_bet import _fence, _resolve_device
+from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
+from bids_sr.exceptions import EngineError, MissingToolError, WeightsError
+from bids_sr.imaging import Volume
+from bids_sr.published import sha256
+
+CHECKPOINT = "checkpoint_final.pth"
+_COLOURS = ("#dc2626", "#3b82f6", "#10b981", "#f59e0b", "#8b5cf6", "#ec4899", "#14b8a6", "#a3e635")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NnUNet(SegmentationTool):
+    """Predict with the ensemble of all folds in a folder.
+
+    References
+    ----------
+    Isensee et al. 2021, Nat Methods 18:203-211, doi:10.1038/s41592-020-01008-z.
+    """
+
+    takes_path: ClassVar[bool] = True
+    uses_torch: ClassVar[bool] = True
+    memory_gb: ClassVar[tuple[float, float]] = (3.0, 0.5)
+    text: ClassVar[str] = (
+        "The super-resolved image was segmented with a trained nnU-Net [@isensee2021]. "
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        assert self.path is not None
+        return self.path
+
+    def folds(self) -> list[str]:
+        """List the folds with a checkpoint: numbers, or ``all``."""
+        found = sorted(self.folder.glob(f"fold_*/{CHECKPOINT}"))
+        return [path.parent.name.removeprefix("fold_") for path in found]
+
+    def files(self) -> tuple[Path, ...]:
+        """List plans, dataset and checkpoints; see :class:`.SegmentationTool`."""
+        checkpoints = sorted(self.folder.glob(f"fold_*/{CHECKPOINT}"))
+        return (self.folder / "plans.json", self.folder / "dataset.json", *checkpoints)
+
+    def check(self) -> None:
+        """Refuse what is no model of one image; see :class:`.SegmentationTool`."""
+        files = [name for name in ("plans.json", "dataset.json") if not self._has(name)]
+        if files or not self.folds():
+            missing = ", ".join([*files, *([] if self.folds() else [f"fold_*/{CHECKPOINT}"])])
+            raise MissingToolError(
+                f"--segmentation nnunet={self.folder}: found no {missing} there; expected a "
+                "model folder of nnU-Net v2, such as "
+                "nnUNet_results/Dataset001_NAME/nnUNetTrainer__nnUNetPlans__3d_fullres. "
+                "Check the path."
+            )
+        channels = self._dataset().get("channel_names", {})
+        if len(channels) != 1:
+            raise MissingToolError(
+                f"--segmentation nnunet={self.folder}: the model takes {len(channels)} images "
+                f"({', '.join(map(str, channels.values()))}); expected one that takes a single "
+                "image."
+            )
+
+    def segment(self, volume: Volume, mask: Volume | None = None) -> Segmentation:
+        """Segment an image; see :class:`.SegmentationTool`.
+
+        Notes
+        -----
+        The image is turned to the nearest RAS+ orientation first and the labels back; the
+        array goes to nnU-Net as its reader gives it, (z, y, x).  Checkpoints are loaded
+        as plain weights: one that holds code is refused.
+        """
+        self.check()
+        canonical = volume.canonical()
+        image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
+        spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
+        device = _resolve_device(self.device)
+        with _fence(self.threads, restricted=True):
+            predictor = self._predictor(device)
+            try:
+                found = predictor.predict_single_npy_array(image, {"spacing": spacings})
+            except RuntimeError as error:  # as torch also says that memory is too small
+                raise EngineError(
+                    f"nnU-Net failed on {device} ({error}). Where memory is too small, use "
+                    "--device cpu; else look whether the model fits the image."
+                ) from error
+        labels = np.asarray(found).transpose(2, 1, 0).astype(np.int32)
+        own = canonical.with_data(labels).oriented_like(volume)
+        return Segmentation(
+            labels=volume.with_data(own.data),
+            table=self._table(),
+            record={
+                "Method": "nnU-Net v2",
+                "Model": str(self.folder),
+                "Dataset": self._plans().get("dataset_name", ""),
+                "WeightsSHA256": {
+                    fold: sha256(self.folder / f"fold_{fold}" / CHECKPOINT)
+                    for fold in self.folds()
+                },
+                "Device": str(device),
+                "Threads": self.threads,
+            },
+        )
+
+    def _predictor(self, device: Any) -> Any:
+        try:
+            from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        except ImportError as error:
+            raise EngineError(
+                f"The package nnunetv2 cannot be imported ({error}); expected it installed. "
+                "Run: pip install bids_sr[hdbet]"
+            ) from error
+        on_gpu = device.type == "cuda"
+        predictor = nnUNetPredictor(
+            use_mirroring=False, perform_everything_on_device=on_gpu, device=device,
+            verbose=False, allow_tqdm=False,
+        )  # fmt: skip
+        folds = tuple(fold if fold == "all" else int(fold) for fold in self.folds())
+        try:
+            predictor.initialize_from_trained_model_folder(str(self.folder), folds, CHECKPOINT)
+        except pickle.UnpicklingError as error:
+            raise WeightsError(
+                f"A checkpoint in {self.folder} holds more than weights "
+                f"({str(error).splitlines()[0]}); such a file can run any code when it is loaded, "
+                "so it is refused. Expected what nnUNetv2_train saves."
+            ) from error
+        except (KeyError, ValueError, RuntimeError, EOFError) as error:
+            raise WeightsError(
+                f"The model in {self.folder} cannot be loaded ({type(error).__name__}: {error}); "
+                "expected one of nnU-Net v2."
+            ) from error
+        return predictor
+
+    def _has(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+    def _dataset(self) -> dict[str, Any]:
+        return self._json("dataset.json")
+
+    def _plans(self) -> dict[str, Any]:
+        return self._json("plans.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MissingToolError(
+                f"{self.folder / name} cannot be read ({error}); expected JSON of nnU-Net v2."
+            ) from error
+        return dict(content)
+
+    def _table(self) -> tuple[Label, ...]:
+        """Return the labels of the model; of overlapping regions, what each writes."""
+        described = self._dataset()
+        named = {name: value for name, value in described["labels"].items() if value != 0}
+        named.pop("ignore", None)
+        if order := described.get("regions_class_order"):
+            named = dict(zip(named, order, strict=True))
+        return tuple(
+            Label(index=int(value), name=name, colour=_COLOURS[number % len(_COLOURS)])
+            for number, (name, value) in enumerate(named.items())
+        )

@@ -1,0 +1,81 @@
+"""Downstream scores: what a segmentation of the reconstruction is worth.
+
+Compares label maps: tissues with those of the reference, lesions with those that people
+drew.  It segments nothing; who calls hands in how that is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.imaging import Volume
+
+TISSUES = {1: "csf", 2: "gm", 3: "wm"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmented:
+    """Hold what was found in an image."""
+
+    tissues: npt.NDArray[np.integer]
+    """(X, Y, Z), by the numbers of ``TISSUES``."""
+    lesions: npt.NDArray[np.bool_] | None
+    """(X, Y, Z); None where nobody looked for lesions."""
+
+
+Segmenter = Callable[[Volume, npt.NDArray[np.bool_], bool, str], Segmented]
+"""Image, brain mask, whether to look for lesions, name of what is kept (or empty)."""
+
+
+def dice(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """Compute the overlap of two masks, 2 |A ∩ B| / (|A| + |B|); 1 where both are empty."""
+    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
+    return 2 * int(np.count_nonzero(first & second)) / total if total else 1.0
+
+
+def downstream_scores(
+    made: Segmented,
+    reference: Segmented,
+    lesions: npt.NDArray[np.bool_] | None,
+    region: npt.NDArray[np.bool_],
+) -> dict[str, float]:
+    """Score the segmentation of a reconstruction.
+
+    Parameters
+    ----------
+    made, reference : Segmented
+        Of the reconstruction and of the reference, by the same tools.
+    lesions : (X, Y, Z) bool array, optional
+        Drawn lesions.
+    region : (X, Y, Z) bool array
+        Where to compare.
+
+    Returns
+    -------
+    dict of str to float
+        ``dice_csf``, ``dice_gm``, ``dice_wm`` with the reference's tissues; with drawn
+        lesions ``lesion_dice``, ``lesion_sensitivity``, ``lesion_precision``,
+        ``lesion_volume_error`` (percent, signed), and ``reference_lesion_dice``.
+    """
+    scores = {
+        f"dice_{name}": dice((made.tissues == code) & region, (reference.tissues == code) & region)
+        for code, name in TISSUES.items()
+    }
+    if lesions is None or made.lesions is None or reference.lesions is None:
+        return scores
+    truth, found = lesions & region, made.lesions & region
+    drawn, said = int(np.count_nonzero(truth)), int(np.count_nonzero(found))
+    if not drawn:
+        return scores
+    both = int(np.count_nonzero(truth & found))
+    scores |= {
+        "lesion_dice": dice(found, truth),
+        "lesion_sensitivity": both / drawn,
+        "lesion_volume_error": 100 * (said - drawn) / drawn,
+        "reference_lesion_dice": dice(reference.lesions & region, truth),
+    }
+    return scores | ({"lesion_precision": both / said} if said else {})

@@ -1,0 +1,110 @@
+"""nnU-Net end to end, with a tiny model in the layout that its training leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bids_sr.engines.segmentation import check_segmentations, make_segmentation
+from bids_sr.exceptions import MissingToolError, WeightsError
+from bids_sr.imaging import Volume
+
+pytestmark = pytest.mark.engine
+
+
+def body(spacings: tuple[float, float, float], flips: tuple[int, int, int]) -> Volume:
+    """Make a bright ellipsoid off the centre on a grid of any spacing and direction."""
+    shape = np.ceil(90 / np.asarray(spacings)).astype(int)
+    linear = np.diag(np.asarray(spacings) * flips)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = linear, -linear @ ((shape - 1) / 2)
+    volume = Volume(np.zeros(shape, np.float32), affine)
+    noise = np.random.default_rng(0).normal(0, 4, shape)
+    return volume.with_data((100 * inside(volume) + noise + 20).astype(np.float32))
+
+
+def inside(volume: Volume) -> np.ndarray:
+    index = np.indices(volume.shape).reshape(3, -1)
+    world = volume.affine[:3, :3] @ index + volume.affine[:3, 3:]
+    scaled = (world - np.array([[8], [-5], [4]])) / np.array([[20], [28], [24]])
+    return (np.sum(scaled**2, axis=0) < 1).reshape(volume.shape)
+
+
+@pytest.mark.parametrize(
+    ("spacings", "flips"), [((2, 2, 2), (1, 1, 1)), ((2, 2.5, 3), (-1, 1, -1))]
+)
+def test_labels_lie_on_the_own_grid(
+    release: Path, spacings: tuple[float, float, float], flips: tuple[int, int, int]
+) -> None:
+    volume = body(spacings, flips)
+    threads = torch.get_num_threads()
+    found = make_segmentation(f"nnunet={release}").segment(volume)
+    assert torch.get_num_threads() == threads
+    np.testing.assert_array_equal(found.labels.affine, volume.affine)
+    one, other = found.labels.data == 1, inside(volume)
+    assert 2 * np.count_nonzero(one & other) / (one.sum() + other.sum()) > 0.9
+    assert [(label.index, label.name) for label in found.table] == [(1, "brain")]
+    assert found.record["Dataset"] == "Dataset000_Tiny"
+    assert len(found.record["WeightsSHA256"]["all"]) == 64
+
+
+def test_regions_are_named_by_what_they_write(release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "regions"
+    shutil.copytree(release, folder)
+    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset["labels"] = {"background": 0, "whole": [1, 2], "core": [2]}
+    dataset["regions_class_order"] = [1, 2]
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    tool: Any = make_segmentation(f"nnunet={folder}")
+    assert [(label.index, label.name) for label in tool._table()] == [(1, "whole"), (2, "core")]
+
+
+def test_a_folder_that_is_no_model_is_refused(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingToolError, match=r"no plans.json, dataset.json, fold_"):
+        check_segmentations([f"nnunet={tmp_path}"])
+    folder = tmp_path / "two"
+    shutil.copytree(release, folder)
+    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset["channel_names"] = {"0": "T1w", "1": "FLAIR"}
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    with pytest.raises(MissingToolError, match=r"takes 2 images \(T1w, FLAIR\)"):
+        check_segmentations([f"nnunet={folder}"])
+    (folder / "dataset.json").write_text("{")
+    with pytest.raises(MissingToolError, match="cannot be read"):
+        check_segmentations([f"nnunet={folder}"])
+
+
+class Trap:
+    """Unpickling it would leave a folder behind."""
+
+    target = ""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (self.target,)
+
+
+def test_a_checkpoint_that_holds_code_is_refused(release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "trap"
+    shutil.copytree(release, folder)
+    Trap.target = str(tmp_path / "sprung")
+    path = folder / "fold_all" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    torch.save(content | {"trap": Trap()}, path)
+    with pytest.raises(WeightsError, match="can run any code"):
+        make_segmentation(f"nnunet={folder}").segment(body((4, 4, 4), (1, 1, 1)))
+    assert not Path(Trap.target).exists()
+
+
+def test_a_damaged_checkpoint_is_refused(release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(release, folder)
+    torch.save({"weights": 1}, folder / "fold_all" / "checkpoint_final.pth")
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        make_segmentation(f"nnunet={folder}").segment(body((4, 4, 4), (1, 1, 1)))

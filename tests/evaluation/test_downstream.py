@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_sr.evaluation.downstream import Segmented, dice, downstream_scores
+from bids_sr.evaluation.job import Job, run, segment_kept
+from bids_sr.evaluation.protocol import Protocol
+from bids_sr.imaging import Volume
+
+SHAPE = (6, 6, 6)
+
+
+def halves(cut: int) -> np.ndarray:
+    tissues = np.full(SHAPE, 2)
+    tissues[cut:] = 3
+    tissues[:, 0] = 1
+    return tissues
+
+
+def test_dice_by_hand() -> None:
+    one, other = np.zeros(8, bool), np.zeros(8, bool)
+    assert dice(one, other) == 1
+    one[:4], other[2:8] = True, True
+    assert dice(one, other) == pytest.approx(2 * 2 / 10)
+
+
+def test_scores_by_hand() -> None:
+    drawn, found = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    drawn[0, 1:5, 0] = True  # 4 voxels
+    found[0, 3:6, 0:2] = True  # 6 voxels, 2 of them drawn
+    scores = downstream_scores(
+        Segmented(tissues=halves(3), lesions=found),
+        Segmented(tissues=halves(4), lesions=drawn),
+        drawn,
+        np.ones(SHAPE, bool),
+    )
+    assert scores["dice_csf"] == 1
+    assert scores["dice_gm"] == pytest.approx(2 * 3 / 7)  # 3 of 4 layers, of equal size
+    assert scores["dice_wm"] == pytest.approx(2 * 2 / 5)
+    assert scores["lesion_dice"] == pytest.approx(2 * 2 / 10)
+    assert scores["lesion_sensitivity"] == 0.5
+    assert scores["lesion_precision"] == pytest.approx(1 / 3)
+    assert scores["lesion_volume_error"] == pytest.approx(50)
+    assert scores["reference_lesion_dice"] == 1
+
+
+def test_nothing_found_and_nothing_drawn() -> None:
+    nothing = np.zeros(SHAPE, bool)
+    drawn = nothing.copy()
+    drawn[2, 2, 2] = True
+    plain = Segmented(tissues=halves(3), lesions=nothing)
+    scores = downstream_scores(plain, plain, drawn, np.ones(SHAPE, bool))
+    assert (scores["lesion_dice"], scores["lesion_volume_error"]) == (0, -100)
+    assert "lesion_precision" not in scores
+    scores = downstream_scores(plain, plain, None, np.ones(SHAPE, bool))
+    assert set(scores) == {"dice_csf", "dice_gm", "dice_wm"}
+    outside = downstream_scores(plain, plain, drawn, nothing)
+    assert "lesion_dice" not in outside
+
+
+@pytest.fixture
+def job(mni152_2mm: Volume, tmp_path: Path) -> Job:
+    brain = Volume(1000 * mni152_2mm.data[24:60, 28:70, 24:60], mni152_2mm.affine)
+    brain.save(tmp_path / "brain.nii.gz")
+    brain.with_data((brain.data > 200).astype(np.uint8)).save(tmp_path / "mask.nii.gz")
+    return Job(
+        image="brain",
+        path=tmp_path / "brain.nii.gz",
+        protocol=Protocol(name="7/8"),
+        label="cubic",
+        method="bspline",
+        mask=tmp_path / "mask.nii.gz",
+    )
+
+
+def test_a_job_segments_both_within_the_same_mask(job: Job) -> None:
+    asked = []
+
+    def by_threshold(volume: Volume, mask: np.ndarray, lesions: bool, name: str) -> Segmented:
+        asked.append((np.count_nonzero(mask), lesions, name))
+        return Segmented(tissues=np.where(mask, 1 + (volume.data > 700), 0), lesions=None)
+
+    plain = run(job, segment=by_threshold)
+    assert not asked
+    assert "dice_gm" not in plain.row["scores"]
+    scores = run(replace(job, downstream=True), segment=by_threshold).row["scores"]
+    assert 0.3 < scores["dice_gm"] < 1
+    (voxels, lesions, name), second = asked
+    assert name.startswith("brain_")
+    assert second == (voxels, lesions, "")
+
+
+def test_rows_without_it_stay_what_they_are(job: Job) -> None:
+    assert "downstream" not in job.settings()
+    asked = replace(job, downstream=True)
+    assert asked.key() != job.key()
+    assert Job.from_dict(json.loads(json.dumps(asked.to_dict()))) == asked
+
+
+def test_a_kept_reconstruction_gets_the_scores_it_would_have_had(job: Job, tmp_path: Path) -> None:
+    def by_threshold(volume: Volume, mask: np.ndarray, *_: object) -> Segmented:
+        return Segmented(tissues=np.where(mask, 1 + (volume.data > 700), 0), lesions=None)
+
+    asked = replace(job, downstream=True)
+    outcome = run(asked, segment=by_threshold)
+    kept = Volume.load(outcome.estimate.save(tmp_path / "kept.nii.gz"))
+    scores = segment_kept(asked, kept, by_threshold)
+    assert scores == {name: outcome.row["scores"][name] for name in scores}
+    assert set(scores) == {"dice_csf", "dice_gm", "dice_wm"}
