@@ -47,7 +47,7 @@ class Finetuned(ViewNetwork):
     they are."""
     detail: float = 1.15
     """Factor on the detail found: the mean of views that differ has too little of it."""
-    matching: float = 0.3
+    matching: float = 0.2
     """Planes are averaged over this share of the slice thickness before an adapted network
     sees them."""
     mixture: float = 0.75
