@@ -134,6 +134,33 @@ class Backbone(nn.Module):
             if isinstance(part, nn.Linear):
                 part.weight.requires_grad_(False)
 
+    @torch.no_grad()
+    def widened(self, channels: int) -> Backbone:
+        """Return a network with more channels that computes the same, to go on training.
+
+        Parameters
+        ----------
+        channels : int
+            At least as many as there are.
+
+        Notes
+        -----
+        What is new gets random weights, but nothing leads from it to what was there (Chen,
+        Goodfellow and Shlens 2016, Net2Net, ICLR, arXiv:1511.05641, with zeros for copies).
+        """
+        own = self.head.out_channels
+        assert channels >= own
+        device = next(self.parameters()).device
+        wide = Backbone(**{**self.arguments, "channels": channels}).to(device)
+        convolutions = [self.tail, *(part for block in self.blocks for part in _kernels(block))]
+        for old, new in zip(self.modules(), wide.modules(), strict=True):
+            for name, kept in old.named_parameters(recurse=False):
+                grown = getattr(new, name)
+                if old in convolutions and name == "weight":
+                    grown[: len(kept), own:] = 0
+                grown[tuple(slice(size) for size in kept.shape)] = kept
+        return wide
+
     def weights(self, card: dict[str, object]) -> Weights:
         """Return the weights with ``Architecture`` added to a card."""
         architecture = {"Name": "backbone", **self.arguments}
@@ -162,6 +189,11 @@ class Backbone(nn.Module):
             ) from error
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
+
+
+def _kernels(block: nn.Module) -> tuple[nn.Conv2d, nn.Conv2d]:
+    assert isinstance(block, ConditionedBlock)
+    return block.first, block.second
 
 
 def _convolved(

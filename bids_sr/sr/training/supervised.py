@@ -13,10 +13,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.sr.labels import read_labels
 from bids_sr.sr.methods.base import require
+from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.backbone import BackboneRecipe
 from bids_sr.sr.training.pairs import Teacher
 from bids_sr.sr.training.protocols import Protocols
@@ -40,6 +42,8 @@ class Supervised(BackboneRecipe):
 
     name = "supervised"
 
+    widened_to: int | None = None
+    """Widen the network that training begins with to so many channels."""
     spacings: tuple[float, float] = (2.0, 8.0)
     """Least and largest slice spacing, mm."""
     thicknesses: tuple[float, float] = (0.6, 1.0)
@@ -68,6 +72,15 @@ class Supervised(BackboneRecipe):
             noise=self.noise,
             largest_scale=float(self.factor),
         )
+
+    def _network(self, job: Job) -> Backbone:
+        network = super()._network(job)
+        width = network.head.out_channels
+        if self.widened_to is None or self.widened_to == width:
+            return network
+        require(self.widened_to > width, "widened_to", self.widened_to, f"at least {width}")
+        wide = network.widened(self.widened_to)
+        return wide.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _train(self, job: Job) -> Weights:
         maps = [path for path in job.files if self._is_label_map(path)]

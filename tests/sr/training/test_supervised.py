@@ -94,6 +94,17 @@ def test_label_maps_teach_by_images_synthesised_from_them(
     assert without.train([*files, *maps]).card["Data"]["Synthetic"] == []
 
 
+def test_a_widened_network_begins_as_the_narrow_one(files: list[Path]) -> None:
+    recipe = Supervised(**TINY, steps=60, left_out_subjects=("sub-a",))
+    narrow = recipe.train(files)
+    still = {**TINY, "steps": 1, "learning_rate": 1e-9, "left_out_subjects": ("sub-a",)}
+    wide = Supervised(**still, widened_to=16).train(files, start=narrow)
+    assert wide.card["Architecture"]["channels"] == 16
+    assert wide.card["Validation"] == narrow.card["Validation"]
+    with pytest.raises(ConfigError, match="widened_to"):
+        Supervised(**still, widened_to=4).train(files, start=narrow)
+
+
 def test_wrong_settings_are_refused(files: list[Path]) -> None:
     with pytest.raises(ConfigError, match="profiles"):
         Supervised(profiles=("square",))
