@@ -50,7 +50,7 @@ class Finetuned(ViewNetwork):
     matching: float = 0.2
     """Planes are averaged over this share of the slice thickness before an adapted network
     sees them."""
-    mixture: float = 0.75
+    mixture: float = 0.9
     """Share of the adapted weights in the mean of them and those that they began as."""
     steps: int = 600
     """Most steps of the adaptation."""
