@@ -132,7 +132,7 @@ def tests_of(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> lis
         settings = row.get("settings", {})
         if row["status"] != "ok" or "path" not in settings or "eclare" in settings:
             continue
-        names = Job.__dataclass_fields__
+        names = Job.__dataclass_fields__.keys() & settings.keys()
         job = Job.from_dict({name: settings[name] for name in names} | {"parameters": {}})
         wanted = not options.images or any(part in job.image for part in options.images)
         if wanted and (not options.protocols or job.protocol.label in options.protocols):

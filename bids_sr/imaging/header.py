@@ -6,6 +6,7 @@ absent, odd units and types.  Does not read the data.
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -118,14 +119,27 @@ def open_image(path: Path) -> Any:
         image = nb.load(path, mmap=False)
     except READ_ERRORS as error:
         raise InputDataError(
-            f"{path}: cannot be read as NIfTI ({error}); expected .nii or .nii.gz. "
-            "Fetch or convert it again."
+            f"{path}: cannot be read as NIfTI ({_gzip_fault(path) or error}); expected .nii or "
+            ".nii.gz. Fetch or convert it again."
         ) from error
     if not isinstance(image, nb.Nifti1Pair):
         raise InputDataError(
             f"{path}: found a {type(image).__name__}; expected NIfTI (.nii, .nii.gz). Convert it."
         )
     return image
+
+
+def _gzip_fault(path: Path) -> Exception | None:
+    """Find what is wrong with a gzip stream: nibabel with indexed_gzip does not say it."""
+    if path.suffix != ".gz":
+        return None
+    try:
+        with gzip.open(path, "rb") as stream:
+            while stream.read(1 << 22):
+                pass
+    except READ_ERRORS as fault:
+        return fault
+    return None
 
 
 def describe(path: Path, image: Any) -> InputReport:
