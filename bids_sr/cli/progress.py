@@ -34,6 +34,7 @@ class StageLines:
     def __init__(self, stem_of: Callable[[str], str | None]) -> None:
         self.stem_of = stem_of
         self._begun: dict[str, float] = {}
+        self._failed: set[str] = set()
         self.ended: set[str] = set()
         """Full names of the nodes that have ended well."""
 
@@ -45,7 +46,11 @@ class StageLines:
         stem = self.stem_of(name)
         if node.name == "learn":  # of no single image: dataset_<suffix>_wf.learn
             stem = name.split(".")[-2].removeprefix("dataset_").removesuffix("_wf")
-        if stem is not None and node.name == LAST_NODE and status == "end":
+        if stem is not None and status == "exception":
+            self._failed.add(stem)
+        # Nipype also ends the nodes that it skips because one before them failed.
+        written = node.name == LAST_NODE and status == "end" and stem not in self._failed
+        if stem is not None and written:
             LOGGER.info("%s: results written", stem)
         stage = STAGES.get(node.name)
         if node.name.startswith(SEGMENT):

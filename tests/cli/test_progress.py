@@ -40,6 +40,15 @@ def test_a_stage_has_a_line_at_both_ends(
     assert len(lines.ended) == 5
 
 
+def test_nothing_is_said_to_be_written_after_a_failure(
+    lines: StageLines, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        lines(node("check_input"), "exception")
+        lines(node("save_quality"), "end")  # as the scheduler does with what it skips
+    assert caplog.messages == ["sub-01_T1w: check failed"]
+
+
 def test_learning_from_all_images_is_told(
     lines: StageLines, caplog: pytest.LogCaptureFixture
 ) -> None:
