@@ -13,7 +13,8 @@ from .resources import Resources
 
 TEXT = {
     "template": "A brain mask was computed by affine registration [ANTs, @avants2011] of the "
-    "ICBM 152 template [@fonov2011] distributed with *nilearn* [@abraham2014]. ",
+    "ICBM 152 template [@fonov2011] distributed with *nilearn* [@abraham2014], whose surface "
+    "was then fitted to the edge of the brain. ",
     "hdbet": "A brain mask was computed with HD-BET [@isensee2019]. ",
     "existing": "A brain mask given with the dataset's derivatives was used. ",
     "none": "No brain mask was computed. ",

@@ -46,7 +46,7 @@ def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str,
         return (
             "template",
             "no HD-BET weights at hand, so the mask comes from a template by affine "
-            "registration, which follows the edge of the brain less closely",
+            "registration and a fit of its surface; look at its outline",
         )
     if requested == "hdbet":
         return "hdbet", f"asked for; weights in {require_weights(weights_dir)}"
