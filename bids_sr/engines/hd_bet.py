@@ -132,7 +132,7 @@ def brain_mask(
     image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
     spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
     restricted = not (released or allow_unverified)
-    with _fence(threads, restricted=restricted):
+    with fence(threads, restricted=restricted):
         labels, used = _predict(image, spacings, folder, device=device, tta=tta)
     mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
     if not mask.any():
@@ -166,7 +166,7 @@ def _predict(
 ) -> tuple[npt.NDArray[Any], str]:
     import torch
 
-    chosen = _resolve_device(device)
+    chosen = resolve_device(device)
     try:
         return _predict_on(chosen, image, spacings, folder, tta), str(chosen)
     except torch.cuda.OutOfMemoryError as error:
@@ -191,7 +191,8 @@ def _predict_on(
     return np.asarray(predictor.predict_single_npy_array(image, {"spacing": spacings}))
 
 
-def _resolve_device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """Return the device that a name stands for (EngineError if it is not there)."""
     import torch
 
     if device == "auto":
@@ -254,7 +255,7 @@ def _hd_bet_module() -> Any:
 
 
 @contextmanager
-def _fence(threads: int, *, restricted: bool) -> Iterator[None]:
+def fence(threads: int, *, restricted: bool) -> Iterator[None]:
     """Keep what HD-BET and nnU-Net change from getting out.
 
     With ``restricted`` torch loads plain weights only, and runs no code of a checkpoint.

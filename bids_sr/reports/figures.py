@@ -67,7 +67,7 @@ def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) ->
     InputDataError
         If the two are not on the same grid.
     """
-    _check_same_grid(volume, mask, "mask")
+    check_same_grid(volume, mask, "mask")
     image, inside = volume.canonical(), mask.canonical().data != 0
     region = None
     note = "The mask is empty."
@@ -129,7 +129,7 @@ def plot_before_after(
     InputDataError
         If the two are not on the same grid.
     """
-    _check_same_grid(after, before, "image before super-resolution")
+    check_same_grid(after, before, "image before super-resolution")
     first, second = before.canonical(), after.canonical()
     window = mt.display_window(first.data)
     plan = mt.lay_out(first, large=True)
@@ -182,7 +182,7 @@ def plot_uncertainty(
     InputDataError
         If the two are not on the same grid.
     """
-    _check_same_grid(volume, uncertainty, "uncertainty")
+    check_same_grid(volume, uncertainty, "uncertainty")
     image, spread = volume.canonical(), uncertainty.canonical()
     plan = mt.lay_out(image)
     low, high = mt.display_window(image.data)
@@ -302,7 +302,8 @@ def plot_learning_curve(
     return _save(figure, Path(out_file))
 
 
-def _check_same_grid(volume: Volume, other: Volume, name: str) -> None:
+def check_same_grid(volume: Volume, other: Volume, name: str) -> None:
+    """Refuse what is not on the grid of the image (InputDataError)."""
     if not volume.same_grid(other):
         raise InputDataError(
             f"The {name} has the grid {tuple(other.shape)} at "

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr.bids.writing import write_text_atomic
-from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume
 from bids_sr.reports import drawing
 from bids_sr.reports import montage as mt
+from bids_sr.reports.figures import check_same_grid
 
 _TINT = 0.45  # of the colour of a label over the image
 _MOST_IN_KEY = 5
@@ -49,14 +49,9 @@ def plot_segmentation(
     InputDataError
         If the two are not on the same grid.
     """
-    if not volume.same_grid(labels):
-        raise InputDataError(
-            f"The segmentation has the shape {labels.shape} and another grid than the image "
-            f"(shape {volume.shape}); expected the same. Resample it first."
-        )
+    check_same_grid(volume, labels, "segmentation")
     image, codes = volume.canonical(), labels.canonical().data
     found = [int(code) for code in np.unique(codes) if code]
-    note = "No label was found." if not found else ""
     plan = mt.lay_out(image)
     palette = np.zeros((max(found, default=0) + 1, 3))
     for code in found:
@@ -81,7 +76,7 @@ def plot_segmentation(
     size = plan.font_size
     legend = (
         f'<text x="{size * 0.4:.2f}" y="{plan.height + size * 1.15:.2f}" fill="#d8dee6" '
-        f'font-size="{size:.2f}">{words or escape(note)}</text>'
+        f'font-size="{size:.2f}">{words or "No label was found."}</text>'
     )
     body = drawing.image_layer(plan, tiles) + drawing.labels(plan) + legend
     title = "Segmentation of the super-resolved image, in colours"

@@ -95,7 +95,7 @@ def test_same_as_nnunet_reading_the_file(release: Path, tmp_path: Path) -> None:
     volume = phantom("RAS", (2.0, 2.5, 3.0))
     mask, _ = hd_bet.brain_mask(volume, weights_dir=release)
     path = volume.save(tmp_path / "image.nii.gz")
-    with hd_bet._fence(1, restricted=True):
+    with hd_bet.fence(1, restricted=True):
         predictor = hd_bet._load(release, torch.device("cpu"), tta=False)
         predictor.predict_from_files_sequential([[str(path)]], [str(tmp_path / "mask")])
     expected = np.asanyarray(nb.load(tmp_path / "mask.nii.gz").dataobj)
@@ -188,7 +188,7 @@ def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return on_device(device, *rest)
 
     monkeypatch.setattr(hd_bet, "_predict_on", full)
-    monkeypatch.setattr(hd_bet, "_resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))
     volume = phantom("RAS", (4.0, 4.0, 4.0))
     _, record = hd_bet.brain_mask(volume, weights_dir=release, device="auto")
     assert record["Device"].startswith("cpu (GPU")

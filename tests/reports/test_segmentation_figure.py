@@ -64,5 +64,5 @@ def test_many_labels_are_counted_and_none_is_told(image: Volume, tmp_path: Path)
 
 def test_another_grid_is_refused(image: Volume, tmp_path: Path) -> None:
     other = Volume(image.data, np.diag([2.0, 1, 1, 1]))
-    with pytest.raises(InputDataError, match="another grid"):
+    with pytest.raises(InputDataError, match="segmentation has the grid"):
         plot_segmentation(image, other, {}, tmp_path / "f.svg")

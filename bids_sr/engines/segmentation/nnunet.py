@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bids_sr.engines.hd_bet import _fence, _resolve_device
+from bids_sr.engines.hd_bet import fence, resolve_device
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
 from bids_sr.exceptions import EngineError, MissingToolError, WeightsError
 from bids_sr.imaging import Volume
@@ -88,8 +88,8 @@ class NnUNet(SegmentationTool):
         canonical = volume.canonical()
         image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
         spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
-        device = _resolve_device(self.device)
-        with _fence(self.threads, restricted=True):
+        device = resolve_device(self.device)
+        with fence(self.threads, restricted=True):
             predictor = self._predictor(device)
             try:
                 found = predictor.predict_single_npy_array(image, {"spacing": spacings})
