@@ -12,9 +12,15 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_sr.exceptions import BidsSrError, InputDataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from bids_sr.imaging import Volume
 
 _LINE_SECONDS = 1.0
 
@@ -72,23 +78,33 @@ def _segment(task: dict[str, Any]) -> None:
 def _make_mask(task: dict[str, Any]) -> None:
     import numpy as np
 
-    from bids_sr.evaluation.references import not_zero, stripped_brain
+    from bids_sr.evaluation.references import not_zero
     from bids_sr.imaging import Volume
 
     volume, kind = Volume.load(task["image"]).canonical(), task["kind"]
-    mask = stripped_brain(volume) if kind in ("auto", "nonzero") else None
-    origin = "what is not zero, holes filled"
-    if mask is None and kind == "nonzero":
-        mask = not_zero(volume)
-    if mask is None:
-        from bids_sr.engines.ants import template_brain_mask
-
-        found, _ = template_brain_mask(volume, threads=task["threads"], seed=task["seed"])
-        mask, origin = found.data > 0, "template engine"
+    if kind == "nonzero":
+        mask, origin = not_zero(volume), "what is not zero, holes filled"
+    else:
+        mask, origin = _brain(volume, task, engine_only=kind != "auto")
     if not mask.any():
         raise InputDataError(f"{task['image']}: found an empty mask; give one with --mask.")
     volume.with_data(mask.astype(np.uint8)).save(task["out"])
     print(json.dumps({"row": {"origin": origin}}), flush=True)
+
+
+def _brain(
+    volume: Volume, task: dict[str, Any], *, engine_only: bool
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Return the brain of an image, stripped before or not, and how it was found."""
+    from bids_sr.engines.ants import template_brain_mask
+    from bids_sr.engines.stripped_image import stripped_brain
+
+    found = None if engine_only else stripped_brain(volume)[0]
+    origin = "the image was stripped before: what is not background"
+    if found is None:
+        found, _ = template_brain_mask(volume, threads=task["threads"], seed=task["seed"])
+        origin = "template engine"
+    return found.data > 0, origin
 
 
 _told = 0.0

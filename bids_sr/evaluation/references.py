@@ -1,7 +1,6 @@
 """Which images of a folder are compared on, and what is known of each.
 
-Finds images, masks and lesions by their names and looks at voxels only to tell a
-stripped brain from a head.  Makes no mask.
+Finds images, masks and lesions by their names; the one mask made here is what is not zero.
 """
 
 from __future__ import annotations
@@ -28,9 +27,7 @@ ENDINGS = (".nii", ".nii.gz")
 _NO_IMAGES = ("mask", "dseg", "probseg", "label", "bold", "dwi", "epi", "phase", "uncertainty")
 _NOT_SEARCHED = ("derivatives", "sourcedata", "code")
 _HEAD_SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")
-_LARGEST_BRAIN = 2200.0  # mL, with the fluid around it
 _MOST_BELOW_ZERO = 0.1  # of the voxels that are not zero, where they are but ringing
-_LEAST_EMPTY = 0.3  # share of exact zeros in an image without its background
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +142,6 @@ def lesion_mask(reference: Reference, derivatives: Sequence[Path]) -> Path | Non
             if same and check_input(file).grid.same(check_input(reference.path).grid, 0.1):
                 return file.absolute()
     return None
-
-
-def stripped_brain(volume: Volume) -> npt.NDArray[np.bool_] | None:
-    """Return what is not zero, holes filled, of a brain without its skull; else None.
-
-    A head whose background was set to zero is not one: it is too large.
-    """
-    if float(np.mean(volume.data == 0)) < _LEAST_EMPTY:
-        return None
-    filled = not_zero(volume)
-    millilitres = float(filled.sum()) * float(np.prod(volume.spacings)) / 1000
-    return filled if 0 < millilitres <= _LARGEST_BRAIN else None
 
 
 def not_zero(volume: Volume) -> npt.NDArray[np.bool_]:

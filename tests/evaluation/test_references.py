@@ -15,7 +15,6 @@ from bids_sr.evaluation.references import (
     lesion_mask,
     not_zero,
     own_derivatives,
-    stripped_brain,
 )
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume
@@ -91,19 +90,6 @@ def test_lesions_are_on_the_grid_of_the_image(dataset: Path) -> None:
 def _ball(radius: float, size: int = 60) -> np.ndarray:
     axes = np.meshgrid(*(np.arange(size) - size / 2,) * 3, indexing="ij")
     return np.asarray(sum(axis**2 for axis in axes) < radius**2, dtype=np.float32)
-
-
-def test_a_stripped_brain_is_told_from_a_head() -> None:
-    affine = np.diag([3.0, 3, 3, 1])
-    brain = _ball(25) * 100
-    brain[30, 30, 30] = 0
-    mask = stripped_brain(Volume(brain, affine))
-    assert mask is not None
-    assert mask[30, 30, 30]
-    assert mask.sum() == (_ball(25) > 0).sum()
-    assert stripped_brain(Volume(_ball(29) * 100, affine)) is None  # 2.8 litres
-    noise = np.random.default_rng(0).uniform(0.1, 1, brain.shape).astype(np.float32)
-    assert stripped_brain(Volume(brain + noise, affine)) is None
 
 
 def test_ringing_below_zero_is_no_tissue_and_scores_below_zero_are() -> None:
