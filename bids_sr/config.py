@@ -132,6 +132,8 @@ class RunConfig:
     skull_strip_method: SkullStripMethod = "auto"
     skull_strip_anat: SkullStripAnat = "auto"
     """``auto`` recognises stripped images; ``skip`` takes all for stripped, ``force`` none."""
+    template: str = "MNI152"
+    """Of brain masks and tissue priors: bundled, or ``NAME[:cohort-C]`` of TemplateFlow."""
     hdbet_tta: bool = False
     """Average HD-BET over mirrored copies."""
     allow_unverified_weights: bool = False

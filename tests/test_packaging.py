@@ -28,7 +28,6 @@ BROUGHT_ALONG = {"nnunetv2": "HD_BET's own predictor", "torchvision": "piq's net
 NEEDED_BY_OTHERS = {
     "bids-validator-deno": "a program, not a library",
     "psutil": "nipype's resource monitor",
-    "templateflow": "no step uses it yet; standard spaces will",
 }
 
 

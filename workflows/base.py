@@ -173,6 +173,7 @@ def _steps(config: RunConfig) -> ImageSteps:
         mask_engine=engine,
         mask_reason=reason,
         skull_strip=config.skull_strip_anat,
+        template=config.template,
         tta=config.hdbet_tta,
         allow_unverified=config.allow_unverified_weights,
         weights_dir=config.weights_dir,

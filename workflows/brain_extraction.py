@@ -7,14 +7,13 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_sr.interfaces.brain_extraction import ExtractBrain
+from bids_sr.interfaces.brain_extraction import ExtractBrain, describe_template
 
 from .resources import Resources
 
 TEXT = {
-    "template": "A brain mask was computed by affine registration [ANTs, @avants2011] of the "
-    "ICBM 152 template [@fonov2011] distributed with *nilearn* [@abraham2014], whose surface "
-    "was then fitted to the edge of the brain. ",
+    "template": "A brain mask was computed by affine registration [ANTs, @avants2011] of "
+    "{template}, whose surface was then fitted to the edge of the brain. ",
     "hdbet": "A brain mask was computed with HD-BET [@isensee2019]. ",
     "existing": "A brain mask given with the dataset's derivatives was used. ",
     "none": "No brain mask was computed. ",
@@ -30,6 +29,7 @@ def init_brain_extraction_wf(
     skull_strip: str,
     weights_dir: Path | None,
     device: str,
+    template: str,
     tta: bool,
     allow_unverified: bool,
     seed: int,
@@ -51,6 +51,8 @@ def init_brain_extraction_wf(
         Folder of the HD-BET weights.
     device : str
         Torch device of HD-BET.
+    template : str
+        Template of the engine of that name.
     tta : bool
         Whether HD-BET averages over mirrored copies.
     allow_unverified : bool
@@ -78,7 +80,7 @@ def init_brain_extraction_wf(
         Whether the image has no skull; None where nobody looked.
     """
     workflow = pe.Workflow(name=name)
-    workflow.__desc__ = TEXT[engine]
+    workflow.__desc__ = TEXT[engine].format(template=describe_template(template))
     if engine in ("template", "hdbet") and skull_strip != "force":
         workflow.__desc__ += STRIPPED_TEXT
 
@@ -95,6 +97,7 @@ def init_brain_extraction_wf(
             skull_strip=skull_strip,
             weights_dir=str(weights_dir or ""),
             device=device,
+            template=template,
             tta=tta,
             allow_unverified=allow_unverified,
             use_gpu=engine == "hdbet" and resources.gpu,

@@ -36,6 +36,8 @@ class ImageSteps:
     """Why this engine."""
     skull_strip: str = "auto"
     """``auto``, ``force`` or ``skip``: whether images may be stripped already."""
+    template: str = "MNI152"
+    """Of the mask engine ``template`` and of tissue priors."""
     tta: bool = False
     """Whether HD-BET averages over mirrored copies."""
     allow_unverified: bool = False
@@ -125,6 +127,7 @@ def init_image_wf(
         skull_strip=_skull_strip(image, steps),
         weights_dir=steps.weights_dir,
         device=steps.device,
+        template=steps.template,
         tta=steps.tta,
         allow_unverified=steps.allow_unverified,
         seed=steps.seed,
@@ -197,7 +200,10 @@ def init_image_wf(
             image=image,
             output_dir=output_dir,
             steps=SegmentationSteps(
-                asked=steps.segmentations, device=steps.device, seed=steps.seed
+                asked=steps.segmentations,
+                device=steps.device,
+                seed=steps.seed,
+                template=steps.template,
             ),
             companions=companions,
             resources=resources,

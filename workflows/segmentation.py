@@ -29,6 +29,8 @@ class SegmentationSteps:
     device: str = "cpu"
     """Torch device."""
     seed: int = 0
+    template: str = "MNI152"
+    """Whose tissue maps are taken."""
 
 
 def init_segmentation_wf(
@@ -74,7 +76,7 @@ def init_segmentation_wf(
     )
     texts = []
     for number, asked in enumerate(steps.asked, start=1):
-        tool = segmentation_tool(asked)
+        tool = segmentation_tool(asked, template=steps.template)
         companion = _companion(image, tool.companion, companions)
         refusal = _refusal(image, tool, companion)
         paths = segmentation_paths(output_dir, image, tool.label, maps=tool.maps, masks=tool.masks)
@@ -88,6 +90,7 @@ def init_segmentation_wf(
                 model_files=[str(path) for path in tool.files()],
                 device=steps.device,
                 seed=steps.seed,
+                template=steps.template,
                 num_threads=resources.threads,
                 use_gpu=tool.uses_torch and resources.gpu,
             ),
@@ -110,7 +113,7 @@ def init_segmentation_wf(
             name=f"save_{tool.label}_figure",
             run_without_submitting=True,
         )
-        texts += [] if refusal else [tool.text]
+        texts += [] if refusal else [tool.sentence]
         workflow.connect([
             (inputnode, segment, [("in_file", "in_file"), ("in_mask", "in_mask")]),
             (segment, save, [("out_files", "in_files"), ("record", "record")]),

@@ -188,12 +188,24 @@ def _check_files(config: RunConfig) -> None:
         from bids_sr.engines.segmentation import check_segmentations
 
         check_segmentations(config.segmentation)
+    from bids_sr.engines import BUNDLED_TEMPLATE
+
+    if config.template != BUNDLED_TEMPLATE:
+        _require_template(config)
     profile = config.slice_profile
     if profile not in SLICE_PROFILES and not Path(profile).is_file():
         raise ConfigError(
             f"--slice-profile {profile}: no such file; expected "
             f"{', '.join(SLICE_PROFILES)} or the path of a TSV file"
         )
+
+
+def _require_template(config: RunConfig) -> None:
+    from bids_sr.engines.segmentation import make_segmentation
+    from bids_sr.engines.template import require_template
+
+    tissues = any(make_segmentation(asked).tissue_maps for asked in config.segmentation)
+    require_template(config.template, tissues=tissues, offline=config.offline)
 
 
 def _validate(bids_dir: Path) -> None:

@@ -32,6 +32,12 @@ def add_preprocessing(group: argparse._ArgumentGroup) -> None:
         "brain mask; skip: take every image for such a one; force: none",
     )
     group.add_argument(
+        "--template",
+        metavar="NAME[:cohort-C]",
+        help="of brain masks and tissue priors: MNI152 (comes with the package), or one of "
+        "TemplateFlow, for children or the old",
+    )
+    group.add_argument(
         "--hdbet-tta",
         action="store_true",
         help="HD-BET: average over mirrored copies; eight times slower",

@@ -2,3 +2,6 @@
 
 Each engine is imported only when it is called, and none of its global settings escapes.
 """
+
+BUNDLED_TEMPLATE = "MNI152"
+"""The brain template that nilearn brings: no download."""

@@ -28,7 +28,8 @@ _KEPT = 4
 _EVALUATIONS = 350
 _STEPS = (8.0, 8.0, 8.0, 0.1, 0.1, 0.1, 0.06)
 _USUAL_SCALE = (-0.08, 0.08)
-"""Mean and standard deviation of the logarithm of the scale; the MNI152 brain is large."""
+"""Mean and standard deviation of the logarithm of the scale of the bundled template, whose
+brain is large."""
 _SCALE_WEIGHT = 0.01  # nat
 _SURFACE_WEIGHT = 0.3  # nat
 _FULL_OVERLAP = 0.7
@@ -107,6 +108,7 @@ class _Search:
         values = template.image.data[chosen]
         self.scalp, self.air = values == SCALP_CLASS, values == 0
         self.centre = template.centre
+        self.usual_scale = _USUAL_SCALE[0] - np.log(template.size)
         scaled = np.clip(volume.data, 0, 1) * (_BINS - 1.01)
         self.binned = ndimage.gaussian_filter(scaled.astype(np.float32), 0.7)
         self.to_index = np.linalg.inv(volume.affine)
@@ -120,7 +122,7 @@ class _Search:
         x, y, z = self.tissue_centre - self.centre
         levels = (z, self.tissue_top - _TOP_TO_CENTRE - self.centre[2])
         return [
-            (x, y + dy, level + dz, pitch, 0.0, 0.0, _USUAL_SCALE[0])
+            (x, y + dy, level + dz, pitch, 0.0, 0.0, self.usual_scale)
             for level, dz, dy, pitch in product(levels, _HEIGHTS, _SHIFTS, _PITCHES)
         ]
 
@@ -139,8 +141,7 @@ class _Search:
         joint = _joint_histogram(self.classes[within], values)
         dark = values < FLOOR * (_BINS - 1.01)
         misplaced = _share(dark, self.scalp[within]) + _share(~dark, self.air[within])
-        mean, deviation = _USUAL_SCALE
-        unusual = _SCALE_WEIGHT * ((x[6] - mean) / deviation) ** 2
+        unusual = _SCALE_WEIGHT * ((x[6] - self.usual_scale) / _USUAL_SCALE[1]) ** 2
         information = mutual_information(joint) * min(1.0, overlap / _FULL_OVERLAP)
         return float(unusual + self.surface_weight * misplaced - information)
 

@@ -1,9 +1,8 @@
-"""The head template: the MNI152 brain with a skull and a scalp drawn around it.
+"""The head template: the brain of a template with a skull and a scalp drawn around it.
 
-nilearn bundles the T1w brain without its skull.  Registered as it is to a whole
+The bundled template is a T1w brain without its skull.  Registered as it is to a whole
 head, its outer edge goes to the edge of the scalp; with a layer for the skull and
-one for the scalp, each a class of its own, the layers meet their like.  Nothing is
-downloaded.
+one for the scalp, each a class of its own, the layers meet their like.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from bids_sr.engines import BUNDLED_TEMPLATE as BUNDLED
+from bids_sr.engines.template import brain_template
 from bids_sr.imaging import Volume
 
 _RESOLUTION = 2  # mm
@@ -23,7 +24,8 @@ _SKULL = 9.0  # mm, skull and the fluid under it
 _SCALP = 7.0  # mm
 _AIR = 8.0  # mm of air that still counts
 _SKULL_BASE = ((20.0, -15.0), (-40.0, -15.0), (-np.inf, -50.0))
-"""(y, z) in mm: behind y the layers are drawn above z only; below are face and neck."""
+"""(y, z), mm of the bundled template: behind y the layers are drawn above z only; below are
+face and neck."""
 _FLUID = 35.0
 _DEEP = 25.0  # mm
 _CLASS_EDGES = (1, 20, 35, 50, 65, 80, 95, 130, 160)
@@ -42,12 +44,13 @@ class HeadTemplate:
     """Brain mask, bool."""
     head: Volume
     """Where the image is meant: brain, skull, scalp and some air above the skull base, bool."""
+    size: float = 1.0
+    """Of the brain, as a length, relative to the bundled one's."""
 
     @property
     def centre(self) -> npt.NDArray[np.float64]:
         """(3,) centre of mass of the brain, mm, RAS+."""
-        index = np.asarray(ndimage.center_of_mass(self.brain.data))
-        return np.asarray(self.brain.affine[:3, :3] @ index + self.brain.affine[:3, 3])
+        return _centre(self.brain)
 
     @property
     def ventricles(self) -> Volume:
@@ -67,9 +70,14 @@ class HeadTemplate:
         return np.digitize(self.image.data, _CLASS_EDGES)
 
 
-@lru_cache(maxsize=1)
-def head_template() -> HeadTemplate:
-    """Build the template from what nilearn bundles.
+@lru_cache(maxsize=2)
+def head_template(name: str = BUNDLED) -> HeadTemplate:
+    """Build the head template from a template's brain.
+
+    Parameters
+    ----------
+    name : str
+        As in :func:`.require_template`.
 
     Returns
     -------
@@ -80,26 +88,41 @@ def head_template() -> HeadTemplate:
     ----------
     Fonov et al. 2011, NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
     """
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    t1w = load_mni152_template(resolution=_RESOLUTION)
-    affine = np.asarray(t1w.affine, dtype=np.float64).copy()
+    found = brain_template(name, _RESOLUTION)
+    affine = found.image.affine.copy()
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, _MARGIN)
-    image = np.pad(np.asarray(t1w.dataobj, dtype=np.float32), _MARGIN)
-    mask = np.asarray(load_mni152_brain_mask(resolution=_RESOLUTION).dataobj)
-    brain = np.pad(mask, _MARGIN) > 0.5
+    image = np.pad(found.image.data, _MARGIN)
+    brain = np.pad(found.mask.data, _MARGIN)
+    adult = None if name == BUNDLED else head_template()
+    size, shift = 1.0, np.zeros(3)
+    if adult is not None:
+        size = (np.count_nonzero(brain) / np.count_nonzero(adult.brain.data)) ** (1 / 3)
+        shift = _centre(Volume(brain, affine)) - size * adult.centre
     distance = ndimage.distance_transform_edt(~brain) * _RESOLUTION  # mm from the brain
     tissue = 100 * np.clip(image / np.percentile(image[brain], 99), 0, 1.2)
     drawn = np.where(brain, tissue, 0.0)
     drawn[(distance > 0) & (distance <= _SKULL)] = SKULL_CLASS
     drawn[(distance > _SKULL) & (distance <= _SKULL + _SCALP)] = SCALP_CLASS
     near = distance <= _SKULL + _SCALP + _AIR
-    head = near & (_above_skull_base(affine, brain.shape) | brain)
+    adult_world = np.linalg.inv(_scaling(size, shift)) @ affine
+    head = near & (_above_skull_base(adult_world, brain.shape) | brain)
     return HeadTemplate(
         image=Volume(drawn.astype(np.float32), affine),
         brain=Volume(brain, affine),
         head=Volume(head, affine),
+        size=float(size),
     )
+
+
+def _centre(mask: Volume) -> npt.NDArray[np.float64]:
+    index = np.asarray(ndimage.center_of_mass(mask.data))
+    return np.asarray(mask.affine[:3, :3] @ index + mask.affine[:3, 3])
+
+
+def _scaling(size: float, shift: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    matrix = np.diag([size, size, size, 1.0])
+    matrix[:3, 3] = shift
+    return matrix
 
 
 def _above_skull_base(

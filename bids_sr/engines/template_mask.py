@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from bids_sr.engines import BUNDLED_TEMPLATE as BUNDLED
 from bids_sr.engines.brain_surface import fit_surface, signed_distance
 from bids_sr.engines.foreground import largest_component
 from bids_sr.engines.head_pose import HeadPose, find_head, mutual_information
@@ -33,14 +34,14 @@ _LEAST_COVERAGE = 0.4
 _MOST_AT_BORDER = 0.02
 _MOST_APART = 0.05
 _LEAST_INFORMATION = 0.075  # nat
-_SCALES = (0.7, 1.2)
+_SCALES = (0.7, 1.2)  # of a brain of the bundled template's size
 _DEEP = 5.0  # mm
 _FREE = 8.0  # mm
 _HELD = 1.5  # mm, where the template has neither skull nor scalp: face, neck, brainstem
 
 
 def template_brain_mask(
-    volume: Volume, *, threads: int = 1, seed: int = 0
+    volume: Volume, *, threads: int = 1, seed: int = 0, template_name: str = BUNDLED
 ) -> tuple[Volume, dict[str, Any]]:
     """Extract the brain with a registered template.
 
@@ -51,6 +52,8 @@ def template_brain_mask(
     threads : int
     seed : int
         Of the registration's sampling.
+    template_name : str
+        As in :func:`.require_template`.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def template_brain_mask(
     moved to where the intensities of the brain end (:func:`.fit_surface`), freely along the
     vault, little at the skull base.
     """
-    template = head_template()
+    template = head_template(template_name)
     image = equalised(isotropic(volume, _FINE))
     with (
         ants_session(threads=threads, seed=seed) as (ants, used),
@@ -103,7 +106,7 @@ def template_brain_mask(
     millilitres = float(np.count_nonzero(mask)) * float(np.prod(volume.spacings)) / 1000
     before = float(np.count_nonzero(start < 0)) * _FINE**3 / 1000
     record = {
-        "Method": "affine registration of the MNI152 template (ANTs), surface fitted",
+        "Method": f"affine registration of the {template_name} template (ANTs), surface fitted",
         "VolumeMl": round(millilitres, 1),
         "TemplateVolumeMl": round(before, 1),
         "Coverage": round(fit.coverage, 3),
@@ -162,7 +165,7 @@ class _Fit:
     information: float
     """Mutual information of template and image within the brain, nat."""
     scales: tuple[float, ...]
-    """Singular values of the transform."""
+    """Singular values of the transform, for a template of the bundled one's size."""
     coverage: float
     """Share of the template's brain that lies inside the image."""
 
@@ -203,10 +206,11 @@ def _register(
     )
     transform = str(result["fwdtransforms"][0])
     matrix = np.asarray(ants.read_transform(transform).parameters[:9]).reshape(3, 3)
+    singular = np.linalg.svd(matrix, compute_uv=False)
     return _Fit(
         transform=transform,
         information=_information(ants, image, template, transform),
-        scales=tuple(float(scale) for scale in np.linalg.svd(matrix, compute_uv=False)),
+        scales=tuple(float(scale) * template.size for scale in singular),
         coverage=_coverage(ants, image, template, transform),
     )
 

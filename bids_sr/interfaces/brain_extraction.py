@@ -40,6 +40,13 @@ def choose_mask_engine(requested: str, weights_dir: Path | None) -> tuple[str, s
     return choose_engine(requested, weights_dir)
 
 
+def describe_template(name: str) -> str:
+    """Name a template in the methods text, with its citation."""
+    from bids_sr.engines.template import describe
+
+    return describe(name)
+
+
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")
@@ -50,6 +57,7 @@ class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
         "force", "auto", "skip", usedefault=True, desc="whether the image may be stripped already"
     )
     weights_dir = traits.Str("", usedefault=True, desc="folder of the HD-BET weights")
+    template = traits.Str("MNI152", usedefault=True, desc="template of the engine of that name")
     tta = traits.Bool(False, usedefault=True, desc="HD-BET averages over mirrored copies")
     allow_unverified = traits.Bool(False, usedefault=True, desc="its checkpoint may run code")
     device = traits.Str("auto", usedefault=True, desc="torch device of HD-BET")
@@ -136,7 +144,10 @@ class ExtractBrain(SimpleInterface):
         from bids_sr.engines import ants
 
         return ants.template_brain_mask(
-            volume, threads=self.inputs.num_threads, seed=self.inputs.seed
+            volume,
+            threads=self.inputs.num_threads,
+            seed=self.inputs.seed,
+            template_name=self.inputs.template,
         )
 
 

@@ -48,6 +48,7 @@ class _SegmentImageInputSpec(BaseInterfaceInputSpec):
     )
     device = traits.Str("cpu", usedefault=True, desc="torch device")
     seed = traits.Int(0, usedefault=True, desc="random seed")
+    template = traits.Str("MNI152", usedefault=True, desc="template of the tissue priors")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the tool")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
 
@@ -77,6 +78,7 @@ class SegmentImage(SimpleInterface):
             threads=self.inputs.num_threads,
             seed=self.inputs.seed,
             device=self.inputs.device,
+            template=self.inputs.template,
         )
         self._results.update(out_labels=None, out_files={}, colours=[])
         record: dict[str, Any] = {"Tool": tool.name, "Status": "done"}
@@ -90,6 +92,9 @@ class SegmentImage(SimpleInterface):
                 record |= self._save(self._segment(tool, Path(runtime.cwd)), Path(runtime.cwd))
             except (EngineError, WeightsError) as error:
                 record |= self._failure(tool.name, str(error))
+            except Exception as error:  # the image is done and good without it
+                LOGGER.exception("segmentation by %s", tool.name)
+                record |= self._failure(tool.name, f"{type(error).__name__}: {error}")
         self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
         return runtime
 

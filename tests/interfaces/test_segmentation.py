@@ -125,6 +125,22 @@ def test_an_image_without_a_mask_is_refused_plainly(
     assert done.outputs.out_files == {}
 
 
+def test_a_tool_that_breaks_down_stops_nothing_either(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: object) -> None:
+        raise RuntimeError("non-zero status 1")
+
+    monkeypatch.setattr("bids_sr.engines.segmentation.atropos.Atropos.segment", break_down)
+    found = SegmentImage(in_file=str(image), in_mask=str(image), tool="atropos").run(
+        cwd=str(tmp_path)
+    )
+    assert found.outputs.out_labels is None
+    assert found.outputs.record["Status"] == "refused"
+    assert "RuntimeError: non-zero status 1" in found.outputs.record["Warning"]
+    assert "Traceback" in caplog.text  # the place is in the log
+
+
 def test_another_contrast_is_skipped_with_the_reason(image: Path, tmp_path: Path) -> None:
     done = SegmentImage(
         in_file=image, in_mask=None, tool="wmh", refusal="wmh is made for FLAIR, not for T1w"

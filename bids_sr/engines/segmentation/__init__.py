@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_sr.engines import BUNDLED_TEMPLATE
 from bids_sr.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ SEGMENTATIONS = {
 
 
 def make_segmentation(
-    asked: str, *, threads: int = 1, seed: int = 0, device: str = "cpu"
+    asked: str,
+    *,
+    threads: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+    template: str = BUNDLED_TEMPLATE,
 ) -> SegmentationTool:
     """Build the tool that ``--segmentation`` names.
 
@@ -42,6 +48,8 @@ def make_segmentation(
     seed : int
     device : str
         Torch device of tools that use torch.
+    template : str
+        As in :func:`~bids_sr.engines.template.require_template`.
 
     Raises
     ------
@@ -65,6 +73,7 @@ def make_segmentation(
         threads=threads,
         seed=seed,
         device=device,
+        template=template,
     )
     return made
 

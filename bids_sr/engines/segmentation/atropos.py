@@ -36,12 +36,13 @@ class Atropos(SegmentationTool):
     """
 
     needs_mask: ClassVar[bool] = True
+    tissue_maps: ClassVar[bool] = True
     maps: ClassVar[tuple[str, ...]] = ("CSF", "GM", "WM")
     memory_gb: ClassVar[tuple[float, float]] = (1.2, 0.2)
     text: ClassVar[str] = (
         "Cerebrospinal fluid, grey and white matter were segmented on the super-resolved image "
         "within the brain mask with Atropos [ANTs, @avants2011atropos], with the tissue maps of "
-        "the registered ICBM 152 template [@fonov2011] as priors. "
+        "{template}, registered, as priors. "
     )
 
     def segment(self, volume: Volume, mask: Volume | None = None) -> Segmentation:
@@ -55,10 +56,13 @@ class Atropos(SegmentationTool):
         """
         assert mask is not None
         inside = mask.data > 0
-        priors = tissue_priors(volume, mask, threads=self.threads, seed=self.seed)
+        priors = tissue_priors(
+            volume, mask, threads=self.threads, seed=self.seed, template=self.template
+        )
         box = ndimage.find_objects(inside.astype(np.uint8))[0]  # all else takes time only
-        affine = volume.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [one.start for one in box]
+        # Only the image stays in memory, the priors go through NIfTI files, which round a place
+        # to float32; ITK then refuses them.  What is at 0 and upright is not rounded.
+        affine = np.diag([*volume.spacings.astype(np.float32), 1.0]).astype(np.float64)
         parts = [Volume(one[box], affine) for one in (priors.csf, priors.grey, priors.white)]
         limits = np.percentile(volume.data[inside], (0.1, 99.9))
         image = Volume(np.clip(volume.data[box], *limits).astype(np.float32), affine)
@@ -86,7 +90,7 @@ class Atropos(SegmentationTool):
             maps=maps,
             record={
                 "Method": "Atropos (ANTs)",
-                "Priors": "tissue maps of MNI152, registered (affine, SyN)",
+                "Priors": f"tissue maps of {self.template}, registered (affine, SyN)",
                 "PriorWeight": _PRIOR_WEIGHT,
                 "MRFWeight": _MRF,
                 "Iterations": _ITERATIONS,

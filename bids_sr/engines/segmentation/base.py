@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bids_sr.engines import BUNDLED_TEMPLATE
+from bids_sr.engines.template import describe
 from bids_sr.imaging import Volume
 
 
@@ -81,7 +83,9 @@ class SegmentationTool(ABC):
     memory_gb: ClassVar[tuple[float, float]]
     """Peak memory: GB, and GB a million voxels of the image."""
     text: ClassVar[str]
-    """Sentence of the methods text, with citation keys."""
+    """Sentence of the methods text, with citation keys; ``{template}`` stands for the template."""
+    tissue_maps: ClassVar[bool] = False
+    """Whether it takes the tissue maps of the template."""
 
     name: str
     """On the command line."""
@@ -89,6 +93,12 @@ class SegmentationTool(ABC):
     threads: int = 1
     seed: int = 0
     device: str = "cpu"
+    template: str = BUNDLED_TEMPLATE
+
+    @property
+    def sentence(self) -> str:
+        """What the methods text says."""
+        return self.text.replace("{template}", describe(self.template))
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
-"""Tissue priors: the tissue maps of the MNI152 template, brought to a brain.
+"""Tissue priors: the tissue maps of a template, brought to a brain.
 
 They tell grey from white matter where an image alone cannot (FLAIR), and name the
-classes whatever the contrast.  Nothing is downloaded: nilearn bundles the template.
+classes whatever the contrast.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
+from bids_sr.engines import BUNDLED_TEMPLATE as BUNDLED
 from bids_sr.engines.itk import ants_session, to_ants
 from bids_sr.engines.registration_image import isotropic
+from bids_sr.engines.template import brain_template, tissue_maps
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
@@ -34,7 +36,7 @@ class TissuePriors:
 
 @lru_cache(maxsize=1)  # by identity: two tools in one process share them
 def tissue_priors(
-    volume: Volume, mask: Volume, *, threads: int = 1, seed: int = 0
+    volume: Volume, mask: Volume, *, threads: int = 1, seed: int = 0, template: str = BUNDLED
 ) -> TissuePriors:
     """Bring the template's tissue maps to the brain of an image.
 
@@ -47,6 +49,8 @@ def tissue_priors(
     threads : int
     seed : int
         Of the registration's sampling.
+    template : str
+        As in :func:`.require_template`.
 
     Returns
     -------
@@ -68,24 +72,12 @@ def tissue_priors(
     Avants et al. 2008, Med Image Anal 12:26-41, doi:10.1016/j.media.2007.06.004.
     Fonov et al. 2011, NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
     """
-    from nilearn import datasets
-
     inside = mask.data > 0
     brain = np.where(inside, volume.data, 0).astype(np.float32)
     top = float(np.percentile(brain[inside], 99)) or 1.0
     fixed = isotropic(volume.with_data(np.clip(brain / top, 0, 1.1)), _RESOLUTION)
-    images = [
-        load(resolution=_RESOLUTION)
-        for load in (
-            datasets.load_mni152_template,
-            datasets.load_mni152_gm_template,
-            datasets.load_mni152_wm_template,
-        )
-    ]
-    t1w, grey, white = (
-        Volume(np.asarray(image.dataobj, np.float32), np.asarray(image.affine, np.float64))
-        for image in images
-    )
+    t1w = brain_template(template, _RESOLUTION).image
+    grey, white = tissue_maps(template, _RESOLUTION)
     with (
         ants_session(threads=threads, seed=seed) as (ants, _),
         TemporaryDirectory(prefix="bids_sr-") as folder,

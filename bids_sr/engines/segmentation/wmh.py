@@ -54,19 +54,22 @@ class WhiteMatterHyperintensities(SegmentationTool):
 
     contrasts: ClassVar[tuple[str, ...]] = ("FLAIR",)
     needs_mask: ClassVar[bool] = True
+    tissue_maps: ClassVar[bool] = True
     masks: ClassVar[tuple[str, ...]] = ("lesion",)
     memory_gb: ClassVar[tuple[float, float]] = (1.0, 0.12)
     text: ClassVar[str] = (
         "White-matter hyperintensities were segmented on the super-resolved FLAIR image after "
         "the threshold method of Roura et al. [@roura2015]: voxels brighter than grey matter by "
         "a number of standard deviations, in two iterations, and rules on the regions; tissues "
-        "were told apart by the registered ICBM 152 template [@fonov2011]. "
+        "were told apart by the tissue maps of {template}, registered. "
     )
 
     def segment(self, volume: Volume, mask: Volume | None = None) -> Segmentation:
         """Segment an image; see :class:`.SegmentationTool`."""
         assert mask is not None
-        priors = tissue_priors(volume, mask, threads=self.threads, seed=self.seed)
+        priors = tissue_priors(
+            volume, mask, threads=self.threads, seed=self.seed, template=self.template
+        )
         lesions, record = find_hyperintensities(volume, mask, priors)
         labels = volume.with_data(lesions.astype(np.uint8))
         return Segmentation(
