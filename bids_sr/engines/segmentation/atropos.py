@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,13 +63,16 @@ class Atropos(SegmentationTool):
             volume, mask, threads=self.threads, seed=self.seed, template=self.template
         )
         box = ndimage.find_objects(inside.astype(np.uint8))[0]  # all else takes time only
-        # Only the image stays in memory, the priors go through NIfTI files, which round a place
-        # to float32; ITK then refuses them.  What is at 0 and upright is not rounded.
-        affine = np.diag([*volume.spacings.astype(np.float32), 1.0]).astype(np.float64)
+        # antspyx hands the priors to Atropos in files, whose header rounds; ITK then refuses an
+        # origin that is off by 1e-6 mm.  This grid survives it, and only the spacings matter.
+        affine = np.diag([*np.asarray(volume.spacings, np.float32), 1.0]).astype(float)
         parts = [Volume(one[box], affine) for one in (priors.csf, priors.grey, priors.white)]
         limits = np.percentile(volume.data[inside], (0.1, 99.9))
         image = Volume(np.clip(volume.data[box], *limits).astype(np.float32), affine)
-        with ants_session(threads=self.threads, seed=self.seed) as (ants, used):
+        with (
+            _own_temporary_folder(),
+            ants_session(threads=self.threads, seed=self.seed) as (ants, used),
+        ):
             found = ants.atropos(
                 a=to_ants(ants, image),
                 x=to_ants(ants, image.with_data(inside[box].astype(np.float32))),
@@ -98,6 +104,18 @@ class Atropos(SegmentationTool):
                 "Seed": self.seed,
             },
         )
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """Remove the maps that antspyx leaves in the temporary folder."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="bids_sr-atropos-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def check_shares(voxels: npt.NDArray[np.integer]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,21 +56,24 @@ def test_tissues_are_found_in_any_contrast(
 
 
 @pytest.mark.usefixtures("_shifted_priors")
-def test_a_tilted_brain_off_the_origin_is_segmented_as_the_upright_one(tissues: Tissues) -> None:
-    upright = contrast(tissues, 20, 70, 100)
-    angle = 0.1537
-    tilt = np.eye(4)
-    tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    tilt[:3, 3] = [-972.60464462, 995.55588817, -833.25936521]  # none of these is a float32
-    affine = tilt @ upright.affine
-    found = [
-        make_segmentation("atropos")
-        .segment(Volume(upright.data, one), Volume(tissues[0].data, one))
-        .labels.data
-        for one in (upright.affine, affine)
-    ]
-    # Spacings measured along tilted axes differ in their last bit, and with them a few ties.
-    assert np.mean(found[0] != found[1]) < 0.0005
+def test_any_header_will_do_and_no_file_is_left(
+    tissues: Tissues, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Origin, spacings and directions that a NIfTI header rounds."""
+    mask, _ = tissues
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    angle = np.pi / 11
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ np.diag([1 / 0.9, 1 / 1.1, 1 / 1.3, 1]) @ mask.affine
+    affine[:3, 3] = 100 / 7, -1000 / 9, 71.98860931396484
+    plain = contrast(tissues, 20, 70, 100)
+    tool = make_segmentation("atropos")
+    found = tool.segment(Volume(plain.data, affine), Volume(mask.data, affine))
+    np.testing.assert_array_equal(found.labels.affine, affine)
+    same = found.labels.data == tool.segment(plain, mask).labels.data
+    assert same[mask.data > 0].mean() > 0.98  # neighbours weigh by their distance
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_result_without_a_tissue_is_refused() -> None:
