@@ -72,8 +72,8 @@ def kept_layout(folder: Path, root: Path, subjects: Sequence[str], index: Index)
             found, why = _current(folder, root, subjects)
     except Timeout:
         why += "; another job is making it"
-    except OSError as error:
-        why += f"; it cannot be written ({error.strerror})"
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        why += f"; it cannot be written ({getattr(error, 'strerror', None) or error})"
     if found is None:
         LOGGER.warning("the database %s is not used: %s", folder, why)
         return index(None, subjects)

@@ -71,7 +71,8 @@ def open_layout(
 
     if database_dir is None:
         return index(None, subjects)
-    return kept_layout(Path(database_dir).resolve(), root, subjects, index)
+    # Other tools would take an index without functional images and metadata for theirs.
+    return kept_layout(Path(database_dir).resolve() / "bids_sr", root, subjects, index)
 
 
 def _index(root: Path, database_dir: Path | None, subjects: Sequence[str]) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bids.layout import BIDSLayout
 from filelock import FileLock
 
 from bids_sr.bids import layout as layouts
@@ -22,7 +23,8 @@ Plan = Callable[..., list[str]]
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    return tmp_path / "database"
+    """Return the folder of our index, below that of ``--bids-database-dir``."""
+    return tmp_path / "database" / "bids_sr"
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def indexed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 @pytest.fixture
 def planned(dataset: Path, database: Path) -> Plan:
     def make(*labels: str) -> list[str]:
-        layout = open_layout(dataset, database_dir=database, participant_label=labels)
+        layout = open_layout(dataset, database_dir=database.parent, participant_label=labels)
         return [image.stem for image in plan_images(layout, Selection(participant_label=labels))]
 
     return make
@@ -136,7 +138,7 @@ def test_a_job_does_not_wait_for_the_one_that_indexes_all(
 ) -> None:
     add_image("sub-01_T1w")
     add_image("sub-02_T1w")
-    database.mkdir()
+    database.mkdir(parents=True)
     with FileLock(database / ".lock"):
         assert planned("02") == ["sub-02_T1w"]
     assert indexed == [("02",)]
@@ -169,4 +171,16 @@ def test_a_database_of_a_folder_that_is_gone_is_refused(
     planned()
     moved = dataset.rename(tmp_path / "moved")
     with pytest.raises(ConfigError, match="the database is that of"):
-        open_layout(moved, database_dir=database)
+        open_layout(moved, database_dir=database.parent)
+
+
+def test_the_index_of_another_tool_is_left_alone(
+    add_image: AddImage, planned: Plan, dataset: Path, database: Path
+) -> None:
+    add_image("sub-01_T1w")
+    theirs = database.parent
+    BIDSLayout(dataset, validate=False, database_path=theirs).session.close()
+    before = (theirs / FILE_NAME).read_bytes()
+    add_image("sub-01_T2w")
+    assert planned() == ["sub-01_T1w", "sub-01_T2w"]
+    assert (theirs / FILE_NAME).read_bytes() == before
