@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -67,26 +67,31 @@ def init_bids_sr_wf(
     workflow.__desc__ = INTRODUCTION.format(version=__version__)
     steps = _steps(config)
     learnt = _dataset_graphs(config, steps, todo, use_gpu)
-    for subject in sorted({image.subject for image in todo}):
-        subject_wf = pe.Workflow(name=f"sub_{subject}_wf")
-        for image in todo:
-            if image.subject != subject:
-                continue
-            image_wf = init_image_wf(
+    by_subject: dict[str, list[AnatImage]] = {}
+    for image in todo:
+        by_subject.setdefault(image.subject, []).append(image)
+    subject_wfs = {
+        subject: pe.Workflow(name=f"sub_{subject}_wf") for subject in sorted(by_subject)
+    }
+    for subject, subject_wf in subject_wfs.items():
+        image_wfs = [
+            init_image_wf(
                 image=image,
                 output_dir=config.output_dir,
                 steps=steps,
                 resources=_resources(config, image, use_gpu),
-                companions=todo,
+                companions=by_subject[subject],
                 name=image_wf_name(image),
             )
-            subject_wf.add_nodes([image_wf])
-        workflow.add_nodes([subject_wf])
-        for image in todo:
-            if image.subject == subject and image.action == "super-resolve":
-                target = f"{image_wf_name(image)}.super_resolution_wf.inputnode.in_model"
-                if source := learnt.get(image.suffix):
-                    workflow.connect(source, "outputnode.out_weights", subject_wf, target)
+            for image in by_subject[subject]
+        ]
+        subject_wf.add_nodes(image_wfs)
+    workflow.add_nodes(list(subject_wfs.values()))
+    for image in todo:
+        source = learnt.get(image.suffix)
+        if source and image.action == "super-resolve":
+            target = f"{image_wf_name(image)}.super_resolution_wf.inputnode.in_model"
+            workflow.connect(source, "outputnode.out_weights", subject_wfs[image.subject], target)
     return workflow
 
 
@@ -124,18 +129,22 @@ def image_wf_name(image: AnatImage) -> str:
     return re.sub(r"[^0-9A-Za-z]", "_", image.stem) + "_wf"
 
 
-def image_of_node(fullname: str, images: Sequence[AnatImage]) -> AnatImage | None:
+def images_by_graph(images: Sequence[AnatImage]) -> dict[str, AnatImage]:
+    """Return the images of a plan by the names of their graphs."""
+    return {image_wf_name(image): image for image in reversed(images)}
+
+
+def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage | None:
     """Find the image that a node belongs to.
 
     Parameters
     ----------
     fullname : str
         Full name of the node, with the names of the graphs around it.
-    images : sequence of AnatImage
-        The plan.
+    images : mapping of str to AnatImage
+        From :func:`images_by_graph`.
     """
-    graphs = fullname.split(".")
-    return next((image for image in images if image_wf_name(image) in graphs), None)
+    return next((images[graph] for graph in fullname.split(".") if graph in images), None)
 
 
 def methods_text(workflow: pe.Workflow) -> str:

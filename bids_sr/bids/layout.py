@@ -6,14 +6,16 @@ It reads headers and sidecars, never image data.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bids_sr.bids.database import EXTENSIONS, kept_layout
 from bids_sr.bids.derivatives import output_path
 from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
@@ -22,13 +24,13 @@ from bids_sr.bids.names import ParsedName, parse_name
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
-from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
+from bids_sr.exceptions import AcquisitionError, InputDataError
 from bids_sr.imaging import Grid, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
-EXTENSIONS = (".nii", ".nii.gz")
 NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
 OTHER_DATATYPES = re.compile(r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)$")
+SIDECARS = re.compile(r"\.(json|tsv|bval|bvec)$")  # read from disk: bids_sr.bids.inheritance
 
 
 def open_layout(
@@ -44,7 +46,7 @@ def open_layout(
     bids_dir : Path
         Root of the dataset.
     database_dir : Path, optional
-        Folder that keeps the index for the next run; it then covers all subjects.
+        Folder that keeps the index of all subjects: :func:`.kept_layout`.
     participant_label : iterable of str
         Subjects to index where there is no database; empty for all.
 
@@ -60,26 +62,32 @@ def open_layout(
     ConfigError
         If the database belongs to another dataset.
     """
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer
-
     root = Path(bids_dir).resolve()
     subjects = Selection(participant_label=tuple(participant_label)).subjects
     _check_subjects(root, subjects)
-    ignore: list[Any] = [*NOT_INDEXED, re.compile(r"/\."), OTHER_DATATYPES]
-    if database_dir is None and subjects:
+
+    def index(database: Path | None, labels: Sequence[str]) -> Any:
+        return _index(root, database, labels)
+
+    if database_dir is None:
+        return index(None, subjects)
+    # Other tools would take an index without functional images and metadata for theirs.
+    return kept_layout(Path(database_dir).resolve() / "bids_sr", root, subjects, index)
+
+
+def _index(root: Path, database_dir: Path | None, subjects: Sequence[str]) -> Any:
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    ignore: list[Any] = [*NOT_INDEXED, re.compile(r"/\."), OTHER_DATATYPES, SIDECARS]
+    if subjects:
         ignore.append(re.compile(rf"/sub-(?!({'|'.join(map(re.escape, subjects))})(/|_|$))"))
-    layout = BIDSLayout(
+    return BIDSLayout(
         root,
         validate=False,
         database_path=database_dir,
+        reset_database=database_dir is not None,
         indexer=BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False),
     )
-    if Path(str(layout.root)).resolve() != root:
-        raise ConfigError(
-            f"{database_dir}: the database is that of {layout.root}; expected one of {root}. "
-            "Give another --bids-database-dir or remove this one."
-        )
-    return layout
 
 
 def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
@@ -114,9 +122,8 @@ def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
     check_filters(selection.filters, selection.modalities)
     _check_subjects(root, selection.subjects)
     query = {"subject": list(selection.subjects)} if selection.subjects else {}
-    files = layout.get(
-        datatype="anat", extension=list(EXTENSIONS), return_type="filename", **query
-    )
+    files = layout.get(datatype="anat", return_type="filename", **query)
+    files = [file for file in files if file.endswith(EXTENSIONS)]
     planner = _Planner(root, selection)
     planned = _without_collisions([planner.plan(Path(f)) for f in sorted(files)])
     return choose_references(planned, selection.reference)
@@ -238,14 +245,16 @@ def _check_subjects(root: Path, wanted: Iterable[str]) -> None:
         raise InputDataError(
             f"{root}: no such folder; expected the root of a BIDS dataset. Check the path."
         )
-    existing = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*/"))
+    with os.scandir(root) as entries:
+        found = [entry.name for entry in entries if entry.name[:4] == "sub-" and entry.is_dir()]
+    existing = {name.removeprefix("sub-") for name in found}
     if not existing:
         raise InputDataError(
             f"{root}: no sub-* folder in it; expected the root of a BIDS dataset. Check the path."
         )
     missing = [label for label in wanted if label not in existing]
     if missing:
-        shown = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
+        shown = ", ".join(sorted(existing)[:50]) + (", ..." if len(existing) > 50 else "")
         raise InputDataError(
             f"{root}: no subject {', '.join(missing)}; expected labels out of {shown}. "
             "Correct --participant-label."

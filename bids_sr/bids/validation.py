@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,15 @@ def validate_dataset(bids_dir: Path) -> ValidationResult:
     )
 
 
-def check_output_tree(output_dir: Path) -> list[str]:
+def check_output_tree(output_dir: Path, subjects: Iterable[str] = ()) -> list[str]:
     """Look for names in our output that would be taken for something else.
 
     Parameters
     ----------
     output_dir : Path
         Root of the output dataset.
+    subjects : iterable of str
+        Labels to look at, without ``sub-``; empty for all.
 
     Returns
     -------
@@ -108,7 +111,8 @@ def check_output_tree(output_dir: Path) -> list[str]:
     """
     problems = []
     references: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for path in sorted(output_dir.glob("sub-*/**/anat/sub-*")):
+    folders = [output_dir / f"sub-{label}" for label in subjects] or output_dir.glob("sub-*")
+    for path in sorted(path for folder in folders for path in folder.glob("**/anat/sub-*")):
         name = parse_name(path.name)
         relpath = path.relative_to(output_dir).as_posix()
         problems += [f"{relpath}: {problem}" for problem in _name_problems(name)]

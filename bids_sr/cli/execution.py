@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +35,13 @@ def run_graph(
     from bids_sr.bids.derivatives import output_paths
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         image_of_node,
+        images_by_graph,
     )
 
+    known = images_by_graph(images)
+
     def image_of(name: str) -> AnatImage | None:
-        found: AnatImage | None = image_of_node(name, images)
+        found: AnatImage | None = image_of_node(name, known)
         return found
 
     def stem_of(name: str) -> str | None:
@@ -127,11 +130,11 @@ def _send_crashes_to_subjects(
     record: RunRecord,
     image_of: Callable[[str], AnatImage | None],
 ) -> None:
-    for path in workflow.list_node_names():  # nodes know their full names only in a run
+    for path, node in _nodes(workflow):
         image = image_of(path)
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
-            workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
+            node.config = {"execution": {"crashdump_dir": str(folder)}}
 
 
 def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
@@ -184,12 +187,25 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
     names = (
-        f"{workflow.name}.{path}"
-        for path in workflow.list_node_names()
+        path
+        for path, node in _nodes(workflow)
         # identity nodes are taken out of the graph before it is run
-        if type(workflow.get_node(path).interface).__name__ != "IdentityInterface"
+        if type(node.interface).__name__ != "IdentityInterface"
     )
     return [name for name in names if name not in ended]
+
+
+def _nodes(workflow: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk through all nodes with their full names, which they know only in a run.
+
+    Nipype's ``get_node`` compares each name with those of all subjects.
+    """
+    for node in workflow._graph.nodes:
+        path = f"{above}{workflow.name}."
+        if hasattr(node, "_graph"):
+            yield from _nodes(node, path)
+        else:
+            yield f"{path}{node.name}", node
 
 
 def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:

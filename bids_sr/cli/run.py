@@ -128,7 +128,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     _write_decisions(config, outcomes)
     _report(config, images)
     hand_over.finish(config, images)
-    _warn_of_names(config)
+    _warn_of_names(config, images)
     _summarise(config, outcomes)
     return outcomes.code
 
@@ -300,10 +300,10 @@ def _report(config: RunConfig, images: Iterable[AnatImage]) -> int:
     return ExitCode.OK
 
 
-def _warn_of_names(config: RunConfig) -> None:
+def _warn_of_names(config: RunConfig, images: Iterable[AnatImage]) -> None:
     from bids_sr.bids import check_output_tree
 
-    for problem in check_output_tree(config.output_dir):
+    for problem in check_output_tree(config.output_dir, _subjects(images)):
         LOGGER.warning("output: %s", problem)
 
 

@@ -102,7 +102,8 @@ def check_input(path: str | os.PathLike[str]) -> InputReport:
     disagree, when neither is there, and when the zooms contradict the affine.
     """
     path = Path(path)
-    return describe(path, open_image(path))
+    _check_present(path)
+    return describe(path, _header_alone(path) or open_image(path))
 
 
 def open_image(path: Path) -> Any:
@@ -127,6 +128,33 @@ def open_image(path: Path) -> Any:
             f"{path}: found a {type(image).__name__}; expected NIfTI (.nii, .nii.gz). Convert it."
         )
     return image
+
+
+def _header_alone(path: Path) -> Any | None:
+    """Return an image whose data cannot be read, from the first bytes of its file.
+
+    nibabel with indexed_gzip unpacks 4 MB each of the three times it opens a file for its
+    header: 38 ms of CPU time for a clinical scan, where the first bytes take 1 ms.  None
+    where something is odd; then nibabel shall say it.
+    """
+    try:
+        with _opened(path) as stream:
+            length = int.from_bytes(stream.read(4), "little")
+            kind = {348: nb.Nifti1Image, 540: nb.Nifti2Image}.get(length)
+            if kind is None or path.suffix not in (".gz", ".nii"):
+                return None
+            stream.seek(0)
+            holder = nb.FileHolder(filename=str(path), fileobj=stream)
+            return kind.from_file_map({"image": holder})
+    except READ_ERRORS:
+        return None
+
+
+def _opened(path: Path) -> Any:
+    """Open a file to read its first bytes, unpacked."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    return nb.openers.ImageOpener(str(path))
 
 
 def _gzip_fault(path: Path) -> Exception | None:
@@ -265,7 +293,7 @@ def _qform(header: Any, warnings: list[str]) -> npt.NDArray[np.float64] | None:
 
 def _stored_zooms(path: Path) -> npt.NDArray[np.float64]:
     """Read the zooms as they are: nibabel replaces zero and negative ones on loading."""
-    with nb.openers.ImageOpener(str(path)) as stream:
+    with _opened(path) as stream:
         start = stream.read(540)
     order = "<" if int.from_bytes(start[:4], "little") in (348, 540) else ">"
     length = int(np.frombuffer(start, dtype=f"{order}i4", count=1)[0])

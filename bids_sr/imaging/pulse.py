@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
 
 _TAPS = 127
 _RESPONSE_SAMPLES = 1025
@@ -40,6 +39,8 @@ def beta_filter(flip_angle: float, time_bandwidth: float) -> npt.NDArray[np.floa
     ----------
     Pauly et al. 1991, IEEE Trans. Med. Imaging 10:53-65, doi:10.1109/42.75611.
     """
+    from scipy import signal  # half of the time that importing this package would take
+
     inside, outside = np.sqrt(0.01 / 2), 0.01 / np.sqrt(2)
     width = _transition_width(inside, outside) / time_bandwidth
     half = time_bandwidth / _TAPS  # slice edge in units of the Nyquist frequency

@@ -8,6 +8,7 @@ an exception: a report must be written above all when things went wrong.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import tomllib
@@ -151,8 +152,7 @@ def read_subject(output_dir: str | Path, subject: str) -> SubjectRecord:
     """
     root = Path(output_dir)
     label = f"sub-{subject.removeprefix('sub-')}"
-    rows, problems = read_decisions(root)
-    rows = [row for row in rows if row.get("participant_id") == label]
+    rows, problems = read_decisions(root, label)
     if not rows and not (root / label).is_dir():
         raise InputDataError(
             f"{root} has no folder {label} and no row of it in decisions.tsv, expected at least "
@@ -170,18 +170,24 @@ def read_subject(output_dir: str | Path, subject: str) -> SubjectRecord:
 def read_all(output_dir: str | Path) -> list[ImageRecord]:
     """Read all images of an output dataset, for the group level."""
     root = Path(output_dir)
-    rows, _ = read_decisions(root)
-    labels = {row["participant_id"] for row in rows if "participant_id" in row}
-    labels |= {path.name for path in root.glob("sub-*") if path.is_dir()}
-    images: list[ImageRecord] = []
-    for label in sorted(labels):
-        own = [row for row in rows if row.get("participant_id") == label]
-        images.extend(_read_images(root, label, own)[0])
-    return images
+    own: dict[str, list[dict[str, str]]] = {
+        path.name: [] for path in root.glob("sub-*") if path.is_dir()
+    }
+    for row in read_decisions(root)[0]:
+        if "participant_id" in row:
+            own.setdefault(row["participant_id"], []).append(row)
+    return [image for label in sorted(own) for image in _read_images(root, label, own[label])[0]]
 
 
-def read_decisions(root: Path) -> tuple[list[dict[str, str]], list[str]]:
+def read_decisions(root: Path, label: str = "") -> tuple[list[dict[str, str]], list[str]]:
     """Read ``decisions.tsv``.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the output dataset.
+    label : str
+        Participant with ``sub-`` whose rows are wanted; empty for all.
 
     Returns
     -------
@@ -191,14 +197,17 @@ def read_decisions(root: Path) -> tuple[list[dict[str, str]], list[str]]:
     path = root / "decisions.tsv"
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+            head = stream.readline()
+            # Most lines are of others: they are not taken apart.
+            lines = itertools.chain([head], (line for line in stream if label in line))
+            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return [], [f"decisions.tsv could not be read ({_short(error)}): decisions are not shown."]
     kept = [
         {key: cell for key, cell in row.items() if key and cell and cell not in NOT_AVAILABLE}
         for row in rows
     ]
-    return [row for row in kept if row], []
+    return [row for row in kept if row and label in ("", row.get("participant_id"))], []
 
 
 def read_run_log(folder: Path) -> RunLog | None:

@@ -81,6 +81,38 @@ def test_cells_cannot_break_the_table(tmp_path: Path) -> None:
     assert row["message"] == "one two three"
 
 
+def test_a_merge_does_not_take_apart_what_others_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [f"sub-{number % 7}/{number}" for number in range(40)]
+    for count in (3, 1, 5):
+        for start in range(0, len(images), count):
+            rows = [{"image": one, "status": str(count)} for one in images[start : start + count]]
+            path = update_decisions(tmp_path, rows)
+    rows = read_decisions(tmp_path)
+    assert [row["image"] for row in rows] == sorted(images)
+    assert {row["status"] for row in rows} == {"5"}
+    path.rename(tmp_path / "merged.tsv")
+    update_decisions(tmp_path, rows)
+    assert path.read_bytes() == (tmp_path / "merged.tsv").read_bytes()
+    monkeypatch.setattr("bids_sr.bids.dataset.read_decisions", lambda _: pytest.fail("read all"))
+    update_decisions(tmp_path, [{"image": "a"}])
+
+
+def test_a_table_of_another_release_is_merged(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.tsv"
+    path.write_text("image\tstatus\tgone\r\nb\tdone\tx\r\n\r\nc\tdone\n")
+    update_decisions(tmp_path, [{"image": "a", "status": "planned"}])
+    rows = read_decisions(tmp_path)
+    assert [row["image"] + row["status"] for row in rows] == ["aplanned", "bdone", "cdone"]
+    assert path.read_text().splitlines()[0].split("\t") == list(DECISION_COLUMNS)
+    path.write_text(path.read_text() + "sub-01\tcut off")
+    update_decisions(tmp_path, [{"image": "b", "status": "failed"}])
+    assert {row["image"]: row["status"] for row in read_decisions(tmp_path)} == {
+        "": "", "a": "planned", "b": "failed", "c": "done"
+    }  # fmt: skip
+
+
 def _write_rows(output_dir: Path, job: int) -> None:
     for index in range(10):
         update_decisions(output_dir, [{"image": f"{job}-{index}", "status": "done"}])

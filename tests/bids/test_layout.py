@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -307,3 +309,11 @@ def test_real_clinical_dataset(shared_data: Path) -> None:
     assert gap.facts.acquisition.gap == pytest.approx(0.8, abs=1e-4)
     assert all(not image.facts.warnings for image in images.values() if image.facts)
     assert sum(image.is_reference for image in images.values()) == 12
+
+
+def test_a_plan_does_not_import_what_only_reconstruction_needs() -> None:
+    code = "import sys, bids_sr.bids.layout, bids.layout; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "bids.layout" in loaded
+    assert not {"scipy.signal", "scipy.stats", "torch", "nipype", "ants"} & loaded

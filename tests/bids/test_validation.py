@@ -88,6 +88,18 @@ def test_whole_output_is_valid(add_image: AddImage, plan: Plan, tmp_path: Path) 
     assert check_output_tree(out) == []
 
 
+def test_names_of_other_subjects_are_left_to_their_jobs(tmp_path: Path) -> None:
+    for label in ("01", "010", "02"):
+        folder = tmp_path / f"sub-{label}" / "ses-1" / "anat"
+        folder.mkdir(parents=True)
+        (folder / f"sub-{label}_ses-1_rec-SR_T1w.nii.gz").touch()
+    (problem,) = check_output_tree(tmp_path, ["01"])
+    assert problem.startswith(
+        "sub-01/ses-1/anat/sub-01_ses-1_rec-SR_T1w.nii.gz: the name is legal"
+    )
+    assert len(check_output_tree(tmp_path)) == 3
+
+
 def test_errors_of_a_raw_dataset_are_reported(add_image: AddImage, dataset: Path) -> None:
     add_image("sub-01_T1w", {"RepetitionTime": 1})
     (dataset / "sub-01" / "anat" / "sub-01_wrong.txt").write_text("x")

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
 
 from bids_sr.cli import execution
 from bids_sr.exceptions import ConfigError
@@ -27,3 +29,17 @@ def test_a_plugin_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plugin.yml"
     path.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --time=60\n")
     assert execution.read_plugin(path) == ("SLURM", {"sbatch_args": "--time=60"})
+
+
+def test_nodes_of_all_graphs_are_found_with_their_full_names() -> None:
+    workflow = pe.Workflow(name="all_wf")
+    for label in ("01", "02"):
+        subject, image = pe.Workflow(name=f"sub_{label}_wf"), pe.Workflow(name="image_wf")
+        image.add_nodes([pe.Node(IdentityInterface(["a"]), name=name) for name in ("x", "y")])
+        subject.add_nodes([image, pe.Node(IdentityInterface(["a"]), name="x")])
+        workflow.add_nodes([subject])
+    found = dict(execution._nodes(workflow))
+    assert sorted(found) == sorted(f"all_wf.{name}" for name in workflow.list_node_names())
+    assert len(found) == 6
+    for name, node in found.items():
+        assert node is workflow.get_node(name.removeprefix("all_wf."))

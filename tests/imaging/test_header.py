@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, check_input
+from bids_sr.imaging.header import describe
 
 AFFINE = np.diag([1.0, 1.0, 6.0, 1.0])
 
@@ -54,6 +55,29 @@ def test_reports_a_good_header(tmp_path: Path) -> None:
 def test_reports_4d_without_refusing(tmp_path: Path) -> None:
     report = check_input(_saved(_image((4, 5, 6, 3)), tmp_path))
     assert (report.shape, report.n_volumes) == ((4, 5, 6), 3)
+
+
+@pytest.mark.parametrize("name", ["image.nii.gz", "image.nii"])
+@pytest.mark.parametrize("kind", [nb.Nifti1Image, nb.Nifti2Image])
+def test_reads_only_the_start_of_a_file(
+    kind: type[nb.Nifti1Image], name: str, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 4000, (64, 64, 64), dtype=np.int16)
+    image = kind(noise, AFFINE)
+    image.set_sform(AFFINE, code=1)
+    image.header.extensions.append(nb.nifti1.Nifti1Extension("comment", b"x" * 5000))
+    whole = _saved(image, tmp_path, name)
+    start = tmp_path / f"start_{name}"
+    start.write_bytes(whole.read_bytes()[:30_000])
+    with pytest.raises(InputDataError):
+        Volume.load(start)
+    expected = describe(whole, nb.load(whole))
+    for path in (whole, start):
+        report = check_input(path)
+        assert (report.shape, report.dtype) == (expected.shape, expected.dtype)
+        assert report.affine_source == expected.affine_source
+        assert report.warnings == expected.warnings
+        np.testing.assert_array_equal(report.affine, expected.affine)
 
 
 def test_sform_wins_over_a_disagreeing_qform(tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_cells_not_available_are_left_out(tmp_path: Path) -> None:
     assert problems == []
 
 
+def test_rows_of_one_participant_are_read_alone(tmp_path: Path) -> None:
+    images = ["sub-1/anat/sub-1_T1w.nii.gz", "sub-10/anat/sub-10_T1w.nii.gz"]
+    others = [f"sub-2/anat/sub-2_run-{number}_T1w.nii.gz" for number in range(50)]
+    rows = [decision(image, status="done") for image in (*images, *others)]
+    rows[2]["message"] = "compare sub-1"
+    write_decisions(tmp_path, rows)
+    (own,), problems = read_decisions(tmp_path, "sub-1")
+    assert (own["image"], problems) == (images[0], [])
+    assert len(read_decisions(tmp_path)[0]) == 52
+
+
 def test_missing_table_is_told(tmp_path: Path) -> None:
     (tmp_path / "sub-01").mkdir()
     assert read_subject(tmp_path, "01").problems == (

@@ -17,7 +17,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.workflows.base import image_of_node, init_bids_sr_wf, methods_text
+from bids_sr.workflows.base import image_of_node, images_by_graph, init_bids_sr_wf, methods_text
 
 MakeImage = Callable[..., AnatImage]
 
@@ -180,9 +180,10 @@ def test_only_images_that_are_processed_get_a_graph_and_nodes_are_traced_back(
         make_image("03", action="fail"),
     ]
     graph = init_bids_sr_wf(make_config(), images)._create_flat_graph()
-    owners = {image_of_node(node.fullname, images) for node in graph.nodes}
+    known = images_by_graph(images)
+    owners = {image_of_node(node.fullname, known) for node in graph.nodes}
     assert owners == set(images[:2])
-    assert image_of_node("bids_sr_wf.sub_09_wf.check_input", images) is None
+    assert image_of_node("bids_sr_wf.sub_09_wf.check_input", known) is None
 
 
 def test_nothing_to_process_is_an_error(
