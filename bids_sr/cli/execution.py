@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 POLL_SECONDS = 0.2  # Nipype's 2 s add up over the many short nodes
+QUEUE_POLL_SECONDS = 5.0  # every look asks the scheduler once for each job
+FILE_SECONDS = 60  # until another machine sees a file that was written
+LEAST_NODE_GB = 0.6
+"""Memory of a process that loads an image and its libraries."""
+HERE = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
+"""Plugins that run nodes on this machine, within the memory of this process."""
 
 
 def run_graph(
@@ -46,7 +54,10 @@ def run_graph(
         return image.stem if image else None
 
     workflow = graph.workflow
-    _configure_nipype(config, record)
+    name, arguments = plugin_of(config)
+    _configure_nipype(config, record, queued=name not in HERE)
+    if name == "SLURM":
+        ask_slurm(workflow, str(arguments.get("sbatch_args") or ""))
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
@@ -54,7 +65,7 @@ def run_graph(
     # Nipype's resource monitor writes into the current folder, which may be read-only.
     config.work_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(config.work_dir):
-        plugin = _plugin(config, lines, graph.uses_gpu)
+        plugin = _plugin(config, name, arguments, lines, graph.uses_gpu)
         try:
             workflow.run(plugin=plugin)
         except Exception as caught:  # Nipype raises the first of the nodes' errors again
@@ -83,7 +94,7 @@ def run_graph(
     )
 
 
-def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
+def _configure_nipype(config: RunConfig, record: RunRecord, *, queued: bool) -> None:
     from nipype import config as nipype_config
     from nipype import logging as nipype_logging
 
@@ -106,7 +117,8 @@ def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
                 "parameterize_dirs": False,
                 "keep_inputs": config.debug,
                 "remove_unnecessary_outputs": not config.debug,
-                "poll_sleep_duration": POLL_SECONDS,
+                "poll_sleep_duration": QUEUE_POLL_SECONDS if queued else POLL_SECONDS,
+                "job_finished_timeout": FILE_SECONDS,
             },
             "monitoring": {"summary_append": True},
         }
@@ -134,11 +146,47 @@ def _send_crashes_to_subjects(
             workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
 
 
-def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
-    """Return the scheduler: ours, or the one of ``--use-plugin``."""
-    name, given = "MultiProc", dict[str, Any]()
-    if config.use_plugin is not None:
-        name, given = read_plugin(config.use_plugin)
+def plugin_of(config: RunConfig) -> tuple[str, dict[str, Any]]:
+    """Return the name and the arguments of the scheduler: ours, or that of ``--use-plugin``."""
+    if config.use_plugin is None:
+        return "MultiProc", {}
+    return read_plugin(config.use_plugin)
+
+
+def ask_slurm(workflow: Any, given: str = "") -> None:
+    """Let every node ask Slurm for the CPUs, the memory and the GPU that it declares.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        The graph; its nodes are changed in place.
+    given : str
+        Options of sbatch for all nodes, from the user; what they name is left to them.
+    """
+    # Nipype names its jobs after it, and containers and cron do without
+    os.environ.setdefault("LOGNAME", str(os.getuid()))
+
+    def named(option: str) -> bool:
+        starts = (option, "-c") if option == "--cpus-per-task" else (option,)
+        return any(word.startswith(starts) for word in given.split())
+
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        megabytes = 1000 * max(node.mem_gb, LEAST_NODE_GB)
+        wanted = {
+            "--cpus-per-task": str(node.n_procs),
+            "--mem": f"{math.ceil(megabytes * 1e6 / 2**20)}M",
+        }
+        if getattr(node.interface.inputs, "use_gpu", False):
+            wanted["--gres"] = "gpu:1"
+        words = [f"{key}={value}" for key, value in wanted.items() if not named(key)]
+        node.plugin_args = {"sbatch_args": " ".join(words)}
+
+
+def _plugin(
+    config: RunConfig, name: str, given: dict[str, Any], lines: StageLines, uses_gpu: bool
+) -> Any:
+    """Return the scheduler."""
     arguments = {**given, "status_callback": lines}
     if name != "MultiProc":
         from nipype.pipeline import plugins
@@ -178,6 +226,11 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(
             f"--use-plugin {path} names the plugin {name!r}: expected a file such as\n"
             "plugin: SLURM\nplugin_args: {sbatch_args: --time=60}"
+        )
+    if "Graph" in name or name == "CondorDAGMan":
+        raise ConfigError(
+            f"--use-plugin {path}: {name} hands the steps over and returns before they ran, so "
+            "that failures are not seen; expected one that waits, such as SLURM, SGE or PBS"
         )
     return name, dict(content.get("plugin_args") or {})
 

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.environment import leave_signals_to_parent
+from bids_sr.cli.execution import HERE, plugin_of
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import BidsSrError, ConfigError
@@ -89,6 +90,8 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
         methods_text,
     )
 
+    if plugin_of(config)[0] not in HERE:  # nodes get memory of their own, elsewhere
+        config = replace(config, mem_gb=1e3)
     uses_gpu = gpu_is_used(config.device)
     workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)
     return Graph(workflow=workflow, methods=methods_text(workflow), uses_gpu=uses_gpu)

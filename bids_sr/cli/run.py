@@ -81,10 +81,10 @@ def _run(config: RunConfig, words: list[str]) -> int:
         )
     if config.analysis_level == "group":
         return _run_group(config)
-    _check_files(config)
+    check_files(config)
     if not (config.skip_bids_validation or config.dry_run or config.reports_only):
-        _validate(config.bids_dir)
-    images = _plan(config)
+        validate(config.bids_dir)
+    images = plan(config)
     if config.dry_run:
         from bids_sr.cli.plan import print_plan, steps_words
 
@@ -186,7 +186,7 @@ def _run_group(config: RunConfig) -> int:
     return ExitCode.OK
 
 
-def _check_files(config: RunConfig) -> None:
+def check_files(config: RunConfig) -> None:
     """Refuse files and folders of the options that are not there, before any work."""
     from bids_sr.config import SLICE_PROFILES
 
@@ -214,7 +214,8 @@ def _check_files(config: RunConfig) -> None:
         )
 
 
-def _validate(bids_dir: Path) -> None:
+def validate(bids_dir: Path) -> None:
+    """Refuse a dataset in which the BIDS validator finds errors."""
     from bids_sr.bids import validate_dataset
 
     LOGGER.info("validating %s", bids_dir)
@@ -233,7 +234,8 @@ def _validate(bids_dir: Path) -> None:
     )
 
 
-def _plan(config: RunConfig) -> list[AnatImage]:
+def plan(config: RunConfig) -> list[AnatImage]:
+    """Decide on every anatomical image; refuse a run that selects none."""
     from bids_sr.cli.plan import make_plan, print_plan
 
     try:
