@@ -7,11 +7,9 @@ It reads headers and sidecars, never image data.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ import numpy as np
 from bids_sr.bids.derivatives import output_path
 from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
-from bids_sr.bids.locking import locked
 from bids_sr.bids.masks import find_mask
 from bids_sr.bids.names import ParsedName, parse_name
 from bids_sr.bids.references import choose_references
@@ -30,8 +27,6 @@ from bids_sr.imaging import Grid, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
 EXTENSIONS = (".nii", ".nii.gz")
-DATABASE = "layout_index.sqlite"
-_INDEX_SECONDS = 3600.0
 NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
 OTHER_DATATYPES = re.compile(r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)$")
 
@@ -73,37 +68,18 @@ def open_layout(
     ignore: list[Any] = [*NOT_INDEXED, re.compile(r"/\."), OTHER_DATATYPES]
     if database_dir is None and subjects:
         ignore.append(re.compile(rf"/sub-(?!({'|'.join(map(re.escape, subjects))})(/|_|$))"))
-    indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
-    if database_dir is not None:
-        _make_index(root, database_dir, indexer)
-    layout = BIDSLayout(root, validate=False, database_path=database_dir, indexer=indexer)
+    layout = BIDSLayout(
+        root,
+        validate=False,
+        database_path=database_dir,
+        indexer=BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False),
+    )
     if Path(str(layout.root)).resolve() != root:
         raise ConfigError(
             f"{database_dir}: the database is that of {layout.root}; expected one of {root}. "
             "Give another --bids-database-dir or remove this one."
         )
     return layout
-
-
-def _make_index(root: Path, database_dir: Path, indexer: Any) -> None:
-    """Make the index that is to be kept, where there is none: one job makes it, others wait.
-
-    It appears whole or not at all.  PyBIDS itself takes whatever file it finds for a complete
-    index, also that of a job which was killed while it indexed.
-    """
-    from bids.layout import BIDSLayout
-
-    if (database_dir / DATABASE).exists():
-        return
-    with locked(database_dir / ".lock", seconds=_INDEX_SECONDS):
-        if (database_dir / DATABASE).exists():
-            return
-        for left in database_dir.glob(".index-*"):  # of a job that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        with TemporaryDirectory(prefix=".index-", dir=database_dir) as folder:
-            made = BIDSLayout(root, validate=False, database_path=folder, indexer=indexer)
-            made.session.close()
-            (Path(folder) / DATABASE).replace(database_dir / DATABASE)
 
 
 def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:

@@ -20,18 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr import __version__
+from bids_sr.cli import options as types
 from bids_sr.cli.exit_codes import ExitCode
-from bids_sr.cli.options import count, memory_gb
-from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.cli.resources import MEMORY_SHARE
+from bids_sr.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
 
 # Measured: benchmarks/RESULTS.md, "the whole command on clinical scans", and "a job array".
-PARENT_MB = 500
+PARENT_GB = 0.3
 """Memory of the command itself, which lives as long as the run."""
-WORKER_MB = 600
+WORKER_GB = 0.6
 """What a worker process keeps from step to step, most of it libraries."""
 CPU_SECONDS_PER_IMAGE = 350
 """CPU time of an image with the slower of the default methods."""
@@ -93,13 +94,13 @@ def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--mem",
-        type=memory_gb,
+        type=types.memory_gb,
         metavar="MEMORY",
         help="memory of a task, e.g. 6G (default: what the largest step of the largest image "
         "declares, and what the processes keep)",
     )
-    command.add_argument("--cpus-per-task", type=count, default=2, metavar="N", help="CPUs")
-    command.add_argument("--max-tasks", type=count, metavar="N", help="most tasks at once")
+    command.add_argument("--cpus-per-task", type=types.count, default=2, metavar="N", help="CPUs")
+    command.add_argument("--max-tasks", type=types.count, metavar="N", help="most tasks at once")
     command.add_argument(
         "--gres",
         nargs="?",
@@ -157,7 +158,7 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
 
     Raises
     ------
-    ConfigError, InputDataError
+    ConfigError, InputDataError, ExitError
         If anything that the jobs need is not there, or the scripts are there already.
     """
     from bids_sr.bids import prepare_output_dir
@@ -215,19 +216,11 @@ def _planned(config: RunConfig) -> list[AnatImage]:
     from bids_sr.cli.run import plan
 
     images = plan(config)
-    unusual = {
-        image.subject
-        for image in images
-        if image.selected and not re.fullmatch(r"[A-Za-z0-9+]+", image.subject)
-    }
-    idle = {image.subject for image in images} - {i.subject for i in images if i.selected}
-    for labels, why in ((unusual, "no BIDS label"), (idle, "the options select no image")):
-        for label in sorted(labels):
-            sys.stderr.write(f"bids_sr-tools slurm: sub-{label} is left out: {why}\n")
-    kept = [image for image in images if image.subject not in unusual]
-    if not any(image.selected for image in kept):
-        raise InputDataError(f"{config.bids_dir}: no participant is left to submit")
-    return kept
+    wanted = {image.subject for image in images if image.selected}
+    for subject in sorted({image.subject for image in images} - wanted):
+        reason = next(image.reason for image in images if image.subject == subject)
+        sys.stderr.write(f"bids_sr-tools slurm: sub-{subject} is left out: {reason}\n")
+    return images
 
 
 def _context(
@@ -238,8 +231,7 @@ def _context(
     images: Sequence[AnatImage],
 ) -> dict[str, Any]:
     cpus = options.cpus_per_task
-    step_gb, largest = largest_step(config, images)
-    own_mb = PARENT_MB + WORKER_MB * cpus
+    memory_gb, largest = task_memory_gb(config, images)
     lines = [f"--{name}={value}" for name in ("partition", "account")
              if (value := getattr(options, name))]  # fmt: skip
     gres = [f"--gres={options.gres}"] if options.gres else []
@@ -253,10 +245,9 @@ def _context(
         "command": shlex.split(options.program or ""),
         "options": words,
         "cpus": cpus,
-        "step_gb": f"{step_gb:.2g}",
         "largest": largest,
-        "own_mb": own_mb,
-        "mem_mb": _mebibytes(options.mem * 1000 if options.mem else 1000 * step_gb + own_mb),
+        "mem_mb": _mebibytes(options.mem or memory_gb / MEMORY_SHARE),
+        "share": round(100 * MEMORY_SHARE),
         "time": options.time or _time(images, cpus),
         "sbatch": [*lines, *gres, *options.sbatch],
         "sbatch_group": [*lines, *options.sbatch],
@@ -272,17 +263,18 @@ def _context(
     }
 
 
-def largest_step(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float, str]:
-    """Return the memory, GB, that the heaviest step of any image declares, and whose it is.
+def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float, str]:
+    """Return the memory, GB (1e9 bytes), that one participant needs, and the image that needs it.
 
-    The figure is read from the graph that a job will build, for the images with the largest
-    acquired and the largest output grid.
+    What the heaviest step declares in the graph that a job will build, for the images with the
+    largest acquired and the largest output grid, and what the processes keep beside it.
     """
     from bids_sr.cli.graph import build
 
+    kept_gb = PARENT_GB + WORKER_GB * config.nprocs
     todo = [image for image in images if image.processed]
     if not todo:
-        return 1.0, "no image that can be processed"
+        return kept_gb, "no image that can be processed"
 
     def voxels(image: AnatImage, grid: str) -> int:
         return math.prod(getattr(image, grid).shape)
@@ -296,14 +288,15 @@ def largest_step(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float,
     for image in chosen.values():
         workflow = build(replace(config, mem_gb=1e3), [image]).workflow
         nodes = (workflow.get_node(name) for name in workflow.list_node_names())
-        shape = " x ".join(map(str, image.target_grid.shape))
+        shape = " x ".join(map(str, getattr(image.target_grid, "shape", ())))
         found.append((max(node.mem_gb for node in nodes), f"{image.stem}, {shape} voxels"))
-    return max(found)
+    step_gb, words = max(found)
+    return kept_gb + step_gb, words
 
 
-def _mebibytes(megabytes: float) -> int:
-    """Return Slurm's M for MB (1e6 bytes), rounded up to hundreds."""
-    return 100 * math.ceil(megabytes * 1e6 / 2**20 / 100)
+def _mebibytes(gigabytes: float) -> int:
+    """Return Slurm's M for GB (1e9 bytes), rounded up to hundreds."""
+    return 100 * math.ceil(gigabytes * 1e9 / 2**20 / 100)
 
 
 def _time(images: Sequence[AnatImage], cpus: int) -> str:

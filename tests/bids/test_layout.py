@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import pickle
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,37 +218,6 @@ def test_other_folders_are_not_planned(
         write_nifti(dataset / folder / "sub-01/anat/sub-01_T1w.nii.gz")
     write_nifti(dataset / "sub-01/func/sub-01_task-rest_bold.nii.gz")
     assert [image.relpath for image in plan().values()] == ["sub-01/anat/sub-01_T1w.nii.gz"]
-
-
-def _index(dataset: Path, database: Path, *, killed: bool = False) -> None:
-    if killed:  # in the middle, as by a scheduler
-        from bids.layout.index import BIDSLayoutIndexer
-
-        BIDSLayoutIndexer._index_file = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-    layout = open_layout(dataset, database_dir=database)
-    with (database / f"seen-{os.getpid()}").open("w") as stream:
-        stream.writelines(sorted(f"{path}\n" for path in layout.files))
-
-
-def test_jobs_that_share_a_database(add_image: AddImage, dataset: Path, tmp_path: Path) -> None:
-    for label in ("01", "02", "03"):
-        add_image(f"sub-{label}_T1w")
-    context = multiprocessing.get_context("fork")
-    database = tmp_path / "database"
-    job = context.Process(target=_index, args=(dataset, database), kwargs={"killed": True})
-    job.start()
-    job.join(60)
-    assert job.exitcode == -signal.SIGKILL
-    jobs = [context.Process(target=_index, args=(dataset, database)) for _ in range(3)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(60)
-    assert [job.exitcode for job in jobs] == [0] * 3
-    seen = {path.read_text() for path in database.glob("seen-*")}
-    assert len(list(database.glob("seen-*"))) == 3
-    assert len(seen) == 1
-    assert seen.pop().count("_T1w.nii.gz") == 3
 
 
 def test_database_is_kept_and_belongs_to_one_dataset(
