@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.cli.batch_queue import ask_queue, read_plugin
 from bids_sr.cli.crashes import read_crashes
 from bids_sr.cli.outcome import Outcomes, after_run
 from bids_sr.cli.progress import StageLines
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
@@ -28,12 +26,6 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 POLL_SECONDS = 0.2  # Nipype's 2 s add up over the many short nodes
-QUEUE_POLL_SECONDS = 5.0  # every look asks the scheduler once for each job
-FILE_SECONDS = 60  # until another machine sees a file that was written
-LEAST_NODE_GB = 0.6
-"""Memory of a process that loads an image and its libraries."""
-HERE = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
-"""Plugins that run nodes on this machine, within the memory of this process."""
 
 
 def run_graph(
@@ -54,10 +46,8 @@ def run_graph(
         return image.stem if image else None
 
     workflow = graph.workflow
-    name, arguments = plugin_of(config)
-    _configure_nipype(config, record, queued=name not in HERE)
-    if name == "SLURM":
-        ask_slurm(workflow, str(arguments.get("sbatch_args") or ""))
+    _configure_nipype(config, record)
+    ask_queue(workflow, config)
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
@@ -65,7 +55,7 @@ def run_graph(
     # Nipype's resource monitor writes into the current folder, which may be read-only.
     config.work_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(config.work_dir):
-        plugin = _plugin(config, name, arguments, lines, graph.uses_gpu)
+        plugin = _plugin(config, lines, graph.uses_gpu)
         try:
             workflow.run(plugin=plugin)
         except Exception as caught:  # Nipype raises the first of the nodes' errors again
@@ -94,7 +84,7 @@ def run_graph(
     )
 
 
-def _configure_nipype(config: RunConfig, record: RunRecord, *, queued: bool) -> None:
+def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
     from nipype import config as nipype_config
     from nipype import logging as nipype_logging
 
@@ -117,8 +107,7 @@ def _configure_nipype(config: RunConfig, record: RunRecord, *, queued: bool) -> 
                 "parameterize_dirs": False,
                 "keep_inputs": config.debug,
                 "remove_unnecessary_outputs": not config.debug,
-                "poll_sleep_duration": QUEUE_POLL_SECONDS if queued else POLL_SECONDS,
-                "job_finished_timeout": FILE_SECONDS,
+                "poll_sleep_duration": POLL_SECONDS,
             },
             "monitoring": {"summary_append": True},
         }
@@ -146,47 +135,11 @@ def _send_crashes_to_subjects(
             workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
 
 
-def plugin_of(config: RunConfig) -> tuple[str, dict[str, Any]]:
-    """Return the name and the arguments of the scheduler: ours, or that of ``--use-plugin``."""
-    if config.use_plugin is None:
-        return "MultiProc", {}
-    return read_plugin(config.use_plugin)
-
-
-def ask_slurm(workflow: Any, given: str = "") -> None:
-    """Let every node ask Slurm for the CPUs, the memory and the GPU that it declares.
-
-    Parameters
-    ----------
-    workflow : nipype.pipeline.engine.Workflow
-        The graph; its nodes are changed in place.
-    given : str
-        Options of sbatch for all nodes, from the user; what they name is left to them.
-    """
-    # Nipype names its jobs after it, and containers and cron do without
-    os.environ.setdefault("LOGNAME", str(os.getuid()))
-
-    def named(option: str) -> bool:
-        starts = (option, "-c") if option == "--cpus-per-task" else (option,)
-        return any(word.startswith(starts) for word in given.split())
-
-    for name in workflow.list_node_names():
-        node = workflow.get_node(name)
-        megabytes = 1000 * max(node.mem_gb, LEAST_NODE_GB)
-        wanted = {
-            "--cpus-per-task": str(node.n_procs),
-            "--mem": f"{math.ceil(megabytes * 1e6 / 2**20)}M",
-        }
-        if getattr(node.interface.inputs, "use_gpu", False):
-            wanted["--gres"] = "gpu:1"
-        words = [f"{key}={value}" for key, value in wanted.items() if not named(key)]
-        node.plugin_args = {"sbatch_args": " ".join(words)}
-
-
-def _plugin(
-    config: RunConfig, name: str, given: dict[str, Any], lines: StageLines, uses_gpu: bool
-) -> Any:
-    """Return the scheduler."""
+def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
+    """Return the scheduler: ours, or the one of ``--use-plugin``."""
+    name, given = "MultiProc", dict[str, Any]()
+    if config.use_plugin is not None:
+        name, given = read_plugin(config.use_plugin)
     arguments = {**given, "status_callback": lines}
     if name != "MultiProc":
         from nipype.pipeline import plugins
@@ -204,35 +157,6 @@ def _plugin(
         "raise_insufficient": False,
     }
     return SteadyMultiProcPlugin({**defaults, "name_of": lines.stem_of, **arguments})
-
-
-def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read the YAML file of ``--use-plugin``: ``plugin`` and ``plugin_args``.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read or does not name a plugin of Nipype.
-    """
-    import yaml  # type: ignore[import-untyped,unused-ignore]
-    from nipype.pipeline import plugins
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read --use-plugin {path}: {error}") from error
-    name = content.get("plugin") if isinstance(content, dict) else None
-    if not isinstance(name, str) or not hasattr(plugins, f"{name}Plugin"):
-        raise ConfigError(
-            f"--use-plugin {path} names the plugin {name!r}: expected a file such as\n"
-            "plugin: SLURM\nplugin_args: {sbatch_args: --time=60}"
-        )
-    if "Graph" in name or name == "CondorDAGMan":
-        raise ConfigError(
-            f"--use-plugin {path}: {name} hands the steps over and returns before they ran, so "
-            "that failures are not seen; expected one that waits, such as SLURM, SGE or PBS"
-        )
-    return name, dict(content.get("plugin_args") or {})
 
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.cli.batch_queue import is_queued
 from bids_sr.cli.environment import leave_signals_to_parent
-from bids_sr.cli.execution import HERE, plugin_of
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import BidsSrError, ConfigError
@@ -90,7 +90,7 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
         methods_text,
     )
 
-    if plugin_of(config)[0] not in HERE:  # nodes get memory of their own, elsewhere
+    if is_queued(config):  # the memory of this process is no limit there
         config = replace(config, mem_gb=1e3)
     uses_gpu = gpu_is_used(config.device)
     workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)

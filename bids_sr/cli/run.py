@@ -199,7 +199,7 @@ def check_files(config: RunConfig) -> None:
         if not path.exists():
             raise ConfigError(f"{spelled}: {path} does not exist; check the path")
     if config.use_plugin is not None:
-        from bids_sr.cli.execution import read_plugin
+        from bids_sr.cli.batch_queue import read_plugin
 
         read_plugin(config.use_plugin)
     if config.segmentation:
