@@ -246,7 +246,7 @@ def _context(
         "options": words,
         "cpus": cpus,
         "largest": largest,
-        "mem_mb": _mebibytes(options.mem or memory_gb / MEMORY_SHARE),
+        "mem_mb": _mebibytes(options.mem or memory_gb),
         "share": round(100 * MEMORY_SHARE),
         "time": options.time or _time(images, cpus),
         "sbatch": [*lines, *gres, *options.sbatch],
@@ -264,7 +264,7 @@ def _context(
 
 
 def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float, str]:
-    """Return the memory, GB (1e9 bytes), that one participant needs, and the image that needs it.
+    """Return the memory, GB (1e9 bytes), to ask for a participant, and the image that needs it.
 
     What the heaviest step declares in the graph that a job will build, for the images with the
     largest acquired and the largest output grid, and what the processes keep beside it.
@@ -274,7 +274,7 @@ def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[floa
     kept_gb = PARENT_GB + WORKER_GB * config.nprocs
     todo = [image for image in images if image.processed]
     if not todo:
-        return kept_gb, "no image that can be processed"
+        return kept_gb / MEMORY_SHARE, "no image that can be processed"
 
     def voxels(image: AnatImage, grid: str) -> int:
         return math.prod(getattr(image, grid).shape)
@@ -291,7 +291,7 @@ def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[floa
         shape = " x ".join(map(str, getattr(image.target_grid, "shape", ())))
         found.append((max(node.mem_gb for node in nodes), f"{image.stem}, {shape} voxels"))
     step_gb, words = max(found)
-    return kept_gb + step_gb, words
+    return (kept_gb + step_gb) / MEMORY_SHARE, words
 
 
 def _mebibytes(gigabytes: float) -> int:

@@ -235,3 +235,36 @@ def test_too_little_memory_is_told(cluster: Cluster, study: Path, tmp_path: Path
     said = cluster.call(submit, "--status")
     assert "1 of 1 participants are not done" in said
     assert states(submit)["sub-01"] in ("running", "137", "143")
+    assert "killed" in said or "stopped" in said
+
+
+def test_steps_as_jobs(cluster: Cluster, study: Path, tmp_path: Path) -> None:
+    damaged = study / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:100_000])
+    plugin = tmp_path / "slurm.yml"
+    plugin.write_text("plugin: SLURM\nplugin_args: {sbatch_args: --time=30}\n")
+    output = tmp_path / "out"
+    environment = {**os.environ, "SLURM_CONF": str(cluster.folder / "slurm.conf")}
+    environment.pop("LOGNAME", None)
+    words = ["--participant-label", "01", "02", "--use-plugin", plugin, "-w", tmp_path / "work"]
+    words += ["--omp-nthreads", "2", "--nprocs", "2", "--skip-bids-validation"]
+    done = subprocess.run(
+        [*COMMAND.split(), study, output, "participant", *LINEAR, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+        env=environment,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "sub-02_T1w: failed at check_input" in done.stdout
+    assert list(output.rglob("sub-01*_desc-sr_T1w.nii.gz"))
+    jobs = [
+        dict(word.split("=", 1) for word in line.split() if "=" in word)
+        for line in cluster.call("scontrol", "--oneliner", "show", "job").splitlines()
+    ]
+    asked = {job["JobName"].split(".")[0]: job for job in jobs if "sub_01" in job["JobName"]}
+    memory = {name: float(job["MinMemoryNode"][:-1]) for name, job in asked.items()}
+    assert memory["super_resolve"] > memory["check_input"] > 500
+    assert asked["super_resolve"]["CPUs/Task"] == "2"
+    assert asked["check_input"]["CPUs/Task"] == "1"
