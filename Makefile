@@ -1,7 +1,7 @@
 # The project's commands. CI calls these and nothing else.
 #
 #   make demo    environment, demo dataset, one real run on it, its scores, its report
-#   make test    environment and the tests (those marked slow, gpu, weights, container left out)
+#   make test    environment and the tests (those marked slow, gpu, weights, container, cluster left out)
 #   make help    the rest
 #
 # A GPU:        make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
@@ -67,11 +67,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
-	  -m "not slow and not gpu and not weights and not container"
+	  -m "not slow and not gpu and not weights and not container and not cluster"
 
 test-all: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
-	  -m "not gpu and not weights and not container"
+	  -m "not gpu and not weights and not container and not cluster"
 
 # --- checks -------------------------------------------------------------------------------
 

@@ -1,8 +1,11 @@
 """The dataset's facts: which images there are, how they were acquired, where results go."""
 
 from bids_sr.bids.dataset import (
+    dataset_lock,
     prepare_output_dir,
     read_decisions,
+    restore_decisions,
+    subject_lock,
     update_decisions,
     write_dataset_files,
 )
@@ -14,6 +17,7 @@ from bids_sr.bids.derivatives import (
 )
 from bids_sr.bids.image import AnatImage, decision_row, selected_images
 from bids_sr.bids.layout import open_layout, plan_images
+from bids_sr.bids.locking import claimed
 from bids_sr.bids.output_sidecars import (
     mask_metadata,
     preproc_metadata,
@@ -35,6 +39,8 @@ __all__ = [
     "Selection",
     "ValidationResult",
     "check_output_tree",
+    "claimed",
+    "dataset_lock",
     "decision_row",
     "mask_metadata",
     "open_layout",
@@ -47,10 +53,12 @@ __all__ = [
     "product_metadata",
     "read_acquisition",
     "read_decisions",
+    "restore_decisions",
     "selected_images",
     "settle_references",
     "source_uri",
     "stage_metadata",
+    "subject_lock",
     "surface_notes",
     "update_decisions",
     "validate_dataset",

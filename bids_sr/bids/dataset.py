@@ -1,7 +1,8 @@
 """Files of the output dataset that belong to no single image.
 
 Several jobs may write to one output folder at once: fixed files are written with
-the same content by all of them, the table of decisions is merged under a lock.
+the same content by all of them, the table of decisions is merged under a lock.  Each run
+also keeps its own rows of that table, from which the group level makes it whole again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import csv
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from bids_sr import __version__
+from bids_sr.bids.locking import locked
 from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
 from bids_sr.exceptions import InputDataError
 
@@ -59,7 +60,6 @@ DESCRIPTIONS = {
     "denoised": "image after denoising, on the acquired grid",
     "n4": "image after denoising and bias field correction, on the acquired grid",
 }
-LOCK_SECONDS = 300
 
 
 def prepare_output_dir(output_dir: Path, bids_dir: Path) -> Path:
@@ -116,7 +116,7 @@ def write_dataset_files(
     derivatives : mapping of str to Path, optional
         Other datasets that results may come from, by name.
     """
-    with _locked(output_dir):
+    with dataset_lock(output_dir):
         description = dataset_description(bids_dir, derivatives or {})
         earlier = read_description(output_dir).get("DatasetLinks") or {}
         # Sidecars of earlier runs may point to datasets that this run does not use.
@@ -174,7 +174,9 @@ def pipeline() -> dict[str, Any]:
     return made | ({"Container": container} if container else {})
 
 
-def update_decisions(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> Path:
+def update_decisions(
+    output_dir: Path, rows: Iterable[Mapping[str, str]], *, keep_in: Iterable[Path] = ()
+) -> Path:
     """Merge rows into the table of decisions.
 
     Parameters
@@ -184,14 +186,20 @@ def update_decisions(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> Pat
     rows : iterable of mapping
         From :func:`bids_sr.bids.image.decision_row`; a row replaces the one of the same
         image, others are kept.
+    keep_in : iterable of Path
+        Folders ``sub-X/log/<run>`` of the run, which keep their subject's rows.
 
     Returns
     -------
     Path
         ``decisions.tsv``.
     """
+    rows = [dict(row) for row in rows]
+    for folder in keep_in:
+        own = [row for row in rows if row["participant_id"] == folder.parents[1].name]
+        write_text_atomic(folder / "decisions.tsv", _table(DECISION_COLUMNS, own))
     path = output_dir / "decisions.tsv"
-    with _locked(output_dir):
+    with dataset_lock(output_dir):
         return write_text_atomic(path, _merged(output_dir, rows))
 
 
@@ -218,11 +226,40 @@ def read_decisions(output_dir: Path) -> list[dict[str, str]]:
         ]
 
 
-def _locked(output_dir: Path) -> FileLock:
-    """Return the lock of the dataset-wide files; it stays behind, empty."""
-    path = output_dir / "logs" / ".dataset.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=LOCK_SECONDS)
+def restore_decisions(output_dir: Path) -> Path:
+    """Bring rows back into the table of decisions that it lost or never got.
+
+    Each run's own rows are read again, the latest run of an image counts.  A table can lack
+    rows where the file system has no locks, or where a lock of one machine is not seen by others.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+
+    Returns
+    -------
+    Path
+        ``decisions.tsv``.
+    """
+    rows = [
+        row
+        for table in sorted(
+            output_dir.glob("sub-*/log/*/decisions.tsv"), key=lambda path: path.parent.name
+        )
+        for row in read_decisions(table.parent)
+    ]
+    return update_decisions(output_dir, rows) if rows else output_dir / "decisions.tsv"
+
+
+def dataset_lock(output_dir: Path) -> AbstractContextManager[None]:
+    """Return the lock of the dataset-wide files."""
+    return locked(output_dir / "logs" / ".dataset.lock")
+
+
+def subject_lock(output_dir: Path, subject: str) -> AbstractContextManager[None]:
+    """Return the lock of what all sessions of a subject (label without ``sub-``) share."""
+    return locked(output_dir / f"sub-{subject}" / "log" / ".subject.lock")
 
 
 def _merged(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> str:

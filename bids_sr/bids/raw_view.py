@@ -11,9 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock
-
-from bids_sr.bids.dataset import LOCK_SECONDS, pipeline, read_description
+from bids_sr.bids.dataset import pipeline, read_description, subject_lock
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.view_contents import (
     Contents,
@@ -115,9 +113,7 @@ def write_raw_view(
     notes = []
     _place(root, dataset_contents(bids_dir))
     for subject in subjects:
-        lock = output_dir / f"sub-{subject}" / "log" / ".raw_view.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=LOCK_SECONDS):
+        with subject_lock(output_dir, subject):
             products, missing = find_products(output_dir, subject)
             contents = subject_contents(bids_dir, subject, products)
             _remove_others(root, f"sub-{subject}", contents.names())

@@ -5,9 +5,12 @@ Call :func:`prepare` before anything heavy is imported.
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -15,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _CACHE_VARIABLES = {
     "MPLCONFIGDIR": "matplotlib",
     "NIPYPE_CONFIG_DIR": "nipype",
@@ -76,9 +80,18 @@ def end_on_sigterm() -> None:
 
 
 def leave_signals_to_parent() -> None:
-    """Let a child process be ended by its parent alone, in order."""
+    """Let a child process be ended by its parent alone, in order, and not outlive it.
+
+    A worker that went on after its parent was killed would write into the work folder of the
+    run that comes next.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux" and multiprocessing.get_start_method() != "forkserver":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # it ended meanwhile
+            os._exit(1)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.cli.batch_queue import ask_queue, read_plugin
 from bids_sr.cli.crashes import read_crashes
 from bids_sr.cli.outcome import Outcomes, after_run
 from bids_sr.cli.progress import StageLines
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
@@ -50,6 +50,7 @@ def run_graph(
 
     workflow = graph.workflow
     _configure_nipype(config, record)
+    ask_queue(workflow, config)
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
@@ -159,30 +160,6 @@ def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
         "raise_insufficient": False,
     }
     return SteadyMultiProcPlugin({**defaults, "name_of": lines.stem_of, **arguments})
-
-
-def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read the YAML file of ``--use-plugin``: ``plugin`` and ``plugin_args``.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read or does not name a plugin of Nipype.
-    """
-    import yaml  # type: ignore[import-untyped,unused-ignore]
-    from nipype.pipeline import plugins
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read --use-plugin {path}: {error}") from error
-    name = content.get("plugin") if isinstance(content, dict) else None
-    if not isinstance(name, str) or not hasattr(plugins, f"{name}Plugin"):
-        raise ConfigError(
-            f"--use-plugin {path} names the plugin {name!r}: expected a file such as\n"
-            "plugin: SLURM\nplugin_args: {sbatch_args: --time=60}"
-        )
-    return name, dict(content.get("plugin_args") or {})
 
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:

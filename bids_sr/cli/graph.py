@@ -5,15 +5,18 @@ Building imports much; with the child it is gone again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.cli.batch_queue import is_queued
 from bids_sr.cli.environment import leave_signals_to_parent
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
@@ -32,6 +35,26 @@ class Graph:
     workflow: Any
     methods: str
     uses_gpu: bool = False
+
+    @property
+    def folders(self) -> list[Path]:
+        """Return the work folders of the images, and of what is learnt from all of them."""
+        root = Path(self.workflow.base_dir) / self.workflow.name
+        names = self.workflow.list_node_names()  # subject, image, step, node
+        return sorted({root.joinpath(*name.split(".")[:2]) for name in names})
+
+    @contextlib.contextmanager
+    def claim(self, output_dir: Path, images: Iterable[str]) -> Iterator[None]:
+        """Keep other runs from the same images of an output folder, and from the work folders."""
+        from bids_sr.bids import claimed
+
+        root = Path(self.workflow.base_dir) / self.workflow.name
+        folders = [str(folder.relative_to(root)) for folder in self.folders]
+        with (
+            claimed(output_dir / "logs" / ".images.lock", images, what=str(output_dir)),
+            claimed(root / ".folders.lock", folders, what=str(root)),
+        ):
+            yield
 
 
 def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
@@ -67,6 +90,8 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
         methods_text,
     )
 
+    if is_queued(config):  # the memory of this process is no limit there
+        config = replace(config, mem_gb=1e3)
     uses_gpu = gpu_is_used(config.device)
     workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)
     return Graph(workflow=workflow, methods=methods_text(workflow), uses_gpu=uses_gpu)
@@ -98,22 +123,22 @@ def _has_nvidia_device() -> bool:
 
 def write_graph(graph: Graph, config: RunConfig) -> Path:
     """Draw the graph as ``logs/workflow.svg``, or as text where Graphviz is missing."""
-    path = config.output_dir / "logs" / "workflow.dot"
+    kind = "svg" if shutil.which("dot") else "dot"
+    path = config.output_dir / "logs" / f"workflow.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    graph.workflow.write_graph(
-        dotfilename=str(path),
-        graph2use="colored",
-        format="svg" if shutil.which("dot") else "dot",
-        simple_form=True,
-    )
-    return path
+    with TemporaryDirectory(prefix=".graph-", dir=path.parent) as folder:  # jobs share the name
+        graph.workflow.write_graph(
+            dotfilename=str(Path(folder) / "workflow.dot"),
+            graph2use="colored",
+            format=kind,
+            simple_form=True,
+        )
+        return (Path(folder) / path.name).replace(path)
 
 
 def clean_work(graph: Graph) -> None:
     """Remove what earlier runs left of these images; other jobs may share the folder."""
-    root = Path(graph.workflow.base_dir) / graph.workflow.name
-    names = graph.workflow.list_node_names()  # subject, image, step, node
-    for folder in sorted({root.joinpath(*name.split(".")[:2]) for name in names}):
+    for folder in graph.folders:
         if folder.is_dir():
             shutil.rmtree(folder)
             LOGGER.info("removed %s", folder)

@@ -58,10 +58,17 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
 
 def finish(config: RunConfig, images: Sequence[AnatImage]) -> None:
     """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk."""
-    from bids_sr.bids import ReferenceRule, settle_references, surface_notes, write_raw_view
+    from bids_sr.bids import (
+        ReferenceRule,
+        dataset_lock,
+        settle_references,
+        surface_notes,
+        write_raw_view,
+    )
 
     rule = ReferenceRule.from_words(config.anat_reference, config.anat_reference_per)
-    notes = settle_references(config.output_dir, images, rule)
+    with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
+        notes = settle_references(config.output_dir, images, rule)
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)
     if config.raw_like_dir is None:

@@ -184,7 +184,7 @@ def add_resources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--mem",
         dest="mem_gb",
-        type=_memory,
+        type=memory_gb,
         metavar="MEMORY",
         help="memory of the whole run: 8000 (MB), 8G, 8GB, 8000MB "
         "(default: 90 %% of what this process may use)",
@@ -343,7 +343,7 @@ def output_resolution(text: str) -> float | str:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a size in mm or native") from None
 
 
-def _memory(text: str) -> float:
+def memory_gb(text: str) -> float:
     """Return a memory size in GB; a bare number is in MB, as in fMRIPrep."""
     match = _MEMORY.fullmatch(text.strip())
     if not match:

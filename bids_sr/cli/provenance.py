@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr import __version__
+from bids_sr.bids.writing import write_text_atomic
 from bids_sr.config import RunConfig
 
 DISTRIBUTIONS = (
@@ -64,18 +65,17 @@ class RunRecord:
             "config": config.to_dict(),
         }
 
-    def write(self, config: RunConfig, subjects: Iterable[str]) -> None:
-        """Write the run's options to ``logs/`` and its record to each subject's folder."""
+    def write(self, config: RunConfig, subjects: Iterable[str], *, methods: str = "") -> None:
+        """Write the run's options to ``logs/``, record and methods to each subject's folder."""
         import tomli_w
 
         config.to_toml(config.output_dir / "logs" / f"{self.run_id}.toml")
         text = tomli_w.dumps(self.to_dict(config))
         for subject in subjects:
             folder = self.log_dir(config.output_dir, subject)
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / ".run.toml.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(folder / "run.toml")
+            write_text_atomic(folder / "run.toml", text)
+            if methods:
+                write_text_atomic(folder / "CITATION.md", methods.strip() + "\n")
 
 
 def new_record(argv: Sequence[str]) -> RunRecord:

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from bids_sr.config import RunConfig
 
 LOGGER = logging.getLogger(__name__)
-_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_CANNOT_WRITE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ETIMEDOUT,
+)
 _SHOWN_ERRORS = 10
 _SHOWN_REPORTS = 5
 _SHOWN_IMAGES = 20
@@ -74,10 +81,10 @@ def _run(config: RunConfig, words: list[str]) -> int:
         )
     if config.analysis_level == "group":
         return _run_group(config)
-    _check_files(config)
+    check_files(config)
     if not (config.skip_bids_validation or config.dry_run or config.reports_only):
-        _validate(config.bids_dir)
-    images = _plan(config)
+        validate(config.bids_dir)
+    images = plan(config)
     if config.dry_run:
         from bids_sr.cli.plan import print_plan, steps_words
 
@@ -98,7 +105,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
 
 
 def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
-    from bids_sr.bids import write_dataset_files
+    from bids_sr.bids import dataset_lock
     from bids_sr.cli.graph import build
     from bids_sr.cli.outcome import planned
     from bids_sr.cli.plan import count_words
@@ -110,27 +117,36 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     LOGGER.info("%s", count_words(images))
     _tell_what_is_left_out(images)
     record = new_record(words)
-    if usable:
-        graph = build(config, images)
-        write_citations(graph.methods, config.output_dir / "logs")
-        if config.boilerplate_only:
-            print(f"methods text: {config.output_dir / 'logs' / 'CITATION.md'}")
-            return ExitCode.OK
-    record.write(config, _subjects(images))
-    write_dataset_files(config.output_dir, config.bids_dir, derivatives=config.derivatives)
-    _write_decisions(config, before)
     if not usable:
+        _begin(config, before, record)
         _report(config, images)
         hand_over.finish(config, images)
         _summarise(config, before)
         return ExitCode.BAD_DATA
-    outcomes = _execute(config, graph, images, record)
-    _write_decisions(config, outcomes)
-    _report(config, images)
-    hand_over.finish(config, images)
+    graph = build(config, images)
+    with dataset_lock(config.output_dir):
+        write_citations(graph.methods, config.output_dir / "logs")
+    if config.boilerplate_only:
+        print(f"methods text: {config.output_dir / 'logs' / 'CITATION.md'}")
+        return ExitCode.OK
+    with graph.claim(config.output_dir, [image.relpath for image in images if image.processed]):
+        _begin(config, before, record, methods=graph.methods)
+        outcomes = _execute(config, graph, images, record)
+        _write_decisions(config, outcomes, record)
+        _report(config, images)
+        hand_over.finish(config, images)
     _warn_of_names(config, images)
     _summarise(config, outcomes)
     return outcomes.code
+
+
+def _begin(config: RunConfig, before: Outcomes, record: RunRecord, methods: str = "") -> None:
+    """Write down what is about to be done, and what belongs to no single image."""
+    from bids_sr.bids import write_dataset_files
+
+    record.write(config, _subjects(outcome.image for outcome in before.images), methods=methods)
+    write_dataset_files(config.output_dir, config.bids_dir, derivatives=config.derivatives)
+    _write_decisions(config, before, record)
 
 
 def _tell_what_is_left_out(images: list[AnatImage]) -> None:
@@ -156,6 +172,7 @@ def _execute(
 
 
 def _run_group(config: RunConfig) -> int:
+    from bids_sr.bids import restore_decisions
     from bids_sr.reports.group import group_report
 
     if not config.output_dir.is_dir():
@@ -163,12 +180,13 @@ def _run_group(config: RunConfig) -> int:
             ExitCode.NO_INPUT,
             f"{config.output_dir} does not exist: run the participant level first",
         )
+    restore_decisions(config.output_dir)
     for path in group_report(config.output_dir):
         print(f"wrote {path}")
     return ExitCode.OK
 
 
-def _check_files(config: RunConfig) -> None:
+def check_files(config: RunConfig) -> None:
     """Refuse files and folders of the options that are not there, before any work."""
     from bids_sr.config import SLICE_PROFILES
 
@@ -181,7 +199,7 @@ def _check_files(config: RunConfig) -> None:
         if not path.exists():
             raise ConfigError(f"{spelled}: {path} does not exist; check the path")
     if config.use_plugin is not None:
-        from bids_sr.cli.execution import read_plugin
+        from bids_sr.cli.batch_queue import read_plugin
 
         read_plugin(config.use_plugin)
     if config.segmentation:
@@ -208,7 +226,8 @@ def _require_template(config: RunConfig) -> None:
     require_template(config.template, tissues=tissues, offline=config.offline)
 
 
-def _validate(bids_dir: Path) -> None:
+def validate(bids_dir: Path) -> None:
+    """Refuse a dataset in which the BIDS validator finds errors."""
     from bids_sr.bids import validate_dataset
 
     LOGGER.info("validating %s", bids_dir)
@@ -227,7 +246,8 @@ def _validate(bids_dir: Path) -> None:
     )
 
 
-def _plan(config: RunConfig) -> list[AnatImage]:
+def plan(config: RunConfig) -> list[AnatImage]:
+    """Decide on every anatomical image; refuse a run that selects none."""
     from bids_sr.cli.plan import make_plan, print_plan
 
     try:
@@ -271,7 +291,7 @@ def _make_folders(config: RunConfig) -> None:
         ) from error
 
 
-def _write_decisions(config: RunConfig, outcomes: Outcomes) -> None:
+def _write_decisions(config: RunConfig, outcomes: Outcomes, record: RunRecord) -> None:
     from bids_sr.bids import decision_row, output_paths, update_decisions
 
     rows = []
@@ -286,14 +306,18 @@ def _write_decisions(config: RunConfig, outcomes: Outcomes) -> None:
         rows.append(
             decision_row(outcome.image, status=outcome.status, message=message, output=output)
         )
-    update_decisions(config.output_dir, rows)
+    subjects = _subjects(outcome.image for outcome in outcomes.images)
+    folders = [record.log_dir(config.output_dir, subject) for subject in subjects]
+    update_decisions(config.output_dir, rows, keep_in=folders)
 
 
 def _report(config: RunConfig, images: Iterable[AnatImage]) -> int:
+    from bids_sr.bids import subject_lock
     from bids_sr.reports.assemble import assemble_subject
 
     for subject in _subjects(images):
-        path = assemble_subject(config.output_dir, subject)
+        with subject_lock(config.output_dir, subject):  # its other sessions may have own jobs
+            path = assemble_subject(config.output_dir, subject)
         LOGGER.debug("wrote %s", path)
         if config.reports_only:
             print(f"wrote {path}")

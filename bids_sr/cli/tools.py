@@ -20,6 +20,7 @@ from bids_sr.cli.fetch import add_fetch_arguments
 from bids_sr.cli.options import METHOD_HELP, add_method_options, count, output_resolution, positive
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
+from bids_sr.cli.slurm import add_slurm_arguments, split_words
 from bids_sr.cli.train import add_train_arguments
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
@@ -33,7 +34,8 @@ ESTIMABLE = "; auto: what the sidecar does not say is estimated from the image"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code."""
     words = [*(sys.argv[1:] if argv is None else argv)]
-    options = build_parser().parse_args(words, argparse.Namespace(words=words))
+    own, others = split_words(words)
+    options = build_parser().parse_args(own, argparse.Namespace(words=words, others=others))
     prepare(getattr(options, "omp_nthreads", None) or default_threads(available_cpus()))
     try:
         return _run(options)
@@ -81,6 +83,10 @@ def _run(options: argparse.Namespace) -> int:
         from bids_sr.cli.slice_profile import estimate_file
 
         return estimate_file(options)
+    if options.command == "slurm":
+        from bids_sr.cli.slurm import write_scripts
+
+        return write_scripts(options, options.others)
     from bids_sr.cli.score import print_scores
 
     return print_scores(options.folder, options.derivatives)
@@ -121,6 +127,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("folder", type=Path, metavar="DIR", help="folder to write; made if absent")
     add_fetch_arguments(_command(commands, "fetch", "download published network weights"))
     add_train_arguments(_command(commands, "train", "train a network by a recipe"))
+    add_slurm_arguments(
+        _command(commands, "slurm", "write the scripts of a Slurm job array for a BIDS dataset")
+    )
     score = _command(
         commands,
         "score",

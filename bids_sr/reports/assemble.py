@@ -90,11 +90,13 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
     -----
     Reads ``decisions.tsv``, ``sub-X/**/*_qc.json``, the product's sidecar,
     ``sub-X/figures/``, the latest ``sub-X/log/<run>/`` (``run.toml``, ``crash*``) and
-    ``logs/CITATION.md``.  What is missing is told in the page.
+    the run's ``CITATION.md``.  What is missing is told in the page.
     """
     root = Path(output_dir)
     record = read_subject(root, subject)
-    methods, problem = _methods(root / "logs" / "CITATION.md")
+    own = root / record.label / "log" / (record.run.name if record.run else "") / "CITATION.md"
+    # The text in logs/ is that of whichever job wrote last.
+    methods, problem = _methods(own if own.is_file() else root / "logs" / "CITATION.md")
     shown = [image for image in record.images if image.outcome != "skipped"]
     context = {
         "subject": record,

@@ -14,6 +14,7 @@ from bids_sr.bids.dataset import (
     dataset_description,
     prepare_output_dir,
     read_decisions,
+    restore_decisions,
     update_decisions,
     write_dataset_files,
 )
@@ -127,6 +128,29 @@ def test_jobs_at_once_lose_no_row(tmp_path: Path) -> None:
         job.join()
     assert [job.exitcode for job in jobs] == [0] * 4
     assert len(read_decisions(tmp_path)) == 40
+
+
+def test_rows_that_the_table_lost_come_back(tmp_path: Path) -> None:
+    runs = [tmp_path / "sub-01" / "log" / f"2026010{day}-000000_x" for day in (1, 2)]
+    for run, status in zip(runs, ("failed", "done"), strict=True):
+        rows = [
+            {"participant_id": f"sub-{label}", "image": f"sub-{label}_T1w", "status": status}
+            for label in ("01", "02")
+        ]
+        update_decisions(tmp_path, rows, keep_in=[run, tmp_path / "sub-02" / "log" / run.name])
+    complete = (tmp_path / "decisions.tsv").read_text()
+    other = {"participant_id": "sub-03", "image": "sub-03_T1w", "status": "done"}
+    (tmp_path / "decisions.tsv").unlink()
+    update_decisions(tmp_path, [other])  # what a job leaves that did not see the others' rows
+    restored = restore_decisions(tmp_path).read_text()
+    assert restored.splitlines()[:-1] == complete.splitlines()
+    assert restored.splitlines()[-1].startswith("sub-03\t")
+
+
+def test_nothing_to_restore(tmp_path: Path) -> None:
+    update_decisions(tmp_path, [{"image": "a", "status": "done"}])
+    before = (tmp_path / "decisions.tsv").read_text()
+    assert restore_decisions(tmp_path).read_text() == before
 
 
 def test_output_dir_is_made_and_may_be_ours(dataset: Path, tmp_path: Path) -> None:

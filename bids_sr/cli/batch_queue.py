@@ -1,0 +1,113 @@
+"""Steps as jobs of a batch system: Nipype's plugins, named by ``--use-plugin``.
+
+Nipype submits; what each job asks for is said here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bids_sr.config import RunConfig
+from bids_sr.exceptions import ConfigError
+
+HERE = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
+"""Plugins that run nodes on this machine, within the memory of this process."""
+POLL_SECONDS = 5.0  # every look asks the batch system once for each job
+FILE_SECONDS = 60  # until another machine sees a file that was written
+LEAST_GB = 0.6
+"""Memory of a process that loads an image and its libraries."""
+
+
+def is_queued(config: RunConfig) -> bool:
+    """Tell whether the steps run elsewhere, each with memory of its own."""
+    return config.use_plugin is not None and read_plugin(config.use_plugin)[0] not in HERE
+
+
+def ask_queue(workflow: Any, config: RunConfig) -> None:
+    """Prepare Nipype and the nodes for a batch system, where one was asked for.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        The graph; its nodes are changed in place.
+    config : RunConfig
+        The run.
+    """
+    if not is_queued(config):
+        return
+    from nipype import config as nipype_config
+
+    assert config.use_plugin is not None
+    name, arguments = read_plugin(config.use_plugin)
+    execution = {"poll_sleep_duration": POLL_SECONDS, "job_finished_timeout": FILE_SECONDS}
+    nipype_config.update_config({"execution": execution})
+    # Nipype names its jobs after it, and containers and cron do without
+    os.environ.setdefault("LOGNAME", str(os.getuid()))
+    if name == "SLURM":
+        ask_slurm(workflow, str(arguments.get("sbatch_args") or ""))
+
+
+def ask_slurm(workflow: Any, given: str = "") -> None:
+    """Let every node ask Slurm for the CPUs, the memory and the GPU that it declares.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        The graph; its nodes are changed in place.
+    given : str
+        Options of sbatch for all nodes, from the user; what they name is left to them.
+    """
+
+    def named(option: str) -> bool:
+        starts = (option, "-c") if option == "--cpus-per-task" else (option,)
+        return any(word.startswith(starts) for word in given.split())
+
+    for node in _nodes(workflow):
+        mebibytes = math.ceil(max(node.mem_gb, LEAST_GB) * 1e9 / 2**20)
+        wanted = {"--cpus-per-task": str(node.n_procs), "--mem": f"{mebibytes}M"}
+        if getattr(node.interface.inputs, "use_gpu", False):
+            wanted["--gres"] = "gpu:1"
+        words = [f"{option}={value}" for option, value in wanted.items() if not named(option)]
+        node.plugin_args = {"sbatch_args": " ".join(words)}
+
+
+def _nodes(workflow: Any) -> Iterator[Any]:
+    """Walk through all nodes; Nipype's ``get_node`` compares each name with all others."""
+    for node in workflow._graph.nodes:
+        if hasattr(node, "_graph"):
+            yield from _nodes(node)
+        else:
+            yield node
+
+
+def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read the YAML file of ``--use-plugin``: ``plugin`` and ``plugin_args``.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or does not name a plugin of Nipype.
+    """
+    import yaml  # type: ignore[import-untyped,unused-ignore]
+    from nipype.pipeline import plugins
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read --use-plugin {path}: {error}") from error
+    name = content.get("plugin") if isinstance(content, dict) else None
+    if not isinstance(name, str) or not hasattr(plugins, f"{name}Plugin"):
+        raise ConfigError(
+            f"--use-plugin {path} names the plugin {name!r}: expected a file such as\n"
+            "plugin: SLURM\nplugin_args: {sbatch_args: --time=60}"
+        )
+    if "Graph" in name or name == "CondorDAGMan":
+        raise ConfigError(
+            f"--use-plugin {path}: {name} hands the steps over and returns before they ran, so "
+            "that failures are not seen; expected one that waits, such as SLURM, SGE or PBS"
+        )
+    return name, dict(content.get("plugin_args") or {})
