@@ -200,7 +200,6 @@ def _resources(config: RunConfig, image: AnatImage, use_gpu: bool) -> Resources:
         output_megavoxels=_megavoxels(image.target_grid.shape),
         threads=config.omp_nthreads,
         gpu=use_gpu,
-        limit_gb=config.mem_gb,
     )
 
 

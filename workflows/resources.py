@@ -14,8 +14,8 @@ from dataclasses import dataclass
 class Resources:
     """What the nodes of one image may use and are expected to need.
 
-    Memory is in GB (1e9 bytes) and never above ``limit_gb``: Nipype refuses to run
-    a node that asks for more than there is, where running it alone may well do.
+    Memory is in GB (1e9 bytes).  A step that declares more than the run has is run alone,
+    and the user is told beforehand.
     """
 
     acquired_megavoxels: float
@@ -26,11 +26,9 @@ class Resources:
     """Threads of the heavy nodes."""
     gpu: bool = False
     """Whether torch nodes take a GPU slot."""
-    limit_gb: float = 1e3
-    """Memory of the run."""
 
     def _gb(self, base: float, per_megavoxel: float, megavoxels: float) -> float:
-        return round(min(base + per_megavoxel * megavoxels, self.limit_gb), 2)
+        return round(base + per_megavoxel * megavoxels, 2)
 
     @property
     def light_gb(self) -> float:

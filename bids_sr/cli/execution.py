@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bids_sr.cli.crashes import read_crashes
 from bids_sr.cli.outcome import Outcomes, after_run
 from bids_sr.cli.progress import StageLines
+from bids_sr.cli.resources import memory_limit_gb
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
 
@@ -54,7 +55,9 @@ def run_graph(
     # Nipype's resource monitor writes into the current folder, which may be read-only.
     config.work_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(config.work_dir):
-        plugin = _plugin(config, lines, graph.uses_gpu)
+        planned = memory_for_steps_gb(config)
+        _warn_of_memory(workflow, config, planned)
+        plugin = _plugin(config, lines, graph.gpus, planned)
         try:
             workflow.run(plugin=plugin)
         except Exception as caught:  # Nipype raises the first of the nodes' errors again
@@ -134,7 +137,43 @@ def _send_crashes_to_subjects(
             workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
 
 
-def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
+def memory_for_steps_gb(config: RunConfig) -> float:
+    """Return what ``--mem`` leaves for the steps, GB: all but what this process holds."""
+    import psutil
+
+    held = psutil.Process().memory_info().rss / 1e9
+    return max(round(config.mem_gb - held, 2), 0.1)
+
+
+def _warn_of_memory(workflow: Any, config: RunConfig, planned: float) -> None:
+    """Say before the run what will not fit; such a step is run alone, and may be killed."""
+    limit = memory_limit_gb()
+    if config.mem_gb > limit:
+        LOGGER.warning(
+            "--mem is %.1f GB, and this process may use %.1f GB: a run that needs more is "
+            "killed; lower --mem, or raise the limit of the container or the job",
+            config.mem_gb,
+            limit,
+        )
+    nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
+    too_large = [node for node in nodes if node.mem_gb > planned]
+    if too_large:
+        largest = max(too_large, key=lambda node: float(node.mem_gb))
+        held = config.mem_gb - planned
+        LOGGER.warning(
+            "%d of the steps are expected to need more memory than there is: %s %.1f GB, and "
+            "--mem (%.1f GB) leaves %.1f GB for the steps. Each of them runs alone and may be "
+            "killed; expected --mem %.0fM or more",
+            len(too_large),
+            largest.fullname,
+            largest.mem_gb,
+            config.mem_gb,
+            planned,
+            1000 * (largest.mem_gb + held) + 1,
+        )
+
+
+def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_gb: float) -> Any:
     """Return the scheduler: ours, or the one of ``--use-plugin``."""
     name, given = "MultiProc", dict[str, Any]()
     if config.use_plugin is not None:
@@ -150,9 +189,10 @@ def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
     processes = config.omp_nthreads if config.low_mem else config.nprocs
     defaults = {
         "n_procs": processes,
-        "memory_gb": config.mem_gb,
-        # a GPU node takes as many slots as threads: one at a time
-        "n_gpu_procs": config.omp_nthreads if uses_gpu else 0,
+        "memory_gb": memory_gb,
+        # a GPU node takes as many slots as threads: one at a time on each device
+        "n_gpu_procs": config.omp_nthreads * len(gpus),
+        "devices": tuple(filter(None, gpus)),
         "raise_insufficient": False,
     }
     return SteadyMultiProcPlugin({**defaults, "name_of": lines.stem_of, **arguments})

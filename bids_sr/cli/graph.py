@@ -6,6 +6,7 @@ Building imports much; with the child it is gone again.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,8 @@ class Graph:
 
     workflow: Any
     methods: str
-    uses_gpu: bool = False
+    gpus: tuple[str, ...] = ()
+    """Value of ``CUDA_VISIBLE_DEVICES`` for each GPU that torch computes on; ``""``: as it is."""
 
 
 def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
@@ -67,21 +69,29 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
         methods_text,
     )
 
-    uses_gpu = gpu_is_used(config.device)
-    workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)
-    return Graph(workflow=workflow, methods=methods_text(workflow), uses_gpu=uses_gpu)
+    gpus = gpus_for(config.device)
+    workflow = init_bids_sr_wf(config, images, use_gpu=bool(gpus))
+    return Graph(workflow=workflow, methods=methods_text(workflow), gpus=gpus)
 
 
-def gpu_is_used(device: str) -> bool:
-    """Tell whether torch will compute on a GPU; an explicit one that is absent is an error."""
+def gpus_for(device: str) -> tuple[str, ...]:
+    """List the GPUs that torch will compute on, as ``CUDA_VISIBLE_DEVICES`` names each.
+
+    The empty name stands for a device that the user chose by its number (``cuda:1``, ``mps``).
+
+    Raises
+    ------
+    ConfigError
+        If a device was asked for that is absent.
+    """
     if device == "cpu" or (device == "auto" and not _has_nvidia_device()):
-        return False
+        return ()
     import torch
 
     if device == "mps":
         if not torch.backends.mps.is_available():
             raise ConfigError("--device mps: this machine has no such device; give --device cpu")
-        return True
+        return ("",)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = int(device.partition(":")[2] or 0)
     if device != "auto" and wanted >= count:
@@ -89,7 +99,11 @@ def gpu_is_used(device: str) -> bool:
             f"--device {device}: torch {torch.__version__} sees {count} CUDA devices; "
             "install a CUDA build of torch and check the driver, or give --device cpu"
         )
-    return count > 0
+    if ":" in device:
+        return ("",)
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    names = [name for name in visible if name] or [str(number) for number in range(count)]
+    return tuple(names[:count])
 
 
 def _has_nvidia_device() -> bool:
