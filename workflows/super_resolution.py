@@ -135,7 +135,7 @@ def init_super_resolution_wf(
         ),
         name="super_resolve",
         n_procs=resources.threads,
-        mem_gb=resources.super_resolution_gb,
+        mem_gb=resources.super_resolution_gb(method),
     )
     mask_to_grid = pe.Node(MaskToGrid(), name="mask_to_grid", mem_gb=resources.light_gb)
 

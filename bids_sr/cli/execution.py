@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.crashes import read_crashes
+from bids_sr.cli.memory import memory_for_steps_gb, warn_of_memory
 from bids_sr.cli.outcome import Outcomes, after_run
 from bids_sr.cli.progress import StageLines
-from bids_sr.cli.resources import memory_limit_gb
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
 
@@ -56,7 +56,7 @@ def run_graph(
     config.work_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(config.work_dir):
         planned = memory_for_steps_gb(config)
-        _warn_of_memory(workflow, config, planned)
+        warn_of_memory(workflow, config, planned)
         plugin = _plugin(config, lines, graph.gpus, planned)
         try:
             workflow.run(plugin=plugin)
@@ -135,42 +135,6 @@ def _send_crashes_to_subjects(
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
             workflow.get_node(path).config = {"execution": {"crashdump_dir": str(folder)}}
-
-
-def memory_for_steps_gb(config: RunConfig) -> float:
-    """Return what ``--mem`` leaves for the steps, GB: all but what this process holds."""
-    import psutil
-
-    held = psutil.Process().memory_info().rss / 1e9
-    return max(round(config.mem_gb - held, 2), 0.1)
-
-
-def _warn_of_memory(workflow: Any, config: RunConfig, planned: float) -> None:
-    """Say before the run what will not fit; such a step is run alone, and may be killed."""
-    limit = memory_limit_gb()
-    if config.mem_gb > limit:
-        LOGGER.warning(
-            "--mem is %.1f GB, and this process may use %.1f GB: a run that needs more is "
-            "killed; lower --mem, or raise the limit of the container or the job",
-            config.mem_gb,
-            limit,
-        )
-    nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
-    too_large = [node for node in nodes if node.mem_gb > planned]
-    if too_large:
-        largest = max(too_large, key=lambda node: float(node.mem_gb))
-        held = config.mem_gb - planned
-        LOGGER.warning(
-            "%d of the steps are expected to need more memory than there is: %s %.1f GB, and "
-            "--mem (%.1f GB) leaves %.1f GB for the steps. Each of them runs alone and may be "
-            "killed; expected --mem %.0fM or more",
-            len(too_large),
-            largest.fullname,
-            largest.mem_gb,
-            config.mem_gb,
-            planned,
-            1000 * (largest.mem_gb + held) + 1,
-        )
 
 
 def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_gb: float) -> Any:
