@@ -54,37 +54,45 @@ class Resources:
 
     @property
     def light_gb(self) -> float:
-        """Memory of loading, resampling, drawing and saving."""
-        return self._gb(0.3, 0.01, 0.018)
+        """Memory of a step that holds no image, such as the figure of a curve."""
+        return 0.32
+
+    @property
+    def acquired_gb(self) -> float:
+        """Memory of loading, drawing or saving the acquired image."""
+        return self._gb(0.3, 0.012, 0.0)
+
+    @property
+    def result_gb(self) -> float:
+        """Memory of loading, resampling or drawing an image on the output grid."""
+        return self._gb(0.3, 0.004, 0.016)
 
     def output_gb(self, base: float, per_megavoxel: float) -> float:
         """Memory of a step on the output grid: GB, and GB a million voxels."""
         return self._gb(base, 0.0, per_megavoxel)
 
-    @property
-    def denoise_gb(self) -> float:
-        """Memory of non-local means denoising."""
-        return self._gb(0.4, 0.065, 0.0)
+    def denoise_gb(self, method: str = "nlm") -> float:
+        """Memory of denoising."""
+        return self.acquired_gb if method == "none" else self._gb(0.38, 0.062, 0.0)
 
-    @property
-    def bias_gb(self) -> float:
-        """Memory of N4."""
-        return self._gb(0.4, 0.045, 0.0)
+    def bias_gb(self, method: str = "n4") -> float:
+        """Memory of bias field correction."""
+        return self.acquired_gb if method == "none" else self._gb(0.38, 0.04, 0.0)
 
     @property
     def brain_gb(self) -> dict[str, float]:
         """Memory of the brain mask by engine."""
         return {
-            "template": self._gb(0.62, 0.055, 0.0),
+            "template": self._gb(0.62, 0.045, 0.0),
             "hdbet": self._gb(3.0, 0.3, 0.0),
-            "existing": self.light_gb,
-            "none": self.light_gb,
+            "existing": self._gb(0.28, 0.025, 0.0),
+            "none": self._gb(0.28, 0.025, 0.0),
         }
 
     def super_resolution_gb(self, method: str) -> float:
         """Memory of super-resolution by a method."""
         if method in INTERPOLATIONS:
-            return self._gb(0.5, 0.02, 0.03)
+            return self._gb(0.48, 0.012, 0.02)
         return self._gb(0.75, 0.02, 0.065)
 
     def learning_gb(self, megavoxels: float) -> float:
@@ -108,20 +116,20 @@ class Resources:
         brain = Demand(self.brain_gb[engine], self.threads)
         resolve = Demand(self.super_resolution_gb(method), self.threads)
         tools = [Demand(self.output_gb(*declared), self.threads) for declared in segmentations]
-        light = [Demand(self.light_gb, 1)]
+        of_acquired = Demand(self.acquired_gb, 1)
+        of_result, light = Demand(self.result_gb, 1), Demand(self.light_gb, 1)
+        figures = [of_result, of_result, light, light]
         return [
-            [Demand(self.denoise_gb, self.threads)],
-            [Demand(self.bias_gb, self.threads)],
-            [brain, resolve, *light],  # of these two neither waits for the other
-            [brain, *light * LIGHT_STEPS],
-            [*(tools or light), *light * (LIGHT_STEPS - 1)],  # these need the mask there
-            light * (LIGHT_STEPS - 1 + len(tools)),
+            [Demand(self.denoise_gb(), self.threads)],
+            [Demand(self.bias_gb(), self.threads)],
+            [brain, resolve],  # neither waits for the other
+            [brain, *figures],
+            [of_acquired, *figures, *(tools or [of_result])],  # tools wait for the mask there
+            [of_acquired, *figures, *[of_result] * len(tools)],
         ]
 
 
 INTERPOLATIONS = ("bspline", "lanczos", "linear", "none")
-LIGHT_STEPS = 6
-"""Figures of an image and the mask that is brought to the output grid."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_sr.cli.console import name_messages
-from bids_sr.cli.environment import leave_signals_to_parent
+from bids_sr.cli.environment import leave_signals_to_parent, limit_threads
 
 LOGGER = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         process_initializer(self._cwd)
         if step.device is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = step.device
+        limit_threads(step.node.n_procs)
         name_messages(name)
         result = run_node(step.node, step.updatehash, taskid) | {"peak_gb": _peak_gb()}
         try:
