@@ -83,7 +83,7 @@ class Resources:
     def brain_gb(self) -> dict[str, float]:
         """Memory of the brain mask by engine."""
         return {
-            "template": self._gb(0.62, 0.045, 0.0),
+            "template": self._gb(0.62, 0.05, 0.0),
             "hdbet": self._gb(3.0, 0.3, 0.0),
             "existing": self._gb(0.28, 0.025, 0.0),
             "none": self._gb(0.28, 0.025, 0.0),
