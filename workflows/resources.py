@@ -92,7 +92,7 @@ class Resources:
     def super_resolution_gb(self, method: str) -> float:
         """Memory of super-resolution by a method."""
         if method in INTERPOLATIONS:
-            return self._gb(0.48, 0.012, 0.02)
+            return self._gb(0.48, 0.012, 0.015)
         return self._gb(0.75, 0.02, 0.065)
 
     def learning_gb(self, megavoxels: float) -> float:

@@ -6,7 +6,7 @@ How much of it there is stands in :mod:`bids_sr.cli.resources`; the scheduler ke
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.resources import MEMORY_SHARE, memory_limit_gb
@@ -97,19 +97,27 @@ def warn_of_memory(workflow: Any, config: RunConfig, planned: float) -> None:
             config.mem_gb,
             limit,
         )
-    nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
-    too_large = [node for node in nodes if node.mem_gb > planned]
+    too_large = {name: gb for name, gb in _declared(workflow) if gb > planned}
     if not too_large:
         return
-    largest = max(too_large, key=lambda node: float(node.mem_gb))
+    largest = max(too_large, key=lambda name: too_large[name])
     LOGGER.warning(
         "%d steps are expected to need more memory than there is: %s %.2f GB, and --mem "
         "(%.2f GB) leaves %.2f GB for the steps. Each runs alone and may be killed; expected "
         "--mem %.0fM or more",
         len(too_large),
-        largest.fullname or largest.name,
-        largest.mem_gb,
+        largest,
+        too_large[largest],
         config.mem_gb,
         planned,
-        1000 * (largest.mem_gb + config.mem_gb - planned) + 1,
+        1000 * (too_large[largest] + config.mem_gb - planned) + 1,
     )
+
+
+def _declared(workflow: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the path of every node and its memory, GB."""
+    for node in workflow._graph.nodes:
+        if hasattr(node, "_graph"):
+            yield from _declared(node, f"{prefix}{node.name}.")
+        else:
+            yield prefix + node.name, float(node.mem_gb)
