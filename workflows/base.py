@@ -205,15 +205,10 @@ def _steps(config: RunConfig) -> ImageSteps:
 def _resources(config: RunConfig, image: AnatImage, use_gpu: bool) -> Resources:
     assert image.source_grid is not None
     assert image.target_grid is not None
-    return Resources(
-        acquired_megavoxels=_megavoxels(image.source_grid.shape),
-        output_megavoxels=_megavoxels(image.target_grid.shape),
+    return Resources.of(
+        image.source_grid.shape,
+        image.target_grid.shape,
+        frames=image.n_frames,
         threads=config.omp_nthreads,
         gpu=use_gpu,
-        limit_gb=config.mem_gb,
     )
-
-
-def _megavoxels(shape: tuple[int, int, int]) -> float:
-    first, second, third = shape
-    return first * second * third / 1e6

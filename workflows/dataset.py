@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,14 @@ def init_dataset_wf(
         ),
         name="learn",
         n_procs=resources.threads,
-        mem_gb=resources.super_resolution_gb,
+        mem_gb=resources.learning_gb(sum(map(_megavoxels, images))),
     )
     workflow.connect([
         (learn, outputnode, [("out_weights", "out_weights")]),
     ])  # fmt: skip
     return workflow
+
+
+def _megavoxels(image: AnatImage) -> float:
+    assert image.source_grid is not None
+    return image.n_frames * prod(image.source_grid.shape) / 1e6

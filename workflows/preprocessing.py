@@ -82,7 +82,7 @@ def init_preprocessing_wf(
         name="outputnode",
     )
     check_input = pe.Node(
-        CheckInput(slice_axis=slice_axis), name="check_input", mem_gb=resources.light_gb
+        CheckInput(slice_axis=slice_axis), name="check_input", mem_gb=resources.acquired_gb
     )
     if slice_spacing is not None:
         check_input.inputs.slice_spacing = slice_spacing
@@ -91,13 +91,13 @@ def init_preprocessing_wf(
         Denoise(method=denoise_method, num_threads=threads, seed=seed),
         name="denoise",
         n_procs=threads,
-        mem_gb=resources.denoise_gb,
+        mem_gb=resources.denoise_gb(denoise_method),
     )
     correct_bias = pe.Node(
         CorrectBias(method=bias_method, num_threads=threads, seed=seed, sloppy=sloppy),
         name="correct_bias",
         n_procs=threads,
-        mem_gb=resources.bias_gb,
+        mem_gb=resources.bias_gb(bias_method),
     )
 
     workflow.connect([

@@ -68,12 +68,12 @@ def init_reports_wf(
         ),
         name="inputnode",
     )
-    memory = resources.light_gb
-    draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=memory)
-    draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=memory)
-    draw_uncertainty = pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=memory)
-    draw_sliceprofile = pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=memory)
-    draw_learningcurve = pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=memory)
+    acquired, result, light = resources.acquired_gb, resources.result_gb, resources.light_gb
+    draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=acquired)
+    draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=result)
+    draw_uncertainty = pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=result)
+    draw_sliceprofile = pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=light)
+    draw_learningcurve = pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=light)
     save = {
         figure: pe.Node(
             SaveDerivative(out_path=str(paths[figure])),

@@ -1,21 +1,23 @@
 """Threads, GPU and memory that the nodes of one image declare.
 
-The memory figures are lines in the number of voxels, laid above what
+The memory figures are planes over the numbers of voxels in and out, laid above what
 ``benchmarks/nodes.py`` measures; they are what Nipype's scheduler counts.  That of
 HD-BET is an estimate: its released weights were not at hand to measure it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What the nodes of one image may use and are expected to need.
 
-    Memory is in GB (1e9 bytes) and never above ``limit_gb``: Nipype refuses to run
-    a node that asks for more than there is, where running it alone may well do.
+    Memory is in GB (1e9 bytes).  A step that declares more than the run has is run alone,
+    and the user is told beforehand.
     """
 
     acquired_megavoxels: float
@@ -26,42 +28,139 @@ class Resources:
     """Threads of the heavy nodes."""
     gpu: bool = False
     """Whether torch nodes take a GPU slot."""
-    limit_gb: float = 1e3
-    """Memory of the run."""
 
-    def _gb(self, base: float, per_megavoxel: float, megavoxels: float) -> float:
-        return round(min(base + per_megavoxel * megavoxels, self.limit_gb), 2)
+    @classmethod
+    def of(
+        cls,
+        acquired: tuple[int, ...],
+        output: tuple[int, ...],
+        *,
+        frames: int = 1,
+        threads: int = 1,
+        gpu: bool = False,
+    ) -> Resources:
+        """Lay the resources of an image by the shapes of its grids and its frames."""
+        return cls(
+            acquired_megavoxels=frames * prod(acquired) / 1e6,
+            output_megavoxels=frames * prod(output) / 1e6,
+            threads=threads,
+            gpu=gpu,
+        )
+
+    def _gb(self, base: float, acquired: float, output: float) -> float:
+        """Return a plane: GB, and GB a million voxels acquired and put out."""
+        of_grids = acquired * self.acquired_megavoxels + output * self.output_megavoxels
+        return round(base + of_grids, 2)
 
     @property
     def light_gb(self) -> float:
-        """Memory of loading, resampling and saving."""
-        return self._gb(0.3, 0.03, self.output_megavoxels)
+        """Memory of a step that holds no image, such as the figure of a curve."""
+        return 0.32
+
+    @property
+    def acquired_gb(self) -> float:
+        """Memory of loading, drawing or saving the acquired image."""
+        return self._gb(0.3, 0.012, 0.0)
+
+    @property
+    def result_gb(self) -> float:
+        """Memory of loading, resampling or drawing an image on the output grid."""
+        return self._gb(0.3, 0.004, 0.016)
 
     def output_gb(self, base: float, per_megavoxel: float) -> float:
         """Memory of a step on the output grid: GB, and GB a million voxels."""
-        return self._gb(base, per_megavoxel, self.output_megavoxels)
+        return self._gb(base, 0.0, per_megavoxel)
 
-    @property
-    def denoise_gb(self) -> float:
-        """Memory of non-local means denoising."""
-        return self._gb(0.4, 0.06, self.acquired_megavoxels)
+    def denoise_gb(self, method: str = "nlm") -> float:
+        """Memory of denoising."""
+        return self.acquired_gb if method == "none" else self._gb(0.38, 0.062, 0.0)
 
-    @property
-    def bias_gb(self) -> float:
-        """Memory of N4."""
-        return self._gb(0.4, 0.04, self.acquired_megavoxels)
+    def bias_gb(self, method: str = "n4") -> float:
+        """Memory of bias field correction."""
+        return self.acquired_gb if method == "none" else self._gb(0.38, 0.04, 0.0)
 
     @property
     def brain_gb(self) -> dict[str, float]:
         """Memory of the brain mask by engine."""
         return {
-            "template": self._gb(0.6, 0.04, self.acquired_megavoxels),
-            "hdbet": self._gb(3.0, 0.3, self.acquired_megavoxels),
-            "existing": self.light_gb,
-            "none": self.light_gb,
+            "template": self._gb(0.62, 0.05, 0.0),
+            "hdbet": self._gb(3.0, 0.3, 0.0),
+            "existing": self._gb(0.28, 0.025, 0.0),
+            "none": self._gb(0.28, 0.025, 0.0),
         }
 
-    @property
-    def super_resolution_gb(self) -> float:
-        """Memory of super-resolution."""
-        return self._gb(0.6, 0.1, self.output_megavoxels)
+    def super_resolution_gb(self, method: str) -> float:
+        """Memory of super-resolution by a method."""
+        if method in INTERPOLATIONS:
+            return self._gb(0.48, 0.012, 0.015)
+        return self._gb(0.75, 0.02, 0.065)
+
+    def learning_gb(self, megavoxels: float) -> float:
+        """Memory of learning from several images, all of which are held: 1e6 voxels."""
+        return round(self.super_resolution_gb("finetuned") + 0.03 * megavoxels, 2)
+
+    def stages(
+        self, engine: str, method: str, segmentations: Sequence[tuple[float, float]] = ()
+    ) -> list[list[Demand]]:
+        """List the sets of steps of an image that can run at the same time.
+
+        Parameters
+        ----------
+        engine : str
+            Of the brain mask.
+        method : str
+            Of super-resolution.
+        segmentations : sequence of (base, per_megavoxel)
+            What each tool declares.
+        """
+        brain = Demand(self.brain_gb[engine], self.threads)
+        resolve = Demand(self.super_resolution_gb(method), self.threads)
+        tools = [Demand(self.output_gb(*declared), self.threads) for declared in segmentations]
+        of_acquired = Demand(self.acquired_gb, 1)
+        of_result, light = Demand(self.result_gb, 1), Demand(self.light_gb, 1)
+        figures = [of_result, of_result, light, light]
+        return [
+            [Demand(self.denoise_gb(), self.threads)],
+            [Demand(self.bias_gb(), self.threads)],
+            [brain, resolve],  # neither waits for the other
+            [brain, *figures],
+            [of_acquired, *figures, *(tools or [of_result])],  # tools wait for the mask there
+            [of_acquired, *figures, *[of_result] * len(tools)],
+        ]
+
+
+INTERPOLATIONS = ("bspline", "lanczos", "linear", "none")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one step takes."""
+
+    gb: float
+    threads: int
+
+
+def most_at_once_gb(images: Sequence[Sequence[Sequence[Demand]]], nprocs: int) -> float:
+    """Return the most memory that steps can declare that run together on so many CPUs.
+
+    Parameters
+    ----------
+    images : sequence
+        Of each image its sets of steps: :meth:`Resources.stages`.
+    nprocs : int
+    """
+    total = [0.0] * (nprocs + 1)
+    for stages in images:
+        own = [0.0] * (nprocs + 1)  # with so many CPUs for this image
+        for stage in stages:
+            one = [0.0] * (nprocs + 1)
+            for step in stage:
+                taken = min(step.threads, nprocs)
+                for cpus in range(nprocs, taken - 1, -1):
+                    one[cpus] = max(one[cpus], one[cpus - taken] + step.gb)
+            own = list(map(max, own, one))
+        total = [
+            max(total[cpus - part] + own[part] for part in range(cpus + 1))
+            for cpus in range(nprocs + 1)
+        ]
+    return total[nprocs]

@@ -107,7 +107,7 @@ def init_segmentation_wf(
             name=f"save_{tool.label}",
             run_without_submitting=True,
         )
-        draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.light_gb)
+        draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.result_gb)
         save_figure = pe.Node(
             SaveDerivative(out_path=str(figure)),
             name=f"save_{tool.label}_figure",

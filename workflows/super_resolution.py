@@ -135,9 +135,9 @@ def init_super_resolution_wf(
         ),
         name="super_resolve",
         n_procs=resources.threads,
-        mem_gb=resources.super_resolution_gb,
+        mem_gb=resources.super_resolution_gb(method),
     )
-    mask_to_grid = pe.Node(MaskToGrid(), name="mask_to_grid", mem_gb=resources.light_gb)
+    mask_to_grid = pe.Node(MaskToGrid(), name="mask_to_grid", mem_gb=resources.result_gb)
 
     workflow.connect([
         (inputnode, super_resolve, [("in_file", "in_file"), ("in_model", "in_model")]),
@@ -153,7 +153,7 @@ def init_super_resolution_wf(
                 acquisition=acquisition, thickness_is_known=estimate != "width and shape"
             ),
             name="estimate_profile",
-            mem_gb=resources.light_gb,
+            mem_gb=resources.acquired_gb,
         )
         workflow.connect([
             (inputnode, estimate_profile, [("in_file", "in_file")]),

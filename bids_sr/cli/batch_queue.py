@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bids_sr.cli.graph import named_nodes
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
 
@@ -66,22 +66,13 @@ def ask_slurm(workflow: Any, given: str = "") -> None:
         starts = (option, "-c") if option == "--cpus-per-task" else (option,)
         return any(word.startswith(starts) for word in given.split())
 
-    for node in _nodes(workflow):
+    for _, node in named_nodes(workflow):
         mebibytes = math.ceil(max(node.mem_gb, LEAST_GB) * 1e9 / 2**20)
         wanted = {"--cpus-per-task": str(node.n_procs), "--mem": f"{mebibytes}M"}
         if getattr(node.interface.inputs, "use_gpu", False):
             wanted["--gres"] = "gpu:1"
         words = [f"{option}={value}" for option, value in wanted.items() if not named(option)]
         node.plugin_args = {"sbatch_args": " ".join(words)}
-
-
-def _nodes(workflow: Any) -> Iterator[Any]:
-    """Walk through all nodes; Nipype's ``get_node`` compares each name with all others."""
-    for node in workflow._graph.nodes:
-        if hasattr(node, "_graph"):
-            yield from _nodes(node)
-        else:
-            yield node
 
 
 def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:

@@ -17,7 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _CACHE_VARIABLES = {
     "MPLCONFIGDIR": "matplotlib",
@@ -33,16 +39,15 @@ class Terminated(BaseException):
 def prepare(threads: int) -> None:
     """Set what libraries read from the environment when they are imported.
 
-    No telemetry, no display, at most ``threads`` threads of linear algebra, and no need
-    of a home folder: where it cannot be written, caches go to the temporary folder.
+    No telemetry, no display, at most ``threads`` threads of any library, and no need of a
+    home folder: where it cannot be written, caches go to the temporary folder.
     """
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Threads that spin while they wait for each other stop a busy machine: a training step
     # on two of two busy cores took 4.8 s, and 0.26 s with threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for name in _THREAD_VARIABLES:
-        os.environ.setdefault(name, str(threads))
+    _set_thread_variables(threads)
     if not _home_is_writable():
         cache = Path(tempfile.gettempdir()) / f"bids_sr-{os.getuid()}"
         os.environ.setdefault("HOME", str(cache))
@@ -50,6 +55,23 @@ def prepare(threads: int) -> None:
             if name not in os.environ:
                 (cache / folder).mkdir(parents=True, exist_ok=True)
                 os.environ[name] = str(cache / folder)
+
+
+def limit_threads(threads: int) -> None:
+    """Let libraries use at most that many threads in this process, loaded or loaded later."""
+    _set_thread_variables(threads)
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    loaded = {one["user_api"]: one["num_threads"] for one in threadpool_info()}
+    threadpool_limits({api: threads for api, now in loaded.items() if now > threads})
+
+
+def _set_thread_variables(threads: int) -> None:
+    """Lower what the environment says where it is more; fewer threads are left so."""
+    for name in _THREAD_VARIABLES:
+        said = os.environ.get(name, "")
+        fewer = said.isdigit() and 0 < int(said) < threads
+        os.environ[name] = said if fewer else str(threads)
 
 
 def refuse_network() -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_sr.cli.batch_queue import ask_queue, read_plugin
+from bids_sr.cli.batch_queue import ask_queue, is_queued, read_plugin
 from bids_sr.cli.crashes import read_crashes
+from bids_sr.cli.graph import named_nodes
+from bids_sr.cli.memory import memory_for_steps_gb, warn_of_memory
 from bids_sr.cli.outcome import Outcomes, after_run
 from bids_sr.cli.progress import StageLines
 from bids_sr.config import RunConfig
@@ -58,7 +60,10 @@ def run_graph(
     # Nipype's resource monitor writes into the current folder, which may be read-only.
     config.work_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(config.work_dir):
-        plugin = _plugin(config, lines, graph.uses_gpu)
+        planned = memory_for_steps_gb(config)
+        if not is_queued(config):  # a batch system gives each step memory of its own
+            warn_of_memory(workflow, config, planned)
+        plugin = _plugin(config, lines, graph.gpus, planned)
         try:
             workflow.run(plugin=plugin)
         except Exception as caught:  # Nipype raises the first of the nodes' errors again
@@ -131,14 +136,14 @@ def _send_crashes_to_subjects(
     record: RunRecord,
     image_of: Callable[[str], AnatImage | None],
 ) -> None:
-    for path, node in _nodes(workflow):
+    for path, node in named_nodes(workflow):
         image = image_of(path)
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
             node.config = {"execution": {"crashdump_dir": str(folder)}}
 
 
-def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
+def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_gb: float) -> Any:
     """Return the scheduler: ours, or the one of ``--use-plugin``."""
     name, given = "MultiProc", dict[str, Any]()
     if config.use_plugin is not None:
@@ -154,9 +159,10 @@ def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
     processes = config.omp_nthreads if config.low_mem else config.nprocs
     defaults = {
         "n_procs": processes,
-        "memory_gb": config.mem_gb,
-        # a GPU node takes as many slots as threads: one at a time
-        "n_gpu_procs": config.omp_nthreads if uses_gpu else 0,
+        "memory_gb": memory_gb,
+        # a GPU node takes as many slots as threads: one at a time on each device
+        "n_gpu_procs": config.omp_nthreads * len(gpus),
+        "devices": tuple(filter(None, gpus)),
         "raise_insufficient": False,
     }
     return SteadyMultiProcPlugin({**defaults, "name_of": lines.stem_of, **arguments})
@@ -165,24 +171,11 @@ def _plugin(config: RunConfig, lines: StageLines, uses_gpu: bool) -> Any:
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
     names = (
         path
-        for path, node in _nodes(workflow)
+        for path, node in named_nodes(workflow)
         # identity nodes are taken out of the graph before it is run
         if type(node.interface).__name__ != "IdentityInterface"
     )
     return [name for name in names if name not in ended]
-
-
-def _nodes(workflow: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Walk through all nodes with their full names, which they know only in a run.
-
-    Nipype's ``get_node`` compares each name with those of all subjects.
-    """
-    for node in workflow._graph.nodes:
-        path = f"{above}{workflow.name}."
-        if hasattr(node, "_graph"):
-            yield from _nodes(node, path)
-        else:
-            yield f"{path}{node.name}", node
 
 
 def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bids_sr.cli.batch_queue import is_queued
 from bids_sr.cli.environment import leave_signals_to_parent
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
@@ -34,7 +34,8 @@ class Graph:
 
     workflow: Any
     methods: str
-    uses_gpu: bool = False
+    gpus: tuple[str, ...] = ()
+    """Value of ``CUDA_VISIBLE_DEVICES`` for each GPU that torch computes on; ``""``: as it is."""
 
     @property
     def folders(self) -> list[Path]:
@@ -90,23 +91,42 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
         methods_text,
     )
 
-    if is_queued(config):  # the memory of this process is no limit there
-        config = replace(config, mem_gb=1e3)
-    uses_gpu = gpu_is_used(config.device)
-    workflow = init_bids_sr_wf(config, images, use_gpu=uses_gpu)
-    return Graph(workflow=workflow, methods=methods_text(workflow), uses_gpu=uses_gpu)
+    gpus = gpus_for(config.device)
+    workflow = init_bids_sr_wf(config, images, use_gpu=bool(gpus))
+    return Graph(workflow=workflow, methods=methods_text(workflow), gpus=gpus)
 
 
-def gpu_is_used(device: str) -> bool:
-    """Tell whether torch will compute on a GPU; an explicit one that is absent is an error."""
+def named_nodes(workflow: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk through all nodes with their full names, which they know only in a run.
+
+    Nipype's ``get_node`` compares each name with those of all subjects.
+    """
+    path = f"{above}{workflow.name}."
+    for node in workflow._graph.nodes:
+        if hasattr(node, "_graph"):
+            yield from named_nodes(node, path)
+        else:
+            yield f"{path}{node.name}", node
+
+
+def gpus_for(device: str) -> tuple[str, ...]:
+    """List the GPUs that torch will compute on, as ``CUDA_VISIBLE_DEVICES`` names each.
+
+    The empty name stands for a device that the user chose by its number (``cuda:1``, ``mps``).
+
+    Raises
+    ------
+    ConfigError
+        If a device was asked for that is absent.
+    """
     if device == "cpu" or (device == "auto" and not _has_nvidia_device()):
-        return False
+        return ()
     import torch
 
     if device == "mps":
         if not torch.backends.mps.is_available():
             raise ConfigError("--device mps: this machine has no such device; give --device cpu")
-        return True
+        return ("",)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = int(device.partition(":")[2] or 0)
     if device != "auto" and wanted >= count:
@@ -114,7 +134,11 @@ def gpu_is_used(device: str) -> bool:
             f"--device {device}: torch {torch.__version__} sees {count} CUDA devices; "
             "install a CUDA build of torch and check the driver, or give --device cpu"
         )
-    return count > 0
+    if ":" in device:
+        return ("",)
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    names = [name for name in visible if name] or [str(number) for number in range(count)]
+    return tuple(names[:count])
 
 
 def _has_nvidia_device() -> bool:

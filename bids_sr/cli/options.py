@@ -194,7 +194,9 @@ def add_resources(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--mem-gb", type=float, help=argparse.SUPPRESS)
     group.add_argument(
-        "--low-mem", action="store_true", help="never run two heavy steps at the same time"
+        "--low-mem",
+        action="store_true",
+        help="never run two heavy steps at the same time: use no more CPUs than --omp-nthreads",
     )
     group.add_argument(
         "--device",

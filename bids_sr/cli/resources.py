@@ -1,19 +1,29 @@
 """The CPUs and the memory that this process may use, which a machine's totals are not.
 
-Affinity, control groups (version 1 and 2) and a Slurm allocation each set a limit; the
-smallest holds.  This module reads the limits and does not set any.
+Affinity, control groups (version 1 and 2), ``ulimit -v`` and the allocation of a batch
+system each set a limit; the smallest holds.  This module reads the limits and does not set
+any.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 MEMORY_SHARE = 0.9
-"""Part of the memory limit that the steps may plan with; the rest is for the parent."""
+"""Part of the memory limit that a run plans with; the rest is for files in memory."""
 _THREADS_MAX = 8  # as fMRIPrep: single steps gain little beyond
+# The first that is set counts: Slurm (of a task, else of the node), PBS, Grid Engine, LSF.
+_CPU_VARIABLES = (
+    ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
+    ("NCPUS",),
+    ("NSLOTS",),
+    ("LSB_DJOB_NUMPROC",),
+)
+_UNLIMITED = 2.0**60  # of control groups of version 1 that have no limit
 
 
 def available_cpus(*, root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> int:
@@ -24,7 +34,7 @@ def available_cpus(*, root: Path = Path("/"), environ: Mapping[str, str] = os.en
     root : Path
         Where the system's ``proc`` and ``sys`` are; another folder in tests.
     environ : mapping
-        The environment, read for Slurm's allocation.
+        The environment, read for the allocation of a batch system.
     """
     if hasattr(os, "sched_getaffinity"):
         limits = [float(len(os.sched_getaffinity(0)))]
@@ -38,25 +48,38 @@ def available_cpus(*, root: Path = Path("/"), environ: Mapping[str, str] = os.en
         period_v1 = _words(folder / "cpu.cfs_period_us")
         if quota_v1 and period_v1 and float(quota_v1[0]) > 0 and float(period_v1[0]) > 0:
             limits.append(float(quota_v1[0]) / float(period_v1[0]))
-    for variable in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        if environ.get(variable, "").isdigit():
-            limits.append(float(environ[variable]))
-            break
+    for variables in _CPU_VARIABLES:
+        said = [int(environ[name]) for name in variables if environ.get(name, "").isdigit()]
+        limits.extend(float(number) for number in said[:1] if number > 0)
     return max(1, int(min(limits) + 0.01))
+
+
+def memory_limit_gb(*, root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> float:
+    """Return the memory, GB (1e9 bytes), at which this process and its children are stopped.
+
+    Swap does not count: a run that needs it hardly moves.
+    """
+    limits = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    for folder in _cgroup_folders(root, "memory"):
+        # Above memory.high the system slows a process down until it gives memory back.
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
+            limits.extend(float(word) for word in _words(folder / name)[:1] if word.isdigit())
+        # The groups above the one that a container shows as the root limit it, too.
+        words = _words(folder / "memory.stat")
+        if "hierarchical_memory_limit" in words:
+            limits.append(float(words[words.index("hierarchical_memory_limit") + 1]))
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        limits.append(float(address_space))
+    limits.extend(_slurm_memory(environ))
+    return min(limit for limit in limits if limit < _UNLIMITED) / 1e9
 
 
 def available_memory_gb(
     *, root: Path = Path("/"), environ: Mapping[str, str] = os.environ
 ) -> float:
-    """Return the memory, GB (1e9 bytes), that the steps of a run may plan with."""
-    limits = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
-    for folder in _cgroup_folders(root, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            words = _words(folder / name)
-            if words and words[0].isdigit():
-                limits.append(float(words[0]))
-    limits.extend(_slurm_memory(environ))
-    return round(MEMORY_SHARE * min(limits) / 1e9, 2)
+    """Return the memory, GB (1e9 bytes), that a run may plan with."""
+    return round(MEMORY_SHARE * memory_limit_gb(root=root, environ=environ), 2)
 
 
 def default_threads(nprocs: int) -> int:
@@ -73,9 +96,13 @@ def _slurm_memory(environ: Mapping[str, str]) -> Iterator[float]:
     per_node = environ.get("SLURM_MEM_PER_NODE", "")
     if per_node.isdigit() and int(per_node) > 0:
         yield int(per_node) * 2.0**20
-    per_cpu, cpus = environ.get("SLURM_MEM_PER_CPU", ""), environ.get("SLURM_CPUS_ON_NODE", "")
-    if per_cpu.isdigit() and cpus.isdigit() and int(per_cpu) > 0 and int(cpus) > 0:
-        yield int(per_cpu) * int(cpus) * 2.0**20
+    for each, number in (
+        ("SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"),
+        ("SLURM_MEM_PER_GPU", "SLURM_GPUS_ON_NODE"),
+    ):
+        words = environ.get(each, ""), environ.get(number, "")
+        if all(word.isdigit() and int(word) > 0 for word in words):
+            yield int(words[0]) * int(words[1]) * 2.0**20
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:

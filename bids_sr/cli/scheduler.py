@@ -1,21 +1,29 @@
-"""Nipype's MultiProc scheduler, made to survive a killed worker and to end its children.
+"""Nipype's MultiProc scheduler with a process for every step.
 
-With Nipype's own, a worker that the system kills (most often for memory) leaves the run
-waiting for ever.  Import this module lazily: it imports Nipype.
+A step takes its memory with it when it ends, so that what the running steps declare is
+what the run holds.  A step that the system kills (most often for memory) does not stop
+the others, where Nipype's own scheduler would wait for it for ever.  Import this module
+lazily: it imports Nipype.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import multiprocessing
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_sr.cli.console import name_messages
-from bids_sr.cli.environment import leave_signals_to_parent
+from bids_sr.cli.environment import leave_signals_to_parent, limit_threads
 
 LOGGER = logging.getLogger(__name__)
 
@@ -24,107 +32,156 @@ class StepKilledError(RuntimeError):
     """The process of a step was killed from outside."""
 
 
-def _initialise_worker(cwd: str) -> None:
-    leave_signals_to_parent()  # which ends its workers in SteadyMultiProcPlugin.stop
-    process_initializer(cwd)
+@dataclass
+class _Step:
+    """A node on its way: waiting for its process, or in it."""
 
+    node: Any
+    updatehash: bool
+    process: ForkProcess | None = None
+    results: Connection | None = None
+    device: str | None = None
+    tries: int = 0
 
-def _run_named(node: Any, updatehash: bool, taskid: int, name: str | None) -> dict[str, Any]:
-    name_messages(name)
-    result: dict[str, Any] = run_node(node, updatehash, taskid)
-    return result
+    def take(self) -> dict[str, Any] | None:
+        """Return what the process sent; None where it is not yet done, or died."""
+        assert self.results is not None
+        try:
+            found: dict[str, Any] | None = self.results.recv() if self.results.poll() else None
+        except (EOFError, OSError):  # it died
+            return None
+        return found
 
 
 class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
-    """Run nodes in a pool of processes; a killed process fails its own node only.
+    """Run every node in a process of its own; a killed process fails its own node only.
 
-    All nodes in flight are lost with a pool.  Each is tried once more in a process of its
-    own, so that the guilty one is found and the others finish.
+    A node that was killed is tried once more when nothing else runs.
 
-    Besides Nipype's, ``plugin_args`` may hold ``name_of``: a function from the full name
-    of a node to a name that is put before the messages of its process.
+    Besides Nipype's, ``plugin_args`` may hold ``name_of``, a function from the full name
+    of a node to a name that is put before the messages of its process, and ``devices``,
+    values of ``CUDA_VISIBLE_DEVICES``, one of which each GPU node gets for itself.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
-        nipypes_own: ProcessPoolExecutor = self.__dict__.pop("pool")
-        nipypes_own.shutdown(wait=False)  # no process has been started yet
-        self.pool: ProcessPoolExecutor = self._new_pool(self.processors)
+        self.__dict__.pop("pool").shutdown(wait=False)  # no process has been started yet
         self._name_of = plugin_args.get("name_of", lambda _: None)
-        self._single_pools: dict[int, ProcessPoolExecutor] = {}
-        self._in_flight: dict[int, tuple[Any, bool]] = {}
-
-    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=workers, initializer=_initialise_worker, initargs=(self._cwd,)
-        )
+        self._devices: Sequence[str] = plugin_args.get("devices", ())
+        self._steps: dict[int, _Step] = {}
+        self.peaks_gb: dict[str, float] = {}
+        """Most memory that each step held, by the full name of its node; the killed lack."""
 
     def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[Any]:
         """Finish an image before the next is begun, instead of all images step by step."""
         return sorted(jobids, key=lambda job: (_image_graph(self.procs[job].fullname), job))
 
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        if not any(step.process is None or step.tries > 1 for step in self._steps.values()):
+            super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
-        self._in_flight[self._taskid] = (node, updatehash)
-        try:
-            future = self._submit(self.pool, self._taskid)
-        except BrokenProcessPool:
-            self.pool = self._new_pool(self.processors)
-            future = self._submit(self.pool, self._taskid)
-        self._task_obj[self._taskid] = future
+        self._steps[self._taskid] = step = _Step(node, updatehash)
+        self._task_obj[self._taskid] = step
+        self._start(self._taskid)
         return int(self._taskid)
 
-    def _submit(self, pool: ProcessPoolExecutor, taskid: int) -> Future[dict[str, Any]]:
-        node, updatehash = self._in_flight[taskid]
-        name = self._name_of(node.fullname)
-        return pool.submit(_run_named, node, updatehash, taskid, name)
+    def _start(self, taskid: int) -> None:
+        step = self._steps[taskid]
+        step.tries += 1
+        step.device = self._free_device() if step.node.is_gpu_node() else None
+        step.results, sender = multiprocessing.Pipe(duplex=False)
+        name = self._name_of(step.node.fullname)
+        # A copy of this process: Nipype's settings come along.
+        step.process = multiprocessing.get_context("fork").Process(
+            target=self._run_step, args=(sender, step, taskid, name)
+        )
+        step.process.start()
+        sender.close()  # so that the end of the process is seen
+
+    def _run_step(self, sender: Connection, step: _Step, taskid: int, name: str | None) -> None:
+        leave_signals_to_parent()  # which ends its children in stop
+        process_initializer(self._cwd)
+        if step.device is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = step.device
+        limit_threads(step.node.n_procs)
+        name_messages(name)
+        result = run_node(step.node, step.updatehash, taskid) | {"peak_gb": _peak_gb()}
+        try:
+            sender.send(result)
+        except Exception as error:  # a result that cannot be pickled
+            sender.send(_failure(taskid, error))
+
+    def _free_device(self) -> str | None:
+        taken = [step.device for step in self._steps.values() if step.process is not None]
+        return min(self._devices, key=taken.count, default=None)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        future: Future[dict[str, Any]] = self._task_obj[taskid]
-        if not future.done():
+        step = self._steps[taskid]
+        if step.process is None:
+            if not any(other.process for other in self._steps.values()):
+                self._start(taskid)
             return None
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            node, _ = self._in_flight[taskid]
-            if taskid in self._single_pools:
-                error = StepKilledError(
-                    "the process of this step was killed twice, most likely because memory "
-                    f"ran out (the step was expected to need {node.mem_gb:g} GB): free memory, "
-                    "or lower --nprocs, or give --low-mem"
-                )
-                return _failure(taskid, error)
-            LOGGER.warning("the process of %s was killed; trying once more, alone", node.fullname)
-            self._single_pools[taskid] = pool = self._new_pool(1)
-            self._task_obj[taskid] = self._submit(pool, taskid)
-            return None
-        except Exception as error:  # e.g. a result that cannot be pickled
+        alive = step.process.is_alive()  # asked first: what it sent before its end counts
+        result = step.take()
+        if result is not None:
+            step.process.join()
+            name, peak = step.node.fullname, result.get("peak_gb", 0.0)
+            self.peaks_gb[name] = peak
+            LOGGER.debug("%s held %.2f GB, declared %.2f GB", name, peak, step.node.mem_gb)
+        elif not alive:
+            result = self._tried_again(taskid)
+        return result
+
+    def _tried_again(self, taskid: int) -> dict[str, Any] | None:
+        """Let a killed step wait until it is alone, or say that it was killed again."""
+        step = self._steps[taskid]
+        if step.tries > 1:
+            error = StepKilledError(
+                "the process of this step was killed twice, most likely because memory "
+                f"ran out (the step was expected to need {step.node.mem_gb:g} GB): free memory, "
+                "or lower --nprocs, or give --low-mem"
+            )
             return _failure(taskid, error)
+        LOGGER.warning("the process of %s was killed; trying once more, alone", step.node.fullname)
+        step.process = None
+        return None
 
     def _clear_task(self, taskid: int) -> None:
         super()._clear_task(taskid)
-        self._in_flight.pop(taskid, None)
-        if pool := self._single_pools.pop(taskid, None):
-            pool.shutdown(wait=False)
+        self._steps.pop(taskid, None)
+
+    def _postrun_check(self) -> None:
+        """Nothing is left: every process ended with its step."""
 
     def stop(self) -> None:
-        """End all worker processes now; harmless after a normal end."""
-        for pool in [self.pool, *self._single_pools.values()]:
-            processes = list((getattr(pool, "_processes", None) or {}).values())
-            for process in processes:
-                with contextlib.suppress(OSError, ValueError, AttributeError):
-                    process.terminate()
-            for process in processes:
-                with contextlib.suppress(OSError, ValueError, AssertionError, AttributeError):
-                    process.join(2)
-                    process.kill()
-                    process.join(2)
-            pool.shutdown(wait=False, cancel_futures=True)
+        """End all processes now; harmless after a normal end."""
+        processes = [step.process for step in self._steps.values() if step.process]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            with contextlib.suppress(OSError, ValueError, AssertionError):
+                process.join(2)
+                process.kill()
+                process.join(2)
 
 
 def _image_graph(fullname: str) -> str:
     """Return run, subject and image of a node's full name."""
     return ".".join(fullname.split(".")[:3])
+
+
+def _peak_gb() -> float:
+    """Return the largest resident memory of this process or of a program that it ran."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # Linux: in KiB, and that of this program alone, which its ru_maxrss is not after a fork
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                own = int(line.split()[1])
+    return max(own, children) * 1024 / 1e9
 
 
 def _failure(taskid: int, error: Exception) -> dict[str, Any]:

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from bids_sr.config import RunConfig
 
 # Measured: benchmarks/RESULTS.md, "the whole command on clinical scans", and "a job array".
-PARENT_GB = 0.3
-"""Memory of the command itself, which lives as long as the run."""
-WORKER_GB = 0.6
-"""What a worker process keeps from step to step, most of it libraries."""
 CPU_SECONDS_PER_IMAGE = 350
 """CPU time of an image with the slower of the default methods."""
 TIME_SAFETY = 3
@@ -264,34 +260,16 @@ def _context(
 
 
 def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float, str]:
-    """Return the memory, GB (1e9 bytes), to ask for a participant, and the image that needs it.
+    """Return the memory, GB (1e9 bytes), that is enough for any participant, and who needs it."""
+    from bids_sr.cli.memory import MAIN_PROCESS_GB, participant_memory_gb
 
-    What the heaviest step declares in the graph that a job will build, for the images with the
-    largest acquired and the largest output grid, and what the processes keep beside it.
-    """
-    from bids_sr.cli.graph import build
-
-    kept_gb = PARENT_GB + WORKER_GB * config.nprocs
-    todo = [image for image in images if image.processed]
-    if not todo:
-        return kept_gb / MEMORY_SHARE, "no image that can be processed"
-
-    def voxels(image: AnatImage, grid: str) -> int:
-        return math.prod(getattr(image, grid).shape)
-
-    chosen = {
-        image.relpath: image
-        for grid in ("source_grid", "target_grid")
-        for image in [max(todo, key=lambda image: voxels(image, grid))]
-    }
-    found = []
-    for image in chosen.values():
-        workflow = build(replace(config, mem_gb=1e3), [image]).workflow
-        nodes = (workflow.get_node(name) for name in workflow.list_node_names())
-        shape = " x ".join(map(str, getattr(image.target_grid, "shape", ())))
-        found.append((max(node.mem_gb for node in nodes), f"{image.stem}, {shape} voxels"))
-    step_gb, words = max(found)
-    return (kept_gb + step_gb) / MEMORY_SHARE, words
+    found = [(MAIN_PROCESS_GB / MEMORY_SHARE, "no image that can be processed")]
+    by_subject: dict[str, list[AnatImage]] = {}
+    for image in images:
+        by_subject.setdefault(image.subject, []).append(image)
+    for subject, own in by_subject.items():
+        found.append((participant_memory_gb(config, own), f"sub-{subject}"))
+    return max(found)
 
 
 def _mebibytes(gigabytes: float) -> int:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT = "fold_all/checkpoint_final.pth"
+_TOO_SMALL = "GPU memory was too small"
 
 
 def find_weights(weights_dir: Path | None = None) -> Path | None:
@@ -153,6 +154,8 @@ def brain_mask(
         "TTA": tta,
         "Threads": threads,
     }
+    if _TOO_SMALL in used:
+        record["Warning"] = f"the brain mask was computed on the {used}"
     return volume.with_data(own.data), record
 
 
@@ -177,7 +180,7 @@ def _predict(
             ) from error
         LOGGER.warning("HD-BET does not fit into the memory of %s; using the CPU", chosen)
     cpu = torch.device("cpu")
-    return _predict_on(cpu, image, spacings, folder, tta), "cpu (GPU memory was too small)"
+    return _predict_on(cpu, image, spacings, folder, tta), f"cpu ({_TOO_SMALL})"
 
 
 def _predict_on(

@@ -129,6 +129,8 @@ class SuperResolve(SimpleInterface):
         if estimate := dict(self.inputs.profile_record):
             record |= {**acquisition.to_dict(), "SliceProfileEstimate": estimate}
             record |= {"Warning": estimate["Warning"]} if "Warning" in estimate else {}
+        if reason := record.get("DeviceFallback"):
+            record["Warning"] = f"computed on the CPU: {reason}"
         if reason := record.get("FallbackReason"):
             record["Warning"] = f"interpolated instead of super-resolved: {reason}"
         self._results["record"] = {
@@ -254,6 +256,7 @@ class LearnFromImages(SimpleInterface):
     output_spec = _LearnFromImagesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from bids_sr.sr.device import or_on_cpu
         from bids_sr.sr.training.recipe import make_recipe
         from bids_sr.sr.training.registry import RECIPES
         from bids_sr.sr.weights import Weights
@@ -263,13 +266,20 @@ class LearnFromImages(SimpleInterface):
         settings = {name: value for name, value in asked.items() if name in known}
         acquisitions = self._acquisitions()
         start = self.inputs.start_file
-        weights = make_recipe(RECIPES, self.inputs.recipe, settings).train(
-            list(acquisitions),
-            acquisitions=acquisitions,
-            start=Weights.load(Path(start)) if start else None,
-            checkpoint=Path(runtime.cwd) / "training.checkpoint",
-            progress=_log_progress(),
-        )
+
+        def train(device: str) -> Weights:
+            chosen = settings | ({"device": device} if "device" in known else {})
+            return make_recipe(RECIPES, self.inputs.recipe, chosen).train(
+                list(acquisitions),
+                acquisitions=acquisitions,
+                start=Weights.load(Path(start)) if start else None,
+                checkpoint=Path(runtime.cwd) / "training.checkpoint",
+                progress=_log_progress(),
+            )
+
+        weights, reason = or_on_cpu(str(settings.get("device", "auto")), train)
+        if reason:
+            weights.card["DeviceFallback"] = reason
         path = weights.save(Path(runtime.cwd) / "weights.safetensors")
         self._results["out_weights"] = str(path)
         return runtime

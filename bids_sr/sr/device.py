@@ -5,13 +5,18 @@ Nothing here changes the process for good: threads are put back afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, EngineError
+
+LOGGER = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -41,6 +46,43 @@ def resolve_device(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("Found device 'mps' on a machine without it. Use auto or cpu.")
     return torch.device(name)
+
+
+def or_on_cpu(name: str, work: Callable[[str], _Made]) -> tuple[_Made, str]:
+    """Do work on a device; on the CPU where a GPU that nobody insisted on has too little memory.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`resolve_device`; with ``auto`` the CPU may take over.
+    work : callable
+        From the name of a device to what is made there.
+
+    Returns
+    -------
+    made
+        What `work` returned.
+    reason : str
+        Why the CPU took over; empty where it did not.
+
+    Raises
+    ------
+    EngineError
+        If memory ran out on a device that was asked for by name.
+    """
+    try:
+        return work(name), ""
+    except torch.OutOfMemoryError as error:
+        found = str(error).splitlines()[0]
+        if name != "auto":
+            raise EngineError(
+                f"Found too little memory on {name} ({found}). Free the device, or choose "
+                "--device auto or --device cpu."
+            ) from error
+    reason = f"the GPU had too little memory ({found})"
+    LOGGER.warning("Using the CPU: %s", reason)
+    torch.cuda.empty_cache()
+    return work("cpu"), reason
 
 
 @contextmanager

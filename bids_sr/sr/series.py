@@ -11,6 +11,7 @@ from typing import Any
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Series
+from bids_sr.sr.device import or_on_cpu
 from bids_sr.sr.methods.base import CurvePoint, Progress
 from bids_sr.sr.registry import METHODS, make_method
 from bids_sr.sr.weights import Weights
@@ -85,7 +86,10 @@ def reconstruct_series(
         )
     tell = progress or _silent
     frames = list(series.frames())
-    ready = chosen.prepared(frames, acquisition.for_volume(frames[0]), tell)
+    ready, reason = or_on_cpu(
+        chosen.device_name,
+        lambda name: chosen.on(name).prepared(frames, acquisition.for_volume(frames[0]), tell),
+    )
     made = []
     for number, frame in enumerate(frames):
         made.append(ready.reconstruct(frame, acquisition, grid))
@@ -95,6 +99,7 @@ def reconstruct_series(
         "Parameters": chosen.parameters(),
         "Seconds": round(sum(one.record["Seconds"] for one in made), 2),
         "Frames": [one.record for one in made],
+        **({"DeviceFallback": reason} if reason else {}),
     }
     return SeriesReconstruction(
         series=Series.of([one.volume for one in made], series.frame_spacing),

@@ -31,6 +31,26 @@ def test_caches_move_where_home_cannot_be_written(tmp_path: Path) -> None:
     assert threads == "3"
 
 
+@pytest.mark.parametrize(
+    ("said", "threads"), [("", "3"), ("16", "3"), ("1", "1"), ("4,2", "3"), ("0", "3")]
+)
+def test_no_library_is_told_of_more_threads_than_a_step_has(
+    tmp_path: Path, said: str, threads: str
+) -> None:
+    names = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    show = f"prepare(3); print(*(os.environ[name] for name in {names}))"
+    variables = {"OMP_NUM_THREADS": said} if said else {}
+    assert run(show, HOME=str(tmp_path), **variables) == f"{threads} 3"
+
+
+def test_libraries_that_are_loaded_are_limited_too(tmp_path: Path) -> None:
+    show = (
+        "prepare(4); import numpy; limit_threads(1); import threadpoolctl as t; "
+        "print({one['num_threads'] for one in t.threadpool_info()}, os.environ['OMP_NUM_THREADS'])"
+    )
+    assert run(show, HOME=str(tmp_path)) == "{1} 1"
+
+
 def test_a_good_home_is_left_alone(tmp_path: Path) -> None:
     show = "prepare(1); print('MPLCONFIGDIR' in os.environ, os.environ['NO_ET'])"
     assert run(show, HOME=str(tmp_path)) == "False 1"

@@ -55,25 +55,36 @@ def with_devices(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("device", "devices", "used"),
+    ("device", "devices", "visible", "names"),
     [
-        ("cpu", 1, False),
-        ("auto", 0, False),
-        ("auto", 1, True),
-        ("cuda", 1, True),
-        ("cuda:1", 2, 1),
+        ("cpu", 1, None, ()),
+        ("auto", 0, None, ()),
+        ("auto", 1, None, ("0",)),
+        ("cuda", 2, None, ("0", "1")),
+        ("cuda", 2, "3, GPU-5a", ("3", "GPU-5a")),  # those of a Slurm job
+        ("cuda:1", 2, None, ("",)),
     ],
 )
-def test_whether_a_gpu_is_used(with_devices: Any, device: str, devices: int, used: bool) -> None:
+def test_which_gpus_are_used(
+    with_devices: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    devices: int,
+    visible: str | None,
+    names: tuple[str, ...],
+) -> None:
     with_devices(devices)
-    assert graph.gpu_is_used(device) == used
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert graph.gpus_for(device) == names
 
 
 @pytest.mark.parametrize(("device", "devices"), [("cuda", 0), ("cuda:1", 1), ("mps", 1)])
 def test_an_explicit_device_must_be_there(with_devices: Any, device: str, devices: int) -> None:
     with_devices(devices)
     with pytest.raises(ConfigError, match=f"--device {device}: .*--device cpu"):
-        graph.gpu_is_used(device)
+        graph.gpus_for(device)
 
 
 def make_config(tmp_path: Path) -> RunConfig:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,12 @@ import psutil
 import pytest
 from nipype import config as nipype_config
 from nipype.interfaces import utility as niu
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 from nipype.pipeline import engine as pe
 
 from bids_sr.cli.crashes import read_crashes
@@ -50,7 +55,9 @@ def node(name: str, function: Any, **inputs: Any) -> pe.Node:
     return made
 
 
-def run(tmp_path: Path, nodes: list[pe.Node]) -> tuple[StageLines, Exception | None]:
+def run(
+    tmp_path: Path, nodes: list[pe.Node], **plugin_args: Any
+) -> tuple[StageLines, Exception | None]:
     nipype_config.update_config(
         {
             "execution": {
@@ -65,7 +72,8 @@ def run(tmp_path: Path, nodes: list[pe.Node]) -> tuple[StageLines, Exception | N
     workflow = pe.Workflow(name="w", base_dir=str(tmp_path / "work"))
     workflow.add_nodes(nodes)
     lines = StageLines(lambda name: name)
-    plugin = SteadyMultiProcPlugin({"n_procs": 2, "memory_gb": 8, "status_callback": lines})
+    defaults = {"n_procs": 2, "memory_gb": 8, "raise_insufficient": False}
+    plugin = SteadyMultiProcPlugin({**defaults, "status_callback": lines, **plugin_args})
     error = None
     try:
         workflow.run(plugin=plugin)
@@ -119,15 +127,93 @@ def test_an_image_is_finished_before_the_next_is_begun(tmp_path: Path) -> None:
     assert order == ["sub_01_T1w_wf"] * 3 + ["sub_01_T2w_wf"] * 3
 
 
-def test_stop_ends_the_workers(tmp_path: Path) -> None:
+def test_stop_ends_the_processes(tmp_path: Path) -> None:
     plugin = SteadyMultiProcPlugin({"n_procs": 2, "memory_gb": 8})
-    future = plugin.pool.submit(wait, 60)
-    while not future.running():
-        time.sleep(0.01)
-    processes = list(plugin.pool._processes.values())  # type: ignore[attr-defined]
+    waiting = node("waiting", wait, seconds=60)
+    waiting.base_dir = str(tmp_path)
+    plugin._submit_job(waiting)
+    (step,) = plugin._steps.values()
+    assert step.process is not None
+    assert step.process.is_alive()
     plugin.stop()
-    # The pool's own thread may be the one that reaps them, a moment later.
-    deadline = time.monotonic() + 5
-    while any(psutil.pid_exists(process.pid) for process in processes):
-        assert time.monotonic() < deadline, "workers are still there"
-        time.sleep(0.05)
+    assert not psutil.pid_exists(step.process.pid)
+
+
+def test_memory_goes_with_a_step_and_never_more_runs_than_fits(tmp_path: Path) -> None:
+    """Steps that declare 3 of 8 GB: two at once, each in a process that ends with it."""
+    nodes = [node(f"step{number}", note_process, folder=str(tmp_path)) for number in range(5)]
+    for one in nodes:
+        one._mem_gb = 3.0
+    _, error = run(tmp_path, nodes, n_procs=4)
+    assert error is None
+    spans = read_spans(tmp_path)
+    assert len({span[2] for span in spans}) == 5
+    assert not any(psutil.pid_exists(int(span[2])) for span in spans)
+    assert largest_number_at_once(spans) == 2
+
+
+def test_a_step_that_asks_for_more_than_there_is_runs_alone(tmp_path: Path) -> None:
+    nodes = [node(f"step{number}", note_process, folder=str(tmp_path)) for number in range(3)]
+    nodes[0]._mem_gb = 30.0
+    _, error = run(tmp_path, nodes, n_procs=4)
+    assert error is None
+    large, *others = read_spans(tmp_path)
+    assert largest_number_at_once([large, *others[:1]]) == 1
+    assert largest_number_at_once([large, *others[1:]]) == 1
+
+
+def test_a_gpu_is_used_by_one_step_at_a_time(tmp_path: Path) -> None:
+    """Two simulated devices, named as a Slurm job would; the steps read their own."""
+    interfaces = [UsesDevice(folder=str(tmp_path), use_gpu=True) for _ in range(6)]
+    nodes = [
+        pe.Node(interface, name=f"step{number}", n_procs=2, mem_gb=0.3)
+        for number, interface in enumerate(interfaces)
+    ]
+    _, error = run(tmp_path, nodes, n_procs=12, n_gpu_procs=4, devices=("3", "GPU-5a"))
+    assert error is None
+    spans = read_spans(tmp_path)
+    by_device = {name: [span for span in spans if span[3] == name] for name in ("3", "GPU-5a")}
+    assert sum(map(len, by_device.values())) == 6
+    assert all(largest_number_at_once(found) == 1 for found in by_device.values())
+    assert largest_number_at_once(spans) == 2
+
+
+def note_process(folder: str) -> int:
+    import os
+    import time
+    from pathlib import Path
+
+    begin = time.monotonic()
+    time.sleep(0.4)
+    words = [begin, time.monotonic(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+    Path(folder, f"{Path.cwd().name}.span").write_text(" ".join(map(str, words)))
+    return os.getpid()
+
+
+class _UsesDeviceInputSpec(BaseInterfaceInputSpec):
+    folder = traits.Str()
+    use_gpu = traits.Bool()
+
+
+class _UsesDeviceOutputSpec(TraitedSpec):
+    out = traits.Int()
+
+
+class UsesDevice(SimpleInterface):
+    input_spec = _UsesDeviceInputSpec
+    output_spec = _UsesDeviceOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        self._results["out"] = note_process(self.inputs.folder)
+        return runtime
+
+
+def read_spans(folder: Path) -> list[tuple[float, float, str, str]]:
+    """Read begin, end, process and device of each step, by the step's name."""
+    found = [path.read_text().split(" ") for path in sorted(folder.glob("*.span"))]
+    return [(float(begin), float(end), process, device) for begin, end, process, device in found]
+
+
+def largest_number_at_once(spans: list[tuple[float, float, str, str]]) -> int:
+    begins = [span[0] for span in spans]
+    return max(sum(begin <= at < end for begin, end, *_ in spans) for at in begins)

@@ -194,16 +194,19 @@ def test_words_after_two_dashes_are_for_bids_sr() -> None:
     assert split_words(["demo", "--", "-x"]) == (["demo", "--", "-x"], [])
 
 
-def test_memory_is_that_of_the_heaviest_step(dataset: Path, tmp_path: Path) -> None:
-    from bids_sr.cli.graph import build
+def test_memory_is_that_of_the_participant_that_needs_most(dataset: Path, tmp_path: Path) -> None:
+    from bids_sr.cli.memory import participant_memory_gb
     from bids_sr.cli.plan import make_plan
 
     config = RunConfig(
         bids_dir=dataset, output_dir=tmp_path / "out", work_dir=tmp_path / "work", mem_gb=0.3
     )
     images = make_plan(config)
-    alone, largest = slurm.task_memory_gb(config, images)
-    workflow = build(RunConfig(**{**vars(config), "mem_gb": 1e3}), images).workflow
-    nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
-    assert alone > max(node.mem_gb for node in nodes) > config.mem_gb
-    assert largest.startswith("sub-0")
+    needed, who = slurm.task_memory_gb(config, images)
+    each = {
+        subject: participant_memory_gb(config, [one for one in images if one.subject == subject])
+        for subject in {image.subject for image in images}
+    }
+    assert needed == max(each.values()) > config.mem_gb
+    assert each[who.removeprefix("sub-")] == needed
+    assert slurm.task_memory_gb(config, [])[1] == "no image that can be processed"

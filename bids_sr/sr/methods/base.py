@@ -18,6 +18,7 @@ import numpy as np
 from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
 from bids_sr.sr.consistency import agreement, make_consistent
+from bids_sr.sr.device import or_on_cpu, resolve_device
 from bids_sr.sr.weights import Weights
 
 _Kind = TypeVar("_Kind")
@@ -108,7 +109,12 @@ class Method(ABC):
         acquisition = acquisition.for_volume(lr)
         _check_volume(lr, acquisition, grid)
         start = time.perf_counter()
-        result = self._reconstruct(lr, acquisition, grid, progress or _silent)
+        result, reason = or_on_cpu(
+            self.device_name,
+            lambda name: self.on(name)._reconstruct(lr, acquisition, grid, progress or _silent),
+        )
+        if not reason and self._left_the_gpu(result.record):
+            reason = "the GPU had too little memory even for small tiles"
         data = result.volume.data.astype(np.float32, copy=False)
         if data.shape != grid.shape or not np.isfinite(data).all():
             raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
@@ -118,6 +124,7 @@ class Method(ABC):
             "Parameters": self.parameters(),
             "Seconds": round(time.perf_counter() - start, 2),
             "DataConsistency": consistency,
+            **({"DeviceFallback": reason} if reason else {}),
             **result.record,
         }
         return replace(result, volume=volume, record=record)
@@ -160,6 +167,21 @@ class Method(ABC):
         progress : callable
         """
         return self
+
+    @property
+    def device_name(self) -> str:
+        """Name of the device that it computes on; ``cpu`` where it has no such parameter."""
+        return str(getattr(self, "device", "cpu"))
+
+    def on(self, device: str) -> Method:
+        """Return the method with another device."""
+        changed: dict[str, Any] = {"device": device}
+        return self if device == self.device_name else replace(self, **changed)
+
+    def _left_the_gpu(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether inference that began on a GPU was ended by the CPU."""
+        ended_on_cpu = record.get("Device") == "cpu" and "Fallback" not in record
+        return ended_on_cpu and resolve_device(self.device_name).type != "cpu"
 
     def _agreed(
         self, made: Volume, lr: Volume, acquisition: Acquisition

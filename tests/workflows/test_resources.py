@@ -1,0 +1,144 @@
+"""What nodes declare against what they take, and what runs together against its forecast."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import networkx as nx
+import pytest
+
+from bids_sr.bids.image import AnatImage
+from bids_sr.cli.memory import MAIN_PROCESS_GB, participant_memory_gb
+from bids_sr.cli.resources import MEMORY_SHARE
+from bids_sr.config import RunConfig
+from bids_sr.workflows.base import init_bids_sr_wf
+
+MakeImage = Callable[..., AnatImage]
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "nodes.py"
+MOST_WASTED = 1.7
+"""Most that a step may declare of what it takes; least is 1."""
+
+
+@pytest.fixture(scope="module")
+def nodes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_nodes", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_declarations(nodes: ModuleType, folder: Path, grid: str, *options: str) -> set[str]:
+    """Run the real graph on a grid, each step in its own process; return the steps."""
+    found: list[Any] = []
+    bids = nodes.write_dataset(folder / "bids", grid)
+    nodes.measure(bids, folder, ["--nprocs", "1", "--mem", "100G", *options], found.append)
+    wrong = [
+        f"{one.step}: declared {one.declared_gb:.2f} GB, took {one.peak_gb:.2f} GB"
+        for one in found
+        if not 1 <= one.declared_gb / one.peak_gb <= MOST_WASTED
+    ]
+    assert not wrong
+    return {one.step for one in found}
+
+
+QUICK = ("--sr-steps", "2", "--skull-strip-method", "none", "--anat-biascorrect", "none")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_steps_take_no_more_than_they_declare_on_a_small_grid(
+    nodes: ModuleType, tmp_path: Path
+) -> None:
+    steps = check_declarations(nodes, tmp_path, "64x72x12@3x3x9", *QUICK)
+    assert {"check_input", "denoise", "super_resolve", "mask_to_grid", "draw_sr"} <= steps
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_interpolation_takes_no_more_than_it_declares_on_a_large_grid(
+    nodes: ModuleType, tmp_path: Path
+) -> None:
+    """256 x 256 x 150 voxels: where what a voxel costs outweighs what imports cost."""
+    options = ("--denoise-method", "none", "--sr-method", "bspline", *QUICK[2:])
+    check_declarations(nodes, tmp_path, "256x256x30@1x1x5", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("grid", ["96x112x20@2x2x8", "182x218x30@1x1x6"])
+def test_every_step_takes_no_more_than_it_declares(
+    nodes: ModuleType, tmp_path: Path, grid: str
+) -> None:
+    options = ("--sr-steps", "2", "--skull-strip-anat", "force", "--segmentation", "atropos")
+    steps = check_declarations(nodes, tmp_path, grid, *options)
+    assert {"denoise", "correct_bias", "extract_brain", "segment_atropos"} <= steps
+
+
+@pytest.mark.parametrize("nprocs", [1, 2, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_of_a_participant_is_the_most_that_its_graph_can_hold(
+    tmp_path: Path, make_image: MakeImage, nprocs: int, threads: int
+) -> None:
+    """The oracle: every set of nodes of the real graph in which none waits for another."""
+    if threads > nprocs:
+        pytest.skip("more threads than CPUs")
+    config = RunConfig(
+        bids_dir=tmp_path / "bids",
+        output_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+        nprocs=nprocs,
+        omp_nthreads=threads,
+        skull_strip_method="template",
+        segmentation=("atropos",),
+    )
+    image = make_image()
+    graph = init_bids_sr_wf(config, [image])._create_flat_graph()
+    most = 0.0
+    before = nx.transitive_closure_dag(graph)
+    # what runs in the main process is no step of its own, nor are identity nodes
+    steps = [
+        node
+        for node in graph.nodes
+        if not node.run_without_submitting
+        and type(node.interface).__name__ not in ("IdentityInterface", "Merge")
+    ]
+    for number in range(1, nprocs + 1):
+        for chosen in itertools.combinations(steps, number):
+            if sum(node.n_procs for node in chosen) > nprocs:
+                continue
+            if any(before.has_edge(*pair) for pair in itertools.permutations(chosen, 2)):
+                continue
+            most = max(most, sum(node.mem_gb for node in chosen))
+    needed = participant_memory_gb(config, [image]) * MEMORY_SHARE - MAIN_PROCESS_GB
+    assert most - 0.02 <= needed <= 1.1 * most
+
+
+def test_two_images_can_need_twice_the_memory_of_one(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    images = [make_image("01"), make_image("01", "FLAIR")]
+
+    def needed(*, low_mem: bool = False, **changes: Any) -> float:
+        config = RunConfig(
+            bids_dir=tmp_path / "bids",
+            output_dir=tmp_path / "out",
+            work_dir=tmp_path / "work",
+            low_mem=low_mem,
+            **changes,
+        )
+        return participant_memory_gb(config, images) * MEMORY_SHARE - MAIN_PROCESS_GB
+
+    one = needed(nprocs=1)
+    assert needed(nprocs=2) == pytest.approx(2 * one, abs=0.02)
+    assert needed(nprocs=2, omp_nthreads=2) == pytest.approx(one, abs=0.4)  # light steps in twos
+    assert needed(nprocs=2, low_mem=True) == pytest.approx(one, abs=0.02)
+    assert participant_memory_gb(RunConfig(
+        bids_dir=tmp_path / "bids", output_dir=tmp_path / "out", work_dir=tmp_path / "work"
+    ), [make_image(action="skip", source_grid=None)]) == 0  # fmt: skip
