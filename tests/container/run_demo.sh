@@ -24,8 +24,8 @@ else
     shift 2
     set -- --sloppy
 fi
-mkdir -p demo out raw
-chmod 777 . demo out raw
+mkdir -p demo out raw tmp
+chmod 777 . demo out raw tmp
 
 # careful COMMAND MOUNT... -- WORD...: a mount is FOLDER:PLACE[:ro], below this folder.
 careful() {
@@ -39,9 +39,9 @@ careful() {
     # shellcheck disable=SC2086
     if [ "$engine" = apptainer ]; then
         # The .sif is always read-only, and the user is who calls.
-        cp -n "$image" ./image.sif 2>/dev/null || true
+        [ -e image.sif ] || ln "$image" image.sif 2>/dev/null || cp "$image" image.sif
         apptainer exec --cleanenv --containall --no-home --net --network none \
-            ${CONTAINER_OPTIONS:-} "${mounts[@]/#/--bind=}" image.sif "$command" "$@"
+            --bind=tmp:/tmp ${CONTAINER_OPTIONS:-} "${mounts[@]/#/--bind=}" image.sif "$command" "$@"
     else
         "$engine" run --rm --network none --user 12345:12345 --read-only --tmpfs /tmp:mode=1777 \
             --cap-drop ALL --security-opt no-new-privileges --shm-size 64m --memory 4g \

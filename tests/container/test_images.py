@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,10 @@ import pytest
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "tests" / "container" / "run_demo.sh"
+RECIPE = (
+    *("singularity.def", "pyproject.toml", "README.md", "LICENSE"),
+    *("bids_sr", "workflows", "container", "requirements"),
+)
 Done = subprocess.CompletedProcess[str]
 ENGINES = ("podman", "docker", "apptainer")
 OPTIONS = (
@@ -37,15 +42,10 @@ NO_BASE = r"initializing source docker://|pull access denied|dial tcp: lookup"
 THREADS = ("--nprocs", "2", "--mem", "3500")
 
 
-def call(*words: object, ok: bool = True) -> Done:
-    """Run a command in the repository; show what it said if it fails."""
-    done = subprocess.run(
-        [str(word) for word in words],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        timeout=3600,
-    )
+def call(*words: object, ok: bool = True, cwd: Path = REPOSITORY) -> Done:
+    """Run a command; show what it said if it fails."""
+    command = [str(word) for word in words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=3600)
     if ok:
         assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done
@@ -90,18 +90,28 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
             build(engine, "localhost/bids_sr:test")
             return "localhost/bids_sr:test"
         # Apptainer takes an image from either engine.
-        folder = tmp_path_factory.mktemp("sif")
-        other = next((name for name in ENGINES[:2] if shutil.which(name)), None)
+        other = next((one for one in ENGINES[:2] if shutil.which(one)), None)
         if other is None:
             pytest.skip("neither podman nor docker is installed to make the image")
-        archive = ("--format", "docker-archive") if other == "podman" else ()
-        call(other, "save", *archive, "-o", folder / "image.tar", get(other))
-        arguments = ("BOOTSTRAP=docker-archive", f"BASE={folder}/image.tar")
-        chosen = [word for one in arguments for word in ("--build-arg", one)]
-        call("apptainer", "build", *chosen, folder / "bids_sr.sif", "singularity.def")
+        folder = tmp_path_factory.mktemp("sif")
+        for source in RECIPE:
+            tree = (REPOSITORY / source).is_dir()
+            (shutil.copytree if tree else shutil.copy)(REPOSITORY / source, folder / source)
+        kind = ("--format", "docker-archive") if other == "podman" else ()
+        call(other, "save", *kind, "-o", folder / "image.tar", get(other))
+        share(folder)
+        arguments = ("--build-arg", "BOOTSTRAP=docker-archive", "--build-arg", "BASE=image.tar")
+        words = ("build", "--fakeroot", *arguments, "bids_sr.sif", "singularity.def")
+        call("apptainer", *words, cwd=folder)
+        (folder / "image.tar").unlink()
         return str(folder / "bids_sr.sif")
 
     return get
+
+
+def share(folder: Path) -> None:
+    """Let another user read and write a folder: the container's, or who runs Apptainer."""
+    call("chmod", "-R", "a+rwX", folder)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -155,7 +165,8 @@ def run(
     """Run a command in the image, offline; the demo is not needed."""
     if engine == "apptainer":
         options = ("--cleanenv", "--containall", "--no-home")
-        return call("apptainer", "exec", *options, name, command, *words, ok=False)
+        where, image = Path(name).parent, Path(name).name
+        return call("apptainer", "exec", *options, image, command, *words, ok=False, cwd=where)
     hardened = ("--network", "none", "--user", "12345:12345", "--read-only", "--tmpfs", "/tmp")
     return call(
         *(engine, "run", "--rm", *hardened, "--entrypoint", command, name, *words), ok=False
@@ -196,10 +207,54 @@ def test_the_image_says_what_it_is(engine: str, image: Callable[[str], str]) -> 
 
 
 def test_the_sif_says_what_it_is_and_tests_itself(image: Callable[[str], str]) -> None:
-    name = image("apptainer")
-    assert "--containall" in call("apptainer", "run-help", name).stdout
-    assert "org.opencontainers.image.version" in call("apptainer", "inspect", name).stdout
-    call("apptainer", "test", "--cleanenv", "--containall", "--no-home", name)
+    path = Path(image("apptainer"))
+    where = path.parent
+    assert "--containall" in call("apptainer", "run-help", path.name, cwd=where).stdout
+    labels = call("apptainer", "inspect", path.name, cwd=where).stdout
+    assert re.search(r"org\.opencontainers\.image\.version: \d+\.\d+", labels)
+    call("apptainer", "test", "--cleanenv", "--containall", "--no-home", path.name, cwd=where)
+
+
+def documented(engine: str) -> list[list[str]]:
+    """Return the runs that the page shows for an engine, as words."""
+    page = (REPOSITORY / "docs" / "how-to" / "run-in-containers.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    shown = "apptainer" if engine == "apptainer" else "docker"
+    commands = [shlex.split(line) for line in lines if line.startswith(shown)]
+    return [words for words in commands if words[1] in ("run", "exec") and words[-1] != "group"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_commands_of_the_page_run(
+    engine: str, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    """As they stand, with other folders, and the participant level as a dry run."""
+    name = image(engine)
+    call(Path(sys.executable).with_name("bids_sr-tools"), "demo", tmp_path / "demo")
+    where = {"/data/study": "demo/bids", "/data/study-sr": "out", "/scratch/sr": "tmp"}
+    where["/data/weights"] = "weights"
+    for folder in where.values():
+        (tmp_path / folder).mkdir(exist_ok=True)
+    if engine == "apptainer":
+        os.link(name, tmp_path / "bids_sr.sif")
+    share(tmp_path)
+    commands = documented(engine)
+    assert len(commands) >= 3
+    for command in commands:
+        words = [engine, *command[1:]]
+        for number, word in enumerate(words):
+            outside, _, inside = word.partition(":")
+            if inside and outside in where:
+                place = where[outside] if engine == "apptainer" else tmp_path / where[outside]
+                words[number] = f"{place}:{inside}"
+            elif word == "bids_sr" and engine != "apptainer":
+                words[number] = name
+            elif "$(id" in word:
+                words[number] = "12345:12345"
+        dry = ["--dry-run"] if "participant" in words else []
+        done = call(*words, *dry, cwd=tmp_path)
+        assert "sub-01" in done.stdout + done.stderr or not dry
 
 
 @pytest.mark.parametrize("engine", ENGINES[:2])
