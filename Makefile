@@ -20,15 +20,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 REQUIREMENTS := pyproject.toml requirements/constraints.txt requirements/install_torch.sh
 # PATHS: what ruff reads; mypy's list is in pyproject.toml.
-PATHS := bids_sr workflows tests docs $(wildcard benchmarks)
+PATHS := bids_sr workflows tests docs container requirements $(wildcard benchmarks)
 
-.PHONY: help demo test test-all lint types structure docs build image check format clean
+.PHONY: help demo test test-all test-container lint types structure docs build image check format \
+  clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       environment, demo dataset, one run on it, scores, where the report is"
 	@echo "make test       the tests that need no GPU, no download, no container ($(TEST_PROCESSES) processes)"
 	@echo "make test-all   also those marked slow"
+	@echo "make test-container  builds and runs the images with podman, docker and apptainer"
 	@echo "make lint       ruff: style and format"
 	@echo "make types      mypy on the library rooms"
 	@echo "make structure  the floors, the package list, the wheel and the editable install"
@@ -72,6 +74,10 @@ test: $(VENV)/.installed
 test-all: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 	  -m "not gpu and not weights and not container and not cluster"
+
+# The base image other than the Dockerfile's: BASE=...
+test-container: $(VENV)/.installed
+	BIDS_SR_TEST_BASE=$(BASE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m container tests/container
 
 # --- checks -------------------------------------------------------------------------------
 

@@ -17,12 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ROOMS = ("bids_sr/", "workflows/", "tests/", "docs/", "benchmarks/", "requirements/")
+ROOMS = ("bids_sr/", "workflows/", "tests/", "docs/", "benchmarks/", "requirements/", "container/")
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^```(\w*)")
 OPTION = re.compile(r"^--[a-z][a-z-]+$")
+# Of Docker, Podman, Apptainer: named beside ours on the pages about containers.
+ENGINE_OPTIONS = {
+    *("--cleanenv", "--containall", "--fakeroot", "--gpus", "--network", "--no-home", "--nv"),
+    *("--tmpfs", "--user"),
+}
 
 
 def pages(root: Path) -> list[Path]:
@@ -121,7 +126,7 @@ class Checker:
 
     def known(self, option: str) -> bool:
         """Say whether either command has an option."""
-        return any(option in options for options in self.options.values())
+        return option in ENGINE_OPTIONS or any(option in o for o in self.options.values())
 
     def check_block(self, page: Path, language: str, block: list[tuple[int, str]]) -> None:
         """Check the commands of a shell block or the imports of a Python block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import shutil
 import statistics
@@ -14,6 +15,7 @@ import tomllib
 import venv
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
@@ -109,6 +111,36 @@ def test_the_tested_versions_satisfy_the_declared_bounds() -> None:
         version = pinned.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} has no line in requirements/constraints.txt"
         assert version in requirement.specifier, f"{line} excludes the tested {version}"
+
+
+def lock_module() -> ModuleType:
+    """Import requirements/lock.py, which is no part of the package."""
+    path = REPOSITORY / "requirements" / "lock.py"
+    spec = importlib.util.spec_from_file_location("lock", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_lock_holds_all_that_a_run_needs_at_the_versions_here() -> None:
+    lock = lock_module()
+    versions = lock.runtime_versions(PROJECT["project"]["dependencies"])
+    assert {"torch", "nnunetv2", "argparse"} <= versions.keys()  # declared, brought, far down
+    assert lock.faults(versions, lock.locked()) == []
+
+
+def test_the_lock_names_what_it_lacks() -> None:
+    faults = lock_module().faults(
+        {"numpy": "2.0", "scipy": "1.15.3", "absent": None, "nvidia-cudnn": "9", "new": "1.0"},
+        {"numpy": "2.3.5", "scipy": "1.15.3"},
+    )
+    assert faults == [
+        "absent: needed, and not installed here",
+        "new: add new==1.0 to requirements/constraints.txt",
+        "numpy: 2.0 is installed; the lock holds 2.3.5",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
 from bids_sr.cli import execution
+from bids_sr.cli.graph import named_nodes
 from bids_sr.exceptions import ConfigError
 
 
@@ -38,7 +39,7 @@ def test_nodes_of_all_graphs_are_found_with_their_full_names() -> None:
         image.add_nodes([pe.Node(IdentityInterface(["a"]), name=name) for name in ("x", "y")])
         subject.add_nodes([image, pe.Node(IdentityInterface(["a"]), name="x")])
         workflow.add_nodes([subject])
-    found = dict(execution._nodes(workflow))
+    found = dict(named_nodes(workflow))
     assert sorted(found) == sorted(f"all_wf.{name}" for name in workflow.list_node_names())
     assert len(found) == 6
     for name, node in found.items():
