@@ -58,9 +58,9 @@ def test_interpolation_takes_no_more_than_it_declares_on_a_large_grid(tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", ["96x112x20@2x2x8", "182x218x30@1x1x6"])
 def test_every_step_takes_no_more_than_it_declares(tmp_path: Path, grid: str) -> None:
-    options = ("--sr-steps", "2", "--skull-strip-anat", "force", "--segmentation", "atropos")
+    options = ("--sr-steps", "2", "--skull-strip-anat", "force")
     steps = check_declarations(tmp_path, grid, *options)
-    assert {"denoise", "correct_bias", "extract_brain", "segment_atropos"} <= steps
+    assert {"denoise", "correct_bias", "extract_brain", "super_resolve"} <= steps
 
 
 @pytest.mark.parametrize("nprocs", [1, 2, 3, 8])
