@@ -5,6 +5,8 @@ Call :func:`prepare` before anything heavy is imported.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -21,6 +23,7 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CACHE_VARIABLES = {
     "MPLCONFIGDIR": "matplotlib",
     "NIPYPE_CONFIG_DIR": "nipype",
@@ -101,6 +104,15 @@ def leave_signals_to_parent() -> None:
     """Let a child process be ended by its parent alone, in order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the one that started it is gone, as by ``kill -9``.
+
+    Linux only.  Else it would go on in the work folder beside the run that comes after.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_sr.cli.console import name_messages
-from bids_sr.cli.environment import leave_signals_to_parent, limit_threads
+from bids_sr.cli.environment import end_with_parent, leave_signals_to_parent, limit_threads
 
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
@@ -103,6 +103,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def _run_step(self, sender: Connection, step: _Step, taskid: int, name: str | None) -> None:
         leave_signals_to_parent()  # which ends its children in stop
+        end_with_parent()
         process_initializer(self._cwd)
         if step.device is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = step.device
