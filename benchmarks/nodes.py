@@ -12,6 +12,7 @@ follows ``--`` goes to ``bids_sr``; memory does not depend on the length of the 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr.bids.writing import write_json_atomic
-from bids_sr.cli.demo import reference_volume
 from bids_sr.cli.environment import prepare
 from bids_sr.cli.parser import parse_args
 from bids_sr.imaging import Grid, resample
@@ -62,7 +62,10 @@ def main() -> None:
     print(HEADING)
     sources = [arguments.bids] if arguments.bids else []
     for number, grid in enumerate(arguments.grids, 1):
-        sources.append(write_dataset(arguments.out / f"grid{number}" / "bids", grid))
+        # in a process of its own, as what it imports would count in every step
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            root = arguments.out / f"grid{number}" / "bids"
+            sources.append(pool.apply(write_dataset, (root, grid)))
     for source in sources:
         folder = arguments.out if arguments.bids else source.parent
 
@@ -71,11 +74,13 @@ def main() -> None:
             print("| " + " | ".join(cells) + " |", flush=True)
 
         words = ["--nprocs", str(arguments.threads), "--omp-nthreads", str(arguments.threads)]
-        measure(source, folder, [*options, *words, "--mem", "1000G"], tell)
+        measure(source, folder, [*options, *words], tell)
 
 
 def write_dataset(root: Path, grid: str) -> Path:
     """Write a dataset of one T1w image on a grid, ``AxBxC@XxYxZ``: voxels, and mm."""
+    from bids_sr.cli.demo import reference_volume
+
     shape, spacings = ([float(x) for x in part.split("x")] for part in grid.split("@"))
     head = reference_volume()
     affine = np.diag([*spacings, 1.0])

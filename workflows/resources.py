@@ -55,17 +55,17 @@ class Resources:
     @property
     def light_gb(self) -> float:
         """Memory of a step that holds no image, such as the figure of a curve."""
-        return 0.32
+        return 0.25
 
     @property
     def acquired_gb(self) -> float:
         """Memory of loading, drawing or saving the acquired image."""
-        return self._gb(0.3, 0.012, 0.0)
+        return self._gb(0.22, 0.015, 0.0)
 
     @property
     def result_gb(self) -> float:
         """Memory of loading, resampling or drawing an image on the output grid."""
-        return self._gb(0.3, 0.004, 0.016)
+        return self._gb(0.22, 0.004, 0.016)
 
     def output_gb(self, base: float, per_megavoxel: float) -> float:
         """Memory of a step on the output grid: GB, and GB a million voxels."""
@@ -85,14 +85,14 @@ class Resources:
         return {
             "template": self._gb(0.62, 0.05, 0.0),
             "hdbet": self._gb(3.0, 0.3, 0.0),
-            "existing": self._gb(0.28, 0.025, 0.0),
-            "none": self._gb(0.28, 0.025, 0.0),
+            "existing": self._gb(0.22, 0.025, 0.0),
+            "none": self._gb(0.22, 0.025, 0.0),
         }
 
     def super_resolution_gb(self, method: str) -> float:
         """Memory of super-resolution by a method."""
         if method in INTERPOLATIONS:
-            return self._gb(0.48, 0.012, 0.015)
+            return self._gb(0.45, 0.012, 0.015)
         return self._gb(0.75, 0.02, 0.065)
 
     def learning_gb(self, megavoxels: float) -> float:

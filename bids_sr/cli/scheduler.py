@@ -26,6 +26,7 @@ from bids_sr.cli.console import name_messages
 from bids_sr.cli.environment import leave_signals_to_parent, limit_threads
 
 LOGGER = logging.getLogger(__name__)
+END_SECONDS = 10.0
 
 
 class StepKilledError(RuntimeError):
@@ -124,8 +125,13 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 self._start(taskid)
             return None
         alive = step.process.is_alive()  # asked first: what it sent before its end counts
-        result = step.take()
+        try:
+            result = step.take()
+        except Exception as error:  # what it sent cannot be read
+            result = _failure(taskid, error)
         if result is not None:
+            step.process.join(END_SECONDS)
+            step.process.kill()  # a library's thread may keep it from ending
             step.process.join()
             name, peak = step.node.fullname, result.get("peak_gb", 0.0)
             self.peaks_gb[name] = peak

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,26 @@ def test_stop_ends_the_processes(tmp_path: Path) -> None:
     assert step.process.is_alive()
     plugin.stop()
     assert not psutil.pid_exists(step.process.pid)
+
+
+def test_no_step_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:  # the run
+        plugin = SteadyMultiProcPlugin({"n_procs": 2, "memory_gb": 8})
+        waiting = node("waiting", wait, seconds=60)
+        waiting.base_dir = str(tmp_path)
+        plugin._submit_job(waiting)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(1)
+    run_itself = psutil.Process(pid)
+    while run_itself.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
+    (step,) = run_itself.children()
+    time.sleep(0.5)  # until it has asked to end with its parent
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    gone, _ = psutil.wait_procs([step], timeout=10)
+    assert gone
 
 
 def test_memory_goes_with_a_step_and_never_more_runs_than_fits(tmp_path: Path) -> None:
