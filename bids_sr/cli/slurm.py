@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
 
-# Measured: benchmarks/RESULTS.md, "the whole command on clinical scans", and "a job array".
+# Measured: benchmarks/RESULTS.md, "the whole command on clinical scans" and "a job array".
 PARENT_GB = 0.3
 """Memory of the command itself, which lives as long as the run."""
 WORKER_GB = 0.6
