@@ -5,8 +5,6 @@ Call :func:`prepare` before anything heavy is imported.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import signal
 import socket
@@ -109,6 +107,9 @@ def leave_signals_to_parent() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    import ctypes  # not before --help
+    import multiprocessing
+
     if sys.platform == "linux" and multiprocessing.get_start_method() != "forkserver":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         parent = multiprocessing.parent_process()

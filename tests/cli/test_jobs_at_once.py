@@ -107,6 +107,7 @@ def test_a_killed_run_leaves_no_worker_and_can_be_run_again(study: Path, tmp_pat
     assert workers
     os.kill(job.pid, signal.SIGKILL)
     job.wait(30)
+    job.stdout.close()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
     assert not list(output.rglob("*_desc-sr_*"))
