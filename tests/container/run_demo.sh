@@ -52,7 +52,9 @@ careful() {
 
 [ -d demo/dataset ] || careful bids_sr-tools demo:/demo -- demo /demo/dataset
 data=demo/dataset/bids:/data:ro
-careful bids_sr $data out:/out raw:/raw -- /data /out participant --nprocs 2 --mem 3500 "$@"
+# With more threads for one step ANTs' registration does not repeat to the last voxel.
+careful bids_sr $data out:/out raw:/raw -- /data /out participant \
+    --nprocs 2 --omp-nthreads 1 --mem 3500 "$@"
 careful bids_sr $data out:/out -- /data /out group
 
 products=$(find out -name '*_desc-sr_*.nii.gz' ! -name '*uncertainty*' ! -name '*seg*' | wc -l)

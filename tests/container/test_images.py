@@ -39,7 +39,7 @@ OPTIONS = (
     *("--anat-reference", "first-lex"),
 )
 NO_BASE = r"initializing source docker://|pull access denied|dial tcp: lookup"
-THREADS = ("--nprocs", "2", "--mem", "3500")
+THREADS = ("--nprocs", "2", "--omp-nthreads", "1", "--mem", "3500")
 
 
 def call(*words: object, ok: bool = True, cwd: Path = REPOSITORY) -> Done:
@@ -159,9 +159,7 @@ def test_the_demo_is_the_same_in_a_container(
     assert record["GeneratedBy"][0]["Container"]["Type"] == kind
 
 
-def run(
-    engine: str, name: str, *words: str, command: str = "bids_sr"
-) -> subprocess.CompletedProcess:
+def run(engine: str, name: str, command: str, *words: str) -> Done:
     """Run a command in the image, offline; the demo is not needed."""
     if engine == "apptainer":
         options = ("--cleanenv", "--containall", "--no-home")
@@ -182,8 +180,8 @@ def test_a_tool_that_the_image_lacks_is_refused_by_name(
     words = f"/tmp/d/bids /tmp/o participant --segmentation {tool}"
     done = run(engine, name, "sh", "-c", f"bids_sr-tools demo /tmp/d >&2 && bids_sr {words}")
     assert done.returncode == 127, done.stderr
-    assert tool.replace("-", "") in done.stderr.lower().replace("-", "")
-    assert "expected" in done.stderr
+    refusal = done.stderr.splitlines()[-1].lower()
+    assert re.match(rf"bids_sr: --segmentation {tool}: found no .*leave {tool} out", refusal)
     assert "Traceback" not in done.stderr
 
 
