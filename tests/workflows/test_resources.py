@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,13 @@ MOST_DECLARED = 1.7
 SLACK_GB = 0.2
 """No more than this is no waste: small steps take what their imports take."""
 
+IDLE = ("denoise", "correct_bias", "mask_to_grid", "draw_mask", "draw_uncertainty")
+"""Steps that have nothing to do without a mask, a map of uncertainty or their option."""
 
-def check_declarations(folder: Path, grid: str, *options: str) -> set[str]:
+
+def check_declarations(
+    folder: Path, grid: str, *options: str, idle: Sequence[str] = IDLE
+) -> set[str]:
     """Run the real graph on a grid, each step in its own process; return the steps."""
     command = [sys.executable, str(SCRIPT), "--out", str(folder), "--grids", grid, "--", *options]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,7 +41,8 @@ def check_declarations(folder: Path, grid: str, *options: str) -> set[str]:
     wrong = [
         f"{step}: declared {declared:.2f} GB, took {peak:.2f} GB"
         for step, (declared, peak) in found.items()
-        if not peak <= declared <= max(MOST_DECLARED * peak, peak + SLACK_GB)
+        if peak > declared
+        or (step not in idle and declared > max(MOST_DECLARED * peak, peak + SLACK_GB))
     ]
     assert not wrong
     return set(found)
@@ -60,7 +66,7 @@ def test_interpolation_takes_no_more_than_it_declares_on_a_large_grid(tmp_path: 
 @pytest.mark.parametrize("grid", ["96x112x20@2x2x8", "182x218x30@1x1x6"])
 def test_every_step_takes_no_more_than_it_declares(tmp_path: Path, grid: str) -> None:
     options = ("--sr-steps", "2", "--skull-strip-anat", "force")
-    steps = check_declarations(tmp_path, grid, *options)
+    steps = check_declarations(tmp_path, grid, *options, idle=())
     assert {"denoise", "correct_bias", "extract_brain", "super_resolve"} <= steps
 
 
