@@ -66,7 +66,7 @@ def test_any_header_will_do_and_no_file_is_left(
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     affine = turn @ np.diag([1 / 0.9, 1 / 1.1, 1 / 1.3, 1]) @ mask.affine
-    affine[:3, 3] = 100 / 7, -1000 / 9, 71.98860931396484
+    affine[:3, 3] = 1000 / 7, -4000 / 9, 71.98860931396484
     plain = contrast(tissues, 20, 70, 100)
     tool = make_segmentation("atropos")
     found = tool.segment(Volume(plain.data, affine), Volume(mask.data, affine))
