@@ -196,7 +196,8 @@ def _configuration(options: argparse.Namespace, words: list[str]) -> RunConfig:
         name = word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
         if name in OURS:
             raise ConfigError(f"{name} after --: expected {OURS[name]}")
-    run = [str(options.bids_dir), str(options.output_dir), "participant", *words]
+    cpus = ["--nprocs", str(options.cpus_per_task)]
+    run = [str(options.bids_dir), str(options.output_dir), "participant", *cpus, *words]
     labels = ["--participant-label", *options.participant_label]
     config = parse_args([*run, *(labels if options.participant_label else [])])
     if config.sr_adapt in ("dataset", "both"):
@@ -205,7 +206,7 @@ def _configuration(options: argparse.Namespace, words: list[str]) -> RunConfig:
             "array is a run of one participant: learn once with bids_sr-tools train adapt, and "
             "give its weights to --sr-model"
         )
-    return replace(config, nprocs=options.cpus_per_task, omp_nthreads=1)
+    return config
 
 
 def _planned(config: RunConfig) -> list[AnatImage]:

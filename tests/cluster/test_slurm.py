@@ -229,7 +229,7 @@ def wait_for_log(cluster: Cluster, submit: Path, words: str) -> list[Path]:
 
 
 def test_too_little_memory_is_told(cluster: Cluster, study: Path, tmp_path: Path) -> None:
-    submit = write(study, tmp_path / "out", "--participant-label", "01", "--mem", "200M")
+    submit = write(study, tmp_path / "out", "--participant-label", "01", "--mem", "400M")
     cluster.call(submit)
     cluster.wait()
     said = cluster.call(submit, "--status")
