@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,19 +110,20 @@ def measure(
     from bids_sr.cli.graph import build
     from bids_sr.cli.plan import make_plan
     from bids_sr.cli.provenance import new_record
-    from bids_sr.workflows.base import image_of_node
+    from bids_sr.workflows.base import image_of_node, images_by_graph
 
+    shutil.rmtree(out / "work", ignore_errors=True)  # a step that was done is not run again
     words = [str(bids), str(out / "out"), "participant", "-w", str(out / "work"), *options]
     config = parse_args([*words, "--clean-workdir", "--skip-bids-validation"])
     prepare(config.omp_nthreads)
     images = make_plan(config)
-    graph = build(config, images)
+    graph, known = build(config, images), images_by_graph(images)
     (out / "out").mkdir(parents=True, exist_ok=True)
 
     class Measuring(scheduler.SteadyMultiProcPlugin):  # type: ignore[misc, unused-ignore]
         def _clear_task(self, taskid: int) -> None:
             node = self._steps[taskid].node
-            image = image_of_node(node.fullname, images)
+            image = image_of_node(node.fullname, known)
             peak = self.peaks_gb.get(node.fullname)
             if image is not None and image.source_grid and image.target_grid and peak:
                 megavoxels = float(np.prod(image.target_grid.shape)) / 1e6

@@ -38,6 +38,7 @@ def check_declarations(
     assert told.returncode == 0, told.stderr
     rows = [line.strip("| ").split(" | ") for line in told.stdout.splitlines()[2:]]
     found = {row[4]: (float(row[5]), float(row[6])) for row in rows if len(row) == 8}
+    assert found
     wrong = [
         f"{step}: declared {declared:.2f} GB, took {peak:.2f} GB"
         for step, (declared, peak) in found.items()
