@@ -91,8 +91,8 @@ def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
         "--mem",
         type=types.memory_gb,
         metavar="MEMORY",
-        help="memory of a task, e.g. 6G (default: what the largest step of the largest image "
-        "declares, and what the processes keep)",
+        help="memory of a task, e.g. 6G (default: what the steps of the participant "
+        "that needs most declare)",
     )
     command.add_argument("--cpus-per-task", type=types.count, default=2, metavar="N", help="CPUs")
     command.add_argument("--max-tasks", type=types.count, metavar="N", help="most tasks at once")
@@ -181,7 +181,7 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
         (folder / name).chmod(0o755 if name.endswith(".sh") else 0o644)
     write_text_atomic(folder / "participants.txt", "\n".join(participants) + "\n")
     print(f"{len(participants)} participants, each a task of {context['cpus']} CPUs, ", end="")
-    print(f"{context['mem_mb']} MB (largest: {context['largest']}), {context['time']}")
+    print(f"{context['mem_mb']} MB (for {context['neediest']}), {context['time']}")
     print(f"wrote participants.txt, participant.sbatch, group.sbatch, submit.sh to {folder}")
     print(f"look at them, then: {shlex.quote(str(folder / 'submit.sh'))}")
     return ExitCode.OK
@@ -227,7 +227,7 @@ def _context(
     images: Sequence[AnatImage],
 ) -> dict[str, Any]:
     cpus = options.cpus_per_task
-    memory_gb, largest = task_memory_gb(config, images)
+    memory_gb, neediest = task_memory_gb(config, images)
     lines = [f"--{name}={value}" for name in ("partition", "account")
              if (value := getattr(options, name))]  # fmt: skip
     gres = [f"--gres={options.gres}"] if options.gres else []
@@ -241,7 +241,7 @@ def _context(
         "command": shlex.split(options.program or ""),
         "options": words,
         "cpus": cpus,
-        "largest": largest,
+        "neediest": neediest,
         "mem_mb": _mebibytes(options.mem or memory_gb),
         "share": round(100 * MEMORY_SHARE),
         "time": options.time or _time(images, cpus),
