@@ -80,6 +80,7 @@ class Atropos(SegmentationTool):
                 m=f"[{_MRF},1x1x1]",
                 c=f"[{_ITERATIONS},0]",
                 priorweight=_PRIOR_WEIGHT,
+                r=0,  # else Atropos seeds itself from the clock
             )
             labels = np.zeros(volume.shape, np.uint8)
             labels[box] = np.where(inside[box], found["segmentation"].numpy(), 0)
