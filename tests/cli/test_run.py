@@ -221,7 +221,7 @@ def test_stages_have_lines(finished: Finished) -> None:
 
 
 def test_each_subject_has_its_log_and_its_report(finished: Finished) -> None:
-    (log,) = (finished.output / "sub-02" / "log").iterdir()
+    (log,) = (finished.output / "sub-02" / "log").glob("[!.]*")
     assert re.fullmatch(r"\d{8}-\d{6}_[0-9a-f-]{36}", log.name)
     (crash,) = log.glob("crash-*.txt")
     assert "check_input" in crash.name
