@@ -70,7 +70,7 @@ RUN python3 -m venv /opt/pip && \
 USER 1000:1000
 # `pytest` and not `python -m pytest`: what is tested is the installed package.
 ENTRYPOINT ["/opt/venv/bin/pytest"]
-CMD ["-m", "not slow and not gpu and not weights and not container"]
+CMD ["-m", "not slow and not gpu and not weights and not container and not cluster"]
 
 # --- and its labels, last: this is what `docker build` makes -------------------------------
 FROM runtime
