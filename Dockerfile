@@ -68,8 +68,8 @@ RUN python3 -m venv /opt/pip && \
         -c requirements/constraints.txt pip setuptools pytest pytest-xdist hypothesis && \
     chmod -R a+rwX /src
 USER 1000:1000
-# `pytest` and not `python -m pytest`: what is tested is the installed package.
-ENTRYPOINT ["/opt/venv/bin/pytest"]
+# What is tested is the installed package, so nothing is imported from the working folder.
+ENTRYPOINT ["/usr/bin/env", "PYTHONSAFEPATH=1", "/opt/venv/bin/pytest"]
 CMD ["-m", "not slow and not gpu and not weights and not container and not cluster"]
 
 # --- and its labels, last: this is what `docker build` makes -------------------------------

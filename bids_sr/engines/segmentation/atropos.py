@@ -41,7 +41,7 @@ class Atropos(SegmentationTool):
     needs_mask: ClassVar[bool] = True
     tissue_maps: ClassVar[bool] = True
     maps: ClassVar[tuple[str, ...]] = ("CSF", "GM", "WM")
-    memory_gb: ClassVar[tuple[float, float]] = (1.2, 0.2)
+    memory_gb: ClassVar[tuple[float, float]] = (0.45, 0.2)
     text: ClassVar[str] = (
         "Cerebrospinal fluid, grey and white matter were segmented on the super-resolved image "
         "within the brain mask with Atropos [ANTs, @avants2011atropos], with the tissue maps of "
