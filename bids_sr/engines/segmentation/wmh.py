@@ -56,7 +56,7 @@ class WhiteMatterHyperintensities(SegmentationTool):
     needs_mask: ClassVar[bool] = True
     tissue_maps: ClassVar[bool] = True
     masks: ClassVar[tuple[str, ...]] = ("lesion",)
-    memory_gb: ClassVar[tuple[float, float]] = (1.0, 0.12)
+    memory_gb: ClassVar[tuple[float, float]] = (0.45, 0.08)
     text: ClassVar[str] = (
         "White-matter hyperintensities were segmented on the super-resolved FLAIR image after "
         "the threshold method of Roura et al. [@roura2015]: voxels brighter than grey matter by "
