@@ -29,7 +29,6 @@ BROUGHT_ALONG = {"nnunetv2": "HD_BET's own predictor", "torchvision": "piq's net
 # Declared, and not imported by us.
 NEEDED_BY_OTHERS = {
     "bids-validator-deno": "a program, not a library",
-    "psutil": "nipype's resource monitor",
 }
 
 

@@ -103,7 +103,11 @@ def test_a_killed_run_leaves_no_worker_and_can_be_run_again(study: Path, tmp_pat
     for line in job.stdout:
         if "super-resolution ..." in line:
             break
-    workers = psutil.Process(job.pid).children(recursive=True)
+    workers: list[psutil.Process] = []
+    until = time.monotonic() + 60  # the line comes before the process
+    while not workers and time.monotonic() < until:
+        workers = psutil.Process(job.pid).children(recursive=True)
+        time.sleep(0.1)
     assert workers
     os.kill(job.pid, signal.SIGKILL)
     job.wait(30)
