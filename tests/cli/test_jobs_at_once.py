@@ -100,16 +100,18 @@ def test_a_killed_run_leaves_no_worker_and_can_be_run_again(study: Path, tmp_pat
     output, words = tmp_path / "out", ("-w", tmp_path / "work", "--sr-method", "self")
     job = start(study, output, "01", *words, "--sr-steps", "100000")
     assert job.stdout is not None
-    for line in job.stdout:
-        if "super-resolution ..." in line:
-            break
     workers: list[psutil.Process] = []
-    until = time.monotonic() + 60  # the line comes before the process
-    while not workers and time.monotonic() < until:
-        workers = psutil.Process(job.pid).children(recursive=True)
-        time.sleep(0.1)
+    try:
+        for line in job.stdout:
+            if "super-resolution ..." in line:
+                break
+        until = time.monotonic() + 60  # the line comes before the process
+        while not workers and time.monotonic() < until:
+            workers = psutil.Process(job.pid).children(recursive=True)
+            time.sleep(0.1)
+    finally:
+        os.kill(job.pid, signal.SIGKILL)
     assert workers
-    os.kill(job.pid, signal.SIGKILL)
     job.wait(30)
     job.stdout.close()
     _, alive = psutil.wait_procs(workers, timeout=10)
