@@ -123,6 +123,7 @@ class Resources:
             [Demand(self.denoise_gb(), self.threads)],
             [Demand(self.bias_gb(), self.threads)],
             [brain, resolve],  # neither waits for the other
+            [resolve, of_acquired],  # the figure of the mask waits for that alone
             [brain, *figures],
             [of_acquired, *figures, *(tools or [of_result])],  # tools wait for the mask there
             [of_acquired, *figures, *[of_result] * len(tools)],

@@ -43,8 +43,8 @@ def test_what_does_not_fit_is_said_before_the_run(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     message = record.getMessage()
-    assert message.startswith("2 steps are expected to need more memory than there is")
-    assert "sub_01_T1w_wf.step2 2.50 GB" in message
+    assert "2 steps are expected to need more memory than there is" in message
+    assert ".step2 2.50 GB" in message
     assert "expected --mem 3001M or more" in message
 
 

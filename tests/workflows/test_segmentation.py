@@ -10,6 +10,7 @@ import pytest
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
+from bids_sr.engines.segmentation import make_segmentation
 from bids_sr.workflows.base import init_bids_sr_wf, methods_text
 
 MakeImage = Callable[..., AnatImage]
@@ -64,7 +65,7 @@ def test_each_tool_is_a_node_with_its_names(
     }.items():
         segment = node(workflow, f"segment_{tool}")
         assert segment.inputs.refusal == ""
-        assert segment.mem_gb >= 1
+        assert segment.mem_gb >= make_segmentation(tool).memory_gb[0]
         paths = node(workflow, f"save_{tool}").inputs.out_paths.values()
         assert {Path(path).name for path in paths} == files
         metadata = node(workflow, f"save_{tool}").inputs.metadata
