@@ -54,6 +54,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give TemplateFlow an empty folder."""
     folder = tmp_path / "templateflow"
     folder.mkdir()
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "written at import"))
     client = pytest.importorskip("templateflow").TemplateFlowClient
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(folder))
     monkeypatch.setattr(template, "_client", lambda: client(folder, autoupdate=False))
