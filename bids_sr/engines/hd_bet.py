@@ -14,10 +14,10 @@ import os
 import pickle
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT = "fold_all/checkpoint_final.pth"
-_TOO_SMALL = "GPU memory was too small"
+TOO_SMALL = "GPU memory was too small"
+_Made = TypeVar("_Made")
 
 
 def find_weights(weights_dir: Path | None = None) -> Path | None:
@@ -134,7 +135,9 @@ def brain_mask(
     spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
     restricted = not (released or allow_unverified)
     with fence(threads, restricted=restricted):
-        labels, used = _predict(image, spacings, folder, device=device, tta=tta)
+        labels, used = on_device(
+            "HD-BET", device, lambda chosen: _predict_on(chosen, image, spacings, folder, tta)
+        )
     mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
     if not mask.any():
         raise EngineError(
@@ -154,33 +157,48 @@ def brain_mask(
         "TTA": tta,
         "Threads": threads,
     }
-    if _TOO_SMALL in used:
+    if TOO_SMALL in used:
         record["Warning"] = f"the brain mask was computed on the {used}"
     return volume.with_data(own.data), record
 
 
-def _predict(
-    image: npt.NDArray[np.float32],
-    spacings: list[float],
-    folder: Path,
-    *,
-    device: str,
-    tta: bool,
-) -> tuple[npt.NDArray[Any], str]:
+def on_device(name: str, device: str, work: Callable[[torch.device], _Made]) -> tuple[_Made, str]:
+    """Do work on a device; on the CPU where a GPU that nobody insisted on is full.
+
+    Parameters
+    ----------
+    name : str
+        Of what works, for messages.
+    device : str
+        As for :func:`resolve_device`; with ``auto`` the CPU may take over.
+    work : callable
+        From the device to what is made there.
+
+    Returns
+    -------
+    made
+        What `work` returned.
+    where : str
+        The device, and why if it is not the one chosen first.
+
+    Raises
+    ------
+    EngineError
+        If memory ran out on a device that was asked for by name.
+    """
     import torch
 
     chosen = resolve_device(device)
     try:
-        return _predict_on(chosen, image, spacings, folder, tta), str(chosen)
-    except torch.cuda.OutOfMemoryError as error:
+        return work(chosen), str(chosen)
+    except torch.OutOfMemoryError as error:
         if device != "auto":
             raise EngineError(
-                f"The device {chosen} has too little memory for HD-BET ({error}). "
+                f"The device {chosen} has too little memory for {name} ({error}). "
                 "Use --device cpu or --device auto."
             ) from error
-        LOGGER.warning("HD-BET does not fit into the memory of %s; using the CPU", chosen)
-    cpu = torch.device("cpu")
-    return _predict_on(cpu, image, spacings, folder, tta), f"cpu ({_TOO_SMALL})"
+        LOGGER.warning("%s does not fit into the memory of %s; using the CPU", name, chosen)
+    return work(torch.device("cpu")), f"cpu ({TOO_SMALL})"
 
 
 def _predict_on(

@@ -131,7 +131,7 @@ def test_no_global_escapes(release: Path, tmp_path: Path, monkeypatch: Any, caps
 
 def test_nothing_found_is_refused(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        hd_bet, "_predict", lambda image, *_, **__: (np.zeros(image.shape[1:], np.uint8), "cpu")
+        hd_bet, "_predict_on", lambda _, image, *__: np.zeros(image.shape[1:], np.uint8)
     )
     with pytest.raises(EngineError, match="found no brain"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
@@ -180,12 +180,12 @@ def test_unknown_and_absent_device(release: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_device = hd_bet._predict_on
+    predict_on = hd_bet._predict_on
 
     def full(device: torch.device, *rest: Any) -> Any:
         if device.type == "cuda":
             raise torch.cuda.OutOfMemoryError("full")
-        return on_device(device, *rest)
+        return predict_on(device, *rest)
 
     monkeypatch.setattr(hd_bet, "_predict_on", full)
     monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))

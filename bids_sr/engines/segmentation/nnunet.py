@@ -7,7 +7,6 @@ The folder is what ``nnUNetv2_train`` leaves for one configuration: ``plans.json
 from __future__ import annotations
 
 import json
-import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bids_sr.engines.hd_bet import fence, resolve_device
+from bids_sr.engines.hd_bet import TOO_SMALL, fence, on_device
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
 from bids_sr.exceptions import EngineError, MissingToolError, WeightsError
 from bids_sr.imaging import Volume
 from bids_sr.published import sha256
-
-LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint_final.pth"
 _COLOURS = ("#dc2626", "#3b82f6", "#10b981", "#f59e0b", "#8b5cf6", "#ec4899", "#14b8a6", "#a3e635")
@@ -92,7 +89,9 @@ class NnUNet(SegmentationTool):
         image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
         spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
         with fence(self.threads, restricted=True):
-            found, device = self._labels(image, spacings)
+            found, device = on_device(
+                "nnU-Net", self.device, lambda device: self._labels(image, spacings, device)
+            )
         labels = np.asarray(found).transpose(2, 1, 0).astype(np.int32)
         own = canonical.with_data(labels).oriented_like(volume)
         return Segmentation(
@@ -108,28 +107,22 @@ class NnUNet(SegmentationTool):
                 },
                 "Device": device,
                 "Threads": self.threads,
+                **({"Warning": f"segmented on the {device}"} if TOO_SMALL in device else {}),
             },
         )
 
-    def _labels(self, image: Any, spacings: list[float]) -> tuple[Any, str]:
-        """Predict, and say where; a full GPU that nobody asked for hands over to the CPU."""
+    def _labels(self, image: Any, spacings: list[float], device: Any) -> Any:
         import torch
 
-        device = resolve_device(self.device)
-        for last in (device.type == "cpu" or self.device != "auto", True):
-            try:
-                predictor = self._predictor(device)
-                found = predictor.predict_single_npy_array(image, {"spacing": spacings})
-                return found, str(device)
-            except RuntimeError as error:  # as torch also says that memory is too small
-                if last or not isinstance(error, torch.OutOfMemoryError):
-                    raise EngineError(
-                        f"nnU-Net failed on {device} ({error}). Where memory is too small, use "
-                        "--device cpu; else look whether the model fits the image."
-                    ) from error
-            LOGGER.warning("nnU-Net does not fit into the memory of %s; using the CPU", device)
-            device = torch.device("cpu")
-        raise AssertionError("the last try returns or raises")
+        try:
+            return self._predictor(device).predict_single_npy_array(image, {"spacing": spacings})
+        except torch.OutOfMemoryError:  # for the CPU to take over
+            raise
+        except RuntimeError as error:
+            raise EngineError(
+                f"nnU-Net failed on {device} ({error}). Where memory is too small, use "
+                "--device cpu; else look whether the model fits the image."
+            ) from error
 
     def _predictor(self, device: Any) -> Any:
         try:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from bids_sr.engines import hd_bet
 from bids_sr.engines.segmentation import check_segmentations, make_segmentation
-from bids_sr.exceptions import MissingToolError, WeightsError
+from bids_sr.engines.segmentation.nnunet import NnUNet
+from bids_sr.exceptions import EngineError, MissingToolError, WeightsError
 from bids_sr.imaging import Volume
 
 pytestmark = pytest.mark.engine
@@ -53,6 +55,26 @@ def test_labels_lie_on_the_own_grid(
     assert [(label.index, label.name) for label in found.table] == [(1, "brain")]
     assert found.record["Dataset"] == "Dataset000_Tiny"
     assert len(found.record["WeightsSHA256"]["all"]) == 64
+
+
+def test_a_full_gpu_hands_over_to_the_cpu_unless_it_was_asked_for(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor_on = NnUNet._predictor
+
+    def full(tool: NnUNet, device: torch.device) -> Any:
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("full")
+        return predictor_on(tool, device)
+
+    monkeypatch.setattr(NnUNet, "_predictor", full)
+    monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))
+    volume = body((4, 4, 4), (1, 1, 1))
+    record = make_segmentation(f"nnunet={release}", device="auto").segment(volume).record
+    assert record["Device"].startswith("cpu (GPU")
+    assert record["Warning"] == f"segmented on the {record['Device']}"
+    with pytest.raises(EngineError, match="cuda has too little memory for nnU-Net"):
+        make_segmentation(f"nnunet={release}", device="cuda").segment(volume)
 
 
 def test_regions_are_named_by_what_they_write(release: Path, tmp_path: Path) -> None:
