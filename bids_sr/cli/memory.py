@@ -6,9 +6,10 @@ How much of it there is stands in :mod:`bids_sr.cli.resources`; the scheduler ke
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.cli.graph import named_nodes
 from bids_sr.cli.resources import MEMORY_SHARE, memory_limit_gb
 from bids_sr.config import RunConfig
 
@@ -97,7 +98,8 @@ def warn_of_memory(workflow: Any, config: RunConfig, planned: float) -> None:
             config.mem_gb,
             limit,
         )
-    too_large = {name: gb for name, gb in _declared(workflow) if gb > planned}
+    declared = ((name, float(node.mem_gb)) for name, node in named_nodes(workflow))
+    too_large = {name: gb for name, gb in declared if gb > planned}
     if not too_large:
         return
     largest = max(too_large, key=lambda name: too_large[name])
@@ -112,12 +114,3 @@ def warn_of_memory(workflow: Any, config: RunConfig, planned: float) -> None:
         planned,
         1000 * (too_large[largest] + config.mem_gb - planned) + 1,
     )
-
-
-def _declared(workflow: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the path of every node and its memory, GB."""
-    for node in workflow._graph.nodes:
-        if hasattr(node, "_graph"):
-            yield from _declared(node, f"{prefix}{node.name}.")
-        else:
-            yield prefix + node.name, float(node.mem_gb)
