@@ -1,7 +1,8 @@
-"""A network over a stack of slices: in batches, in tiles, within the memory there is.
+"""A network over a stack of planes: in batches, in tiles, within the memory there is.
 
-Slices are thick along their rows only.  Tiles cut the columns and overlap by as much
-as the network sees, so that tiled and whole results agree.
+The rows of planes are thick slices.  Tiles cut the columns, or the stack for a network that
+sees neighbouring planes, and overlap by as much as the network sees, so that tiled and whole
+results agree.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from bids_sr.sr.device import half_precision, mixed_precision, single_core_worke
 
 LOGGER = logging.getLogger(__name__)
 _CPU_PIXELS = 1 << 16  # larger batches leave the cache and gain nothing
+_CPU_VOXELS = 1 << 20  # but where tiles overlap they save work
 _GPU_PIXELS = 1 << 22
 _LEAST_PIXELS = 1 << 10
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
-"""(network, (N, C, K, W) tensor) to (N, n, W), or (N, ..., n, W)."""
+"""(network, (N, C, K, W) tensor) to (N, n, W), or (N, ..., n, W); of planes that are seen
+together (network, (1, C, D, K, W) tensor) to (1, D, n, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class InferenceSettings:
     device: torch.device
     halo: int
     """Columns that an output pixel sees on each side."""
+    plane_halo: int = 0
+    """Planes that it sees on each side; 0: planes are seen one by one."""
     batch_pixels: int | None = None
     """Thick-slice pixels a call; None for what suits the device."""
     half: bool = True
@@ -77,8 +82,8 @@ def run_over_slices(
         If memory ran out and the CPU is not allowed.
     """
     device = settings.device
-    default = _CPU_PIXELS if device.type == "cpu" else _GPU_PIXELS
-    pixels = settings.batch_pixels or default
+    on_cpu = _CPU_VOXELS if settings.plane_halo else _CPU_PIXELS
+    pixels = settings.batch_pixels or (on_cpu if device.type == "cpu" else _GPU_PIXELS)
     network = network.to(device).eval()
     while True:
         try:
@@ -93,7 +98,7 @@ def run_over_slices(
                 LOGGER.info("Out of memory on %s: trying %d pixels a batch", device, pixels)
             elif settings.allow_cpu and device.type != "cpu":
                 LOGGER.warning("Out of memory on %s with small tiles: using the CPU", device)
-                device, pixels = torch.device("cpu"), _CPU_PIXELS
+                device, pixels = torch.device("cpu"), on_cpu
                 network = network.to(device)
             else:
                 raise EngineError(
@@ -115,50 +120,69 @@ def _run(
     if stack.ndim == 3:
         stack = stack[:, None]
     number, _, slices, width = stack.shape
-    tiles = list(_tiles((number, slices, width), pixels, settings.halo))
+    together = settings.plane_halo > 0
+    if together:  # a tile for every core, at least
+        pixels = min(pixels, -(-number // settings.threads) * slices * width)
+    tiles = list(_tiles((number, slices, width), pixels, settings))
 
     def compute(tile: _Tile) -> Tensor:
-        part = stack[tile.slices, :, :, tile.read].to(device)
+        part = stack[tile.planes.read, :, :, tile.columns.read].to(device)
+        if together:
+            part = part.transpose(0, 1)[None].contiguous(memory_format=torch.channels_last_3d)
+        else:
+            part = part.contiguous(memory_format=torch.channels_last)
         # Both contexts belong to the thread that enters them.
         with torch.inference_mode(), mixed_precision(device, dtype):
-            made = predict(network, part.contiguous(memory_format=torch.channels_last))
-        return made[..., tile.keep].float().cpu()
+            made = predict(network, part)
+        made = made[0] if together else made
+        return made[tile.planes.keep][..., tile.columns.keep].float().cpu()
 
     result: Tensor | None = None
     made = pool.map(compute, tiles) if device.type == "cpu" else map(compute, tiles)
     for done, (tile, piece) in enumerate(zip(tiles, made, strict=True), 1):
         if result is None:
             result = torch.empty((number, *piece.shape[1:-1], width))
-        result[tile.slices, ..., tile.write] = piece
+        result[tile.planes.write, ..., tile.columns.write] = piece
         if settings.report:
             settings.report(done, len(tiles))
     assert result is not None
     return result
 
 
-class _Tile(NamedTuple):
-    """Say what of a stack to read, and what of the prediction to keep and where."""
+class _Span(NamedTuple):
+    """Say what of an axis to read, and what of the prediction to keep and where."""
 
-    slices: slice
     read: slice
     keep: slice
     write: slice
 
 
-def _tiles(shape: tuple[int, ...], pixels: int, halo: int) -> Iterator[_Tile]:
+class _Tile(NamedTuple):
+    planes: _Span
+    columns: _Span
+
+
+def _tiles(
+    shape: tuple[int, int, int], pixels: int, settings: InferenceSettings
+) -> Iterator[_Tile]:
     number, slices, width = shape
     batch = max(1, pixels // (slices * width))
+    batch = -(-number // -(-number // batch))  # all of about one size
     core = width if batch > 1 else max(1, min(width, pixels // slices))
-    for first in range(0, number, batch):
-        for left in range(0, width, core):
-            right = min(left + core, width)
-            lower, upper = max(0, left - halo), min(width, right + halo)
-            yield _Tile(
-                slices=slice(first, first + batch),
-                read=slice(lower, upper),
-                keep=slice(left - lower, right - lower),
-                write=slice(left, right),
-            )
+    for planes in _spans(number, batch, settings.plane_halo):
+        for columns in _spans(width, core, settings.halo):
+            yield _Tile(planes, columns)
+
+
+def _spans(size: int, step: int, halo: int) -> Iterator[_Span]:
+    for first in range(0, size, step):
+        last = min(first + step, size)
+        lower, upper = max(0, first - halo), min(size, last + halo)
+        yield _Span(
+            read=slice(lower, upper),
+            keep=slice(first - lower, last - lower),
+            write=slice(first, last),
+        )
 
 
 def _free(device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """What a network finds in the views of a volume, put together on the fine grid.
 
-Each through-plane view is a stack of planes that the network sees one by one; further
-views are planes turned within the slices.  Nothing here trains.
+Each through-plane view is a stack of planes that the network sees, one by one or all
+together; further views are planes turned within the slices.  Nothing here trains.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Views:
             there = upsampling.to(lr.device)
             found = network.detail(lr, there)
             if self.mirrored:  # rows need not be symmetric to the slices, columns are
-                found = (found + network.detail(lr.flip(3), there).flip(2)) / 2
+                found = (found + network.detail(lr.flip(-1), there).flip(-1)) / 2
             return found
 
         data = resample(Volume(scaled, work.slices.affine), work.grid).data

@@ -39,6 +39,25 @@ def test_batches_and_tiles_make_no_difference(pixels: int, threads: int) -> None
     assert device == "cpu"
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("pixels", [10, 64, 150, 1 << 20], ids=["columns", "tile", "two", "all"])
+def test_planes_that_are_seen_together_may_be_cut_apart(pixels: int, threads: int) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 1, 3, padding=1))
+
+    def predict(network: nn.Module, tile: Tensor) -> Tensor:
+        made: Tensor = network(tile)[:, 0].repeat_interleave(2, dim=2)
+        return made
+
+    stack = torch.randn(11, 4, 17)
+    whole = predict(net, stack[None, None]).detach()[0]
+    settings = InferenceSettings(
+        device=CPU, halo=2, plane_halo=2, half=False, batch_pixels=pixels, threads=threads
+    )
+    made, _ = run_over_slices(net, predict, stack, settings)
+    torch.testing.assert_close(made, whole, atol=1e-6, rtol=1e-5)
+
+
 def test_out_of_memory_leads_to_smaller_pieces() -> None:
     """A predictor that refuses large inputs stands for a full GPU."""
     stack = torch.randn(6, 8, 400)

@@ -142,6 +142,7 @@ class ViewNetwork(Method):
             settings = InferenceSettings(
                 device=device,
                 halo=learnt.network.halo,
+                plane_halo=learnt.network.plane_halo,
                 half=self.mixed_precision,
                 threads=threads,
                 allow_cpu=not self.device.startswith("cuda"),

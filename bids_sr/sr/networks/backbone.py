@@ -4,6 +4,9 @@ It is also told how thick the planes are that it sees.  Where it learns from an 
 own slices they are as thick as slices, and detail is weak; across the slices they are a
 voxel thin.  What it learns from the first then holds for the second.
 
+It may see neighbouring planes too, all of a volume at once.  A plane by itself then counts
+as one whose neighbours are like it: so thick slices teach it as before.
+
 References
 ----------
 Perez et al. 2018, FiLM: visual reasoning with a general conditioning layer, AAAI,
@@ -58,19 +61,20 @@ def condition_of(
 class ConditionedBlock(nn.Module):
     """Add two convolutions' worth of detail; the condition weighs what lies between."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, planes: int = 1) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = _convolution(channels, channels, planes)
         self.threshold = nn.Linear(CONDITIONS, channels)
         self.gate = nn.Linear(CONDITIONS, channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        # One of two convolutions that look across planes is enough, and half the work.
+        self.second = _convolution(channels, channels, planes, across=1)
         with torch.no_grad():
             self.second.weight.mul_(0.1)  # deep stacks stay stable without normalisation
             for parameter in self.gate.parameters():
                 parameter.zero_()
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """(N, C, K, W) and (6,) or (N, 6) to (N, C, K, W)."""
+        """(N, C, K, W) or (N, C, D, K, W) and (6,) or (N, 6) to the same."""
         threshold, gate = self.threshold(condition), 1 + self.gate(condition)
         hidden = _convolved(features, self.first, shift=threshold)
         detail = _convolved(nn.functional.relu(hidden, inplace=True), self.second, gate=gate)
@@ -84,7 +88,9 @@ class Backbone(nn.Module):
     interpolated to the grid.  Above a scale of `factor` the rows are coarser than it.
     """
 
-    def __init__(self, *, factor: int = 8, channels: int = 32, blocks: int = 14) -> None:
+    def __init__(
+        self, *, factor: int = 8, channels: int = 32, blocks: int = 14, planes: int = 1
+    ) -> None:
         """Make the network.
 
         Parameters
@@ -95,22 +101,37 @@ class Backbone(nn.Module):
             Width; a multiple of 16 makes the most of a CPU.
         blocks : int
             Number of residual blocks.
+        planes : int
+            Planes that a convolution looks at, an odd number: 1, or 3 to see neighbours.
         """
         super().__init__()
         self.arguments = {"factor": factor, "channels": channels, "blocks": blocks}
-        self.factor = factor
+        if planes > 1:
+            self.arguments["planes"] = planes
+        self.factor, self.planes = factor, planes
         self.halo = 2 * blocks + 2
-        self.head = nn.Conv2d(1, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(ConditionedBlock(channels) for _ in range(blocks))
+        self.head = _convolution(1, channels, planes)
+        self.blocks = nn.ModuleList(ConditionedBlock(channels, planes) for _ in range(blocks))
         self.gain = nn.Linear(CONDITIONS, channels)
-        self.tail = nn.Conv2d(channels, factor, 3, padding=1)
+        self.tail = _convolution(channels, factor, planes)
         with torch.no_grad():  # training begins at cubic interpolation
             for parameter in (*self.gain.parameters(), *self.tail.parameters()):
                 parameter.zero_()
 
     def forward(self, lr: Tensor, condition: Tensor) -> Tensor:
-        """(N, 1, K, W) slices and a (6,) or (N, 6) condition to (N, factor, K, W)."""
-        features = self.head(lr)
+        """Make the rows of every slice.
+
+        Parameters
+        ----------
+        lr : (N, 1, K, W) or (N, 1, D, K, W) tensor
+            Slices: one plane, or D neighbouring ones for a network that sees them.
+        condition : (6,) or (N, 6) tensor
+
+        Returns
+        -------
+        (N, factor, K, W) or (N, factor, D, K, W) tensor
+        """
+        features = _convolved(lr, self.head)
         for block in self.blocks:
             features = block(features, condition)
         # The detail to be found differs in strength most of all.
@@ -119,7 +140,10 @@ class Backbone(nn.Module):
     def told(self, condition: Tensor) -> ThickSliceUpsampler:
         """Return the network for a (6,) condition, or (N, 6), one an image; it shares weights."""
         body = _Told(self, condition)
-        return ThickSliceUpsampler(body, factor=self.factor, halo=self.halo)
+        planes_seen = 0 if self.planes == 1 else (self.planes // 2) * (len(self.blocks) + 2)
+        return ThickSliceUpsampler(
+            body, factor=self.factor, halo=self.halo, plane_halo=planes_seen
+        )
 
     def for_acquisition(
         self, acquisition: Acquisition, voxel: float, plane_thickness: float | None = None
@@ -161,6 +185,33 @@ class Backbone(nn.Module):
                 grown[tuple(slice(size) for size in kept.shape)] = kept
         return wide
 
+    @torch.no_grad()
+    def with_planes(self, planes: int) -> Backbone:
+        """Return a network that sees more planes and computes the same, to go on training.
+
+        Parameters
+        ----------
+        planes : int
+            An odd number, at least as many as it sees.
+        """
+        assert planes >= self.planes
+        device = next(self.parameters()).device
+        seeing = Backbone(**{**self.arguments, "planes": planes}).to(device)
+        for kept, new in zip(self.parameters(), seeing.parameters(), strict=True):
+            if new.ndim < 4:
+                new.copy_(kept)
+                continue
+            kernel = kept if kept.ndim == 5 else kept[:, :, None]
+            first = (new.shape[2] - kernel.shape[2]) // 2
+            new.zero_()
+            new[:, :, first : first + kernel.shape[2]] = kernel
+        return seeing
+
+    def laid_out(self) -> Backbone:
+        """Return the same with its kernels in the order in which a CPU convolves fastest."""
+        memory_format = torch.channels_last if self.planes == 1 else torch.channels_last_3d
+        return self.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
+
     def weights(self, card: dict[str, object]) -> Weights:
         """Return the weights with ``Architecture`` added to a card."""
         architecture = {"Name": "backbone", **self.arguments}
@@ -187,18 +238,30 @@ class Backbone(nn.Module):
                 f"Found weights of architecture {name!r} that do not fit ({error}); expected a "
                 "backbone as the recipes supervised, video and adapt write it."
             ) from error
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+        return network.laid_out()
 
 
-def _kernels(block: nn.Module) -> tuple[nn.Conv2d, nn.Conv2d]:
+_Convolution = nn.Conv2d | nn.Conv3d
+
+
+def _convolution(
+    inputs: int, outputs: int, planes: int, across: int | None = None
+) -> _Convolution:
+    """Make a 3 x 3 convolution; of a network that sees planes, `across` of them (None: all)."""
+    if planes == 1:
+        return nn.Conv2d(inputs, outputs, 3, padding=1)
+    size = (across or planes, 3, 3)
+    return nn.Conv3d(inputs, outputs, size, padding=tuple(taps // 2 for taps in size))
+
+
+def _kernels(block: nn.Module) -> tuple[_Convolution, _Convolution]:
     assert isinstance(block, ConditionedBlock)
     return block.first, block.second
 
 
 def _convolved(
     features: Tensor,
-    convolution: nn.Conv2d,
+    convolution: _Convolution,
     *,
     gate: Tensor | None = None,
     shift: Tensor | None = None,
@@ -210,15 +273,19 @@ def _convolved(
     """
     weight, bias = convolution.weight, convolution.bias
     assert bias is not None
+    if weight.ndim > features.ndim:  # the neighbours are like the plane
+        weight = weight.sum(2)
+    ones = (1,) * (features.ndim - 2)
     if gate is not None:
         if gate.ndim == 1:
-            weight = weight * gate[:, None, None]
+            weight = weight * gate.reshape(-1, *ones)
         else:
-            features = features * gate[..., None, None]
+            features = features * gate.reshape(*gate.shape, *ones)
     if shift is not None and shift.ndim == 1:
         bias, shift = bias + shift, None
-    result = nn.functional.conv2d(features, weight, bias, padding=1)
-    return result if shift is None else result + shift[..., None, None]
+    convolve = nn.functional.conv2d if features.ndim == 4 else nn.functional.conv3d
+    result = convolve(features, weight, bias, padding=[size // 2 for size in weight.shape[2:]])
+    return result if shift is None else result + shift.reshape(*shift.shape, *ones)
 
 
 class _Told(nn.Module):

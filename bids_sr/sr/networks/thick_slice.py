@@ -89,21 +89,25 @@ class ThickSliceUpsampler(nn.Module):
     axis), which cubic interpolation brings to the grid: any real scale.
     """
 
-    def __init__(self, body: nn.Module, *, factor: int, halo: int) -> None:
+    def __init__(self, body: nn.Module, *, factor: int, halo: int, plane_halo: int = 0) -> None:
         """Take the convolutions.
 
         Parameters
         ----------
         body : nn.Module
-            (N, 1, K, W) to (N, factor, K, W).
+            (N, 1, K, W) to (N, factor, K, W); if it sees neighbouring planes also
+            (N, 1, D, K, W) to (N, factor, D, K, W).
         factor : int
             Rows a slice: the scale, rounded up.
         halo : int
             Pixels that an output pixel sees on each side.
+        plane_halo : int
+            Planes that it sees on each side.
         """
         super().__init__()
         self.factor = factor
         self.halo = halo
+        self.plane_halo = plane_halo
         self.body = body
 
     def forward(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
@@ -111,32 +115,47 @@ class ThickSliceUpsampler(nn.Module):
 
         Parameters
         ----------
-        lr : (N, 1, K, W) tensor
-            Images whose K rows are thick slices.
+        lr : (N, 1, K, W) or (N, 1, D, K, W) tensor
+            Images whose K rows are thick slices, or stacks of D such planes.
         upsampling : Upsampling
             From K slices to n rows.
 
         Returns
         -------
-        (N, n, W) tensor
+        (N, n, W) or (N, D, n, W) tensor
         """
         detail = self.detail(lr, upsampling)
         # Only the convolutions may run in half precision: the image itself must not.
         with torch.autocast(lr.device.type, enabled=False):
-            cubic: Tensor = upsampling.skip @ lr[:, 0]
-            return cubic + detail
+            return to_rows(upsampling.skip, lr[:, 0]) + detail
 
     def detail(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
-        """Return what :meth:`forward` adds to cubic interpolation, (N, n, W)."""
-        number, _, slices, width = lr.shape
+        """Return what :meth:`forward` adds to cubic interpolation, (N, n, W) or (N, D, n, W)."""
         # One voxel of garbage must not spread over all that the network sees.
         detail: Tensor = self.body(lr.clamp(-BRIGHTEST, BRIGHTEST)).float()
-        detail = detail.permute(0, 2, 1, 3)  # (N, K, factor, W)
-        detail = detail.reshape(number, slices * self.factor, width)
+        detail = detail.movedim(1, -2).flatten(-3, -2)  # (N, K factor, W)
         if upsampling.phases is not None:
             with torch.autocast(lr.device.type, enabled=False):
-                detail = upsampling.phases @ detail
+                detail = to_rows(upsampling.phases, detail)
         return detail
+
+
+def to_rows(interpolation: Tensor, slices: Tensor) -> Tensor:
+    """Interpolate slices by (n, K), or (N, n, K) where images differ.
+
+    Parameters
+    ----------
+    interpolation : (n, K) or (N, n, K) tensor
+    slices : (N, K, W) or (N, D, K, W) tensor
+
+    Returns
+    -------
+    (N, n, W) or (N, D, n, W) tensor
+    """
+    if interpolation.ndim == 3 and slices.ndim == 4:
+        interpolation = interpolation[:, None]
+    made: Tensor = interpolation @ slices
+    return made
 
 
 class ThickSliceNet(ThickSliceUpsampler):

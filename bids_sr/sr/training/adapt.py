@@ -17,10 +17,10 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, output_grid
 from bids_sr.sr.methods.base import Progress
 from bids_sr.sr.training.backbone import BackboneRecipe
-from bids_sr.sr.training.pairs import Teacher
 from bids_sr.sr.training.protocols import Protocols
 from bids_sr.sr.training.recipe import Job
 from bids_sr.sr.training.sources import TrainingImage, leave_out, read_images
+from bids_sr.sr.training.teachers import Teacher
 from bids_sr.sr.weights import Weights
 from bids_sr.sr.workspace import Workspace
 

@@ -17,10 +17,11 @@ from bids_sr.imaging import Acquisition
 from bids_sr.sr.methods.base import require
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.loop import Schedule, fit
-from bids_sr.sr.training.pairs import Pairs, PatchSize, Rows, Slices, Teacher
+from bids_sr.sr.training.pairs import Pairs, PatchSize, Rows, Slices
 from bids_sr.sr.training.protocols import Draws, Protocols
 from bids_sr.sr.training.recipe import Job, Recipe, curve_of
 from bids_sr.sr.training.sources import SCALING
+from bids_sr.sr.training.teachers import Teacher
 from bids_sr.sr.weights import Weights
 
 VALIDATED = (
@@ -56,6 +57,10 @@ class BackboneRecipe(Recipe):
     """Thick slices a patch."""
     patch_width: int = 48
     """In-plane voxels a patch."""
+    patch_planes: int = 20
+    """Planes a patch of an image that has thin ones, for a network that sees neighbours."""
+    volume_batch: int = 6
+    """Such patches a step."""
     factor: int = 8
     """Rows that a new network makes of a slice."""
     channels: int = 32
@@ -75,7 +80,7 @@ class BackboneRecipe(Recipe):
         """Refuse impossible values (ConfigError)."""
         super().__post_init__()
         self._schedule()
-        self._size()
+        self._size(self.patch_planes)
         for name in ("factor", "channels", "blocks", "report_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(0 <= self.left_out < 1, "left_out", self.left_out, "from 0 to below 1")
@@ -92,8 +97,14 @@ class BackboneRecipe(Recipe):
             half=self.mixed_precision,
         )
 
-    def _size(self) -> PatchSize:
-        return PatchSize(slices=self.patch_slices, width=self.patch_width, batch=self.batch_size)
+    def _size(self, planes: int) -> PatchSize:
+        return PatchSize(
+            slices=self.patch_slices,
+            width=self.patch_width,
+            batch=self.batch_size,
+            planes=planes,
+            volume_batch=self.volume_batch,
+        )
 
     def _network(self, job: Job) -> Backbone:
         torch.manual_seed(self.seed)
@@ -101,8 +112,7 @@ class BackboneRecipe(Recipe):
             network = Backbone.from_weights(job.start)
         else:
             network = Backbone(factor=self.factor, channels=self.channels, blocks=self.blocks)
-        network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+        return network.to(job.device).laid_out()
 
     def _learn(
         self,
@@ -127,17 +137,18 @@ class BackboneRecipe(Recipe):
         network = self._network(job)
         if job.start is not None and all(teacher.plane_thickness for teacher in teachers):
             network.fix_conditions()  # thick slices alone cannot teach how thin planes differ
+        size = self._size(self.patch_planes if network.planes > 1 else 1)
         pairs = Pairs(
             teachers,
             protocols,
-            self._size(),
+            size,
             factor=network.factor,
             seed=self.seed,
             varied=varied,
         )
         examples = [
             example.to(job.device)
-            for example in self._examples(validation[:_MOST_VALIDATED], network.factor)
+            for example in self._examples(validation[:_MOST_VALIDATED], size, network.factor)
         ]
 
         def predict(network: nn.Module, slices: Slices) -> Tensor:
@@ -172,11 +183,12 @@ class BackboneRecipe(Recipe):
             }
         )
 
-    def _examples(self, teachers: Sequence[Teacher], factor: int) -> list[_Example]:
+    def _examples(
+        self, teachers: Sequence[Teacher], size: PatchSize, factor: int
+    ) -> list[_Example]:
         examples = []
         for teacher in teachers:
             quiet = Protocols(noise=0.0)
-            size = self._size()
             pairs = Pairs(
                 [teacher], quiet, size, factor=factor, seed=_VALIDATION_SEED, varied=False
             )
@@ -212,7 +224,9 @@ class _Example(NamedTuple):
 
 
 def _predicted(network: Backbone, slices: Slices) -> Tensor:
-    lr = slices.lr.contiguous(memory_format=torch.channels_last)
+    together = slices.lr.ndim == 5
+    memory_format = torch.channels_last_3d if together else torch.channels_last
+    lr = slices.lr.contiguous(memory_format=memory_format)
     predicted: Tensor = network.told(slices.conditions)(lr, slices.upsampling)
     return predicted
 

@@ -89,6 +89,6 @@ def hidden_kernels(network: nn.Module) -> list[nn.Parameter]:
         parameter
         for parameter in network.parameters()
         if parameter.requires_grad
-        and parameter.ndim == 4
+        and parameter.ndim >= 4
         and parameter.shape[0] == parameter.shape[1] > 1
     ]

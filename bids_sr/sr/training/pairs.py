@@ -19,99 +19,22 @@ from torch import Tensor
 from bids_sr.imaging import Acquisition
 from bids_sr.sr.methods.base import require
 from bids_sr.sr.networks.backbone import condition_of
-from bids_sr.sr.networks.thick_slice import BRIGHTEST, Upsampling
+from bids_sr.sr.networks.thick_slice import Upsampling, to_rows
 from bids_sr.sr.training.patches import PatchGeometry
 from bids_sr.sr.training.protocols import Draws
-from bids_sr.sr.training.saliency import saliency
+from bids_sr.sr.training.teachers import Teacher, choose
 
-_PLACES = 50_000  # an image, to draw patches from
-_SAME = 0.1  # spacings that differ by less may change places
-_EDGE_COLUMNS = 2
+_EDGE = 2  # columns, and planes
 _PLANS = 1024  # as many acquisitions are imitated
 _WITH_THICK_PLANES = 0.25  # share of the patches of images that have thin ones
 _WITH_ENDS = 0.25  # share of the patches judged to their ends: volumes have ends too
-
-
-@dataclass(frozen=True, eq=False)
-class Teacher:
-    """Hold an image that pairs are cut from, and in which directions it may be cut."""
-
-    name: str
-    data: npt.NDArray[np.float32]
-    """(X, Y, Z) intensities, the bulk of them 0 to 1."""
-    places: npt.NDArray[np.int32]
-    """(n, 3) voxels around which patches are taken, more where there is more to learn."""
-    orders: tuple[tuple[int, int, int], ...]
-    """Array axes that may become the stack, the rows and the columns of a patch."""
-    voxel: float
-    """Voxel size along rows and columns, mm."""
-    acquisition: Acquisition | None = None
-    """What its pairs imitate; None: whatever the protocols say."""
-    plane_thickness: float | None = None
-    """What its planes are averages over, mm; None: one voxel, and they may be averaged."""
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        data: npt.NDArray[np.float32],
-        spacings: npt.NDArray[np.float64],
-        acquisition: Acquisition | None = None,
-        *,
-        orders: tuple[tuple[int, int, int], ...] = (),
-        seed: int = 0,
-    ) -> Teacher:
-        """Prepare an image.
-
-        Without `orders` all pairs of array axes whose spacings are the finest, to 10 %,
-        serve as rows and columns: three orientations in an isotropic image, the acquired
-        slices in others.
-        """
-        finest = float(spacings.min())
-        fine = [axis for axis in range(3) if spacings[axis] <= finest * (1 + _SAME)]
-        if len(fine) < 2:  # as fine as this image has them
-            fine = [int(axis) for axis in np.argsort(spacings)[:2]]
-        orders = orders or tuple(
-            (3 - rows - columns, rows, columns)
-            for rows in fine
-            for columns in fine
-            if rows != columns
-        )
-        thick: float | None = None
-        if len(fine) == 2:
-            slices = float(spacings[orders[0][0]])
-            thick = slices if acquisition is None else acquisition.slice_profile.fwhm
-        weights = saliency(data, spacings, int(np.argmax(spacings))).ravel()
-        cumulative = np.cumsum(weights, dtype=np.float64)
-        random = np.random.default_rng(seed)
-        drawn = np.searchsorted(cumulative, random.random(_PLACES) * cumulative[-1], "right")
-        places = np.stack(np.unravel_index(np.minimum(drawn, data.size - 1), data.shape), axis=1)
-        return cls(
-            name,
-            data.clip(-BRIGHTEST, BRIGHTEST),
-            places.astype(np.int32),
-            orders,
-            float(np.mean([spacings[axis] for axis in fine])),
-            acquisition,
-            thick,
-        )
-
-    @property
-    def planes(self) -> int:
-        """Number of planes to cut patches from, each in as many ways as it may be."""
-        return sum(self.data.shape[across] for across, _, _ in self.orders)
-
-    @property
-    def has_companions(self) -> bool:
-        """Tell whether other images may teach in its place."""
-        return self.acquisition is None and self.plane_thickness is None
 
 
 class Slices(NamedTuple):
     """What a network is given, of N patches with K slices each."""
 
     lr: Tensor
-    """(N, 1, K, W) thick slices."""
+    """(N, 1, K, W) thick slices, or (N, 1, D, K, W): neighbouring planes of them."""
     conditions: Tensor
     """(N, 6) descriptions of the acquisitions."""
     skip: Tensor
@@ -125,17 +48,17 @@ class Slices(NamedTuple):
         return Upsampling(self.skip, self.phases)
 
     def cubic(self) -> Tensor:
-        """Return cubic interpolation, (N, n, W)."""
-        return self.skip @ self.lr[:, 0]
+        """Return cubic interpolation, (N, n, W) or (N, D, n, W)."""
+        return to_rows(self.skip, self.lr[:, 0])
 
 
 class Rows(NamedTuple):
     """What a network is to find."""
 
     hr: Tensor
-    """(N, n, W) rows, zero beyond those of a patch."""
+    """(N, n, W) or (N, D, n, W) rows, zero beyond those of a patch."""
     weights: Tensor
-    """(N, n, W) share of every pixel in the judgement of its patch; 0 where it lacks
+    """Of the same shape: share of every pixel in the judgement of its patch; 0 where it lacks
     neighbours."""
 
     def absolute_error(self, predicted: Tensor) -> Tensor:
@@ -154,8 +77,8 @@ class _Plan:
     acquisition: Acquisition
     voxel: float
     """Voxel size along rows and columns, mm."""
-    shape: tuple[int, int]
-    """Slices and columns."""
+    shape: tuple[int, int, int]
+    """Planes, slices and columns; one plane stands for itself."""
     factor: int
     plane_thickness: float | None
     """What its planes are averages over, mm."""
@@ -166,7 +89,7 @@ class _Plan:
 
     @cached_property
     def geometry(self) -> PatchGeometry:
-        slices, width = self.shape
+        _, slices, width = self.shape
         return PatchGeometry.of(self.acquisition, self.voxel, slices=slices, width=width)
 
     @cached_property
@@ -197,12 +120,19 @@ class PatchSize:
     """In-plane voxels a patch."""
     batch: int = 16
     """Patches a batch."""
+    planes: int = 1
+    """Neighbouring planes a patch, of images that have thin ones."""
+    volume_batch: int = 6
+    """Patches a batch where they have more than one plane."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
         require(self.slices >= 4, "patch_slices", self.slices, "4 or more")
         require(self.width >= 8, "patch_width", self.width, "8 or more")
         require(self.batch >= 1, "batch_size", self.batch, "1 or more")
+        planes = self.planes
+        require(planes == 1 or planes > 2 * _EDGE, "patch_planes", planes, "1, or 5 or more")
+        require(self.volume_batch >= 1, "volume_batch", self.volume_batch, "1 or more")
 
 
 class Pairs:
@@ -254,7 +184,7 @@ class Pairs:
         """
         shape = self._plans[int(self._random.integers(_PLANS))].shape
         alike = self._alike[shape]
-        chosen = self._random.integers(len(alike), size=self.size.batch)
+        chosen = self._random.integers(len(alike), size=self._number(shape))
         return self._made([alike[int(one)] for one in chosen])
 
     def draw(
@@ -270,18 +200,21 @@ class Pairs:
             Average planes over the slice profile before patches are cut.
         """
         plan = self._plan(teacher, acquisition, averaged=averaged)
-        return self._made([plan] * self.size.batch)
+        return self._made([plan] * self._number(plan.shape))
+
+    def _number(self, shape: tuple[int, int, int]) -> int:
+        return self.size.batch if shape[0] == 1 else self.size.volume_batch
 
     @cached_property
-    def _alike(self) -> dict[tuple[int, int], list[_Plan]]:
+    def _alike(self) -> dict[tuple[int, int, int], list[_Plan]]:
         """Group the plans: patches of a batch have one shape."""
-        found: dict[tuple[int, int], list[_Plan]] = {}
+        found: dict[tuple[int, int, int], list[_Plan]] = {}
         for plan in self._plans:
             found.setdefault(plan.shape, []).append(plan)
         return found
 
     def _any_plan(self, random: np.random.Generator) -> _Plan:
-        teacher = _choose(self.teachers, random)
+        teacher = choose(self.teachers, random)
         acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, random)
         if not teacher.has_companions:
             return self._plan(teacher, acquisition)
@@ -296,10 +229,11 @@ class Pairs:
         )
         longest = int(rows / acquisition.scale(teacher.voxel))
         thickness = acquisition.slice_profile.fwhm if averaged else teacher.plane_thickness
+        planes = 1 if thickness else min(self.size.planes, *teacher.data.shape)
         return _Plan(
             acquisition,
             teacher.voxel,
-            (max(4, min(self.size.slices, longest)), min(self.size.width, columns)),
+            (planes, max(4, min(self.size.slices, longest)), min(self.size.width, columns)),
             self.factor,
             thickness,
             teacher,
@@ -307,30 +241,36 @@ class Pairs:
         )
 
     def _made(self, plans: Sequence[_Plan]) -> tuple[Slices, Rows]:
-        (slices, width), number = plans[0].shape, len(plans)
+        (planes, slices, width), number = plans[0].shape, len(plans)
         most = max(plan.geometry.rows for plan in plans)
-        lr = torch.zeros(number, 1, slices, width)
+        lr = torch.zeros(number, planes, slices, width)
         skip = torch.zeros(number, most, slices)
         phases = torch.zeros(number, most, slices * self.factor)
-        hr, weights = torch.zeros(number, most, width), torch.zeros(number, most, width)
+        hr, weights = torch.zeros(2, number, planes, most, width)
+        beside = _EDGE if planes > 1 else 0
         for place, plan in enumerate(plans):
             rows = plan.geometry.rows
-            lr[place, 0], hr[place, :rows] = self._pair(plan)
+            lr[place], hr[place, :, :rows] = self._pair(plan)
             skip[place, :rows], phases[place, :rows] = plan.interpolations
             edge = int(np.ceil(plan.geometry.scale))
             if self.varied and self._random.random() < _WITH_ENDS:
                 edge = 0
-            judged = weights[place, edge : rows - edge, _EDGE_COLUMNS : width - _EDGE_COLUMNS]
+            judged = weights[
+                place, beside : planes - beside, edge : rows - edge, _EDGE : width - _EDGE
+            ]
             judged[...] = 1 / judged.numel()
         conditions = torch.stack([plan.condition for plan in plans])
+        if planes == 1:
+            hr, weights = hr[:, 0], weights[:, 0]
+        else:
+            lr = lr[:, None]
         return Slices(lr, conditions, skip, phases), Rows(hr, weights)
 
     def _pair(self, plan: _Plan) -> tuple[Tensor, Tensor]:
-        """Return (K, W) slices and (n, W) rows."""
+        """Return (D, K, W) slices and (D, n, W) rows."""
         geometry = plan.geometry
-        source = plan.teacher or _choose(self._companions, self._random)
-        window = geometry.rows + 2 * geometry.margin
-        patch = self._patch(source, window, geometry.width, plan.taps)
+        source = plan.teacher or choose(self._companions, self._random)
+        patch = self._patch(source, plan)
         if self.varied:
             self._vary(patch)
         fine = torch.from_numpy(patch)
@@ -340,7 +280,7 @@ class Pairs:
             real, other = self._random.normal(0, sigma, (2, *lr.shape)).astype(np.float32)
             noisy = torch.hypot(lr + torch.from_numpy(real), torch.from_numpy(other))
             lr = torch.where(lr < 0, lr, noisy)
-        return lr, fine[geometry.margin : geometry.margin + geometry.rows]
+        return lr, fine[:, geometry.margin : geometry.margin + geometry.rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the drawing stands."""
@@ -350,23 +290,30 @@ class Pairs:
         """Go on from there."""
         self._random.bit_generator.state = state_dict["random"]
 
-    def _patch(
-        self, teacher: Teacher, window: int, width: int, taps: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float32]:
+    def _patch(self, teacher: Teacher, plan: _Plan) -> npt.NDArray[np.float32]:
+        """Return (D, window, W) intensities: rows of the target and those beyond its ends."""
         across, rows, columns = teacher.orders[int(self._random.integers(len(teacher.orders)))]
         place = teacher.places[int(self._random.integers(len(teacher.places)))]
-        chosen = [place[across] + np.arange(taps.size) - taps.size // 2]
-        chosen[0] = chosen[0].clip(0, teacher.data.shape[across] - 1)
-        for axis, size in ((rows, window), (columns, width)):
+        planes, geometry, taps = plan.shape[0], plan.geometry, plan.taps
+        window = geometry.rows + 2 * geometry.margin
+        sizes = [(across, planes), (rows, window), (columns, geometry.width)]
+        chosen = []
+        for axis, size in sizes if planes > 1 else sizes[1:]:
             length = teacher.data.shape[axis]
             first = int(place[axis]) - int(self._random.integers(size))
             # Inside where the image is large enough; else its edge is continued.
             first = min(max(first, 0), length - size) if size <= length else (length - size) // 2
             indices = np.clip(np.arange(first, first + size), 0, length - 1)
             chosen.append(indices[:: 1 if self._random.random() < 0.5 else -1])
-        planes = teacher.data.transpose(across, rows, columns)[np.ix_(*chosen)]
-        patch: npt.NDArray[np.float32] = np.tensordot(taps.astype(np.float32), planes, axes=1)
-        return patch
+        if planes == 1:  # one, or the mean over as many as the profile is thick
+            around = place[across] + np.arange(taps.size) - taps.size // 2
+            chosen.insert(0, around.clip(0, teacher.data.shape[across] - 1))
+        patch: npt.NDArray[np.float32] = teacher.data.transpose(across, rows, columns)[
+            np.ix_(*chosen)
+        ]
+        if planes > 1:
+            return patch
+        return np.tensordot(taps.astype(np.float32), patch, axes=1)[None]
 
     def _vary(self, patch: npt.NDArray[np.float32]) -> None:
         """Change contrast by a power and brightness by a factor, of one patch in two."""
@@ -376,10 +323,3 @@ class Pairs:
         signs = np.sign(patch)
         np.power(np.abs(patch), np.float32(power), out=patch)
         patch *= np.float32(factor) * signs
-
-
-def _choose(teachers: Sequence[Teacher], random: np.random.Generator) -> Teacher:
-    """Draw an image; one that has more planes has more to teach."""
-    ends = np.cumsum([teacher.planes for teacher in teachers])
-    place = random.integers(ends[-1])
-    return teachers[int(np.searchsorted(ends, place, "right"))]

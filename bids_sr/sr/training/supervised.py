@@ -13,14 +13,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.sr.labels import read_labels
 from bids_sr.sr.methods.base import require
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.backbone import BackboneRecipe
-from bids_sr.sr.training.pairs import Teacher
 from bids_sr.sr.training.protocols import Protocols
 from bids_sr.sr.training.recipe import Job
 from bids_sr.sr.training.sources import (
@@ -30,6 +28,7 @@ from bids_sr.sr.training.sources import (
     robustly_scaled,
 )
 from bids_sr.sr.training.synthesis import synthesise
+from bids_sr.sr.training.teachers import Teacher
 from bids_sr.sr.weights import Weights
 
 LOGGER = logging.getLogger(__name__)
@@ -44,6 +43,8 @@ class Supervised(BackboneRecipe):
 
     widened_to: int | None = None
     """Widen the network that training begins with to so many channels."""
+    planes: int | None = None
+    """Let it see so many neighbouring planes, an odd number; None: as many as it does."""
     spacings: tuple[float, float] = (2.0, 8.0)
     """Least and largest slice spacing, mm."""
     thicknesses: tuple[float, float] = (0.6, 1.0)
@@ -63,6 +64,8 @@ class Supervised(BackboneRecipe):
         self._protocols()
         number = self.synthetic_images
         require(number >= 0, "synthetic_images", number, "0 or more")
+        planes = self.planes
+        require(planes is None or planes % 2 == 1, "planes", planes, "1, 3 or another odd number")
 
     def _protocols(self) -> Protocols:
         return Protocols(
@@ -75,12 +78,14 @@ class Supervised(BackboneRecipe):
 
     def _network(self, job: Job) -> Backbone:
         network = super()._network(job)
-        width = network.head.out_channels
-        if self.widened_to is None or self.widened_to == width:
-            return network
-        require(self.widened_to > width, "widened_to", self.widened_to, f"at least {width}")
-        wide = network.widened(self.widened_to)
-        return wide.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        width, planes = network.head.out_channels, network.planes
+        if self.widened_to is not None and self.widened_to != width:
+            require(self.widened_to > width, "widened_to", self.widened_to, f"at least {width}")
+            network = network.widened(self.widened_to)
+        if self.planes is not None and self.planes != planes:
+            require(self.planes > planes, "planes", self.planes, f"at least {planes}")
+            network = network.with_planes(self.planes)
+        return network.laid_out()
 
     def _train(self, job: Job) -> Weights:
         maps = [path for path in job.files if self._is_label_map(path)]

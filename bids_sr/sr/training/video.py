@@ -16,9 +16,9 @@ from bids_sr.imaging import Acquisition
 from bids_sr.sr.methods.base import require
 from bids_sr.sr.training.backbone import BackboneRecipe
 from bids_sr.sr.training.frames import read_shots
-from bids_sr.sr.training.pairs import Teacher
 from bids_sr.sr.training.recipe import Job
 from bids_sr.sr.training.sources import leave_out
+from bids_sr.sr.training.teachers import Teacher
 from bids_sr.sr.weights import Weights
 
 _ALONG_TIME = ((1, 0, 2), (2, 0, 1))  # planes of time and one direction of the frame

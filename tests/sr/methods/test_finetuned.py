@@ -88,6 +88,29 @@ def test_adaptation_improves_the_slices_held_out(
     assert Backbone.from_weights(result.learned).arguments["channels"] == 8
 
 
+def test_neighbouring_planes_are_seen(
+    model: Path, half: Volume, acquisition: Acquisition, tmp_path: Path
+) -> None:
+    """By a network that learns from planes alone, as it is and adapted, on any number of cores."""
+    seeing = Backbone.from_weights(Weights.load(model)).with_planes(3)
+    path = seeing.weights({}).save(tmp_path / "seeing.safetensors")
+    exact = {"adapt": "none", "mixed_precision": False}
+    alone = run(half, acquisition, model=str(model), **exact)
+    for threads in (1, 2):
+        same = run(half, acquisition, model=str(path), **exact, threads=threads)
+        np.testing.assert_allclose(same.volume.data, alone.volume.data, atol=1e-4)
+    with torch.no_grad():
+        seeing.blocks[0].first.weight[:, :, 0] = 0.5 * seeing.blocks[0].first.weight[:, :, 1]
+    other = seeing.weights({}).save(tmp_path / "other.safetensors")
+    changed = run(half, acquisition, model=str(other), **exact)
+    assert np.abs(changed.volume.data - alone.volume.data).max() > 1e-3
+
+    adapted = run(half, acquisition, model=str(path), steps=60, learning_rate=2e-3)
+    assert adapted.record["Adaptation"] == "image"
+    assert adapted.learned is not None
+    assert Backbone.from_weights(adapted.learned).planes == 3
+
+
 def test_what_is_kept_lies_between_before_and_after(
     model: Path, half: Volume, acquisition: Acquisition
 ) -> None:

@@ -11,9 +11,9 @@ from bids_sr.sr.networks.thick_slice import Upsampling
 from bids_sr.sr.weights import Weights
 
 
-def small() -> Backbone:
+def small(planes: int = 1) -> Backbone:
     torch.manual_seed(0)
-    network = Backbone(factor=4, channels=6, blocks=2)
+    network = Backbone(factor=4, channels=6, blocks=2, planes=planes)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -25,6 +25,41 @@ def test_a_new_network_is_cubic_interpolation() -> None:
     upsampling = Upsampling.at(np.arange(18) / 3 - 1 / 3, 6, told.factor)
     lr = torch.rand(2, 1, 6, 9)
     torch.testing.assert_close(told(lr, upsampling), upsampling.skip @ lr[:, 0])
+
+
+def test_a_network_begins_to_see_neighbours_as_one_that_does_not() -> None:
+    network, condition = small(), condition_of(Acquisition(spacing=4), 1.0)
+    seeing = network.with_planes(3).laid_out()
+    planes = torch.rand(7, 1, 5, 9)
+    alone = network(planes, condition)
+    torch.testing.assert_close(seeing(planes, condition), alone)
+    together = seeing(planes.transpose(0, 1)[None], condition)
+    torch.testing.assert_close(together[0].transpose(0, 1), alone)
+    wide = seeing.widened(8)
+    assert wide.arguments == {"factor": 4, "channels": 8, "blocks": 2, "planes": 3}
+    torch.testing.assert_close(wide(planes, condition), alone)
+
+
+def test_a_plane_alone_is_one_among_its_like() -> None:
+    """Far from the ends of a stack, where nothing follows."""
+    network = small(planes=3)
+    told = network.for_acquisition(Acquisition(spacing=4, thickness=3), 1.0)
+    upsampling = Upsampling.at((np.arange(30) + 0.5) / 3.75 - 0.5, 8, 4)
+    lr = torch.rand(2, 1, 8, 12)
+    alike = lr[:, :, None].expand(-1, -1, 2 * told.plane_halo + 1, -1, -1)
+    middle = told(alike, upsampling)[:, told.plane_halo]
+    torch.testing.assert_close(middle, told(lr, upsampling))
+
+
+def test_plane_halo_is_what_a_plane_sees() -> None:
+    network = small(planes=3)
+    told = network.for_acquisition(Acquisition(spacing=4), 1.0)
+    lr = torch.rand(1, 1, 11, 5, 7)
+    other = lr.clone()
+    other[:, :, 0] += 1
+    changed = (told.body(lr) != told.body(other)).any(dim=(0, 1, 3, 4))
+    assert int(changed.nonzero().max()) == told.plane_halo
+    assert small().for_acquisition(Acquisition(spacing=4), 1.0).plane_halo == 0
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.7, 4.0, 6.3])
@@ -79,8 +114,10 @@ def test_condition_changes_the_answer_and_weights_are_shared() -> None:
     assert theirs == {id(parameter) for parameter in network.parameters()}
 
 
-def test_images_of_one_batch_may_differ_in_acquisition() -> None:
-    network, lr = small(), torch.rand(2, 1, 8, 12)
+@pytest.mark.parametrize("planes", [1, 3])
+def test_images_of_one_batch_may_differ_in_acquisition(planes: int) -> None:
+    network = small(planes)
+    lr = torch.rand(2, 1, 8, 12) if planes == 1 else torch.rand(2, 1, 6, 8, 12)
     thin, thick = (condition_of(Acquisition(spacing=4, thickness=t), 1.0) for t in (2, 4))
     together = network(lr, torch.stack([thin, thick]))
     for image, condition in enumerate((thin, thick)):
@@ -97,8 +134,9 @@ def test_halo_is_what_a_pixel_sees() -> None:
     assert int(changed.nonzero().max()) == network.halo
 
 
-def test_weights_come_back() -> None:
-    network = small()
+@pytest.mark.parametrize("planes", [1, 3])
+def test_weights_come_back(planes: int) -> None:
+    network = small(planes)
     weights = network.weights({"Licence": "none"})
     again = Backbone.from_weights(weights)
     condition, lr = condition_of(Acquisition(spacing=4), 1.0), torch.rand(1, 1, 5, 9)

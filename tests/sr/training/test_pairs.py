@@ -8,8 +8,9 @@ import torch
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Volume
-from bids_sr.sr.training.pairs import Pairs, PatchSize, Rows, Slices, Teacher
+from bids_sr.sr.training.pairs import Pairs, PatchSize, Rows, Slices
 from bids_sr.sr.training.protocols import Protocols
+from bids_sr.sr.training.teachers import Teacher
 
 QUIET = Protocols(noise=0.0)
 SIZE = PatchSize(slices=4, width=16, batch=3)
@@ -43,6 +44,34 @@ def test_slices_are_the_rows_seen_through_the_profile(teacher: Teacher) -> None:
     assert judged[:, 4:-4, 2:-2].all()
     assert int(judged.sum()) == 3 * 8 * 12
     assert rows.weights.sum((1, 2)).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_neighbouring_planes_are_cut_together(teacher: Teacher, thick: Volume) -> None:
+    """Of images with thin ones: each is what it is by itself, and next to its like."""
+    size = PatchSize(slices=4, width=16, batch=3, planes=7, volume_batch=2)
+    box = Acquisition(spacing=8, profile="rect")
+    ramps = np.stack(np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")) / 40
+    for orders in ((0, 1, 2), (2, 0, 1)):
+        image = ramps[orders[0]].astype(np.float32)  # differs from plane to plane alone
+        cut = Teacher.of("ramp", image, np.full(3, 2.0), orders=(orders,))
+        pairs = Pairs([cut], QUIET, size, factor=4, seed=0, varied=False)
+        slices, rows = pairs.draw(cut, box)
+        assert slices.lr.shape == (2, 1, 7, 4, 16)
+        assert rows.hr.shape == (2, 7, 16, 16)
+        steps = rows.hr.diff(dim=1).abs()
+        torch.testing.assert_close(steps, torch.full_like(steps, 1 / 40))
+    pairs = Pairs([teacher], QUIET, size, factor=4, seed=0, varied=False)
+    slices, rows = pairs.draw(teacher, box)
+    means = rows.hr.reshape(2, 7, 4, 4, 16).mean(3)
+    torch.testing.assert_close(slices.lr[:, 0], means, atol=1e-5, rtol=0)
+    assert int((rows.weights > 0).sum()) == 2 * 3 * 8 * 12
+    assert rows.weights.sum((1, 2, 3)).tolist() == pytest.approx([1, 1])
+    assert slices.cubic().shape == rows.hr.shape
+
+    stack = Teacher.of("thick", thick.data, thick.spacings)
+    slices, _ = next(Pairs([stack], QUIET, size, factor=8, seed=0))
+    assert slices.lr.shape[:2] == (3, 1)
+    assert slices.lr.ndim == 4
 
 
 def test_patches_differ_in_acquisition_and_are_the_same_for_a_seed(teacher: Teacher) -> None:

@@ -105,9 +105,33 @@ def test_a_widened_network_begins_as_the_narrow_one(files: list[Path]) -> None:
         Supervised(**still, widened_to=4).train(files, start=narrow)
 
 
+def test_a_network_learns_to_see_neighbouring_planes(files: list[Path]) -> None:
+    """It begins as the one that does not, and what neighbours tell holds for others."""
+    settings = {**TINY, "left_out_subjects": ("sub-a",), "averaging": 0.95, "patch_planes": 9}
+    narrow = Supervised(**settings, steps=60).train(files)
+    same = Supervised(**{**settings, "learning_rate": 1e-9}, steps=1, planes=3)
+    begun = same.train(files, start=narrow)
+    assert begun.card["Architecture"]["planes"] == 3
+    centre = begun.tensors["blocks.0.first.weight"][:, :, 1]
+    torch.testing.assert_close(centre, narrow.tensors["blocks.0.first.weight"], atol=1e-6, rtol=0)
+    seeing = Supervised(**settings, steps=120, planes=3).train(files, start=narrow)
+    gains = [
+        sum(card["Validation"]["GainOverCubicDecibel"].values())
+        for card in (begun.card, seeing.card)
+    ]
+    assert gains[1] > gains[0]
+    assert bool(seeing.tensors["blocks.0.first.weight"][:, :, 0].any())
+    with pytest.raises(ConfigError, match="planes"):
+        Supervised(**settings, steps=1, planes=1).train(files, start=seeing)
+
+
 def test_wrong_settings_are_refused(files: list[Path]) -> None:
     with pytest.raises(ConfigError, match="profiles"):
         Supervised(profiles=("square",))
+    with pytest.raises(ConfigError, match="odd number"):
+        Supervised(planes=2)
+    with pytest.raises(ConfigError, match="patch_planes"):
+        Supervised(patch_planes=3)
     with pytest.raises(ConfigError, match="left_out"):
         Supervised(left_out=1.0)
     with pytest.raises(ConfigError, match="no file of sub-c"):

@@ -12,7 +12,8 @@ import torch
 
 from bids_sr.exceptions import ConfigError, EngineError, InputDataError
 from bids_sr.sr.training.frames import part_by_scene, read_shots
-from bids_sr.sr.training.pairs import Pairs, PatchSize, Teacher
+from bids_sr.sr.training.pairs import Pairs, PatchSize
+from bids_sr.sr.training.teachers import Teacher
 from bids_sr.sr.training.video import FrameSampling, Video
 
 av = pytest.importorskip("av")
