@@ -97,6 +97,7 @@ def test_every_entry_is_complete() -> None:
         "prettier-realesrgan",
         "prettier-shufflemixer",
         "brain-1",
+        "brain-2",
     }
     for name in names():
         weights = published_weights(name)
@@ -179,17 +180,18 @@ def test_command_line(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "released digest not known" in told
 
 
-def test_packaged_weights_are_what_they_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["brain-1", "brain-2"])
+def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     """The file, its card and the settings that made it; no folder of a user stands before it."""
-    weights = published_weights("brain-1")
-    (tmp_path / "brain-1.safetensors").write_bytes(b"another")
+    weights = published_weights(name)
+    (tmp_path / f"{name}.safetensors").write_bytes(b"another")
     folder = weights.fetch(tmp_path, offline=True)
     assert folder == PACKAGED_FOLDER
     ((path, known),) = weights.files.items()
     assert sha256(folder / path) == known
     assert (folder / path).stat().st_size < 10e6
     card = Weights.load(folder / path).card
-    asked = tomllib.loads((folder / "brain-1.toml").read_text(encoding="utf-8"))
+    asked = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
     made = card["Recipe"]["Parameters"]
     assert {name: made[name] for name in asked} == asked
     assert {image.split("_")[0] for image in card["Data"]["LeftOut"]} == set(
@@ -199,4 +201,4 @@ def test_packaged_weights_are_what_they_say(tmp_path: Path) -> None:
     assert not any(word.startswith("/") for word in shlex.split(card["Command"]))
     assert card["Licence"]
     assert min(card["Validation"]["GainOverCubicDecibel"].values()) > 0.5
-    assert (folder / "brain-1.md").is_file()
+    assert (folder / f"{name}.md").is_file()

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import label
 
 from bids_sr.imaging import Volume
 
 TISSUES = {1: "csf", 2: "gm", 3: "wm"}
+_TOUCHING = np.ones((3, 3, 3))  # voxels of one lesion share at least a corner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,10 @@ def downstream_scores(
     dict of str to float
         ``dice_csf``, ``dice_gm``, ``dice_wm`` with the reference's tissues; with drawn
         lesions ``lesion_dice``, ``lesion_sensitivity``, ``lesion_precision``,
-        ``lesion_volume_error`` (percent, signed), and ``reference_lesion_dice``.
+        ``lesion_volume_error`` (percent, signed), ``reference_lesion_dice``,
+        ``reference_lesions`` (number of lesions of the reference's segmentation that touch
+        a drawn one) and ``lost_lesions`` (how many of these the reconstruction has
+        nothing of).
     """
     scores = {
         f"dice_{name}": dice((made.tissues == code) & region, (reference.tissues == code) & region)
@@ -72,7 +77,11 @@ def downstream_scores(
     if not drawn:
         return scores
     both = int(np.count_nonzero(truth & found))
+    apart, _ = label(reference.lesions & region, structure=_TOUCHING)
+    true, seen = (set(np.unique(apart[mask]).tolist()) - {0} for mask in (truth, found))
     scores |= {
+        "reference_lesions": len(true),
+        "lost_lesions": len(true - seen),
         "lesion_dice": dice(found, truth),
         "lesion_sensitivity": both / drawn,
         "lesion_volume_error": 100 * (said - drawn) / drawn,

@@ -14,7 +14,7 @@ from bids_sr.evaluation.scoring import MEASURES, PLANES_DEFINITION
 
 _NEVER_BEST = (
     *("sharpness", "reference_sharpness", "uncertainty_ratio"),
-    *("lesion_volume_error", "reference_lesion_dice"),
+    *("lesion_volume_error", "reference_lesion_dice", "reference_lesions"),
 )
 _PLOTTED = ("psnr", "ssim", "haarpsi", "lesion_psnr")
 

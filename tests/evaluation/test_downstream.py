@@ -49,6 +49,24 @@ def test_scores_by_hand() -> None:
     assert scores["reference_lesion_dice"] == 1
 
 
+def test_lost_lesions_by_hand() -> None:
+    """Of the reference's lesions that people drew too, those without a voxel in the other."""
+    drawn, seen, found = (np.zeros(SHAPE, bool) for _ in range(3))
+    drawn[0, 0, 0] = drawn[3, 3, 0] = drawn[4, 0, 0] = True
+    seen[0, 0, 0:2] = True  # drawn, and found again
+    seen[2:4, 3, 0] = True  # drawn, touched at a corner, and lost
+    seen[5, 5, 1] = True  # not drawn
+    found[0, 0, 1] = True
+    tissues = halves(3)
+    scores = downstream_scores(
+        Segmented(tissues=tissues, lesions=found),
+        Segmented(tissues=tissues, lesions=seen),
+        drawn,
+        np.ones(SHAPE, bool),
+    )
+    assert (scores["reference_lesions"], scores["lost_lesions"]) == (2, 1)
+
+
 def test_nothing_found_and_nothing_drawn() -> None:
     nothing = np.zeros(SHAPE, bool)
     drawn = nothing.copy()

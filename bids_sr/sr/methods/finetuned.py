@@ -35,9 +35,9 @@ class Finetuned(ViewNetwork):
 
     name = "finetuned"
 
-    model: str = "brain-1"
+    model: str = "brain-2"
     """Published name or path of the weights, as the recipes ``supervised``, ``video`` and
-    ``adapt`` write them; ``brain-1`` comes with the package."""
+    ``adapt`` write them; ``brain-2`` comes with the package."""
     weights_dir: str | None = None
     """Where published weights lie."""
     offline: bool = False
@@ -50,7 +50,7 @@ class Finetuned(ViewNetwork):
     matching: float = 0.2
     """Planes are averaged over this share of the slice thickness before an adapted network
     sees them."""
-    mixture: float = 0.9
+    mixture: float = 0.5
     """Share of the adapted weights in the mean of them and those that they began as."""
     steps: int = 600
     """Most steps of the adaptation."""

@@ -68,15 +68,17 @@ class ViewNetwork(Method):
     """Seed of weights and patches; the result is the same for the same number of threads."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
-    fusion: str = "directional"
-    """How the two views are combined: ``directional`` or ``mean``."""
+    fusion: str = "auto"
+    """How the two views are combined: ``directional`` or ``mean``; ``auto``: the second if the
+    network sees neighbouring planes, else the first."""
     detail: float = 1.0
     """Factor on the detail found."""
     matching: float = 0.0
     """Planes are averaged over this share of the slice thickness before they are seen, if
     the network learnt from slices, which are averages over all of it."""
-    orientations: int = 2
-    """Pairs of views: the array's own, then pairs turned between them within the slices."""
+    orientations: int | None = None
+    """Pairs of views: the array's own, then pairs turned between them within the slices; None:
+    one if the network sees neighbouring planes, else two."""
     mirrored: bool = True
     """Average with the result on the mirror image."""
     data_consistency: bool = True
@@ -92,11 +94,17 @@ class ViewNetwork(Method):
         self._views(self.matching)
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
-    def _views(self, plane_thickness: float) -> Views:
+    def _views(self, plane_thickness: float, *, together: bool = False) -> Views:
+        """Return the views of a network that sees planes one by one, or together."""
+        fusion, orientations = self.fusion, self.orientations
+        if fusion == "auto":
+            fusion = "mean" if together else "directional"
+        if orientations is None:
+            orientations = 1 if together else 2
         return Views(
-            fusion=self.fusion,
+            fusion=fusion,
             detail=self.detail,
-            orientations=self.orientations,
+            orientations=orientations,
             mirrored=self.mirrored,
             plane_thickness=plane_thickness,
         )
@@ -148,8 +156,10 @@ class ViewNetwork(Method):
                 allow_cpu=not self.device.startswith("cuda"),
             )
             share = self.matching if learnt.from_thick_planes else 0.0
-            views = self._views(share * acquisition.slice_profile.fwhm)
+            together = learnt.network.plane_halo > 0
+            views = self._views(share * acquisition.slice_profile.fwhm, together=together)
             seen = views.apply(learnt.network, scaled, work, settings, progress)
+        record |= {"Fusion": views.fusion, "Orientations": views.orientations}
         record["Device"] = seen.device
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
         made = Volume(scaler.inverse(seen.data), work.grid.affine)

@@ -94,7 +94,7 @@ def test_neighbouring_planes_are_seen(
     """By a network that learns from planes alone, as it is and adapted, on any number of cores."""
     seeing = Backbone.from_weights(Weights.load(model)).with_planes(3)
     path = seeing.weights({}).save(tmp_path / "seeing.safetensors")
-    exact = {"adapt": "none", "mixed_precision": False}
+    exact = {"adapt": "none", "mixed_precision": False, "fusion": "mean"}
     alone = run(half, acquisition, model=str(model), **exact)
     for threads in (1, 2):
         same = run(half, acquisition, model=str(path), **exact, threads=threads)
@@ -104,6 +104,13 @@ def test_neighbouring_planes_are_seen(
     other = seeing.weights({}).save(tmp_path / "other.safetensors")
     changed = run(half, acquisition, model=str(other), **exact)
     assert np.abs(changed.volume.data - alone.volume.data).max() > 1e-3
+
+    asked = {"adapt": "none", "orientations": None}
+    used = [run(half, acquisition, model=str(one), **asked).record for one in (model, path)]
+    assert [(one["Fusion"], one["Orientations"]) for one in used] == [
+        ("directional", 2),
+        ("mean", 1),
+    ]
 
     adapted = run(half, acquisition, model=str(path), steps=60, learning_rate=2e-3)
     assert adapted.record["Adaptation"] == "image"
@@ -194,7 +201,7 @@ def test_weights_of_the_package_serve_an_image_they_never_saw(
         float(np.square(data - reference.data).mean()) for data in (result.volume.data, cubic)
     )
     assert error < 0.9 * before
-    assert result.record["Model"] == "brain-1.safetensors"
+    assert result.record["Model"] == "brain-2.safetensors"
 
 
 def test_weights_must_fit(tmp_path: Path) -> None:
