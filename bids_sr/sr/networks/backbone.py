@@ -247,11 +247,10 @@ _Convolution = nn.Conv2d | nn.Conv3d
 def _convolution(
     inputs: int, outputs: int, planes: int, across: int | None = None
 ) -> _Convolution:
-    """Make a 3 x 3 convolution; of a network that sees planes, `across` of them (None: all)."""
+    """Hold 3 x 3 kernels; of a network that sees planes, `across` of them (None: all)."""
     if planes == 1:
-        return nn.Conv2d(inputs, outputs, 3, padding=1)
-    size = (across or planes, 3, 3)
-    return nn.Conv3d(inputs, outputs, size, padding=tuple(taps // 2 for taps in size))
+        return nn.Conv2d(inputs, outputs, 3)
+    return nn.Conv3d(inputs, outputs, (across or planes, 3, 3))
 
 
 def _kernels(block: nn.Module) -> tuple[_Convolution, _Convolution]:
