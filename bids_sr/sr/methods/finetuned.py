@@ -5,8 +5,6 @@ References
 Wang et al., pre-training on videos and on public MRI, then self-supervised fine-tuning,
 for super-resolution between slices: this is the last stage; the others are recipes
 (:mod:`bids_sr.sr.training`).
-Wortsman et al. 2022, Robust fine-tuning of zero-shot models, CVPR, arXiv:2109.01903
-(the mean of the weights before and after is better than either).
 """
 
 from __future__ import annotations
@@ -15,8 +13,6 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from bids_sr.sr.methods.base import Method, require
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
@@ -35,9 +31,9 @@ class Finetuned(ViewNetwork):
 
     name = "finetuned"
 
-    model: str = "brain-2"
+    model: str = "brain-3"
     """Published name or path of the weights, as the recipes ``supervised``, ``video`` and
-    ``adapt`` write them; ``brain-2`` comes with the package."""
+    ``adapt`` write them; ``brain-3`` comes with the package."""
     weights_dir: str | None = None
     """Where published weights lie."""
     offline: bool = False
@@ -56,7 +52,7 @@ class Finetuned(ViewNetwork):
     """Most steps of the adaptation."""
     time_budget: float | None = None
     """Upper bound on its time, s; the result then depends on the machine's speed."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Highest learning rate of the adaptation."""
     optimizer: Literal["adam", "muon"] = "muon"
     """``adam``, or ``muon`` for the kernels of hidden layers."""
@@ -130,10 +126,10 @@ class Finetuned(ViewNetwork):
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
             return Learnt(network, record, (), weights, from_thick_planes=thick)
         thickness = job.acquisition.slice_profile.fwhm
-        learner = backbone.for_acquisition(job.acquisition, job.work.spacing, thickness)
-        backbone.fix_conditions()  # slices all of one thickness cannot teach what it changes
+        learner = backbone.of_one_plane()
+        learner.fix_conditions()  # slices all of one thickness cannot teach what it changes
         result = self._own_slices().train(
-            learner,  # shares its weights with the network
+            learner.for_acquisition(job.acquisition, job.work.spacing, thickness),
             job.scaled,
             job.work,
             job.acquisition,
@@ -159,11 +155,8 @@ class Finetuned(ViewNetwork):
             record |= {"Adaptation": "none", "AdaptationFallback": reason}
             record["ValidationGainDecibel"] = before
             return Learnt(network, record, result.curve, weights, from_thick_planes=thick)
-        mixed = {
-            name: torch.lerp(weights.tensors[name].to(adapted.device), adapted, self.mixture)
-            for name, adapted in backbone.state_dict().items()
-        }
-        backbone.load_state_dict(mixed)
+        backbone.follow(learner)
+        backbone.keep(self.mixture, before=weights.tensors)
         return Learnt(
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )

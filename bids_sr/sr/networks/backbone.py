@@ -11,9 +11,13 @@ References
 ----------
 Perez et al. 2018, FiLM: visual reasoning with a general conditioning layer, AAAI,
 doi:10.1609/aaai.v32i1.11671 (features that depend on a condition).
+Wortsman et al. 2022, Robust fine-tuning of zero-shot models, CVPR, arXiv:2109.01903
+(the mean of the weights before and after is better than either).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -159,6 +163,20 @@ class Backbone(nn.Module):
                 part.weight.requires_grad_(False)
 
     @torch.no_grad()
+    def keep(self, share: float, before: Mapping[str, Tensor]) -> None:
+        """Keep a share of what was learnt: take the mean with the weights before it.
+
+        Parameters
+        ----------
+        share : float
+            Of the weights as they are now, 0 to 1; the rest of the mean is `before`.
+        before : mapping of str to tensor
+            The state that the training began with.
+        """
+        for name, weight in self.state_dict().items():
+            weight.copy_(torch.lerp(before[name].to(weight.device), weight, share))
+
+    @torch.no_grad()
     def widened(self, channels: int) -> Backbone:
         """Return a network with more channels that computes the same, to go on training.
 
@@ -206,6 +224,27 @@ class Backbone(nn.Module):
             new.zero_()
             new[:, :, first : first + kernel.shape[2]] = kernel
         return seeing
+
+    @torch.no_grad()
+    def of_one_plane(self) -> Backbone:
+        """Return a copy that sees no neighbours and computes the same of a plane by itself."""
+        seeing = {**self.arguments, "planes": 1}
+        flat = Backbone(**seeing).to(next(self.parameters()).device)
+        for kernel, given in zip(flat.parameters(), self.parameters(), strict=True):
+            kernel.copy_(given.sum(2) if given.ndim > kernel.ndim else given)
+        return flat.laid_out()
+
+    @torch.no_grad()
+    def follow(self, flat: Backbone) -> None:
+        """Compute of a plane by itself what a network computes that :meth:`of_one_plane` made.
+
+        What it has learnt is shared out evenly among the planes that a kernel looks at.
+        """
+        for kernel, given in zip(self.parameters(), flat.parameters(), strict=True):
+            if kernel.ndim > given.ndim:
+                kernel.add_((given - kernel.sum(2))[:, :, None] / kernel.shape[2])
+            else:
+                kernel.copy_(given)
 
     def laid_out(self) -> Backbone:
         """Return the same with its kernels in the order in which a CPU convolves fastest."""

@@ -11,11 +11,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, output_grid
-from bids_sr.sr.methods.base import Progress
 from bids_sr.sr.training.backbone import BackboneRecipe
 from bids_sr.sr.training.protocols import Protocols
 from bids_sr.sr.training.recipe import Job
@@ -45,6 +43,8 @@ class Adapt(BackboneRecipe):
     """Share of the training in which the rate rises."""
     averaging: float = 0.99
     """Decay of the running mean of the weights, which is what is kept."""
+    mixture: float = 0.5
+    """Share of what was learnt in the mean of it and the weights that it began with."""
     report_every: int = 100
     """Steps between points of the learning curve."""
     spacing: float | None = None
@@ -91,39 +91,3 @@ class Adapt(BackboneRecipe):
             )
             return None
         return Teacher.of(image.path.name, work.slices.data, work.slices.spacings, acquisition)
-
-
-def adapt_to_dataset(
-    files: Sequence[Path],
-    acquisitions: Mapping[Path, Acquisition],
-    start: Weights,
-    *,
-    parameters: Mapping[str, Any] | None = None,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-) -> Weights:
-    """Adapt weights to the images of a dataset.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        Thick-slice images; those that cannot be used are left out with a warning.
-    acquisitions : mapping of Path to Acquisition
-        How each was taken; without an entry its header speaks.
-    start : Weights
-        A pre-trained backbone.
-    parameters : mapping, optional
-        Settings of the recipe ``adapt``.
-    checkpoint : Path, optional
-        Where the state is kept; an interrupted adaptation goes on from it.
-    progress : callable, optional
-
-    Returns
-    -------
-    Weights
-        For the method ``finetuned``.
-    """
-    recipe = Adapt(**(parameters or {}))
-    return recipe.train(
-        files, acquisitions=acquisitions, start=start, checkpoint=checkpoint, progress=progress
-    )

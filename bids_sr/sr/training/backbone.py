@@ -51,6 +51,8 @@ class BackboneRecipe(Recipe):
     """Share of the training in which the rate rises."""
     averaging: float = 0.999
     """Decay of the running mean of the weights, which is what is kept."""
+    mixture: float = 1.0
+    """Share of what was learnt in the mean of it and the weights that it began with."""
     batch_size: int = 32
     """Patches a step, each of an acquisition of its own."""
     patch_slices: int = 12
@@ -83,6 +85,7 @@ class BackboneRecipe(Recipe):
         self._size(self.patch_planes)
         for name in ("factor", "channels", "blocks", "report_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 < self.mixture <= 1, "mixture", self.mixture, "above 0, at most 1")
         require(0 <= self.left_out < 1, "left_out", self.left_out, "from 0 to below 1")
 
     def _schedule(self) -> Schedule:
@@ -135,6 +138,7 @@ class BackboneRecipe(Recipe):
             Change contrast and brightness at random.
         """
         network = self._network(job)
+        begun = {name: weight.clone() for name, weight in network.state_dict().items()}
         if job.start is not None and all(teacher.plane_thickness for teacher in teachers):
             network.fix_conditions()  # thick slices alone cannot teach how thin planes differ
         size = self._size(self.patch_planes if network.planes > 1 else 1)
@@ -172,6 +176,8 @@ class BackboneRecipe(Recipe):
             progress=job.progress,
             checkpoint=job.checkpoint,
         )
+        if job.start is not None:
+            network.keep(self.mixture, before=begun)
         table = {example.name: round(example.gain(network), 3) for example in examples}
         return network.weights(
             {

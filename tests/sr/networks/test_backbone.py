@@ -51,6 +51,23 @@ def test_a_plane_alone_is_one_among_its_like() -> None:
     torch.testing.assert_close(middle, told(lr, upsampling))
 
 
+@pytest.mark.parametrize("planes", [1, 3])
+def test_what_one_plane_teaches_is_followed(planes: int) -> None:
+    network, condition = small(planes), condition_of(Acquisition(spacing=4), 1.0)
+    plane, volume = torch.rand(2, 1, 5, 9), torch.rand(1, 1, 4, 5, 9)
+    flat = network.of_one_plane()
+    assert "planes" not in flat.arguments
+    torch.testing.assert_close(flat(plane, condition), network(plane, condition))
+    before = network(volume, condition) if planes > 1 else None
+    with torch.no_grad():
+        for parameter in flat.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    network.follow(flat)
+    torch.testing.assert_close(network(plane, condition), flat(plane, condition))
+    if before is not None:
+        assert not torch.allclose(network(volume, condition), before)
+
+
 def test_plane_halo_is_what_a_plane_sees() -> None:
     network = small(planes=3)
     told = network.for_acquisition(Acquisition(spacing=4), 1.0)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Volume, degrade
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.training.adapt import adapt_to_dataset
+from bids_sr.sr.training.adapt import Adapt
 from bids_sr.sr.weights import Weights
 
 QUICK: dict[str, Any] = {
@@ -47,7 +48,7 @@ def test_it_learns_from_thick_slices_alone(
     acquisitions: dict[Path, Acquisition], start: Weights
 ) -> None:
     parameters = {**QUICK, "steps": 120, "report_every": 60, "left_out_subjects": ("sub-b",)}
-    weights = adapt_to_dataset([*acquisitions], acquisitions, start, parameters=parameters)
+    weights = Adapt(**parameters).train([*acquisitions], acquisitions=acquisitions, start=start)
     card = weights.card
     assert card["Data"] == {"Files": ["sub-a_T2w.nii.gz"], "LeftOut": ["sub-b_T2w.nii.gz"]}
     assert card["Start"]["SHA256"] == start.digest
@@ -55,6 +56,19 @@ def test_it_learns_from_thick_slices_alone(
     assert gain[0] == "sub-b_T2w.nii.gz 6/6 mm rect"
     assert gain[1] > 0
     assert Backbone.from_weights(weights).arguments["channels"] == 8
+
+
+def test_the_mean_of_the_weights_before_and_after_is_kept(
+    acquisitions: dict[Path, Acquisition], start: Weights
+) -> None:
+    def learnt(share: float) -> Weights:
+        recipe = Adapt(**QUICK, steps=5, left_out=0, mixture=share)
+        return recipe.train([*acquisitions], acquisitions=acquisitions, start=start)
+
+    whole, half = learnt(1.0).tensors, learnt(0.5).tensors
+    name = "head.weight"
+    assert not torch.equal(whole[name], start.tensors[name])
+    torch.testing.assert_close(half[name], (whole[name] + start.tensors[name]) / 2)
 
 
 def test_images_without_thick_slices_are_left_out_aloud(
@@ -65,5 +79,5 @@ def test_images_without_thick_slices_are_left_out_aloud(
         caplog.at_level(logging.WARNING),
         pytest.raises(InputDataError, match="none with slices to learn from"),
     ):
-        adapt_to_dataset([fine], {}, start, parameters={**QUICK, "steps": 1})
+        Adapt(**QUICK, steps=1).train([fine], start=start)
     assert "fine.nii.gz: slices are 1 voxels apart" in caplog.text
