@@ -5,12 +5,14 @@ Call :func:`prepare` before anything heavy is imported.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +25,7 @@ _THREAD_VARIABLES = (
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _CACHE_VARIABLES = {
     "MPLCONFIGDIR": "matplotlib",
     "NIPYPE_CONFIG_DIR": "nipype",
@@ -99,6 +102,20 @@ def end_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, _terminate)
 
 
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back while a child is forked, in both processes.
+
+    A child begins with its parent's handlers.  One that is ended before it gave them up, in
+    :func:`leave_signals_to_parent`, would do the parent's clearing up a second time.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
 def leave_signals_to_parent() -> None:
     """Let a child process be ended by its parent alone, in order, and not outlive it.
 
@@ -107,6 +124,7 @@ def leave_signals_to_parent() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     import ctypes  # not before --help
     import multiprocessing
 

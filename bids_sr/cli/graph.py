@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bids_sr.cli.environment import leave_signals_to_parent
+from bids_sr.cli.environment import leave_signals_to_parent, signals_held_back
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import BidsSrError, ConfigError
@@ -62,7 +62,9 @@ def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
     """Build the graph in a child process, whose imports are gone afterwards."""
     with ProcessPoolExecutor(max_workers=1, initializer=leave_signals_to_parent) as pool:
         try:
-            return pool.submit(_build, config, list(images)).result()
+            with signals_held_back():  # the process begins here
+                building = pool.submit(_build, config, list(images))
+            return building.result()
         except BrokenProcessPool as error:
             raise ExitError(
                 ExitCode.NO_WORKFLOW,

@@ -23,7 +23,11 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_sr.cli.console import name_messages
-from bids_sr.cli.environment import leave_signals_to_parent, limit_threads
+from bids_sr.cli.environment import (
+    leave_signals_to_parent,
+    limit_threads,
+    signals_held_back,
+)
 
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
@@ -98,7 +102,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         step.process = multiprocessing.get_context("fork").Process(
             target=self._run_step, args=(sender, step, taskid, name)
         )
-        step.process.start()
+        with signals_held_back():
+            step.process.start()
         sender.close()  # so that the end of the process is seen
 
     def _run_step(self, sender: Connection, step: _Step, taskid: int, name: str | None) -> None:

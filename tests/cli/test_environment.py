@@ -12,7 +12,7 @@ from bids_sr.cli import environment
 
 
 def run(code: str, **variables: str) -> str:
-    prefix = "import os; from bids_sr.cli.environment import *; "
+    prefix = "import os; from bids_sr.cli.environment import *\n"
     return subprocess.run(
         [sys.executable, "-c", prefix + code],
         capture_output=True,
@@ -55,6 +55,24 @@ def test_a_good_home_is_left_alone(tmp_path: Path) -> None:
     show = "prepare(1); print('MPLCONFIGDIR' in os.environ, os.environ['NO_ET'])"
     assert run(show, HOME=str(tmp_path)) == "False 1"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_that_is_ended_at_once_does_not_clear_up_for_its_parent(tmp_path: Path) -> None:
+    code = """
+import signal
+end_on_sigterm()
+try:
+    with signals_held_back():
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            leave_signals_to_parent()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+except Terminated:
+    print("cleared up")
+"""
+    assert run(code, HOME=str(tmp_path)) == "-15\ncleared up"
 
 
 def test_offline_refuses_connections_to_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
