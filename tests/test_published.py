@@ -99,6 +99,7 @@ def test_every_entry_is_complete() -> None:
         "brain-1",
         "brain-2",
         "brain-3",
+        "brain-4",
     }
     for name in names():
         weights = published_weights(name)
@@ -181,7 +182,7 @@ def test_command_line(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "released digest not known" in told
 
 
-@pytest.mark.parametrize("name", ["brain-1", "brain-2", "brain-3"])
+@pytest.mark.parametrize("name", ["brain-1", "brain-2", "brain-3", "brain-4"])
 def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     """The file, its card and the settings that made it; no folder of a user stands before it."""
     weights = published_weights(name)

@@ -31,9 +31,9 @@ class Finetuned(ViewNetwork):
 
     name = "finetuned"
 
-    model: str = "brain-3"
+    model: str = "brain-4"
     """Published name or path of the weights, as the recipes ``supervised``, ``video`` and
-    ``adapt`` write them; ``brain-3`` comes with the package."""
+    ``adapt`` write them; ``brain-4`` comes with the package."""
     weights_dir: str | None = None
     """Where published weights lie."""
     offline: bool = False

@@ -201,7 +201,7 @@ def test_weights_of_the_package_serve_an_image_they_never_saw(
         float(np.square(data - reference.data).mean()) for data in (result.volume.data, cubic)
     )
     assert error < 0.9 * before
-    assert result.record["Model"] == "brain-3.safetensors"
+    assert result.record["Model"] == "brain-4.safetensors"
 
 
 def test_weights_must_fit(tmp_path: Path) -> None:
