@@ -23,11 +23,7 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_sr.cli.console import name_messages
-from bids_sr.cli.environment import (
-    leave_signals_to_parent,
-    limit_threads,
-    signals_held_back,
-)
+from bids_sr.cli.environment import leave_signals_to_parent, limit_threads, signals_held_back
 
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
