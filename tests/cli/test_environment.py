@@ -67,6 +67,7 @@ try:
         if child == 0:
             os.kill(os.getpid(), signal.SIGTERM)
             leave_signals_to_parent()
+            os._exit(1)  # still inside, as the work of a child is
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 except Terminated:
