@@ -1,0 +1,256 @@
+"""Files that others wrote, read with suspicion: regular ones only, and no more than a bound.
+
+A named pipe is not waited for, a device is not opened, a file beyond its bound is not taken into
+memory, and what JSON, TOML or YAML hold is neither deep nor multiplied.  All text and tables of
+this package are read here; what they mean is the caller's matter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from bids_sr.exceptions import BidsSrError, InputDataError
+
+LIMIT = 16 << 20
+"""Bytes of a sidecar, a configuration or another text; real ones have thousands."""
+TABLE_LIMIT = 256 << 20
+"""Bytes of a table; one of a hundred thousand images has some 30 million."""
+MAX_DEPTH = 64
+"""Levels of lists and objects within each other; real files have fewer than ten."""
+_CHUNK = 1 << 20
+_Content = TypeVar("_Content")
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class _UnusableError(ValueError):
+    """What a file is or holds is not to be used; the message does not name the file."""
+
+
+def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
+    """Open a regular file, reached directly or by links, to read its bytes.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int, optional
+        Largest size, bytes.
+
+    Raises
+    ------
+    InputDataError
+        If it is something else, such as a named pipe, or larger.
+    OSError
+        If it is not there or cannot be opened.
+    """
+    try:
+        return _opened(path, limit)
+    except _UnusableError as error:
+        raise InputDataError(
+            f"{path}: found {error}; expected a regular file. Check the path."
+        ) from error
+
+
+def check_regular(path: Path, limit: int | None = None) -> None:
+    """Refuse what :func:`open_regular` refuses, before another library opens it."""
+    open_regular(path, limit).close()
+
+
+def read_bytes(
+    path: Path,
+    *,
+    what: str = "the file",
+    error: type[BidsSrError] = InputDataError,
+    limit: int = LIMIT,
+) -> bytes:
+    """Read a whole file.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What it is to the user, for the message.
+    error : type
+        What to raise.
+    limit : int
+        Largest size, bytes.
+
+    Raises
+    ------
+    BidsSrError
+        `error`, if the file cannot be read, is not a regular one, or is larger.
+    """
+    return _read(path, lambda content: content, "a regular file", what, error, limit)
+
+
+def read_text(
+    path: Path,
+    *,
+    what: str = "the file",
+    error: type[BidsSrError] = InputDataError,
+    limit: int = LIMIT,
+) -> str:
+    """Read a text in UTF-8, with or without a byte-order mark; see :func:`read_bytes`."""
+    return _read(path, _text, "text in UTF-8", what, error, limit)
+
+
+def read_json(
+    path: Path,
+    *,
+    what: str = "the file",
+    error: type[BidsSrError] = InputDataError,
+    limit: int = LIMIT,
+) -> dict[str, Any]:
+    """Read a JSON object; see :func:`read_bytes`.
+
+    Halves of characters become question marks, as no file could hold them, and whole numbers
+    too large for a float become infinite.
+    """
+    return _read(path, _json, "a JSON object", what, error, limit)
+
+
+def read_toml(
+    path: Path,
+    *,
+    what: str = "the file",
+    error: type[BidsSrError] = InputDataError,
+    limit: int = LIMIT,
+) -> dict[str, Any]:
+    """Read TOML; see :func:`read_bytes`."""
+    return _read(path, _toml, "TOML", what, error, limit)
+
+
+def read_yaml(
+    path: Path,
+    *,
+    what: str = "the file",
+    error: type[BidsSrError] = InputDataError,
+    limit: int = LIMIT,
+) -> dict[str, Any]:
+    """Read a YAML mapping of plain values without aliases; see :func:`read_bytes`."""
+    return _read(path, _yaml, "a YAML mapping", what, error, limit)
+
+
+def _read(
+    path: Path,
+    parse: Callable[[bytes], _Content],
+    expected: str,
+    what: str,
+    kind: type[BidsSrError],
+    limit: int,
+) -> _Content:
+    try:
+        return parse(_bounded(path, limit))
+    except (OSError, ValueError, RecursionError) as error:
+        raise kind(
+            f"{path}: {what} cannot be read ({_reason(path, error)}); expected "
+            f"{expected}. Correct or fetch the file."
+        ) from error
+
+
+def _opened(path: Path, limit: int | None) -> BinaryIO:
+    # Looked at first: merely opening some devices does something.
+    _check_kind(path.stat(), limit)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        _check_kind(os.fstat(descriptor), limit)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_kind(status: os.stat_result, limit: int | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+        raise _UnusableError(kind)
+    if limit is not None and status.st_size > limit:
+        raise _UnusableError(f"{status.st_size} bytes, more than {limit}")
+
+
+def _bounded(path: Path, limit: int) -> bytes:
+    """Read at most the limit: some files are longer than they say."""
+    content = bytearray()
+    with _opened(path, limit) as stream:
+        while chunk := stream.read(min(_CHUNK, limit + 1 - len(content))):
+            content += chunk
+    if len(content) > limit:
+        raise _UnusableError(f"more than {limit} bytes")
+    return bytes(content)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        if path.is_symlink():
+            return f"a link to {path.readlink()}, which is not there"
+        return "no such file"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no UTF-8"
+    if isinstance(error, RecursionError):
+        return f"more than {MAX_DEPTH} levels deep"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8-sig")
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    return _plain(json.loads(_text(content), parse_int=_number))
+
+
+def _toml(content: bytes) -> dict[str, Any]:
+    return _plain(tomllib.loads(_text(content)))
+
+
+def _yaml(content: bytes) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped,unused-ignore]
+
+    text, depth = _text(content), 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):  # a few lines of them unpack to billions
+                raise _UnusableError(f"the alias *{event.anchor}; write its value out")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise RecursionError
+        return _plain(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise _UnusableError(str(error)) from error
+
+
+def _plain(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise _UnusableError(f"it holds a {type(content).__name__}")
+    cleaned: dict[str, Any] = _cleaned(content, 1)
+    return cleaned
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    """Replace halves of characters; refuse what others could not go through by recursion."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if not isinstance(value, dict | list):
+        return value
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, list):
+        return [_cleaned(item, depth + 1) for item in value]
+    return {_cleaned(key, depth + 1): _cleaned(item, depth + 1) for key, item in value.items()}
+
+
+def _number(digits: str) -> int | float:
+    value = float(digits)
+    return value if value in (float("inf"), float("-inf")) else int(digits)
