@@ -25,7 +25,7 @@ from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
 from bids_sr.exceptions import AcquisitionError, InputDataError
-from bids_sr.imaging import Grid, check_input, output_grid
+from bids_sr.imaging import Grid, InputReport, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
 NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
@@ -164,7 +164,7 @@ class _Planner:
             )
             return replace(image, reason=reason)
         metadata = self.sidecars.read(image.path)
-        facts = read_acquisition(report, metadata, self.selection.overrides)
+        facts = self._acquisition(report, metadata)
         source = _respaced(report.grid, facts)
         action, reason, target = decide(source, facts, self.selection)
         if report.n_volumes > 1:
@@ -186,6 +186,20 @@ class _Planner:
             existing_mask_uri=mask.uri,
             mask_note=mask.note,
         )
+
+    def _acquisition(self, report: InputReport, metadata: dict[str, Any]) -> AcquisitionFacts:
+        """Read the acquisition; an impossible thickness fails only what it is needed for."""
+        try:
+            return read_acquisition(report, metadata, self.selection.overrides)
+        except AcquisitionError as error:
+            others = {key: value for key, value in metadata.items() if key != "SliceThickness"}
+            overrides = replace(self.selection.overrides, thickness=None)
+            facts = read_acquisition(report, others, overrides)
+            action, _, _ = decide(_respaced(report.grid, facts), facts, self.selection)
+            if action != "pass-through":
+                raise
+            warning = f"the image is passed through, so this does not matter: {error}"
+            return replace(facts, warnings=(*facts.warnings, warning))
 
 
 def decide(

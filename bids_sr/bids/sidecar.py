@@ -28,6 +28,8 @@ SPACING_TOLERANCE = 0.01
 # Lengths relative to the slice spacing, from thin slices of a sparse stack to strong
 # overlap; the units that converters confuse lie a factor of a thousand apart.
 PLAUSIBLE_RATIO = (0.04, 10.0)
+# Slices this many times thicker than their spacing overlap beyond what can be undone.
+MAX_OVERLAP_RATIO = 5.0
 UNITS = {"millimetres": 1.0, "micrometres": 1e-3, "metres": 1e3}
 BRAIN_WORDS = ("BRAIN", "HEAD", "SKULL", "CRANI", "ENCEPH")
 UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
@@ -92,21 +94,26 @@ def read_acquisition(
     Raises
     ------
     AcquisitionError
-        If a value is not a number, not positive, or impossible in any unit.
+        If the thickness is impossible in any unit, or a number of the command line is.
 
     Notes
     -----
     Where sidecar and header disagree about the spacing by more than 1 % the header
-    is right about the array: a sidecar is copied more carelessly than a header.  The
-    reverse case, a converter that wrote the thickness into the zoom, cannot be told
-    apart from it by any computation, so it is a warning that names the option.
+    is right about the array: a sidecar is copied more carelessly than a header, and
+    vendors write the gap into the field.  The sidecar's spacing is only compared, so
+    no value of it is an error.  The reverse case, a converter that wrote the thickness
+    into the zoom, cannot be told apart from it by any computation, so it is a warning
+    that names the option.
     """
     overrides = overrides or AcquisitionOverrides()
     notes = _Notes(report)
     axis = _slice_axis(report, notes)
     header_spacing = float(report.grid.spacings[axis])
-    spacing = _spacing(sidecar, overrides, header_spacing, notes)
+    spacing = _spacing(overrides, header_spacing, notes)
     thickness = _thickness(sidecar, overrides, spacing, notes)
+    if overrides.spacing is None:
+        known = notes.sources["thickness"] in ("sidecar", "command line")
+        _compare_spacing(sidecar, header_spacing, thickness if known else None, notes)
     profile = "gaussian" if overrides.profile == AUTO else overrides.profile
     if str(sidecar.get("MRAcquisitionType", "")).upper() == "3D":
         notes.assumptions.append(
@@ -170,39 +177,67 @@ def _slice_axis(report: InputReport, notes: _Notes) -> int:
     return axis
 
 
-def _spacing(
-    sidecar: Mapping[str, Any],
-    overrides: AcquisitionOverrides,
-    header_spacing: float,
-    notes: _Notes,
-) -> float:
-    if overrides.spacing is not None:
-        notes.sources["spacing"] = "command line"
-        if abs(overrides.spacing - header_spacing) > SPACING_TOLERANCE * header_spacing:
-            notes.assumptions.append(
-                f"the slice spacing is {overrides.spacing:g} mm by the command line; the "
-                f"header's {header_spacing:.4g} mm is replaced"
-            )
-        return _positive(overrides.spacing, "--slice-spacing", notes.path)
+def _spacing(overrides: AcquisitionOverrides, header_spacing: float, notes: _Notes) -> float:
     notes.sources["spacing"] = "header"
-    stated = _length(sidecar, "SpacingBetweenSlices", header_spacing, notes)
+    if overrides.spacing is None:
+        return header_spacing
+    notes.sources["spacing"] = "command line"
+    if abs(overrides.spacing - header_spacing) > SPACING_TOLERANCE * header_spacing:
+        notes.assumptions.append(
+            f"the slice spacing is {overrides.spacing:g} mm by the command line; the "
+            f"header's {header_spacing:.4g} mm is replaced"
+        )
+    return _positive(overrides.spacing, "--slice-spacing", notes.path)
+
+
+def _compare_spacing(
+    sidecar: Mapping[str, Any], spacing: float, thickness: float | None, notes: _Notes
+) -> None:
+    """Compare the sidecar's spacing with the header's, which is used; note what differs."""
+    field, value = "SpacingBetweenSlices", sidecar.get("SpacingBetweenSlices")
+    if _is_unknown(value):
+        return
+    used = f"the header's voxel size across the slices, {spacing:.4g} mm, is used"
+    stated = _number(value)
     if stated is None:
-        return header_spacing
-    if abs(stated - header_spacing) <= SPACING_TOLERANCE * header_spacing:
-        notes.sources["spacing"] = "sidecar"
-        return header_spacing
-    thickness = sidecar.get("SliceThickness")
-    cause = "expected them to agree within 1 %"
-    if isinstance(thickness, int | float) and math.isclose(
-        thickness, header_spacing, rel_tol=SPACING_TOLERANCE
-    ):
-        cause = "the header seems to hold the slice thickness"
-    notes.warnings.append(
-        f"SpacingBetweenSlices is {stated:g} mm in the sidecar, the header's voxel size across "
-        f"the slices is {header_spacing:.4g} mm ({cause}): the header is used; if the sidecar "
-        f"is right, give --slice-spacing {stated:g}"
-    )
-    return header_spacing
+        notes.warnings.append(
+            f"{field} is {_shown(value)} in the sidecar, and a number of mm is expected: {used}"
+        )
+        return
+    for unit, factor in UNITS.items():
+        if abs(abs(stated) * factor - spacing) <= SPACING_TOLERANCE * spacing:
+            notes.sources["spacing"] = "sidecar"
+            if factor != 1.0:
+                notes.assumptions.append(
+                    f"{field} is {stated:g}: taken for {unit}, that is {abs(stated) * factor:g} mm"
+                )
+            if stated < 0:
+                notes.assumptions.append(
+                    f"{field} is {stated:g}: the sign is taken for the slice direction and dropped"
+                )
+            return
+    cause = _cause_of_other_spacing(stated, spacing, thickness)
+    notes.warnings.append(f"{field} is {stated:g} mm in the sidecar ({cause}): {used}")
+
+
+def _cause_of_other_spacing(stated: float, spacing: float, thickness: float | None) -> str:
+    """Name the likely reason why the sidecar states another spacing than the header."""
+    if thickness is not None:
+        gap = spacing - thickness
+        difference = f"{spacing:.4g} - {thickness:.4g} = {gap:.3g}"
+        if abs(stated - gap) <= SPACING_TOLERANCE * spacing:
+            return f"{difference}: this is the gap between the slices, not their spacing"
+        for share, unit in ((gap / thickness, ""), (100 * gap / thickness, " %")):
+            if share and abs(stated - share) <= SPACING_TOLERANCE * abs(share):
+                return f"{difference}, and that is {share:.3g}{unit} of the thickness: the gap"
+    if 2 * stated <= spacing:
+        return "some vendors write the gap between the slices here"
+    if stated >= 2 * spacing:
+        return "expected the two to agree within 1 %"
+    advice = f"if the sidecar is right, give --slice-spacing {stated:g}"
+    if thickness is not None and math.isclose(thickness, spacing, rel_tol=SPACING_TOLERANCE):
+        return f"the header seems to hold the slice thickness; {advice}"
+    return f"expected the two to agree within 1 %; {advice}"
 
 
 def _thickness(
@@ -216,7 +251,7 @@ def _thickness(
         thickness = _positive(overrides.thickness, "--slice-thickness", notes.path)
     else:
         notes.sources["thickness"] = "sidecar"
-        stated = _length(sidecar, "SliceThickness", spacing, notes)
+        stated = _stated_thickness(sidecar, spacing, notes)
         if stated is None and overrides.profile == AUTO:
             notes.sources["thickness"] = "estimated"
             notes.assumptions.append(
@@ -232,6 +267,13 @@ def _thickness(
             )
             return spacing
         thickness = stated
+    if thickness > MAX_OVERLAP_RATIO * spacing:
+        raise AcquisitionError(
+            f"{notes.path}: slices of {thickness:.4g} mm every {spacing:.4g} mm are "
+            f"{thickness / spacing:.3g} times as thick as their spacing; expected at most "
+            f"{MAX_OVERLAP_RATIO:g} times. Correct the sidecar, or give --slice-thickness or "
+            "--slice-spacing."
+        )
     if thickness > spacing * (1 + SPACING_TOLERANCE):
         notes.assumptions.append(
             f"slices of {thickness:.4g} mm every {spacing:.4g} mm overlap by "
@@ -240,48 +282,59 @@ def _thickness(
     return thickness
 
 
-def _length(
-    sidecar: Mapping[str, Any], field: str, expected: float, notes: _Notes
-) -> float | None:
-    """Read a length in mm, whatever unit it was written in; None where it is absent."""
-    value = sidecar.get(field)
-    if value is None:
+def _stated_thickness(sidecar: Mapping[str, Any], spacing: float, notes: _Notes) -> float | None:
+    """Read the thickness in mm, whatever unit it was written in; None where it is not known."""
+    value = sidecar.get("SliceThickness")
+    if _is_unknown(value):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise AcquisitionError(
-            f"{notes.path}: {field} is {value!r} in the sidecar; expected a number in mm. "
-            f"Correct the sidecar or give {_option(field)}."
-        )
-    if value < 0 and field == "SpacingBetweenSlices":
-        notes.assumptions.append(
-            f"{field} is {value:g}: the sign is taken for the slice direction and dropped"
-        )
-        value = -value
-    if value <= 0:
-        raise AcquisitionError(
-            f"{notes.path}: {field} is {value:g} in the sidecar; expected a positive number "
-            f"of mm. Correct the sidecar or give {_option(field)}."
-        )
-    low, high = PLAUSIBLE_RATIO
-    for unit, factor in UNITS.items():
-        if low <= value * factor / expected <= high:
-            if factor != 1.0:
-                notes.assumptions.append(
-                    f"{field} is {value:g}: taken for {unit}, that is {value * factor:g} mm"
-                )
-            return float(value * factor)
+    stated = _number(value)
+    problem = "expected a number in mm"
+    if stated == 0:
+        notes.warnings.append("SliceThickness is 0 in the sidecar: it counts as not given")
+        return None
+    if stated is not None and stated < 0:
+        problem = "expected a positive number of mm"
+    elif stated is not None:
+        low, high = PLAUSIBLE_RATIO
+        for unit, factor in UNITS.items():
+            if low <= stated * factor / spacing <= high:
+                if factor != 1.0:
+                    notes.assumptions.append(
+                        f"SliceThickness is {stated:g}: taken for {unit}, that is "
+                        f"{stated * factor:g} mm"
+                    )
+                return stated * factor
+        problem = f"the slice spacing is {spacing:.4g} mm; expected mm and about that size"
     raise AcquisitionError(
-        f"{notes.path}: {field} is {value:g} in the sidecar, the slice spacing is "
-        f"{expected:.4g} mm; expected mm and about that size. Correct the sidecar or give "
-        f"{_option(field)}."
+        f"{notes.path}: SliceThickness is {_shown(value)} in the sidecar, {problem}. Correct the "
+        "sidecar or give --slice-thickness."
     )
+
+
+def _is_unknown(value: Any) -> bool:
+    """Tell whether a field is absent, null or one of the words for it."""
+    return value is None or (isinstance(value, str) and value.strip().upper() in UNKNOWN_WORDS)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, also one that was written as text; None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a sidecar as a message shows it: one short line."""
+    text = "a number of many digits" if isinstance(value, int) and abs(value) > 1e18 else ""
+    text = text or f"{value!r}"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _positive(value: float, option: str, path: Path) -> float:
     if not math.isfinite(value) or value <= 0:
         raise AcquisitionError(f"{path}: {option} is {value:g}; expected a positive number of mm.")
     return float(value)
-
-
-def _option(field: str) -> str:
-    return "--slice-spacing" if field == "SpacingBetweenSlices" else "--slice-thickness"

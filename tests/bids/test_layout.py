@@ -150,6 +150,19 @@ def test_output_spacing_near_the_slice_spacing_is_passed_through(
     assert plan(min_anisotropy=1.3)["sub-01_T1w"].action == "super-resolve"
 
 
+@pytest.mark.parametrize("thickness", ["thick", 12, -1, [3]])
+def test_a_thickness_that_nothing_needs_costs_no_image(
+    add_image: AddImage, plan: Plan, thickness: object
+) -> None:
+    add_image("sub-01_T1w", {"SliceThickness": thickness}, spacings=(1.0, 1.0, 1.0))
+    image = plan()["sub-01_T1w"]
+    assert image.action == "pass-through"
+    assert image.facts is not None
+    (warning,) = image.facts.warnings
+    assert "passed through, so this does not matter" in warning
+    assert "SliceThickness" in warning or "times as thick" in warning
+
+
 def test_no_method_passes_every_image_through(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_T1w")
     image = plan(sr_method="none")["sub-01_T1w"]
