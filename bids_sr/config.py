@@ -12,7 +12,6 @@ import difflib
 import math
 import os
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_sr import files
 from bids_sr.exceptions import ConfigError
 from bids_sr.method_options import DEFAULT_METHOD, MethodOptions
 
@@ -288,15 +288,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     ConfigError
         The file cannot be read, is not TOML, or names an option that does not exist.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration file {path} ({error.strerror}): check the path"
-        ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    table = files.read_toml(Path(path), what="the configuration", error=ConfigError)
     values: dict[str, Any] = {}
     for key, value in table.items():
         name = key.replace("-", "_")

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from bids_sr.exceptions import WeightsError
+from bids_sr.files import open_regular
 
 LOGGER = logging.getLogger(__name__)
 Report = Callable[[int, int | None], None]
@@ -89,7 +90,7 @@ def download(
 
 def digest(path: Path) -> str:
     """Compute the SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -80,7 +80,7 @@ def test_both_spellings_of_a_key_are_read(tmp_path: Path) -> None:
     [
         ("sr_metod = 'self'", ["sr_metod", "did you mean 'sr_method'"]),
         ("xyzzy = 1", ["xyzzy", "--help"]),
-        ("nprocs = ", ["is not TOML"]),
+        ("nprocs = ", ["the configuration cannot be read", "expected TOML"]),
         ("sloppy = true", ["no bids_dir and no output_dir"]),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_bad_file_is_explained(tmp_path: Path, text: str, words: list[str]) ->
 
 
 def test_an_absent_file_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none.toml \(No such file"):
+    with pytest.raises(ConfigError, match=r"none.toml: .* \(no such file\)"):
         RunConfig.from_toml(tmp_path / "none.toml")
 
 

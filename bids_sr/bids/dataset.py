@@ -8,6 +8,7 @@ also keeps its own rows of that table, from which the group level makes it whole
 from __future__ import annotations
 
 import csv
+import io
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from bids_sr import __version__
 from bids_sr.bids.locking import locked
 from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import TABLE_LIMIT, read_text
 
 BIDS_VERSION = "1.10.0"
 DECISION_COLUMNS = (
@@ -219,11 +221,9 @@ def read_decisions(output_dir: Path) -> list[dict[str, str]]:
     path = output_dir / "decisions.tsv"
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [
-            {column: _empty_if_na(row.get(column)) for column in DECISION_COLUMNS} for row in rows
-        ]
+    text = read_text(path, what="the table of decisions", limit=TABLE_LIMIT)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return [{column: _empty_if_na(row.get(column)) for column in DECISION_COLUMNS} for row in rows]
 
 
 def restore_decisions(output_dir: Path) -> Path:
@@ -270,7 +270,9 @@ def _merged(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> str:
     """
     head, *made = _table(DECISION_COLUMNS, rows).splitlines(keepends=True)
     path, columns = output_dir / "decisions.tsv", len(DECISION_COLUMNS)
-    text = path.read_bytes().decode() if path.exists() else head
+    text = head
+    if path.exists():
+        text = read_text(path, what="the table of decisions", limit=TABLE_LIMIT)
     known = [f"{line}\n" for line in text.split("\n") if line]
     if known[:1] != [head] or any(line.count("\t") != columns - 1 for line in known):
         known = _table(DECISION_COLUMNS, read_decisions(output_dir)).splitlines(keepends=True)

@@ -7,12 +7,11 @@ at once even where the index is kept in a database.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from bids_sr.bids.names import ParsedName, parse_name
-from bids_sr.exceptions import InputDataError
+from bids_sr.files import read_json
 
 
 class SidecarReader:
@@ -74,17 +73,5 @@ class SidecarReader:
 
     def _content(self, path: Path) -> dict[str, Any]:
         if path not in self._contents:
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise InputDataError(
-                    f"{path}: the sidecar cannot be read ({error}); expected a JSON object. "
-                    "Correct or fetch the file."
-                ) from error
-            if not isinstance(content, dict):
-                raise InputDataError(
-                    f"{path}: the sidecar holds a {type(content).__name__}; expected a JSON "
-                    "object. Correct the file."
-                )
-            self._contents[path] = content
+            self._contents[path] = read_json(path, what="the sidecar")
         return self._contents[path]

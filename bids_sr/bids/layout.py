@@ -25,6 +25,7 @@ from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
 from bids_sr.exceptions import AcquisitionError, InputDataError
+from bids_sr.files import read_bytes
 from bids_sr.imaging import Grid, InputReport, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
@@ -81,13 +82,22 @@ def _index(root: Path, database_dir: Path | None, subjects: Sequence[str]) -> An
     ignore: list[Any] = [*NOT_INDEXED, re.compile(r"/\."), OTHER_DATATYPES, SIDECARS]
     if subjects:
         ignore.append(re.compile(rf"/sub-(?!({'|'.join(map(re.escape, subjects))})(/|_|$))"))
-    return BIDSLayout(
-        root,
-        validate=False,
-        database_path=database_dir,
-        reset_database=database_dir is not None,
-        indexer=BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False),
-    )
+    description = root / "dataset_description.json"  # which pybids opens, whatever it is
+    if description.exists():
+        read_bytes(description, what="the description of the dataset")
+    try:
+        return BIDSLayout(
+            root,
+            validate=False,
+            database_path=database_dir,
+            reset_database=database_dir is not None,
+            indexer=BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False),
+        )
+    except RecursionError as error:
+        raise InputDataError(
+            f"{description}: found lists within lists without end; expected a JSON object. "
+            "Correct the file."
+        ) from error
 
 
 def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:

@@ -19,6 +19,7 @@ from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.names import ParsedName, parse_name, specification
 from bids_sr.bids.writing import read_json
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import TABLE_LIMIT, read_text
 
 LABEL = "SR"
 FOLDERS = ("phenotype", "stimuli")
@@ -249,8 +250,8 @@ def _add_text(
 ) -> None:
     """Add a table or sidecar that may name images, under the names of the view."""
     try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        text = read_text(source, limit=TABLE_LIMIT)
+    except InputDataError:
         contents.links[relpath] = source
         return
     changed = text

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from bids_sr import files
+from bids_sr.exceptions import InputDataError
+
 
 def write_text_atomic(path: Path, text: str) -> Path:
     """Write a text file; one that already holds this text is left as it is.
@@ -60,10 +63,9 @@ def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; empty where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return files.read_json(path)
+    except InputDataError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def copy_atomic(source: Path, target: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from bids_sr.cli.graph import named_nodes
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
+from bids_sr.files import read_yaml
 
 HERE = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
 """Plugins that run nodes on this machine, within the memory of this process."""
@@ -83,14 +84,10 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
     ConfigError
         The file cannot be read or does not name a plugin of Nipype.
     """
-    import yaml  # type: ignore[import-untyped,unused-ignore]
     from nipype.pipeline import plugins
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read --use-plugin {path}: {error}") from error
-    name = content.get("plugin") if isinstance(content, dict) else None
+    content = read_yaml(path, what="--use-plugin", error=ConfigError)
+    name = content.get("plugin")
     if not isinstance(name, str) or not hasattr(plugins, f"{name}Plugin"):
         raise ConfigError(
             f"--use-plugin {path} names the plugin {name!r}: expected a file such as\n"

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_sr.files import read_bytes
+
 # "package.module.SomeError: message"; nipype indents the cause by a tab
 _EXCEPTION = re.compile(
     r"^\s*(?:[A-Za-z_]\w*\.)*(?P<kind>[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure))"
@@ -42,7 +44,7 @@ class Crash:
 
 def read_crash(path: Path) -> Crash:
     """Read a crash file written with ``crashfile_format = txt``."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_bytes(path, what="the crash file").decode("utf-8", "replace").splitlines()
     node = lines[0].removeprefix("Node: ").strip() if lines else ""
     return Crash(node=node, message=last_exception(lines), path=path)
 

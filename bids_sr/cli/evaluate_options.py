@@ -18,6 +18,7 @@ from typing import Any
 from bids_sr.cli.resources import available_cpus
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import ConfigError
+from bids_sr.files import read_toml
 from bids_sr.method_options import DEFAULT_METHOD
 
 MASKS = ("auto", "nonzero", "template", "none")
@@ -176,10 +177,7 @@ def parse_spec(text: str) -> MethodSpec:
 
 def read_tables(path: Path) -> dict[str, MethodSpec]:
     """Read methods from a TOML file."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); expected TOML.") from error
+    tables = read_toml(path, what="the table of methods", error=ConfigError)
     specs = {}
     for label, table in tables.items():
         if not isinstance(table, dict):

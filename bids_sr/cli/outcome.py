@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from bids_sr.cli.crashes import Crash
 from bids_sr.cli.exit_codes import ExitCode
+from bids_sr.exceptions import InputDataError
+from bids_sr.files import read_json
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
@@ -126,7 +127,7 @@ def _before(image: AnatImage) -> Outcome:
 
 def _warnings(quality_file: Path) -> list[str]:
     try:
-        found = json.loads(quality_file.read_text(encoding="utf-8")).get("Warnings", [])
-    except (OSError, ValueError):
+        found = read_json(quality_file).get("Warnings")
+    except InputDataError:
         return []
-    return [str(sentence) for sentence in found]
+    return [str(sentence) for sentence in found] if isinstance(found, list) else []

@@ -8,7 +8,6 @@ read the files named by ``--config-file`` and ``--bids-filter-file``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from bids_sr.cli.resources import available_cpus, available_memory_gb, default_t
 from bids_sr.cli.step_options import add_preprocessing, add_segmentation
 from bids_sr.config import RunConfig, read_toml
 from bids_sr.exceptions import ConfigError
+from bids_sr.files import read_json
 
 ANALYSIS_LEVELS = ("participant", "group")
 
@@ -137,17 +137,5 @@ def _with_dashes(word: str) -> str:
 
 
 def _read_filters(path: Path) -> dict[str, Any]:
-    try:
-        filters = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read --bids-filter-file {path} ({error.strerror}): check the path"
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f"--bids-filter-file {path} is not JSON: {error}") from error
-    if not isinstance(filters, dict):
-        raise ConfigError(
-            f"--bids-filter-file {path} holds {type(filters).__name__}: expected an object "
-            'such as {"t1w": {"session": "01"}}'
-        )
-    return filters
+    expected = '--bids-filter-file, such as {"t1w": {"session": "01"}},'
+    return read_json(path, what=expected, error=ConfigError)

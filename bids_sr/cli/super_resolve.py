@@ -6,7 +6,6 @@ No denoising, no bias correction, no masks: those belong to the BIDS-App.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -23,6 +22,7 @@ from bids_sr.bids.writing import write_json_atomic
 from bids_sr.cli.console import progress_bar
 from bids_sr.cli.environment import refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.files import read_json
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
 from bids_sr.method_options import DEFAULT_METHOD, WITH_UNCERTAINTY, MethodOptions
 
@@ -222,14 +222,9 @@ def _read_facts(options: argparse.Namespace) -> AcquisitionFacts:
 
 def _sidecar(image: Path) -> dict[str, Any]:
     path = record_path(image)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExitError(ExitCode.BAD_DATA, f"{path} is not JSON ({error}): mend it") from error
-    if not isinstance(content, dict):
-        raise ExitError(ExitCode.BAD_DATA, f"{path} holds no JSON object: mend it")
+    content = read_json(path, what="the sidecar")
     print(f"read {path}")
     return content
 

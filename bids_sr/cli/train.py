@@ -16,6 +16,7 @@ from typing import Any
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.exceptions import ConfigError
+from bids_sr.files import read_toml
 
 RECIPE_NAMES: tuple[str, ...] = ("video", "supervised", "adapt", "perceptual", "autoencoder")
 """The recipes; the registry that knows them would bring torch with it."""
@@ -138,7 +139,9 @@ def settings(options: argparse.Namespace, recipe: type) -> dict[str, Any]:
     ConfigError
         If the file is not TOML, or a value is of the wrong type.
     """
-    values = _from_file(options.config) if options.config else {}
+    values = (
+        read_toml(options.config, what="--config", error=ConfigError) if options.config else {}
+    )
     for text in options.set:
         name, equals, value = text.partition("=")
         if not equals:
@@ -154,15 +157,6 @@ def settings(options: argparse.Namespace, recipe: type) -> dict[str, Any]:
         name: _typed(name, value, hints[name]) if name in hints else value
         for name, value in values.items()
     }
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"Found no readable {path} ({error}). Check --config.") from error
-    except ValueError as error:
-        raise ConfigError(f"Found {path}, which is not TOML ({error}). Mend it.") from error
 
 
 def _parsed(text: str) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,6 +16,7 @@ from bids_sr.bids.names import parse_name
 from bids_sr.bids.sidecar import AcquisitionOverrides, read_acquisition
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.exceptions import BidsSrError
+from bids_sr.files import read_json
 from bids_sr.imaging import Acquisition, check_input
 
 LOGGER = logging.getLogger(__name__)
@@ -109,10 +110,4 @@ def _excluded(path: Path, patterns: Iterable[str]) -> bool:
 
 def _beside(image: Path) -> dict[str, Any]:
     path = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BidsSrError(f"{path} is not JSON ({error}): mend it") from error
-    return content if isinstance(content, dict) else {}
+    return read_json(path, what="the sidecar") if os.path.lexists(path) else {}

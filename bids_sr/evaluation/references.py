@@ -5,7 +5,6 @@ Finds images, masks and lesions by their names; the one mask made here is what i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -21,6 +20,7 @@ from bids_sr.bids.masks import find_mask
 from bids_sr.bids.names import parse_name
 from bids_sr.bids.sidecar import is_brain, read_acquisition
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import read_json
 from bids_sr.imaging import Volume, check_input
 
 ENDINGS = (".nii", ".nii.gz")
@@ -176,10 +176,9 @@ def _metadata(path: Path) -> dict[str, Any]:
         if root is not None:
             return dict(SidecarReader(root).read(path))
         beside = path.with_name(_stem(path.name) + ".json")
-        content = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        return read_json(beside)
     except (OSError, ValueError, InputDataError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _stem(name: str) -> str:

@@ -6,7 +6,6 @@ program that is not ours.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,8 @@ from typing import Any
 
 from bids_sr.bids.writing import write_json_atomic
 from bids_sr.evaluation.scoring import MEASURES
+from bids_sr.exceptions import InputDataError
+from bids_sr.files import read_json
 
 Row = Mapping[str, Any]
 FACTS = ("image", "protocol", "slices", "noise", "method", "status")
@@ -29,10 +30,10 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for path in sorted(folder.glob("*.json")):
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            row = read_json(path)
+        except InputDataError:
             continue
-        if isinstance(row, dict) and {"image", "protocol", "method", "status"} <= set(row):
+        if {"image", "protocol", "method", "status"} <= set(row):
             rows.append({**row, "file": path.stem})
     return rows
 

@@ -6,8 +6,10 @@ absent, odd units and types.  Does not read the data.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +22,18 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import open_regular
 from bids_sr.imaging.grid import Grid
 
+_MAX_HEADER = 64 << 20
+"""Bytes that a header and its extensions may have; some converters keep all of DICOM there."""
 FORM_TOLERANCE_MM = 0.1
 """Corner distance above which qform and sform are said to disagree."""
 ZOOM_TOLERANCE = 0.01
 """Relative difference above which the zooms are said to contradict the affine."""
 READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
 """What nibabel and gzip raise on files that are cut off or something else."""
+_SECOND = (540).to_bytes(4, "little")  # how a NIfTI-2 header begins
 _OTHER_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # NIfTI code: name, in mm
 
 
@@ -211,16 +217,58 @@ def _check_present(path: Path) -> None:
         if "annex" not in target.parts:
             raise InputDataError(f"{path}: a broken link to {target}; expected an image file.")
         raise _not_fetched(path, f"a link to {target}, which is not there")
-    if not path.is_file():
-        raise InputDataError(f"{path}: no such file; expected a NIfTI image. Check the path.")
-    with path.open("rb") as stream:
-        start = stream.read(64)
+    try:
+        with open_regular(path) as stream:
+            start = stream.read(64)
+    except FileNotFoundError as error:
+        raise InputDataError(
+            f"{path}: no such file; expected a NIfTI image. Check the path."
+        ) from error
     if not start:
         raise InputDataError(
             f"{path}: the file is empty (0 bytes); expected a NIfTI image. Fetch it again."
         )
     if start.startswith(b"/annex/objects/"):
         raise _not_fetched(path, "an annex pointer in place of the content")
+    with contextlib.suppress(*READ_ERRORS):  # all else that is wrong, nibabel shall say
+        _check_extensions(path)
+
+
+def _check_extensions(path: Path) -> None:
+    """Refuse a header that asks for more than a bound; nibabel would unpack gigabytes."""
+    header = path.with_name(re.sub(r"\.img(\.gz)?$", r".hdr\1", path.name))
+    with open_regular(header), _opened(header) as stream:
+        first = stream.read(4)
+        stream.seek(0)
+        second = first in (_SECOND, _SECOND[::-1])
+        if header.name.endswith((".nii", ".nii.gz")):
+            kind: Any = nb.Nifti2Image if second else nb.Nifti1Image
+        else:
+            kind = nb.Nifti2Pair if second else nb.Nifti1Pair
+        kind.header_class.from_fileobj(_BoundedStream(path, stream))
+
+
+class _BoundedStream:
+    """Gives a header reader no more bytes than a bound."""
+
+    def __init__(self, path: Path, stream: Any) -> None:
+        self._path = path
+        self._stream = stream
+        self._left = _MAX_HEADER
+
+    def read(self, size: int) -> Any:
+        """Read some bytes."""
+        if not 0 <= size <= self._left:
+            raise InputDataError(
+                f"{self._path}: found a header extension of {size + 8} bytes; expected at most "
+                f"{_MAX_HEADER} in all. Convert the image again."
+            )
+        self._left -= size
+        return self._stream.read(size)
+
+    def tell(self) -> int:
+        """Return the place in the stream."""
+        return int(self._stream.tell())
 
 
 def _not_fetched(path: Path, found: str) -> InputDataError:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.exceptions import AcquisitionError
+from bids_sr.exceptions import AcquisitionError, InputDataError
+from bids_sr.files import read_text
 from bids_sr.imaging.pulse import excitation_response
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
@@ -111,12 +112,12 @@ class SliceProfile:
             If the file cannot be read or its profile is not usable.
         """
         try:
-            rows = Path(path).read_text(encoding="utf-8").splitlines()
+            rows = read_text(Path(path)).splitlines()
             header, *body = [row.split("\t") for row in rows if row.strip()]
             columns = [header.index(name) for name in _COLUMNS]
             table = np.array([[float(row[column]) for column in columns] for row in body])
             positions, weights = table.T
-        except (OSError, ValueError, IndexError) as error:
+        except (InputDataError, ValueError, IndexError) as error:
             raise AcquisitionError(
                 f"Slice profile {path}: cannot be read ({error}); expected a tab-separated "
                 "table of numbers with the columns position_mm and weight."

@@ -16,7 +16,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from bids_sr.bids.writing import write_text_atomic
-from bids_sr.exceptions import BidsSrError
+from bids_sr.exceptions import BidsSrError, InputDataError
+from bids_sr.files import read_text
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
 from bids_sr.reports.page import render
@@ -328,9 +329,11 @@ def _problems(record: SubjectRecord, methods_problem: str) -> list[str]:
 
 def _methods(path: Path) -> tuple[MethodsText | None, str]:
     try:
-        return convert(path.read_text(encoding="utf-8")), ""
-    except (OSError, UnicodeDecodeError):
-        return None, "logs/CITATION.md could not be read: the methods text is missing."
+        text = read_text(path, what="the methods text")
+    except InputDataError as error:
+        return None, f"logs/CITATION.md: {str(error).removeprefix(f'{path}: ')}"
+    try:
+        return convert(text), ""
     except BidsSrError as error:
         return None, f"The methods text in logs/CITATION.md could not be converted: {error}"
 

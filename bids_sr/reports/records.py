@@ -8,16 +8,16 @@ an exception: a report must be written above all when things went wrong.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
-import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import TABLE_LIMIT, read_bytes, read_json, read_text, read_toml
 
 FIGURE_NAMES = ("sr", "uncertainty", "mask", "sliceprofile", "learningcurve")
 SEGMENTATION = "seg"
@@ -196,13 +196,14 @@ def read_decisions(root: Path, label: str = "") -> tuple[list[dict[str, str]], l
     """
     path = root / "decisions.tsv"
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            head = stream.readline()
-            # Most lines are of others: they are not taken apart.
-            lines = itertools.chain([head], (line for line in stream if label in line))
-            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return [], [f"decisions.tsv could not be read ({_short(error)}): decisions are not shown."]
+        text = read_text(path, what="the table", limit=TABLE_LIMIT)
+        stream = io.StringIO(text, newline="")
+        head = stream.readline()
+        # Most lines are of others: they are not taken apart.
+        lines = itertools.chain([head], (line for line in stream if label in line))
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (InputDataError, csv.Error) as error:
+        return [], [f"{_within(root, error)} Decisions are not shown."]
     kept = [
         {key: cell for key, cell in row.items() if key and cell and cell not in NOT_AVAILABLE}
         for row in rows
@@ -219,18 +220,18 @@ def read_run_log(folder: Path) -> RunLog | None:
     table: dict[str, Any] = {}
     problems = []
     try:
-        table = tomllib.loads((latest / "run.toml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        problems.append(f"run.toml of the run {latest.name} could not be read ({_short(error)}).")
+        table = read_toml(latest / "run.toml")
+    except InputDataError as error:
+        problems.append(_within(folder, error))
     crashes = tuple(_read_crash(path) for path in sorted(latest.glob("crash*")) if path.is_file())
     return RunLog(name=latest.name, table=table, crashes=crashes, problems=tuple(problems))
 
 
 def _read_crash(path: Path) -> CrashRecord:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        text = f"could not be read ({_short(error)})"
+        text = read_bytes(path).decode("utf-8", "replace")
+    except InputDataError as error:
+        text = _within(path.parent, error)
     node = re.search(r"^Node: *(\S+)", text, re.MULTILINE)
     return CrashRecord(name=path.name, node=node[1] if node else "", text=text.strip())
 
@@ -241,10 +242,12 @@ def _read_images(
     qualities: dict[str, dict[str, Any]] = {}
     broken = []
     for path in sorted((root / label).rglob("*_qc.json")):
-        quality, problem = _read_json(path)
-        if problem:
-            broken.append(f"{path.relative_to(root).as_posix()} {problem}")
-        elif isinstance(quality.get("Image"), str):
+        try:
+            quality = read_json(path, what="the QC file")
+        except InputDataError as error:
+            broken.append(_within(root, error))
+            continue
+        if isinstance(quality.get("Image"), str):
             qualities[quality["Image"]] = quality
     by_image = {row["image"]: row for row in rows if "image" in row}
     images = [
@@ -262,9 +265,10 @@ def _read_image(
     output = row.get("output")
     if output:
         path = root / f"{output.removesuffix('.gz').removesuffix('.nii')}.json"
-        sidecar, problem = _read_json(path)
-        if problem:
-            problems.append(f"The sidecar {path.name} {problem}")
+        try:
+            sidecar = read_json(path, what="the sidecar")
+        except InputDataError as error:
+            problems.append(_within(root, error))
     if row and not quality and row.get("status") == "done":
         problems.append("No QC file was found for this image.")
     if quality and not row:
@@ -291,17 +295,6 @@ def _read_image(
     )
 
 
-def _read_json(path: Path) -> tuple[dict[str, Any], str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        return {}, f"could not be read ({_short(error)})."
-    if not isinstance(content, dict):
-        return {}, f"holds a {type(content).__name__}, expected an object."
-    return content, ""
-
-
-def _short(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return str(getattr(error, "strerror", None) or error)
+def _within(folder: Path, error: Exception) -> str:
+    """Return what an error says, with the path of its file below a folder."""
+    return str(error).removeprefix(f"{folder}/")

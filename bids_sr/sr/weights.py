@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bids_sr.exceptions import WeightsError
+from bids_sr.exceptions import InputDataError, WeightsError
+from bids_sr.files import check_regular
 from bids_sr.published import names, published_weights
 
 _CARD = "card"
+_NO_CARD = (KeyError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ class Weights:
         from safetensors import SafetensorError, safe_open
 
         try:
+            check_regular(path)
             with safe_open(path, framework="pt") as file:
                 card = json.loads((file.metadata() or {})[_CARD])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -75,7 +78,7 @@ class Weights:
             raise WeightsError(
                 f"Found no file {path}; expected weights written by bids_sr. Check the path."
             ) from error
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except (SafetensorError, InputDataError, OSError, *_NO_CARD) as error:
             raise WeightsError(
                 f"Found {path}, which is not a safetensors file with a card ({error}); expected "
                 "weights written by bids_sr (--save-model, bids_sr-tools train)."

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -105,8 +106,47 @@ def test_bad_files_fail_alone(add_image: AddImage, plan: Plan, dataset: Path) ->
     assert "cannot be read as NIfTI" in images["sub-02_T1w"].reason
     assert "SliceThickness is 'thick'" in images["sub-03_T1w"].reason
     assert "sub-04_T1w.json: the sidecar cannot be read" in images["sub-04_T1w"].reason
-    assert "the sidecar holds a list" in images["sub-05_T1w"].reason
+    assert "the sidecar cannot be read (it holds a list)" in images["sub-05_T1w"].reason
     assert "git annex get" in images["sub-06_T1w"].reason
+
+
+def test_what_is_no_regular_file_fails_alone(
+    add_image: AddImage, plan: Plan, dataset: Path
+) -> None:
+    add_image("sub-01_T1w")
+    add_image("sub-02_T1w")
+    os.mkfifo(dataset / "sub-02/anat/sub-02_T1w.json")
+    add_image("sub-03_T1w").unlink()
+    os.mkfifo(dataset / "sub-03/anat/sub-03_T1w.nii.gz")
+    add_image("sub-04_T1w")
+    (dataset / "sub-04/anat/sub-04_T1w.json").symlink_to("/dev/zero")
+    add_image("sub-05_T1w")
+    (dataset / "sub-05/anat/sub-05_T1w.json").write_text("[" * 100_000 + "]" * 100_000)
+    images = plan()
+    assert [image.action for image in images.values()] == ["super-resolve"] + ["fail"] * 4
+    assert "sub-02_T1w.json: the sidecar cannot be read (a named pipe)" in (
+        images["sub-02_T1w"].reason
+    )
+    assert "sub-03_T1w.nii.gz: found a named pipe" in images["sub-03_T1w"].reason
+    assert "sub-04_T1w.json: the sidecar cannot be read (a device)" in images["sub-04_T1w"].reason
+    assert "more than 64 levels deep" in images["sub-05_T1w"].reason
+
+
+@pytest.mark.parametrize("kind", ["pipe", "deep", "device"])
+def test_a_description_that_cannot_be_read_is_told(
+    add_image: AddImage, plan: Plan, dataset: Path, kind: str
+) -> None:
+    add_image("sub-01_T1w")
+    path = dataset / "dataset_description.json"
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(InputDataError, match=r"dataset_description\.json: "):
+        plan()
 
 
 def test_sidecars_are_inherited(add_image: AddImage, plan: Plan, dataset: Path) -> None:

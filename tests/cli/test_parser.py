@@ -107,7 +107,7 @@ def test_filters_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such file"), ("{", "is not JSON"), ("[1]", "holds list: expected an object")],
+    [(None, "no such file"), ("{", "Expecting"), ("[1]", "it holds a list")],
 )
 def test_bad_filters_are_explained(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "filters.json"

@@ -72,7 +72,7 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
         ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: make it"),
         ("text.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "cannot be read as NIfTI"),
         ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "holds no JSON object"),
-        ("broken.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "is not JSON"),
+        ("broken.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "expected a JSON object"),
     ],
 )
 def test_errors_are_one_clear_line(

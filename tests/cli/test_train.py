@@ -90,7 +90,7 @@ def test_it_writes_weights_a_card_and_a_picture(
         (["--out", "a.safetensors", "--set", "steps=many"], ExitCode.USAGE, "expected int"),
         (["--out", "a.safetensors", "--set", "speed=1"], ExitCode.USAGE, "parameter speed"),
         (["--out", "a.safetensors", "--set", "steps"], ExitCode.USAGE, "NAME=VALUE"),
-        (["--out", "a.safetensors", "--config", "none"], ExitCode.USAGE, "no readable"),
+        (["--out", "a.safetensors", "--config", "none"], ExitCode.USAGE, "no such file"),
         (["--out", "a.safetensors", "--start", "none"], ExitCode.MISSING_TOOL, "no file none"),
         (["--out", "a.safetensors", "--exclude", "*"], ExitCode.NO_INPUT, "all excluded"),
     ],
@@ -181,4 +181,4 @@ def test_acquisitions_come_from_sidecars(
     assert read_acquisitions([alone], [], AcquisitionOverrides())[alone].thickness == 4.0
     (tmp_path / "alone.json").write_text("{")
     assert read_acquisitions([alone], [], AcquisitionOverrides()) == {}
-    assert "is not JSON" in caplog.text
+    assert "expected a JSON object" in caplog.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import os
 import tempfile
 from pathlib import Path
 
@@ -227,3 +229,49 @@ def test_other_broken_links_are_called_so(tmp_path: Path) -> None:
     (tmp_path / "link.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
     with pytest.raises(InputDataError, match=r"broken link to .*gone"):
         check_input(tmp_path / "link.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [nb.Nifti1Image, nb.Nifti2Image])
+@pytest.mark.parametrize("size", [2**31 - 16, 1 << 27, 0, -16])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_header_extension_is_bounded(
+    tmp_path: Path, kind: type[nb.Nifti1Image], size: int, swapped: bool
+) -> None:
+    image = kind(np.arange(60, dtype=np.int16).reshape(3, 4, 5), AFFINE)
+    image.header.extensions.append(nb.nifti1.Nifti1Extension(6, b"x" * 100))
+    path = _saved(image, tmp_path, "image.nii")
+    if swapped:
+        header = image.header.as_byteswapped()
+        path.write_bytes(
+            header.structarr.tobytes() + path.read_bytes()[len(header.structarr.tobytes()) :]
+        )
+    start = int(image.header.sizeof_hdr) + 4
+    _patched(path, start, ">i4" if swapped else "<i4", size)
+    bomb = tmp_path / "image.nii.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as stream:
+        stream.write(path.read_bytes())
+        stream.write(bytes(1 << 26))
+    for each in (path, bomb):
+        with pytest.raises(InputDataError, match=r"a header extension of -?\d+ bytes; expected"):
+            check_input(each)
+        with pytest.raises(InputDataError, match="a header extension of"):
+            Volume.load(each)
+
+
+def test_a_long_header_of_its_own_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "image.img"
+    nb.Nifti1Pair(np.arange(60, dtype=np.int16).reshape(3, 4, 5), AFFINE).to_filename(path)
+    header = path.with_suffix(".hdr")
+    whole = bytearray(header.read_bytes()[:348] + b"\1\0\0\0")
+    header.write_bytes(whole + np.array([(1 << 26) + 16, 6], "<i4").tobytes() + bytes(64))
+
+    with pytest.raises(InputDataError, match="a header extension of"):
+        check_input(path)
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "image.nii.gz"
+    os.mkfifo(path)
+
+    with pytest.raises(InputDataError, match="found a named pipe; expected a regular file"):
+        check_input(path)

@@ -155,8 +155,8 @@ def test_interrupted_run_is_told(run_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "told"),
     [
-        ("decisions.tsv", "decisions.tsv could not be read"),
-        ("logs", "logs/CITATION.md could not be read"),
+        ("decisions.tsv", "decisions.tsv: the table cannot be read"),
+        ("logs", "logs/CITATION.md: the methods text cannot be read"),
         ("sub-01/log", "No log of a run was found"),
         ("sub-01/figures", "No before/after figure was found"),
         (
@@ -165,7 +165,7 @@ def test_interrupted_run_is_told(run_copy: Path) -> None:
         ),
         (
             "sub-01/ses-01/anat/sub-01_ses-01_res-2mm_desc-sr_FLAIR.json",
-            "sub-01_ses-01_res-2mm_desc-sr_FLAIR.json could not be read",
+            "sub-01_ses-01_res-2mm_desc-sr_FLAIR.json: the sidecar cannot be read",
         ),
         ("sub-01", "No log of a run was found"),
     ],

@@ -92,7 +92,8 @@ def test_rows_of_one_participant_are_read_alone(tmp_path: Path) -> None:
 def test_missing_table_is_told(tmp_path: Path) -> None:
     (tmp_path / "sub-01").mkdir()
     assert read_subject(tmp_path, "01").problems == (
-        "decisions.tsv could not be read (no such file): decisions are not shown.",
+        "decisions.tsv: the table cannot be read (no such file); expected text in UTF-8. "
+        "Correct or fetch the file. Decisions are not shown.",
     )
 
 
@@ -107,13 +108,14 @@ def test_broken_pieces_are_told(tmp_path: Path) -> None:
     (anat / "x.json").write_text("[1]")
     (log / "run.toml").write_text("= 3")
     record = read_subject(tmp_path, "01")
-    assert "sub-01/anat/sub-01_desc-sr_qc.json could not be read" in record.problems[0]
+    assert "sub-01/anat/sub-01_desc-sr_qc.json: the QC file cannot" in record.problems[0]
     assert record.images[0].problems == (
-        "The sidecar x.json holds a list, expected an object.",
+        "sub-01/anat/x.json: the sidecar cannot be read (it holds a list); "
+        "expected a JSON object. Correct or fetch the file.",
         "No QC file was found for this image.",
     )
     assert record.run is not None
-    assert "run.toml of the run 1 could not be read" in record.run.problems[0]
+    assert "1/run.toml: the file cannot be read" in record.run.problems[0]
 
 
 def test_quality_file_without_a_row_is_shown(tmp_path: Path) -> None:

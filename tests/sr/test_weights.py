@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(WeightsError, match="expected weights written by bids_sr"):
         Weights.load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="a named pipe"):
+        Weights.load(tmp_path / "w.safetensors")
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
 from bids_sr.exceptions import EngineError, MissingToolError
+from bids_sr.files import read_text
 from bids_sr.imaging import Volume, resample
 
 LICENCES = ("license.txt", ".license")
@@ -130,7 +131,7 @@ def freesurfer_table(path: Path) -> Mapping[int, Label]:
         Index -> label.
     """
     labels = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, error=EngineError).splitlines():
         words = line.split("#")[0].split()
         if len(words) >= 5 and words[0].isdigit() and words[0] != "0":
             red, green, blue = (int(word) for word in words[2:5])
