@@ -12,8 +12,9 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from bids_sr.exceptions import BidsSrError, InputDataError
 
@@ -38,7 +39,7 @@ class _UnusableError(ValueError):
     """What a file is or holds is not to be used; the message does not name the file."""
 
 
-def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
+def open_regular(path: Path, limit: int | None = None) -> BufferedReader:
     """Open a regular file, reached directly or by links, to read its bytes.
 
     Parameters
@@ -159,7 +160,7 @@ def _read(
         ) from error
 
 
-def _opened(path: Path, limit: int | None) -> BinaryIO:
+def _opened(path: Path, limit: int | None) -> BufferedReader:
     # Looked at first: merely opening some devices does something.
     _check_kind(path.stat(), limit)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -71,7 +71,7 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
         ("image.nii.gz", "image.nii.gz", ExitCode.USAGE, "is the input"),
         ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: make it"),
         ("text.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "cannot be read as NIfTI"),
-        ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "holds no JSON object"),
+        ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "it holds a list"),
         ("broken.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "expected a JSON object"),
     ],
 )
