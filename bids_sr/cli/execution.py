@@ -7,14 +7,16 @@ copies of it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.batch_queue import ask_queue, is_queued, read_plugin
-from bids_sr.cli.crashes import read_crashes
+from bids_sr.cli.crashes import read_crashes, unreported
 from bids_sr.cli.graph import named_nodes
 from bids_sr.cli.memory import memory_for_steps_gb, warn_of_memory
 from bids_sr.cli.outcome import Outcomes, after_run
@@ -57,9 +59,7 @@ def run_graph(
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
     error: Exception | None = None
-    # Nipype's resource monitor writes into the current folder, which may be read-only.
-    config.work_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.chdir(config.work_dir):
+    with _in_folder(config.work_dir), _graph_kept():
         planned = memory_for_steps_gb(config)
         if not is_queued(config):  # a batch system gives each step memory of its own
             warn_of_memory(workflow, config, planned)
@@ -72,6 +72,7 @@ def run_graph(
             getattr(plugin, "stop", lambda: None)()
     folders = {record.log_dir(config.output_dir, image.subject) for image in images}
     crashes = read_crashes([*folders, _common_crash_dir(config, record)])
+    crashes += unreported(getattr(plugin, "failures", {}), crashes)
     if error is not None and not crashes:
         raise error
     unfinished = _unfinished_nodes(workflow, lines.ended) if error is not None else []
@@ -90,6 +91,34 @@ def run_graph(
         finished=lambda image: image.relpath not in undone,
         quality_path=lambda image: output_paths(config.output_dir, image).quality,
     )
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Work in a folder: Nipype's monitor writes into the current one, which may be read-only.
+
+    Neither the folder that was the current one nor this one need be there at the end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        before = Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        before = Path("/")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before if before.is_dir() else "/")
+
+
+@contextlib.contextmanager
+def _graph_kept() -> Iterator[None]:
+    """Spare the garbage collector the graph, which stays to the end."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
@@ -141,6 +170,8 @@ def _send_crashes_to_subjects(
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
             node.config = {"execution": {"crashdump_dir": str(folder)}}
+            if node.run_without_submitting:  # it runs each time: no need to read its inputs twice
+                node.config["execution"]["hash_method"] = "timestamp"
 
 
 def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_gb: float) -> Any:
@@ -165,7 +196,7 @@ def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_
         "devices": tuple(filter(None, gpus)),
         "raise_insufficient": False,
     }
-    return SteadyMultiProcPlugin({**defaults, "name_of": lines.stem_of, **arguments})
+    return SteadyMultiProcPlugin({**defaults, **arguments, "name_of": lines.stem_of})
 
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
