@@ -176,6 +176,7 @@ def init_image_wf(
         (super_resolution_wf, outputs_wf, [
             ("outputnode.out_file", "inputnode.sr_file"),
             ("outputnode.out_mask", "inputnode.sr_mask"),
+            ("outputnode.mask_record", "inputnode.sr_mask_record"),
             ("outputnode.out_profile", "inputnode.slice_profile"),
             ("outputnode.out_uncertainty", "inputnode.uncertainty"),
             ("outputnode.out_model", "inputnode.model"),
@@ -194,6 +195,7 @@ def init_image_wf(
             ("outputnode.acquisition", "inputnode.acquisition"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
+        (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
     ])  # fmt: skip
     if steps.segmentations:
         segmentation_wf = init_segmentation_wf(
@@ -213,7 +215,10 @@ def init_image_wf(
                 ("outputnode.out_file", "inputnode.in_file"),
                 ("outputnode.out_mask", "inputnode.in_mask"),
             ]),
-            (segmentation_wf, outputs_wf, [("outputnode.records", "inputnode.segmentations")]),
+            (segmentation_wf, outputs_wf, [
+                ("outputnode.records", "inputnode.segmentations"),
+                ("outputnode.figure_records", "inputnode.segmentation_figures"),
+            ]),
         ])  # fmt: skip
     return workflow
 

@@ -40,6 +40,7 @@ def run_graph(
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         image_of_node,
         images_by_graph,
+        makes_product,
     )
 
     known = images_by_graph(images)
@@ -90,6 +91,7 @@ def run_graph(
         image_of=image_of,
         finished=lambda image: image.relpath not in undone,
         quality_path=lambda image: output_paths(config.output_dir, image).quality,
+        makes_product=makes_product,
     )
 
 

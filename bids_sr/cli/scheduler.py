@@ -3,8 +3,9 @@
 A step takes its memory with it when it ends, so that what the running steps declare is
 what the run holds.  A step that the system kills (most often for memory) does not stop
 the others, where Nipype's own scheduler would wait for it for ever; nor does one whose
-inputs or kept result cannot be read, where Nipype's would end the run.  Import this
-module lazily: it imports Nipype.
+inputs or kept result cannot be read, where Nipype's would end the run.  Where the image is
+good without a step, it does not even stop the image.  Import this module lazily: it imports
+Nipype.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from nipype.pipeline.engine.utils import topological_sort
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from bids_sr.cli.console import name_messages
+from bids_sr.cli.crashes import last_exception
 from bids_sr.cli.environment import leave_signals_to_parent, limit_threads, signals_held_back
 from bids_sr.cli.resume import drop_broken_result
+from bids_sr.interfaces.optional import OptionalStep
 
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
@@ -52,6 +55,17 @@ class _Step:
     tries: int = 0
     error: Exception | None = None
     """Why its process could not be started."""
+
+    @property
+    def can_be_left_out(self) -> bool:
+        """Whether the image is good without this step, which is still to be told so."""
+        interface = self.node.interface
+        return isinstance(interface, OptionalStep) and not interface.inputs.give_up
+
+    def leave_out(self, reason: str) -> None:
+        """Let the next try do without the step, under a hash of its own."""
+        self.node.set_input("give_up", reason)
+        self.node._hashvalue = self.node._hashed_inputs = None
 
     def take(self) -> dict[str, Any] | None:
         """Return what the process sent; None where it is not yet done, or died."""
@@ -223,6 +237,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 os.environ["CUDA_VISIBLE_DEVICES"] = step.device
             limit_threads(step.node.n_procs)
             name_messages(name)
+            OptionalStep.scheduled = True  # its failure is dealt with in _get_result
             sender.send(run_node(step.node, step.updatehash, taskid) | {"peak_gb": _peak_gb()})
         except Exception as error:  # a result that cannot be pickled, for one
             sender.send(_failure(taskid, error))
@@ -254,6 +269,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             LOGGER.debug("%s held %.2f GB, declared %.2f GB", name, peak, step.node.mem_gb)
         elif not alive:
             result = self._tried_again(taskid)
+        if result and result["traceback"] and step.can_be_left_out:
+            LOGGER.warning("%s failed:\n%s", step.node.fullname, "".join(result["traceback"]))
+            step.leave_out(last_exception("".join(result["traceback"]).splitlines()))
+            self._start(taskid)
+            return None
         return result
 
     def _tried_again(self, taskid: int) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from nipype.interfaces.base import (
     traits,
 )
 from nipype.pipeline import engine as pe
+from nipype.pipeline.engine.utils import load_resultfile as load_result
 
 from bids_sr.cli.crashes import read_crashes, unreported
 from bids_sr.cli.progress import StageLines
 from bids_sr.cli.scheduler import SteadyMultiProcPlugin
+from bids_sr.exceptions import EngineError
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 pytestmark = [
     # Nipype's own habits
@@ -106,6 +110,86 @@ def test_a_step_that_is_always_killed_fails_alone(tmp_path: Path) -> None:
     assert crash.step == "killed"
     assert crash.message.startswith("the process of this step was killed twice")
     assert "--low-mem" in crash.message
+
+
+class _OptionalInputSpec(OptionalInputSpec):
+    how = traits.Str(mandatory=True)
+    marker = traits.Str(mandatory=True)
+
+
+class _OptionalOutputSpec(TraitedSpec):
+    record = traits.Dict()
+
+
+class Optional(OptionalStep):
+    input_spec = _OptionalInputSpec
+    output_spec = _OptionalOutputSpec
+    without = "nothing optional"
+
+    def _run_step(self, runtime: Any) -> None:
+        # in a folder: the content of a file would count for the hash of the inputs
+        (Path(self.inputs.marker) / str(time.monotonic_ns())).touch()
+        if self.inputs.how == "memory":
+            raise MemoryError("Unable to allocate 148. GiB")
+        if self.inputs.how == "ours":
+            raise EngineError("no brain in it")
+        if self.inputs.how == "exit":
+            sys.exit(3)
+        if self.inputs.how == "time":
+            raise TimeoutError("no answer for 60 s")
+        if self.inputs.how:
+            os.kill(os.getpid(), int(self.inputs.how))
+        self._results["record"] = {"Status": "done"}
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("how", "tries", "said"),
+    [
+        (str(int(signal.SIGKILL)), 2, "was killed twice"),
+        (str(int(signal.SIGSEGV)), 2, "was killed twice"),
+        ("exit", 1, "SystemExit: 3"),
+        ("memory", 1, "MemoryError: Unable to allocate 148. GiB"),
+        ("time", 1, "TimeoutError: no answer for 60 s"),
+        ("ours", 1, "no brain in it"),
+    ],
+)
+def test_a_step_that_an_image_is_good_without_costs_no_image(
+    tmp_path: Path, how: str, tries: int, said: str
+) -> None:
+    marker = tmp_path / "marker"
+    marker.mkdir()
+    optional = pe.Node(Optional(how=how, marker=str(marker)), name="optional")
+    after = pe.Node(niu.Merge(1), name="after")
+    workflow = pe.Workflow(name="steps")
+    workflow.connect(optional, "record", after, "in1")
+    lines, error = run(tmp_path, [workflow])
+    assert error is None
+    assert lines.ended == {"w.steps.optional", "w.steps.after"}
+    assert read_crashes([tmp_path / "crashes"]) == []
+    assert len(list(marker.iterdir())) == tries
+    (result,) = (tmp_path / "work").rglob("result_after.pklz")
+    (record,) = load_result(result).outputs.out
+    assert record["Status"] == "failed"
+    assert record["Warning"].startswith("nothing optional: ")
+    assert said in record["Warning"]
+
+
+def test_what_may_be_gone_by_the_next_run_is_tried_again_then(tmp_path: Path) -> None:
+    for how, tries in (("memory", 2), ("ours", 1)):
+        marker = tmp_path / how / "marker"
+        marker.mkdir(parents=True)
+        for again in range(2):
+            folder = tmp_path / how / f"run{again}"
+            folder.mkdir()
+            if again:
+                (tmp_path / how / "run0" / "work").rename(folder / "work")
+            optional = pe.Node(Optional(how=how, marker=str(marker)), name="optional")
+            _, error = run(folder, [optional])
+            assert error is None
+        assert len(list(marker.iterdir())) == tries
 
 
 def test_an_image_is_finished_before_the_next_is_begun(tmp_path: Path) -> None:
