@@ -69,6 +69,8 @@ class RunConfig:
     anat_reference: tuple[str, ...] = ("finest",)
     """``finest``, ``first-lex`` or ``ENTITY=VALUE`` words: which T1w and T2w is handed on."""
     anat_reference_per: Literal["session", "subject"] = "session"
+    surface_contrasts: tuple[Literal["T2w", "FLAIR"], ...] = ()
+    """Contrasts handed on to tools that refine surfaces with them."""
     raw_like_dir: Path | None = None
     """Where a raw-shaped view of the dataset goes; apart from all other folders."""
     bids_database_dir: Path | None = None

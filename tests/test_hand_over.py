@@ -54,6 +54,7 @@ class Run:
     def again(self, *words: str) -> subprocess.CompletedProcess[str]:
         folders = ["--raw-like-dir", self.view, "-w", self.work, "-d", f"masks={self.masks}"]
         command = [sys.executable, "-m", "bids_sr", self.bids, self.out, "participant", *folders]
+        command += ["--surface-contrasts", "T2w", "FLAIR"]
         command += ["--skip-bids-validation", "--use-plugin", self.masks / "linear.yml"]
         return subprocess.run(
             [*map(str, command), *OPTIONS, *words], capture_output=True, text=True, timeout=600

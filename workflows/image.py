@@ -12,6 +12,8 @@ from nipype.pipeline import engine as pe
 
 from bids_sr.bids.derivatives import output_paths
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.leftovers import leftover_patterns
+from bids_sr.interfaces.outputs import ClearLeftovers, SaveDerivative, SaveDerivatives
 
 from .brain_extraction import init_brain_extraction_wf
 from .outputs import init_outputs_wf
@@ -176,7 +178,6 @@ def init_image_wf(
         (super_resolution_wf, outputs_wf, [
             ("outputnode.out_file", "inputnode.sr_file"),
             ("outputnode.out_mask", "inputnode.sr_mask"),
-            ("outputnode.mask_record", "inputnode.sr_mask_record"),
             ("outputnode.out_profile", "inputnode.slice_profile"),
             ("outputnode.out_uncertainty", "inputnode.uncertainty"),
             ("outputnode.out_model", "inputnode.model"),
@@ -195,8 +196,8 @@ def init_image_wf(
             ("outputnode.acquisition", "inputnode.acquisition"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
-        (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
     ])  # fmt: skip
+    parts = [outputs_wf, reports_wf]
     if steps.segmentations:
         segmentation_wf = init_segmentation_wf(
             image=image,
@@ -215,12 +216,32 @@ def init_image_wf(
                 ("outputnode.out_file", "inputnode.in_file"),
                 ("outputnode.out_mask", "inputnode.in_mask"),
             ]),
-            (segmentation_wf, outputs_wf, [
-                ("outputnode.records", "inputnode.segmentations"),
-                ("outputnode.figure_records", "inputnode.segmentation_figures"),
-            ]),
+            (segmentation_wf, outputs_wf, [("outputnode.records", "inputnode.segmentations")]),
         ])  # fmt: skip
+        parts.append(segmentation_wf)
+    _clear_after(workflow, parts, leftover_patterns(output_dir, image))
     return workflow
+
+
+def _clear_after(
+    workflow: pe.Workflow, parts: Sequence[pe.Workflow], patterns: list[tuple[str, str, str]]
+) -> None:
+    """Let what earlier runs left of the image go when all that this run makes is written."""
+    outputs = {SaveDerivative: "out_file", SaveDerivatives: "out_files"}
+    saved = {
+        node.name: (part, f"{node.name}.{field}")
+        for part in parts
+        for node in sorted(part._graph.nodes, key=lambda node: node.name)
+        for kind, field in outputs.items()
+        if isinstance(node.interface, kind)
+    }
+    clear_leftovers = pe.Node(
+        ClearLeftovers(written=list(saved), patterns=patterns),
+        name="clear_leftovers",
+        run_without_submitting=True,
+    )
+    for name, (part, output) in saved.items():
+        workflow.connect(part, output, clear_leftovers, name)
 
 
 def acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
-from bids_sr.bids.writing import copy_atomic, write_json_atomic
+from bids_sr.bids.writing import copy_atomic, remove_others, write_json_atomic
 from bids_sr.exceptions import InputDataError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "copy_atomic",
     "output_path",
     "output_paths",
+    "remove_others",
     "resolution_label",
     "segmentation_paths",
     "source_uri",

@@ -56,6 +56,10 @@ class AnatImage:
     """The one T1w or T2w of its subject and session that becomes ``desc-preproc``."""
     reference_reason: str = ""
     """Why it and no other, in words; empty for all others."""
+    reference_asked: bool = False
+    """Whether it is the reference because its entities were asked for."""
+    unfit: str = ""
+    """Why it is not handed on unless asked for, in words; empty where nothing tells."""
 
     @property
     def subject(self) -> str:

@@ -19,6 +19,7 @@ from bids_sr.bids.view_contents import (
     find_products,
     refuse_taken_name,
     subject_contents,
+    suffix_of,
 )
 from bids_sr.bids.writing import (
     copy_atomic,
@@ -27,6 +28,9 @@ from bids_sr.bids.writing import (
     write_text_atomic,
 )
 from bids_sr.exceptions import InputDataError
+
+SURFACE_CONTRASTS = frozenset({"T2w", "FLAIR"})
+"""What fMRIPrep and sMRIPrep refine pial surfaces with, where its voxels are below 1.2 mm."""
 
 
 def prepare_raw_view(
@@ -81,7 +85,12 @@ def prepare_raw_view(
 
 
 def write_raw_view(
-    root: Path, bids_dir: Path, output_dir: Path, subjects: Iterable[str]
+    root: Path,
+    bids_dir: Path,
+    output_dir: Path,
+    subjects: Iterable[str],
+    *,
+    surface_contrasts: Iterable[str] = (),
 ) -> list[str]:
     """Bring the view up to date for some subjects.
 
@@ -93,12 +102,15 @@ def write_raw_view(
         Input and output dataset.
     subjects : iterable of str
         Labels without ``sub-``; the folders of others are left as they are.
+    surface_contrasts : iterable of str
+        Suffixes out of ``SURFACE_CONTRASTS`` that are in it super-resolved; the others are as
+        acquired, for no tool shall refine surfaces with them unasked.
 
     Returns
     -------
     list of str
         One sentence for each scan that is in the view as acquired because its
-        super-resolution failed or is not done.
+        super-resolution failed or is not done, or was not asked for here.
 
     Raises
     ------
@@ -115,12 +127,23 @@ def write_raw_view(
     for subject in subjects:
         with subject_lock(output_dir, subject):
             products, missing = find_products(output_dir, subject)
+            held_back = {
+                relpath: name
+                for relpath in products
+                if (name := suffix_of(relpath)) in SURFACE_CONTRASTS - set(surface_contrasts)
+            }
+            products = {key: one for key, one in products.items() if key not in held_back}
             contents = subject_contents(bids_dir, subject, products)
             _remove_others(root, f"sub-{subject}", contents.names())
             _place(root, contents)
         notes += [
             f"{relpath}: as acquired in {root}, its super-resolution {what}"
             for relpath, what in missing.items()
+        ]
+        notes += [
+            f"{relpath}: as acquired in {root}, so that no tool refines surfaces with estimated "
+            f"detail; give --surface-contrasts {name} to have it super-resolved"
+            for relpath, name in held_back.items()
         ]
     return notes
 

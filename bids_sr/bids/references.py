@@ -13,6 +13,7 @@ from pathlib import Path
 from bids_sr.bids.derivatives import output_path, output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.selection import ReferenceRule
+from bids_sr.bids.unfit import why_unfit
 from bids_sr.bids.writing import read_json
 from bids_sr.imaging import check_input
 
@@ -37,16 +38,17 @@ def choose_references(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
 
     Notes
     -----
-    Candidates are the images of a head that are processed; a series of frames is none.
-    The first of these words that tells two apart decides: it has the entities asked for;
-    a T2w is of the session of the reference T1w (one for the subject only); its slices are
+    Candidates are the images of a head that are processed; a series of frames is none.  One
+    that :func:`.why_unfit` tells of is a candidate only where its entities were asked for.
+    The first of these words that tells two apart decides: it has the entities asked for; it is
+    fit; a T2w is of the session of the reference T1w (one for the subject only); its slices are
     the finest (left out with ``first-lex``); its path comes first.
     """
+    images = [_judged(image) for image in images]
     groups: dict[tuple[str, str | None, str], list[AnatImage]] = {}
     for image in images:
-        if image.processed and image.brain and image.suffix in SUFFIXES:
-            session = image.session if rule.per == "session" else None
-            groups.setdefault((image.subject, session, image.suffix), []).append(image)
+        if _is_candidate(image, rule):
+            groups.setdefault(_group(image, rule), []).append(image)
     chosen: dict[int, str] = {}
     home: dict[tuple[str, str | None], str | None] = {}
     for key in sorted(groups, key=lambda key: SUFFIXES.index(key[2])):
@@ -55,45 +57,88 @@ def choose_references(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
         home.setdefault(place, best.session)
         chosen[id(best)] = _reason(best, groups[key], rule)
     return [
-        replace(
-            image, is_reference=id(image) in chosen, reference_reason=chosen.get(id(image), "")
-        )
+        _as_reference(image, chosen[id(image)], rule) if id(image) in chosen else image
         for image in images
     ]
 
 
+def without_reference(images: Sequence[AnatImage], rule: ReferenceRule) -> list[str]:
+    """Tell where images could be a reference but for what is known of them.
+
+    Parameters
+    ----------
+    images : sequence of AnatImage
+        The plan, references chosen.
+    rule : ReferenceRule
+        By which they were chosen.
+
+    Returns
+    -------
+    list of str
+        One sentence for each session or subject without a reference of a kind.
+    """
+    having = {_group(image, rule) for image in images if image.is_reference}
+    lacking: dict[tuple[str, str | None, str], list[AnatImage]] = {}
+    for image in images:
+        group = _group(image, rule)
+        told = image.unfit and image.processed and image.suffix in rule.suffixes
+        if told and group not in having:
+            lacking.setdefault(group, []).append(image)
+    return [
+        f"no {suffix} of {'_'.join(filter(None, place))} is handed on as desc-preproc: "
+        + "; ".join(f"{image.stem}: {image.unfit}" for image in found)
+        + ". If one of them is right all the same, name it with --anat-reference ENTITY=VALUE"
+        for (subject, session, suffix), found in lacking.items()
+        for place in [(f"sub-{subject}", session and f"ses-{session}")]
+    ]
+
+
 def settle_references(
-    output_dir: Path, images: Iterable[AnatImage], rule: ReferenceRule
+    output_dir: Path,
+    images: Sequence[AnatImage],
+    rule: ReferenceRule,
+    *,
+    made: Iterable[str] = (),
 ) -> list[str]:
-    """Leave one reference of a kind on disk, where earlier runs had chosen another.
+    """Leave one reference of a kind on disk, where earlier runs had chosen another, or none.
 
     Parameters
     ----------
     output_dir : Path
         Root of the output dataset.
-    images : iterable of AnatImage
+    images : sequence of AnatImage
         The plan, after the run.
     rule : ReferenceRule
         By which the references were chosen.
+    made : iterable of str
+        Paths of the images of which this run has made all that it makes.
 
     Returns
     -------
     list of str
-        One sentence for each file that went.
+        One sentence for each file that went, and each reference that was not handed on.
 
     Notes
     -----
     Nothing changes where the reference of this run was not written.  ``desc-preproc`` is a copy
     of the product and is removed; the mask of a former reference gets the name that masks of
-    other images have.  A mask of the reference that is not on its grid is left from a run with
-    another resolution and would be applied by sMRIPrep; it is removed.
+    other images have, unless this run has made that image anew.  A mask of the reference that is
+    not on its grid is left from a run with another resolution and would be applied by sMRIPrep;
+    it is removed.
     """
-    notes = []
+    made = set(made)
+    anew = [image for image in images if image.relpath in made and image.suffix in SUFFIXES]
+    old_masks = {output_paths(output_dir, replace(i, is_reference=True)).mask for i in anew}
+    notes = _remove_unchosen(output_dir, images, rule, anew)
     for image in images:
         paths = output_paths(output_dir, image) if image.is_reference else None
-        if paths is None or paths.preproc is None or not paths.preproc.exists():
+        if paths is None or paths.preproc is None:
             continue
         own = paths.preproc
+        if not own.exists():
+            if image.relpath in made:
+                notes.append(f"{image.stem}: not handed on as {own.name}: no brain was found")
+            continue
         subject = output_dir / f"sub-{image.subject}"
         folders = [own.parent] if rule.per == "session" else sorted(subject.glob("**/anat"))
         for former in _without_space(folders, f"desc-preproc_{image.suffix}", own):
@@ -103,13 +148,38 @@ def settle_references(
             continue
         for former in _without_space(folders, "desc-brain_mask", paths.mask):
             target = former.with_name(former.name.replace("_desc-", "_space-T1w_desc-"))
-            _move(former, None if target.exists() else target)
+            if target.exists() or former in old_masks:
+                _move(former, None)
+                notes.append(f"removed {former.name}: {own.name} is the reference now")
+                continue
+            _move(former, target)
             notes.append(
                 f"renamed {former.name} to {target.name}: {own.name} is the reference now"
             )
         if paths.mask.exists() and not check_input(paths.mask).grid.same(check_input(own).grid):
             _move(paths.mask, None)
             notes.append(f"removed {paths.mask.name}: it is not on the grid of {own.name}")
+    return notes
+
+
+def _remove_unchosen(
+    output_dir: Path,
+    images: Sequence[AnatImage],
+    rule: ReferenceRule,
+    anew: Sequence[AnatImage],
+) -> list[str]:
+    """Remove what earlier runs handed on of images, where this run hands on none of the kind."""
+    having = {_group(image, rule) for image in images if image.is_reference}
+    notes = []
+    for image in anew:
+        if _group(image, rule) in having:
+            continue
+        names = output_paths(output_dir, replace(image, is_reference=True))
+        masks = [names.mask] if image.suffix == SUFFIXES[0] else []
+        for former in filter(None, [names.preproc, *masks]):
+            if former.exists() and _is_ours(former):
+                _move(former, None)
+                notes.append(f"removed {former.name}: this run hands on no {image.suffix}")
     return notes
 
 
@@ -156,7 +226,13 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
 def _without_space(folders: Iterable[Path], end: str, own: Path) -> list[Path]:
     """List the images of a kind that sMRIPrep would collect, but for our own."""
     found = [path for folder in folders for path in sorted(folder.glob(f"*_{end}.nii.gz"))]
-    return [path for path in found if path != own and "_space-" not in path.name]
+    others = [path for path in found if path != own and "_space-" not in path.name]
+    return [path for path in others if _is_ours(path)]
+
+
+def _is_ours(path: Path) -> bool:
+    sidecar = read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
+    return any(field in sidecar for field in ("SuperResolution", "BrainExtraction"))
 
 
 def _move(image: Path, target: Path | None) -> None:
@@ -168,13 +244,50 @@ def _move(image: Path, target: Path | None) -> None:
         path.unlink(missing_ok=True)
 
 
+def _judged(image: AnatImage) -> AnatImage:
+    if not image.processed or image.suffix not in SUFFIXES or image.n_frames > 1:
+        return image
+    return replace(image, unfit=why_unfit(image.entities, image.metadata, brain=image.brain))
+
+
+def _is_candidate(image: AnatImage, rule: ReferenceRule) -> bool:
+    fit = image.brain and (not image.unfit or _is_asked(image, rule))
+    return image.processed and image.suffix in rule.suffixes and fit
+
+
+def _is_asked(image: AnatImage, rule: ReferenceRule) -> bool:
+    names = set(rule.preferred) - {"ses", "session", "sub", "subject"}
+    return bool(names) and rule.prefers(image.entities)
+
+
+def _group(image: AnatImage, rule: ReferenceRule) -> tuple[str, str | None, str]:
+    return image.subject, image.session if rule.per == "session" else None, image.suffix
+
+
+def _as_reference(image: AnatImage, reason: str, rule: ReferenceRule) -> AnatImage:
+    """Mark the reference; one that is unfit says so wherever its warnings are told."""
+    facts = image.facts
+    if image.unfit and facts is not None:
+        warning = f"handed on as desc-preproc, as asked, although {image.unfit}"
+        facts = replace(facts, warnings=(*facts.warnings, warning))
+    asked = _is_asked(image, rule)
+    return replace(
+        image,
+        is_reference=True,
+        reference_reason=reason,
+        reference_asked=asked,
+        facts=facts,
+    )
+
+
 def _rank(
     image: AnatImage, rule: ReferenceRule, home: str | None
-) -> tuple[bool, bool, float, str]:
+) -> tuple[bool, bool, bool, float, str]:
     assert image.facts is not None
     fineness = round(image.facts.acquisition.spacing, 3) if rule.order == "finest" else 0.0
     elsewhere = image.suffix != SUFFIXES[0] and home is not None and image.session != home
-    return not rule.prefers(image.entities), elsewhere, fineness, image.relpath
+    preferred = rule.prefers(image.entities)
+    return not preferred, bool(image.unfit), elsewhere, fineness, image.relpath
 
 
 def _reason(best: AnatImage, candidates: Sequence[AnatImage], rule: ReferenceRule) -> str:

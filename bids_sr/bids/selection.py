@@ -25,7 +25,7 @@ ANYTHING = "Query.OPTIONAL"
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceRule:
-    """Which T1w and which T2w are handed on as ``desc-preproc``."""
+    """Which T1w, and if asked for which T2w, are handed on as ``desc-preproc``."""
 
     order: Literal["finest", "first-lex"] = "finest"
     """``finest``: finest slice spacing, of equals the first by path; ``first-lex``: the first."""
@@ -33,6 +33,13 @@ class ReferenceRule:
     """Entity -> value (None: absent); images that have them come before all others."""
     per: Literal["session", "subject"] = "session"
     """Whether every session or every subject has one of a kind."""
+    surface_contrasts: tuple[str, ...] = ()
+    """``T2w``, ``FLAIR``: contrasts that tools may refine surfaces with; none unless asked for."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of which there is a ``desc-preproc`` image, the T1w first."""
+        return ("T1w", *(("T2w",) if "T2w" in self.surface_contrasts else ()))
 
     def __post_init__(self) -> None:
         known: dict[str, str] = specification()["entities"]
@@ -45,7 +52,12 @@ class ReferenceRule:
                 )
 
     @classmethod
-    def from_words(cls, words: Iterable[str], per: Literal["session", "subject"]) -> ReferenceRule:
+    def from_words(
+        cls,
+        words: Iterable[str],
+        per: Literal["session", "subject"],
+        surface_contrasts: Iterable[str] = (),
+    ) -> ReferenceRule:
         """Read the words of the option: ``finest``, ``first-lex``, ``ENTITY=VALUE ...``."""
         preferred: dict[str, str | None] = {}
         order: Literal["finest", "first-lex"] = "finest"
@@ -60,7 +72,8 @@ class ReferenceRule:
                     f"--anat-reference: {word!r} is no rule; expected finest, first-lex or "
                     "ENTITY=VALUE such as acquisition=mprage (null: without that entity)."
                 )
-        return cls(order=order, preferred=preferred, per=per)
+        contrasts = tuple(surface_contrasts)
+        return cls(order=order, preferred=preferred, per=per, surface_contrasts=contrasts)
 
     def prefers(self, entities: Mapping[str, str]) -> bool:
         """Tell whether an image with these entities comes before others."""

@@ -81,6 +81,11 @@ def view_name(relpath: str) -> str:
     return (path.parent / PurePosixPath(built).name).as_posix()
 
 
+def suffix_of(relpath: str) -> str:
+    """Return the suffix of an image by its path."""
+    return parse_name(PurePosixPath(relpath).name).suffix
+
+
 def refuse_taken_name(bids_dir: Path, relpath: str) -> None:
     """Raise :class:`InputDataError` where the input dataset has a file of the view's name."""
     name = view_name(relpath)

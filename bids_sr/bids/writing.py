@@ -8,9 +8,10 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,52 @@ def link_atomic(source: Path, target: Path) -> Path:
         if target.is_symlink():
             target.unlink()
         return copy_atomic(source, target)
+
+
+def remove_others(patterns: Iterable[tuple[str, str, str]], kept: Iterable[Path]) -> list[Path]:
+    """Remove files of ours that are not among those just written.
+
+    Parameters
+    ----------
+    patterns : iterable of tuple of str
+        Folder, regular expression of the whole file name, and the field that our sidecar of
+        such a file has; empty where the name alone is ours.
+    kept : iterable of Path
+        Files that stay, with those that differ from them in the extension only.
+
+    Returns
+    -------
+    list of Path
+        What was removed, a sidecar after its image.
+    """
+    stays = {path.with_name(_stem(path)) for path in kept}
+    by_folder: dict[Path, list[tuple[str, str]]] = {}
+    for place, pattern, field in patterns:
+        by_folder.setdefault(Path(place), []).append((pattern, field))
+    removed = []
+    for folder, known in by_folder.items():
+        any_of = re.compile("|".join(f"(?:{pattern})" for pattern, _ in known))
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        by_stem: dict[Path, list[Path]] = {}
+        for path in (folder / name for name in sorted(names) if any_of.fullmatch(name)):
+            by_stem.setdefault(path.with_name(_stem(path)), []).append(path)
+        for stem, found in by_stem.items():
+            sidecar = stem.with_name(f"{stem.name}.json")
+            fields = {
+                field
+                for pattern, field in known
+                if any(re.fullmatch(pattern, path.name) for path in found)
+            }
+            if stem in stays or not ("" in fields or fields & read_json(sidecar).keys()):
+                continue
+            for path in sorted(found, key=lambda path: path == sidecar):
+                path.unlink(missing_ok=True)
+                removed.append(path)
+    return removed
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
 
 
 def jsonable(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.exceptions import InputDataError
 
 if TYPE_CHECKING:
+    from bids_sr.bids import ReferenceRule
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
 
@@ -24,7 +25,9 @@ def add_hand_over(group: argparse._ArgumentGroup) -> None:
         "--anat-reference",
         nargs="+",
         metavar="RULE",
-        help="which T1w and which T2w becomes desc-preproc, which fMRIPrep and sMRIPrep take; "
+        help="which T1w (and T2w, with --surface-contrasts) becomes desc-preproc, which fMRIPrep "
+        "and sMRIPrep take; contrast-enhanced images, other body parts, parts of scans and "
+        "localisers only if named; "
         "finest: finest slice spacing, of equals the first by path; first-lex: first by path; "
         "ENTITY=VALUE ...: one with these entities (null: without it) before all others "
         "(default: finest)",
@@ -36,6 +39,13 @@ def add_hand_over(group: argparse._ArgumentGroup) -> None:
         "that make one reference of all sessions",
     )
     group.add_argument(
+        "--surface-contrasts",
+        nargs="+",
+        choices=("T2w", "FLAIR"),
+        help="also hand these on super-resolved to tools that refine pial surfaces with them: a "
+        "T2w as desc-preproc, both in the raw-shaped view; unproven (default: neither)",
+    )
+    group.add_argument(
         "--raw-like-dir",
         type=Path,
         metavar="DIR",
@@ -45,9 +55,12 @@ def add_hand_over(group: argparse._ArgumentGroup) -> None:
 
 
 def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
-    """Refuse, before any work, a raw-like folder that cannot be used."""
+    """Tell what cannot be handed on; refuse, before any work, a folder that cannot be used."""
     from bids_sr.bids import prepare_raw_view
+    from bids_sr.bids.references import without_reference
 
+    for note in without_reference(images, _rule(config)):
+        LOGGER.warning("%s", note)
     if config.raw_like_dir is None:
         return
     try:
@@ -56,24 +69,34 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
         raise ExitError(ExitCode.CANNOT_WRITE, str(error)) from error
 
 
-def finish(config: RunConfig, images: Sequence[AnatImage]) -> None:
-    """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk."""
-    from bids_sr.bids import (
-        ReferenceRule,
-        dataset_lock,
-        settle_references,
-        surface_notes,
-        write_raw_view,
-    )
+def finish(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str] = ()) -> None:
+    """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk.
 
-    rule = ReferenceRule.from_words(config.anat_reference, config.anat_reference_per)
+    ``made`` holds the paths of the images of which this run has made all that it makes.
+    """
+    from bids_sr.bids import dataset_lock, settle_references, surface_notes, write_raw_view
+
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
-        notes = settle_references(config.output_dir, images, rule)
+        notes = settle_references(config.output_dir, images, _rule(config), made=made)
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)
     if config.raw_like_dir is None:
         return
     subjects = sorted({image.subject for image in images})
-    for note in write_raw_view(config.raw_like_dir, config.bids_dir, config.output_dir, subjects):
+    for note in write_raw_view(
+        config.raw_like_dir,
+        config.bids_dir,
+        config.output_dir,
+        subjects,
+        surface_contrasts=config.surface_contrasts,
+    ):
         LOGGER.warning("%s", note)
     print(f"raw-like dataset: {config.raw_like_dir}")
+
+
+def _rule(config: RunConfig) -> ReferenceRule:
+    from bids_sr.bids import ReferenceRule
+
+    return ReferenceRule.from_words(
+        config.anat_reference, config.anat_reference_per, config.surface_contrasts
+    )

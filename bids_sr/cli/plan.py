@@ -40,7 +40,9 @@ def make_plan(config: RunConfig) -> list[AnatImage]:
         sr_method=config.sr_method,
         takes_series=config.method_options.takes_series,
         min_anisotropy=config.min_anisotropy,
-        reference=ReferenceRule.from_words(config.anat_reference, config.anat_reference_per),
+        reference=ReferenceRule.from_words(
+            config.anat_reference, config.anat_reference_per, config.surface_contrasts
+        ),
     )
     layout = open_layout(
         config.bids_dir,
@@ -72,6 +74,8 @@ def notes(image: AnatImage) -> list[str]:
         found += [f"warning: {sentence}" for sentence in image.facts.warnings]
     if image.is_reference:
         found.append(f"handed on as desc-preproc: {image.reference_reason}")
+    elif image.unfit:
+        found.append(f"not handed on as desc-preproc: {image.unfit}")
     if image.mask_note:
         found.append(f"brain mask: {image.mask_note}")
     return found

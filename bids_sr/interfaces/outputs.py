@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
     File,
     SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
 )
+from nipype.interfaces.io import add_traits
 
-from bids_sr.bids.derivatives import copy_atomic, write_json_atomic
+from bids_sr.bids.derivatives import copy_atomic, remove_others, write_json_atomic
 
+LOGGER = logging.getLogger(__name__)
 RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
 
 
@@ -26,7 +30,6 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.Dict({}, usedefault=True, desc="sidecar, as known before the run")
     record = traits.Dict(desc="what the run adds to the sidecar")
     record_key = traits.Str("", usedefault=True, desc="sidecar field that takes the record")
-    steps = traits.List(desc="records of other steps, whose warnings join the sidecar's record")
     skull_stripped = traits.Either(None, traits.Bool, desc="what was found; None: keep the plan's")
 
 
@@ -54,8 +57,6 @@ class SaveDerivative(SimpleInterface):
         if self.inputs.record_key:
             key = self.inputs.record_key
             metadata[key] = {**metadata.get(key, {}), **self.inputs.record}
-            if said := warnings_in(self.inputs.steps or []):
-                metadata[key]["Warnings"] = [*metadata[key].get("Warnings", []), *said]
         stripped = self.inputs.skull_stripped
         if metadata and isdefined(stripped) and stripped is not None:
             metadata["SkullStripped"] = stripped
@@ -64,9 +65,22 @@ class SaveDerivative(SimpleInterface):
         return runtime
 
 
-def warnings_in(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what the records of steps warn of."""
-    return [str(record["Warning"]) for record in records if record.get("Warning")]
+class _HandOverInputSpec(_SaveDerivativeInputSpec):
+    in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="brain mask, or None")
+    mask_record = traits.Dict(mandatory=True, desc="record of the brain mask")
+    without_mask = traits.Bool(False, usedefault=True, desc="hand on what has no brain, too")
+
+
+class HandOver(SaveDerivative):
+    """Save the reference image for other tools, unless a brain was sought in it and not found."""
+
+    input_spec = _HandOverInputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        no_brain = not self.inputs.in_mask and self.inputs.mask_record.get("Warning")
+        if no_brain and not self.inputs.without_mask:
+            self.inputs.in_file = None
+        return super()._run_interface(runtime)
 
 
 def _save(source: Path, target: Path, metadata: dict[str, Any]) -> None:
@@ -107,6 +121,51 @@ class SaveDerivatives(SimpleInterface):
         return runtime
 
 
+class _ClearLeftoversInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):  # type: ignore[misc]
+    patterns = traits.List(
+        traits.Tuple(traits.Str, traits.Str, traits.Str),
+        mandatory=True,
+        desc="folder, pattern of names, field of our sidecars",
+    )
+
+
+class _ClearLeftoversOutputSpec(TraitedSpec):
+    removed = traits.List(traits.Str, desc="files that an earlier run had left")
+
+
+class ClearLeftovers(SimpleInterface):
+    """Remove what earlier runs left of an image and this run did not make.
+
+    It has an input for each file that is written, so that it runs after all of them.
+
+    Parameters
+    ----------
+    written : iterable of str
+        Names of these inputs: a path, several, or None where there was nothing to write.
+    """
+
+    input_spec = _ClearLeftoversInputSpec
+    output_spec = _ClearLeftoversOutputSpec
+    _always_run = True
+
+    def __init__(self, written: Iterable[str] = (), **inputs: Any) -> None:
+        super().__init__(**inputs)
+        self._written = tuple(written)
+        add_traits(self.inputs, self._written)
+
+    def _run_interface(self, runtime: Any) -> Any:
+        kept: list[Path] = []
+        for name in self._written:
+            value = getattr(self.inputs, name)
+            values = value if isinstance(value, list) else [value]
+            kept += [Path(path) for path in values if isdefined(path) and path]
+        removed = remove_others(self.inputs.patterns, kept)
+        for path in removed:
+            LOGGER.info("removed %s: it was of an earlier run", path.name)
+        self._results["removed"] = [str(path) for path in removed]
+        return runtime
+
+
 class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     out_path = traits.Str(mandatory=True, desc="where the QC file goes")
     plan = traits.Dict(mandatory=True, desc="what was known before the run")
@@ -117,7 +176,6 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     super_resolution = traits.Dict(desc="record of the super-resolution")
     curve = traits.List(desc="learning curve, a dictionary a point")
     segmentations = traits.List([], usedefault=True, desc="records of the segmentations")
-    later = traits.List([], usedefault=True, desc="records of what was made from the result")
 
 
 class _SaveQualityOutputSpec(TraitedSpec):
@@ -139,7 +197,6 @@ class SaveQuality(SimpleInterface):
             records,
             list(self.inputs.curve),
             [dict(record) for record in self.inputs.segmentations],
-            [dict(record) for record in self.inputs.later],
         )
         write_json_atomic(target, quality)
         self._results["out_file"] = str(target)
@@ -151,7 +208,6 @@ def summarise(
     records: dict[str, dict[str, Any]],
     curve: list[dict[str, Any]],
     segmentations: Sequence[dict[str, Any]] = (),
-    later: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Gather the records of an image's steps into its QC table.
 
@@ -165,8 +221,6 @@ def summarise(
         Learning curve, one dictionary a point; empty where nothing was learned.
     segmentations : sequence of dict
         One record a tool that was asked for.
-    later : sequence of dict
-        Records of what was made from the result, such as figures; read for their warnings.
 
     Returns
     -------
@@ -194,5 +248,9 @@ def summarise(
         "LearningCurve": {name: [point[name] for point in curve] for name in names},
         "Segmentations": {one["Tool"]: one for one in segmentations},
         "TimingsSeconds": times,
-        "Warnings": warnings_in((*records.values(), *segmentations, *later)),
+        "Warnings": [
+            record["Warning"]
+            for record in (*records.values(), *segmentations)
+            if record.get("Warning")
+        ],
     }

@@ -19,11 +19,14 @@ from bids_sr.bids.output_sidecars import (
     product_metadata,
     stage_metadata,
 )
+from bids_sr.bids.selection import ReferenceRule
 from bids_sr.exceptions import InputDataError
 
 AddImage = Callable[..., Path]
 Plan = Callable[..., dict[str, AnatImage]]
 OUT = Path("/out")
+
+T2W_TOO = ReferenceRule(surface_contrasts=("T2w",))
 
 
 def names(image: AnatImage) -> dict[str, str]:
@@ -58,7 +61,7 @@ def test_names_of_the_reference_t1w(add_image: AddImage, plan: Plan) -> None:
 def test_names_of_other_contrasts(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_FLAIR")
     add_image("sub-01_acq-2D_T2w")
-    images = plan(output_resolution=0.8)
+    images = plan(output_resolution=0.8, reference=T2W_TOO)
     assert names(images["sub-01_FLAIR"]) == {
         "product": "sub-01/anat/sub-01_res-0p8mm_desc-sr_FLAIR.nii.gz",
         "mask": "sub-01/anat/sub-01_space-FLAIR_desc-brain_mask.nii.gz",
@@ -80,7 +83,9 @@ def test_no_two_images_share_a_name(add_image: AddImage, plan: Plan) -> None:
     for session in ("", "ses-a_"):
         for stem in ("T1w", "acq-2D_T1w", "run-2_T1w", "T2w", "acq-2D_T2w", "FLAIR", "PDw"):
             add_image(f"sub-01_{session}{stem}")
-    written = [path for image in plan().values() for path in names(image).values()]
+    written = [
+        path for image in plan(reference=T2W_TOO).values() for path in names(image).values()
+    ]
     assert len(written) == len(set(written))
 
 

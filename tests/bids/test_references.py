@@ -12,7 +12,12 @@ import pytest
 from bids_sr.bids.derivatives import output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.output_sidecars import preproc_metadata
-from bids_sr.bids.references import choose_references, settle_references, surface_notes
+from bids_sr.bids.references import (
+    choose_references,
+    settle_references,
+    surface_notes,
+    without_reference,
+)
 from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.writing import write_json_atomic
 from bids_sr.exceptions import ConfigError
@@ -21,8 +26,9 @@ AddImage = Callable[..., Path]
 Plan = Callable[..., dict[str, AnatImage]]
 
 
-def rule(*words: str, per: str = "session") -> ReferenceRule:
-    return ReferenceRule.from_words(words, per)  # type: ignore[arg-type]
+def rule(*words: str, per: str = "session", t2w: bool = True) -> ReferenceRule:
+    contrasts = ("T2w",) if t2w else ()
+    return ReferenceRule.from_words(words, per, contrasts)  # type: ignore[arg-type]
 
 
 def chosen(images: dict[str, AnatImage]) -> list[str]:
@@ -100,7 +106,8 @@ def write_reference(write_nifti: Callable[..., Path], tmp_path: Path) -> Callabl
                 names += filter(None, [output_paths(tmp_path, image).preproc])
         for path in names:
             write_nifti(path, shape=shape)
-            path.with_name(path.name.replace(".nii.gz", ".json")).write_text("{}")
+            sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+            sidecar.write_text('{"SuperResolution": {}, "BrainExtraction": {}}')
         return {path.name for path in names}
 
     return write
@@ -120,19 +127,19 @@ def test_one_reference_of_a_kind_is_left(
 ) -> None:
     """Whether or not the later run works on the image that was the reference."""
     wanted = rule("acq=mprage")
-    before, after = plan(), plan(reference=wanted, **selected)
+    before, after = plan(reference=rule()), plan(reference=wanted, **selected)
     first = write_reference(before)
     second = write_reference(after)
     out, anat = tmp_path, tmp_path / "sub-01"
     assert on_disk(anat) == first | second
-    notes = settle_references(out, after.values(), wanted)
+    notes = settle_references(out, list(after.values()), wanted)
     gone = {f"{A}_acq-tse_desc-preproc_T1w.nii.gz", f"{A}_acq-tse_desc-brain_mask.nii.gz"}
     renamed = {f"{A}_acq-tse_space-T1w_desc-brain_mask.nii.gz"}
     mine = f"{A}_acq-mprage_space-T1w_desc-brain_mask.nii.gz"  # of the first run
     assert on_disk(anat) == (first | second | renamed) - gone
     assert mine in on_disk(anat)
     assert len(notes) == 2
-    assert settle_references(out, after.values(), wanted) == []
+    assert settle_references(out, list(after.values()), wanted) == []
 
 
 @pytest.mark.usefixtures("two_sessions")
@@ -140,10 +147,10 @@ def test_one_reference_of_a_subject_is_left(
     plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
 ) -> None:
     wanted = rule("session=a", per="subject")
-    write_reference(plan())
+    write_reference(plan(reference=rule()))
     after = plan(reference=wanted)
     write_reference(after)
-    settle_references(tmp_path, after.values(), wanted)
+    settle_references(tmp_path, list(after.values()), wanted)
     found = {
         name for name in on_disk(tmp_path / "sub-01") if "_space-" not in name and "desc-" in name
     }
@@ -155,9 +162,9 @@ def test_one_reference_of_a_subject_is_left(
 def test_the_former_reference_stays_where_the_new_one_failed(
     plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
 ) -> None:
-    written = write_reference(plan())
+    written = write_reference(plan(reference=rule()))
     wanted = rule("acq=mprage")
-    assert settle_references(tmp_path, plan(reference=wanted).values(), wanted) == []
+    assert settle_references(tmp_path, list(plan(reference=wanted).values()), wanted) == []
     assert on_disk(tmp_path / "sub-01") == written
 
 
@@ -168,12 +175,12 @@ def test_a_mask_of_another_resolution_goes(
     images = plan()
     write_reference(images)
     (paths,) = [output_paths(tmp_path, image) for image in images.values()]
-    assert settle_references(tmp_path, images.values(), rule()) == []
+    assert settle_references(tmp_path, list(images.values()), rule()) == []
     write_reference(images, shape=(18, 16, 10))
-    assert settle_references(tmp_path, images.values(), rule()) == []
+    assert settle_references(tmp_path, list(images.values()), rule()) == []
     paths.mask.unlink()
     nb.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)).to_filename(paths.mask)
-    (note,) = settle_references(tmp_path, images.values(), rule())
+    (note,) = settle_references(tmp_path, list(images.values()), rule())
     assert note == (
         "removed sub-01_desc-brain_mask.nii.gz: it is not on the grid of "
         "sub-01_desc-preproc_T1w.nii.gz"
@@ -213,3 +220,117 @@ def test_nothing_to_choose(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_FLAIR")
     images = list(plan().values())
     assert [image.is_reference for image in choose_references(images, rule())] == [False]
+
+
+@pytest.mark.parametrize(
+    ("stem", "sidecar", "reason"),
+    [
+        ("sub-01_ce-gad_T1w", {}, "contrast-enhanced (ce-gad)"),
+        (
+            "sub-01_run-1_T1w",
+            {"ContrastBolusAgent": "Gadovist"},
+            "contrast-enhanced (ContrastBolusAgent",
+        ),
+        ("sub-01_acq-postgad_T1w", {}, "contrast-enhanced (acq: postgad)"),
+        (
+            "sub-01_run-1_T1w",
+            {"SeriesDescription": "AX T1 +C"},
+            "contrast-enhanced (SeriesDescription",
+        ),
+        ("sub-01_run-1_T1w", {"ProtocolName": "t1_tse_GD"}, "contrast-enhanced (ProtocolName"),
+        ("sub-01_chunk-1_T1w", {}, "a part of a scan (chunk-1)"),
+        ("sub-01_acq-spine_T1w", {}, "shows no head (acq: spine)"),
+        ("sub-01_run-1_T1w", {"BodyPartExamined": "CSPINE"}, "no head (BodyPartExamined: CSPINE)"),
+        (
+            "sub-01_run-1_T1w",
+            {"SeriesDescription": "sag T1 C-spine"},
+            "no head (SeriesDescription",
+        ),
+        ("sub-01_acq-scout_T1w", {}, "is a localiser (acq: scout)"),
+        (
+            "sub-01_run-1_T1w",
+            {"SeriesDescription": "3-plane loc"},
+            "a localiser (SeriesDescription",
+        ),
+        (
+            "sub-01_run-1_T1w",
+            {"ContrastBolusAgent": "n/a", "SeriesDescription": "without contrast"},
+            "",
+        ),
+        (
+            "sub-01_acq-record_T1w",
+            {"ProtocolName": "t1_precontrast block", "BodyPart": "HEAD"},
+            "",
+        ),
+    ],
+)
+def test_what_is_no_brain_as_it_is_is_not_handed_on(
+    add_image: AddImage, plan: Plan, stem: str, sidecar: dict[str, Any], reason: str
+) -> None:
+    """Not even where it is the finest; where it is the only one, nothing is handed on."""
+    add_image(stem, sidecar, spacings=(1.0, 1.0, 2.0))
+    images = plan(reference=rule())
+    assert chosen(images) == ([] if reason else [stem])
+    assert reason in images[stem].unfit
+    notes = without_reference(list(images.values()), rule())
+    assert len(notes) == bool(reason)
+    assert all(f"no T1w of sub-01 is handed on as desc-preproc: {stem}: " in n for n in notes)
+    add_image("sub-01_acq-zzz_T1w", {}, spacings=(1.0, 1.0, 6.0))
+    images = plan(reference=rule())
+    assert chosen(images) == ["sub-01_acq-zzz_T1w" if reason else stem]
+    assert without_reference(list(images.values()), rule()) == []
+
+
+def test_what_is_asked_for_by_name_is_handed_on_with_a_warning(
+    add_image: AddImage, plan: Plan
+) -> None:
+    add_image("sub-01_ses-a_ce-gad_T1w", {"BodyPart": "BRAIN"})
+    asked = rule("ce=gad")
+    (image,) = plan(reference=asked).values()
+    assert image.is_reference
+    assert image.facts is not None
+    warning = "handed on as desc-preproc, as asked, although it is contrast-enhanced (ce-gad)"
+    assert image.facts.warnings == (warning,)
+    assert chosen(plan(reference=rule("session=a"))) == []  # that names no image
+
+
+def test_a_t2w_is_handed_on_when_asked_for(add_image: AddImage, plan: Plan) -> None:
+    add_image("sub-01_T1w")
+    add_image("sub-01_T2w")
+    assert chosen(plan()) == ["sub-01_T1w"]
+    assert chosen(plan(reference=rule())) == ["sub-01_T1w", "sub-01_T2w"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_what_an_earlier_run_handed_on_goes_where_this_hands_on_nothing(
+    add_image: AddImage,
+    plan: Plan,
+    write_reference: Callable[..., set[str]],
+    tmp_path: Path,
+    made: bool,
+) -> None:
+    """A T2w that is no longer asked for, a T1w that turned out to be enhanced; if made anew."""
+    add_image("sub-01_T1w", {})
+    add_image("sub-01_T2w", {})
+    written = write_reference(plan(reference=rule()))
+    assert len(written) == 3
+    enhanced = {"ContrastBolusAgent": "Gadovist"}
+    add_image("sub-01_T1w", enhanced)
+    images = list(plan(reference=rule(t2w=False)).values())
+    paths = [image.relpath for image in images] if made else []
+    notes = settle_references(tmp_path, images, rule(t2w=False), made=paths)
+    assert on_disk(tmp_path / "sub-01") == (set() if made else written)
+    assert len(notes) == 3 * made
+
+
+def test_files_of_others_stay(
+    add_image: AddImage, plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    add_image("sub-01_acq-a_T1w")
+    images = plan()
+    write_reference(images)
+    own = tmp_path / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    own.touch()
+    own.with_name("sub-01_desc-preproc_T1w.json").write_text('{"SkullStripped": false}')
+    settle_references(tmp_path, list(images.values()), rule())
+    assert own.exists()

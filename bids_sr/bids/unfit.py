@@ -1,0 +1,71 @@
+"""What tells, without looking at intensities, that an image cannot stand for a subject's brain.
+
+Names and sidecars only.  Silence proves nothing: an image of which nothing is said passes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bids_sr.bids.sidecar import UNKNOWN_WORDS
+
+AGENT_FIELDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
+TEXT_FIELDS = ("SeriesDescription", "ProtocolName")
+BODY_FIELDS = ("BodyPart", "BodyPartExamined")
+NO_AGENT = (*UNKNOWN_WORDS, "NO", "NO CONTRAST", "WITHOUT", "FALSE", "0")
+# A word ends where letters do: "T1_GD" and "t1 +c", not "gdx" or "record".
+_WORDS = {
+    "contrast-enhanced": re.compile(
+        r"post.?(con|gad|gd)|gadolin|(?<![a-z])(gd|gad|gado)(?![a-z])|(?<![a-z])with.?contrast"
+        r"|\+ ?c(?![a-z])",
+    ),
+    "a localiser": re.compile(
+        r"locali[sz]|scout|survey|(?<![a-z])(loc|locs)(?![a-z])|3-? ?pl(ane)?(?![a-z])"
+    ),
+    "no head": re.compile(
+        r"spine|spinal|cervic|thorac|lumb|sacr(al|um)|knee|ankle|shoulder|pelvi|abdom|cardiac"
+        r"|heart|liver|prostat|breast"
+    ),
+}
+
+
+def why_unfit(
+    entities: Mapping[str, str], metadata: Mapping[str, Any], *, brain: bool = True
+) -> str:
+    """Tell why an image should not be handed on as the brain of its subject.
+
+    Parameters
+    ----------
+    entities : mapping
+        Entities by pybids' names.
+    metadata : mapping
+        Sidecar fields, inheritance applied.
+    brain : bool
+        Whether the sidecar leaves room for a head.
+
+    Returns
+    -------
+    str
+        The reason with what it was read from; empty where nothing tells.
+    """
+    if "ceagent" in entities:
+        return f"it is contrast-enhanced (ce-{entities['ceagent']})"
+    if "chunk" in entities:
+        return f"it is a part of a scan (chunk-{entities['chunk']})"
+    for field in AGENT_FIELDS:
+        value = str(metadata.get(field) or "").strip()
+        if value.upper() not in NO_AGENT:
+            return f"it is contrast-enhanced ({field}: {value})"
+    if not brain:
+        part = next((field for field in BODY_FIELDS if metadata.get(field)), "")
+        return f"it shows no head ({part}: {metadata[part]})" if part else "it shows no head"
+    texts = {"acq": entities.get("acquisition", "")}
+    texts |= {field: str(metadata.get(field) or "") for field in TEXT_FIELDS}
+    for what, words in _WORDS.items():
+        for field, text in texts.items():
+            if words.search(text.lower()):
+                verb = "shows" if what == "no head" else "is"
+                return f"it {verb} {what} ({field}: {text})"
+    return ""
