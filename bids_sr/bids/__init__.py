@@ -2,6 +2,7 @@
 
 from bids_sr.bids.dataset import (
     dataset_lock,
+    keep_decisions,
     prepare_output_dir,
     read_decisions,
     restore_decisions,
@@ -42,6 +43,7 @@ __all__ = [
     "claimed",
     "dataset_lock",
     "decision_row",
+    "keep_decisions",
     "mask_metadata",
     "open_layout",
     "output_path",

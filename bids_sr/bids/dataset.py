@@ -18,6 +18,7 @@ from typing import Any
 
 from bids_sr import __version__
 from bids_sr.bids.locking import locked
+from bids_sr.bids.status import true_row
 from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_text
@@ -187,7 +188,8 @@ def update_decisions(
         Root of the output dataset.
     rows : iterable of mapping
         From :func:`bids_sr.bids.image.decision_row`; a row replaces the one of the same
-        image, others are kept.
+        image, others are kept.  Where nothing was done to an image (``planned``, ``skipped``),
+        the row of a result that is on disk stays.
     keep_in : iterable of Path
         Folders ``sub-X/log/<run>`` of the run, which keep their subject's rows.
 
@@ -197,12 +199,18 @@ def update_decisions(
         ``decisions.tsv``.
     """
     rows = [dict(row) for row in rows]
-    for folder in keep_in:
-        own = [row for row in rows if row["participant_id"] == folder.parents[1].name]
-        write_text_atomic(folder / "decisions.tsv", _table(DECISION_COLUMNS, own))
+    keep_decisions(keep_in, rows)
     path = output_dir / "decisions.tsv"
     with dataset_lock(output_dir):
         return write_text_atomic(path, _merged(output_dir, rows))
+
+
+def keep_decisions(folders: Iterable[Path], rows: Iterable[Mapping[str, str]]) -> None:
+    """Write the rows of a run to its folders ``sub-X/log/<run>``, to each those of its subject."""
+    rows = list(rows)
+    for folder in folders:
+        own = [row for row in rows if row["participant_id"] == folder.parents[1].name]
+        write_text_atomic(folder / "decisions.tsv", _table(DECISION_COLUMNS, own))
 
 
 def read_decisions(output_dir: Path) -> list[dict[str, str]]:
@@ -226,30 +234,41 @@ def read_decisions(output_dir: Path) -> list[dict[str, str]]:
     return [{column: _empty_if_na(row.get(column)) for column in DECISION_COLUMNS} for row in rows]
 
 
-def restore_decisions(output_dir: Path) -> Path:
-    """Bring rows back into the table of decisions that it lost or never got.
+def restore_decisions(output_dir: Path, subjects: Iterable[str] | None = None) -> Path:
+    """Bring the table of decisions in line with what is on disk.
 
     Each run's own rows are read again, the latest run of an image counts.  A table can lack
     rows where the file system has no locks, or where a lock of one machine is not seen by others.
+    Then the status of each image follows its files: :func:`bids_sr.bids.status.true_row`.
 
     Parameters
     ----------
     output_dir : Path
         Root of the output dataset.
+    subjects : iterable of str, optional
+        Labels without ``sub-``; None for all.
 
     Returns
     -------
     Path
         ``decisions.tsv``.
     """
+    labels = {"sub-*"} if subjects is None else {f"sub-{subject}" for subject in subjects}
+    tables = [path for label in labels for path in output_dir.glob(f"{label}/log/*/decisions.tsv")]
     rows = [
         row
-        for table in sorted(
-            output_dir.glob("sub-*/log/*/decisions.tsv"), key=lambda path: path.parent.name
-        )
+        for table in sorted(tables, key=lambda path: path.parent.name)
         for row in read_decisions(table.parent)
     ]
-    return update_decisions(output_dir, rows) if rows else output_dir / "decisions.tsv"
+    path = update_decisions(output_dir, rows) if rows else output_dir / "decisions.tsv"
+    known = [
+        row
+        for row in read_decisions(output_dir)
+        if subjects is None or row["participant_id"] in labels
+    ]
+    told = [(row, true_row(output_dir, row)) for row in known]
+    changed = [now for before, now in told if now != before]
+    return update_decisions(output_dir, changed) if changed else path
 
 
 def dataset_lock(output_dir: Path) -> AbstractContextManager[None]:
@@ -277,8 +296,24 @@ def _merged(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> str:
     if known[:1] != [head] or any(line.count("\t") != columns - 1 for line in known):
         known = _table(DECISION_COLUMNS, read_decisions(output_dir)).splitlines(keepends=True)
     place = DECISION_COLUMNS.index("image")
-    lines = {line.split("\t", place + 1)[place]: line for line in [*known[1:], *made]}
+    lines = {line.split("\t", place + 1)[place]: line for line in known[1:]}
+    for line in made:
+        image = line.split("\t", place + 1)[place]
+        if not _stays(output_dir, lines.get(image), line):
+            lines[image] = line
     return head + "".join(lines[image] for image in sorted(lines))
+
+
+def _stays(output_dir: Path, line: str | None, other: str) -> bool:
+    """Tell whether a line tells of a result on disk, and another of nothing done to the image."""
+    if line is None:
+        return False
+    before, now = (
+        dict(zip(DECISION_COLUMNS, text.rstrip("\n").split("\t"), strict=True))
+        for text in (line, other)
+    )
+    idle = now["status"] in ("planned", "skipped") and before["status"] == "done"
+    return idle and before["output"] != "n/a" and (output_dir / before["output"]).is_file()
 
 
 def _table(columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> str:

@@ -7,20 +7,18 @@ copies of it.
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.batch_queue import ask_queue, is_queued, read_plugin
-from bids_sr.cli.crashes import read_crashes, unreported
+from bids_sr.cli.crashes import Crash, read_crashes
 from bids_sr.cli.graph import named_nodes
 from bids_sr.cli.memory import memory_for_steps_gb, warn_of_memory
-from bids_sr.cli.outcome import Outcomes, after_run
-from bids_sr.cli.progress import StageLines
+from bids_sr.cli.outcome import Outcome, Outcomes, after_run
+from bids_sr.cli.progress import ImageEnds, StageLines
 from bids_sr.config import RunConfig
 
 if TYPE_CHECKING:
@@ -33,14 +31,21 @@ POLL_SECONDS = 0.2  # Nipype's 2 s add up over the many short nodes
 
 
 def run_graph(
-    graph: Graph, config: RunConfig, images: Sequence[AnatImage], record: RunRecord
+    graph: Graph,
+    config: RunConfig,
+    images: Sequence[AnatImage],
+    record: RunRecord,
+    *,
+    ended: Callable[[Outcome], None],
 ) -> Outcomes:
-    """Run the graph to its end and tell what became of each image."""
+    """Run the graph to its end and tell what became of each image.
+
+    ``ended`` is called with each image as soon as it is done or has failed.
+    """
     from bids_sr.bids.derivatives import output_paths
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         image_of_node,
         images_by_graph,
-        makes_product,
     )
 
     known = images_by_graph(images)
@@ -59,12 +64,33 @@ def run_graph(
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of)
+
+    def tell(
+        images: Sequence[AnatImage],
+        crashes: Sequence[Crash],
+        finished: Callable[[AnatImage], bool] = lambda _: True,
+    ) -> Outcomes:
+        return after_run(
+            images,
+            crashes,
+            image_of=image_of,
+            finished=finished,
+            quality_path=lambda image: output_paths(config.output_dir, image).quality,
+        )
+
+    def image_ended(image: AnatImage) -> None:
+        crashes = read_crashes([record.log_dir(config.output_dir, image.subject)])
+        ended(tell([image], crashes).images[0])
+
+    watch = ImageEnds(lines, _own_nodes(workflow, image_of), image_ended)
     error: Exception | None = None
-    with _in_folder(config.work_dir), _graph_kept():
+    # Nipype's resource monitor writes into the current folder, which may be read-only.
+    config.work_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(config.work_dir):
         planned = memory_for_steps_gb(config)
         if not is_queued(config):  # a batch system gives each step memory of its own
             warn_of_memory(workflow, config, planned)
-        plugin = _plugin(config, lines, graph.gpus, planned)
+        plugin = _plugin(config, watch, graph.gpus, planned)
         try:
             workflow.run(plugin=plugin)
         except Exception as caught:  # Nipype raises the first of the nodes' errors again
@@ -73,7 +99,6 @@ def run_graph(
             getattr(plugin, "stop", lambda: None)()
     folders = {record.log_dir(config.output_dir, image.subject) for image in images}
     crashes = read_crashes([*folders, _common_crash_dir(config, record)])
-    crashes += unreported(getattr(plugin, "failures", {}), crashes)
     if error is not None and not crashes:
         raise error
     unfinished = _unfinished_nodes(workflow, lines.ended) if error is not None else []
@@ -85,42 +110,7 @@ def run_graph(
     }
     if config.resource_monitor:
         _keep_monitor(workflow, config, record)
-    return after_run(
-        images,
-        crashes,
-        image_of=image_of,
-        finished=lambda image: image.relpath not in undone,
-        quality_path=lambda image: output_paths(config.output_dir, image).quality,
-        makes_product=makes_product,
-    )
-
-
-@contextlib.contextmanager
-def _in_folder(folder: Path) -> Iterator[None]:
-    """Work in a folder: Nipype's monitor writes into the current one, which may be read-only.
-
-    Neither the folder that was the current one nor this one need be there at the end.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        before = Path.cwd()
-    except FileNotFoundError:  # somebody has removed it
-        before = Path("/")
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before if before.is_dir() else "/")
-
-
-@contextlib.contextmanager
-def _graph_kept() -> Iterator[None]:
-    """Spare the garbage collector the graph, which stays to the end."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+    return tell(images, crashes, lambda image: image.relpath not in undone)
 
 
 def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
@@ -172,16 +162,14 @@ def _send_crashes_to_subjects(
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
             node.config = {"execution": {"crashdump_dir": str(folder)}}
-            if node.run_without_submitting:  # it runs each time: no need to read its inputs twice
-                node.config["execution"]["hash_method"] = "timestamp"
 
 
-def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_gb: float) -> Any:
+def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_gb: float) -> Any:
     """Return the scheduler: ours, or the one of ``--use-plugin``."""
     name, given = "MultiProc", dict[str, Any]()
     if config.use_plugin is not None:
         name, given = read_plugin(config.use_plugin)
-    arguments = {**given, "status_callback": lines}
+    arguments = {**given, "status_callback": watch}
     if name != "MultiProc":
         from nipype.pipeline import plugins
 
@@ -198,17 +186,32 @@ def _plugin(config: RunConfig, lines: StageLines, gpus: tuple[str, ...], memory_
         "devices": tuple(filter(None, gpus)),
         "raise_insufficient": False,
     }
-    return SteadyMultiProcPlugin({**defaults, **arguments, "name_of": lines.stem_of})
+    return SteadyMultiProcPlugin({**defaults, "name_of": watch.lines.stem_of, **arguments})
 
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
-    names = (
+    return [name for name in _run_nodes(workflow) if name not in ended]
+
+
+def _run_nodes(workflow: Any) -> list[str]:
+    return [
         path
         for path, node in named_nodes(workflow)
         # identity nodes are taken out of the graph before it is run
         if type(node.interface).__name__ != "IdentityInterface"
-    )
-    return [name for name in names if name not in ended]
+    ]
+
+
+def _own_nodes(
+    workflow: Any, image_of: Callable[[str], AnatImage | None]
+) -> list[tuple[AnatImage, set[str]]]:
+    """Group the nodes that belong to one image."""
+    found: dict[str, tuple[AnatImage, set[str]]] = {}
+    for name in _run_nodes(workflow):
+        image = image_of(name)
+        if image is not None:
+            found.setdefault(image.relpath, (image, set()))[1].add(name)
+    return list(found.values())
 
 
 def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bids_sr.bids.status import LEFT_UNDONE
 from bids_sr.cli.crashes import Crash
 from bids_sr.cli.exit_codes import ExitCode
 from bids_sr.exceptions import InputDataError
@@ -28,8 +29,6 @@ class Outcome:
     step: str = ""
     """Where it failed."""
     crash_file: Path | None = None
-    incomplete: bool = False
-    """Whether the product is there, and something that was asked for beside it is not."""
 
     @property
     def line(self) -> str:
@@ -38,7 +37,6 @@ class Outcome:
             at = f" at {self.step}" if self.step else ""
             return f"{self.image.stem}: failed{at}: {self.message}"
         status = "not done" if self.status == "planned" else self.status
-        status += ", but incomplete" if self.incomplete else ""
         return f"{self.image.stem}: {status}" + (f": {self.message}" if self.message else "")
 
 
@@ -57,8 +55,7 @@ class Outcomes:
     @property
     def code(self) -> ExitCode:
         """Return the exit code of the run."""
-        incomplete = any(outcome.incomplete for outcome in self.images)
-        if self.having("failed") or self.having("planned") or incomplete or self.other_crashes:
+        if self.having("failed") or self.having("planned") or self.other_crashes:
             return ExitCode.SOME_FAILED
         return ExitCode.OK
 
@@ -75,7 +72,6 @@ def after_run(
     image_of: Callable[[str], AnatImage | None],
     finished: Callable[[AnatImage], bool],
     quality_path: Callable[[AnatImage], Path],
-    makes_product: Callable[[str], bool] = lambda _: True,
 ) -> Outcomes:
     """Tell what became of each image.
 
@@ -92,21 +88,15 @@ def after_run(
         been left undone by ``--stop-on-first-crash``.
     quality_path : callable
         Where the QC file of an image is, which holds its warnings.
-    makes_product : callable
-        Whether the product waits for a node, by its full name.  Another node that failed
-        leaves an image that is done, and incomplete.
     """
     first: dict[str, Crash] = {}
-    beside: dict[str, list[Crash]] = {}
     others = []
     for crash in crashes:
         image = image_of(crash.node)
         if image is None:
             others.append(crash)
-        elif makes_product(crash.node):
-            first.setdefault(image.relpath, crash)
         else:
-            beside.setdefault(image.relpath, []).append(crash)
+            first.setdefault(image.relpath, crash)
     outcomes = []
     for image in images:
         outcome = _before(image)
@@ -120,9 +110,10 @@ def after_run(
                 crash_file=crash.path,
             )
         elif image.processed and finished(image):
-            outcome = _done(image, quality_path(image), beside.get(image.relpath, []))
+            message = "; ".join(_warnings(quality_path(image)))
+            outcome = Outcome(image=image, status="done", message=message)
         elif image.processed:
-            outcome = Outcome(image=image, status="planned", message="the run ended before it")
+            outcome = Outcome(image=image, status="planned", message=LEFT_UNDONE)
         outcomes.append(outcome)
     return Outcomes(images=outcomes, other_crashes=others)
 
@@ -135,21 +126,9 @@ def _before(image: AnatImage) -> Outcome:
     return Outcome(image=image, status="planned")
 
 
-def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Outcome:
-    """Gather what an image that has its product warns of, and what it lacks."""
+def _warnings(quality_file: Path) -> list[str]:
     try:
-        quality = read_json(quality_file)
+        found = read_json(quality_file).get("Warnings")
     except InputDataError:
-        quality = {}
-    said, tools = quality.get("Warnings"), quality.get("Segmentations")
-    warnings = [str(sentence) for sentence in said] if isinstance(said, list) else []
-    warnings += [f"{crash.step} failed: {crash.message}" for crash in crashes]
-    records = tools.values() if isinstance(tools, dict) else ()
-    lacks = any(record.get("Status") == "failed" for record in records if isinstance(record, dict))
-    return Outcome(
-        image=image,
-        status="done",
-        message="; ".join(warnings),
-        crash_file=crashes[0].path if crashes else None,
-        incomplete=lacks or bool(crashes),
-    )
+        return []
+    return [str(sentence) for sentence in found] if isinstance(found, list) else []

@@ -1,11 +1,14 @@
-"""One line when a step of an image begins and ends, from the scheduler's callbacks."""
+"""When a step begins and ends, and when an image does, from the scheduler's callbacks."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,3 +69,50 @@ class StageLines:
             LOGGER.info("%s: %s as before", stem, stage)
         elif status == "exception":
             LOGGER.info("%s: %s failed", stem, stage)
+
+
+class ImageEnds:
+    """Tell when the last step of an image has ended, or one of its steps has failed.
+
+    Parameters
+    ----------
+    lines : StageLines
+        Gets every event first.
+    images : iterable of tuple
+        Each image with the full names of its nodes.
+    ended : callable
+        Called once with each image.
+    """
+
+    def __init__(
+        self,
+        lines: StageLines,
+        images: Iterable[tuple[AnatImage, set[str]]],
+        ended: Callable[[AnatImage], None],
+    ) -> None:
+        self.lines = lines
+        self._image_of: dict[str, AnatImage] = {}
+        self._left: dict[str, set[str]] = {}
+        for image, names in images:
+            self._image_of |= dict.fromkeys(names, image)
+            self._left[image.relpath] = set(names)
+        self._ended = ended
+        self._failed: list[AnatImage] = []
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take an event: ``start``, ``end`` or ``exception``."""
+        self.lines(node, status)
+        failed, self._failed = self._failed, []
+        for image in failed:  # its crash file is written after the event
+            self._ended(image)
+        found = self._image_of.get(node.fullname)
+        if found is None or found.relpath not in self._left:
+            return
+        if status == "exception":
+            del self._left[found.relpath]
+            self._failed.append(found)
+        elif status == "end":
+            self._left[found.relpath].discard(node.fullname)
+            if not self._left[found.relpath]:
+                del self._left[found.relpath]
+                self._ended(found)

@@ -65,17 +65,19 @@ class RunRecord:
             "config": config.to_dict(),
         }
 
-    def write(self, config: RunConfig, subjects: Iterable[str], *, methods: str = "") -> None:
-        """Write the run's options to ``logs/``, record and methods to each subject's folder."""
+    def write(self, config: RunConfig, subjects: Iterable[str]) -> None:
+        """Write the run's options to ``logs/`` and its record to each subject's folder."""
         import tomli_w
 
         config.to_toml(config.output_dir / "logs" / f"{self.run_id}.toml")
         text = tomli_w.dumps(self.to_dict(config))
         for subject in subjects:
-            folder = self.log_dir(config.output_dir, subject)
-            write_text_atomic(folder / "run.toml", text)
-            if methods:
-                write_text_atomic(folder / "CITATION.md", methods.strip() + "\n")
+            write_text_atomic(self.log_dir(config.output_dir, subject) / "run.toml", text)
+
+    def write_methods(self, output_dir: Path, subject: str, methods: str) -> None:
+        """Write the methods text to the folder of a subject that has a result."""
+        path = self.log_dir(output_dir, subject) / "CITATION.md"
+        write_text_atomic(path, methods.strip() + "\n")
 
 
 def new_record(argv: Sequence[str]) -> RunRecord:

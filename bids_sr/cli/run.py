@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bids_sr.cli.graph import Graph
     from bids_sr.cli.outcome import Outcomes
     from bids_sr.cli.provenance import RunRecord
+    from bids_sr.cli.record_keeping import RecordKeeper
     from bids_sr.config import RunConfig
 
 LOGGER = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
     _make_folders(config)
     hand_over.prepare(config, images)
     if config.reports_only:
-        _report(config, images)
+        _report_only(config, images)
         hand_over.finish(config, images)
         return ExitCode.OK
     return _run_participants(config, images, words)
@@ -110,6 +111,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     from bids_sr.cli.outcome import planned
     from bids_sr.cli.plan import count_words
     from bids_sr.cli.provenance import new_record
+    from bids_sr.cli.record_keeping import RecordKeeper
     from bids_sr.reports.boilerplate import write_citations
 
     before = planned(images)
@@ -118,35 +120,32 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     _tell_what_is_left_out(images)
     record = new_record(words)
     if not usable:
-        _begin(config, before, record)
-        _report(config, images)
+        keeper = RecordKeeper(config, record)
+        keeper.begin(before)
+        keeper.end(before)
         hand_over.finish(config, images)
         _summarise(config, before)
         return ExitCode.BAD_DATA
     graph = build(config, images)
-    with dataset_lock(config.output_dir):
-        write_citations(graph.methods, config.output_dir / "logs")
     if config.boilerplate_only:
+        with dataset_lock(config.output_dir):
+            write_citations(graph.methods, config.output_dir / "logs")
         print(f"methods text: {config.output_dir / 'logs' / 'CITATION.md'}")
         return ExitCode.OK
+    keeper = RecordKeeper(config, record, graph.methods)
     with graph.claim(config.output_dir, [image.relpath for image in images if image.processed]):
-        _begin(config, before, record, methods=graph.methods)
-        outcomes = _execute(config, graph, images, record)
-        _write_decisions(config, outcomes, record)
-        _report(config, images)
-        hand_over.finish(config, images)
+        keeper.begin(before)
+        try:
+            outcomes = _execute(config, graph, images, record, keeper)
+        except BaseException:
+            keeper.interrupted()
+            raise
+        keeper.end(outcomes)
+        made = [outcome.image.relpath for outcome in outcomes.having("done")]
+        hand_over.finish(config, images, made)
     _warn_of_names(config, images)
     _summarise(config, outcomes)
     return outcomes.code
-
-
-def _begin(config: RunConfig, before: Outcomes, record: RunRecord, methods: str = "") -> None:
-    """Write down what is about to be done, and what belongs to no single image."""
-    from bids_sr.bids import write_dataset_files
-
-    record.write(config, _subjects(outcome.image for outcome in before.images), methods=methods)
-    write_dataset_files(config.output_dir, config.bids_dir, derivatives=config.derivatives)
-    _write_decisions(config, before, record)
 
 
 def _tell_what_is_left_out(images: list[AnatImage]) -> None:
@@ -159,7 +158,11 @@ def _tell_what_is_left_out(images: list[AnatImage]) -> None:
 
 
 def _execute(
-    config: RunConfig, graph: Graph, images: list[AnatImage], record: RunRecord
+    config: RunConfig,
+    graph: Graph,
+    images: list[AnatImage],
+    record: RunRecord,
+    keeper: RecordKeeper,
 ) -> Outcomes:
     from bids_sr.cli import graph as graphs
     from bids_sr.cli.execution import run_graph
@@ -168,7 +171,7 @@ def _execute(
         LOGGER.info("graph: %s", graphs.write_graph(graph, config))
     if config.clean_workdir:
         graphs.clean_work(graph)
-    return run_graph(graph, config, images, record)
+    return run_graph(graph, config, images, record, ended=keeper.image_ended)
 
 
 def _run_group(config: RunConfig) -> int:
@@ -291,37 +294,21 @@ def _make_folders(config: RunConfig) -> None:
         ) from error
 
 
-def _write_decisions(config: RunConfig, outcomes: Outcomes, record: RunRecord) -> None:
-    from bids_sr.bids import decision_row, output_paths, update_decisions
+def _report_only(config: RunConfig, images: Iterable[AnatImage]) -> None:
+    """Bring the record in line with the files on disk, and write the pages again."""
+    from bids_sr.bids import restore_decisions
+    from bids_sr.cli.record_keeping import write_page
 
-    rows = []
-    for outcome in outcomes.images:
-        output = ""
-        if outcome.status == "done":
-            product = output_paths(config.output_dir, outcome.image).product
-            output = product.relative_to(config.output_dir).as_posix()
-        message = outcome.message if outcome.image.processed else ""
-        if outcome.status == "failed" and outcome.step and message:
-            message = f"failed at {outcome.step}: {message}"
-        rows.append(
-            decision_row(outcome.image, status=outcome.status, message=message, output=output)
+    known = [s for s in _subjects(images) if (config.output_dir / f"sub-{s}").is_dir()]
+    if not known:
+        raise ExitError(
+            ExitCode.NO_INPUT,
+            f"{config.output_dir} holds nothing of the selected subjects: there is nothing to "
+            "report; run without --reports-only first",
         )
-    subjects = _subjects(outcome.image for outcome in outcomes.images)
-    folders = [record.log_dir(config.output_dir, subject) for subject in subjects]
-    update_decisions(config.output_dir, rows, keep_in=folders)
-
-
-def _report(config: RunConfig, images: Iterable[AnatImage]) -> int:
-    from bids_sr.bids import subject_lock
-    from bids_sr.reports.assemble import assemble_subject
-
-    for subject in _subjects(images):
-        with subject_lock(config.output_dir, subject):  # its other sessions may have own jobs
-            path = assemble_subject(config.output_dir, subject)
-        LOGGER.debug("wrote %s", path)
-        if config.reports_only:
-            print(f"wrote {path}")
-    return ExitCode.OK
+    restore_decisions(config.output_dir, known)
+    for subject in known:
+        print(f"wrote {write_page(config.output_dir, subject)}")
 
 
 def _warn_of_names(config: RunConfig, images: Iterable[AnatImage]) -> None:
@@ -340,8 +327,7 @@ def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
         ):
             print(outcome.line)
     for crash in outcomes.other_crashes:
-        where = f" ({crash.path})" if crash.path else ""
-        print(f"{crash.node} failed: {crash.message}{where}")
+        print(f"{crash.node} failed: {crash.message} ({crash.path})")
     subjects = _subjects([outcome.image for outcome in outcomes.images])
     for subject in subjects[:_SHOWN_REPORTS]:
         print(f"report: {config.output_dir / f'sub-{subject}.html'}")

@@ -91,13 +91,11 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
     -----
     Reads ``decisions.tsv``, ``sub-X/**/*_qc.json``, the product's sidecar,
     ``sub-X/figures/``, the latest ``sub-X/log/<run>/`` (``run.toml``, ``crash*``) and
-    the run's ``CITATION.md``.  What is missing is told in the page.
+    the ``CITATION.md`` of the runs that made the results.  What is missing is told in the page.
     """
     root = Path(output_dir)
     record = read_subject(root, subject)
-    own = root / record.label / "log" / (record.run.name if record.run else "") / "CITATION.md"
-    # The text in logs/ is that of whichever job wrote last.
-    methods, problem = _methods(own if own.is_file() else root / "logs" / "CITATION.md")
+    methods, problem = _methods(record.methods)
     shown = [image for image in record.images if image.outcome != "skipped"]
     context = {
         "subject": record,
@@ -120,6 +118,7 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
             if image.outcome not in ("failed", "unfinished") and (warnings := _warnings(image))
         ],
         "methods": methods,
+        "has_result": bool(record.methods),
         "run": _run_lines(record),
     }
     return write_text_atomic(root / f"{record.label}.html", render("subject.html.j2", context))
@@ -327,13 +326,20 @@ def _problems(record: SubjectRecord, methods_problem: str) -> list[str]:
     return problems
 
 
-def _methods(path: Path) -> tuple[MethodsText | None, str]:
+def _methods(texts: Mapping[Path, Sequence[str]]) -> tuple[MethodsText | None, str]:
+    """Convert the methods text, in parts where images were made by different methods."""
+    if not texts:
+        return None, ""
+    parts = []
+    for path, stems in texts.items():
+        try:
+            text = read_text(path, what="the methods text")
+        except InputDataError as error:
+            return None, f"logs/CITATION.md: {str(error).removeprefix(f'{path}: ')}"
+        names = ", ".join(f"`{stem}`" for stem in stems)
+        parts.append((f"## {names}\n\n" if len(texts) > 1 else "") + text.strip())
     try:
-        text = read_text(path, what="the methods text")
-    except InputDataError as error:
-        return None, f"logs/CITATION.md: {str(error).removeprefix(f'{path}: ')}"
-    try:
-        return convert(text), ""
+        return convert("\n\n".join(parts)), ""
     except BidsSrError as error:
         return None, f"The methods text in logs/CITATION.md could not be converted: {error}"
 

@@ -7,15 +7,17 @@ an exception: a report must be written above all when things went wrong.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_sr.bids.status import checked_row
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_bytes, read_json, read_text, read_toml
 
@@ -128,6 +130,8 @@ class SubjectRecord:
     """In the order of the decisions table."""
     run: RunLog | None
     """The latest run; None where no log was found."""
+    methods: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    """Methods text -> stems of the images that were made so; only images with a result."""
     problems: tuple[str, ...] = ()
 
 
@@ -159,10 +163,12 @@ def read_subject(output_dir: str | Path, subject: str) -> SubjectRecord:
             "one of them; check the label or run the participant level first."
         )
     images, broken = _read_images(root, label, rows)
+    log = root / label / "log"
     return SubjectRecord(
         label=label,
         images=images,
-        run=read_run_log(root / label / "log"),
+        run=read_run_log(log),
+        methods=_methods_of_results(root, log, images),
         problems=(*problems, *broken),
     )
 
@@ -249,7 +255,7 @@ def _read_images(
             continue
         if isinstance(quality.get("Image"), str):
             qualities[quality["Image"]] = quality
-    by_image = {row["image"]: row for row in rows if "image" in row}
+    by_image = {row["image"]: checked_row(root, row) for row in rows if "image" in row}
     images = [
         _read_image(root, label, image, by_image.get(image, {}), qualities.get(image, {}))
         for image in dict.fromkeys([*by_image, *qualities])
@@ -293,6 +299,31 @@ def _read_image(
         figures=figures,
         problems=tuple(problems),
     )
+
+
+def _methods_of_results(
+    root: Path, log: Path, images: Iterable[ImageRecord]
+) -> dict[Path, tuple[str, ...]]:
+    """Find the methods text of each result: that of the latest run that made it."""
+    runs = sorted(path for path in log.glob("*") if path.is_dir())
+    made_in = {
+        row["image"]: run
+        for run in runs
+        for row in (read_decisions(run)[0] if (run / "decisions.tsv").is_file() else ())
+        if row.get("status") == "done" and "image" in row
+    }
+    found: dict[Path, tuple[str, ...]] = {}
+    texts: dict[str, Path] = {}  # several runs of the same methods count as one
+    for image in images:
+        if image.outcome not in ("done", "passed-through"):
+            continue
+        own = made_in.get(image.image, runs[-1] if runs else log) / "CITATION.md"
+        # The text in logs/ is that of whichever job wrote last.
+        path = own if own.is_file() else root / "logs" / "CITATION.md"
+        with contextlib.suppress(InputDataError):
+            path = texts.setdefault(read_text(path, what="the methods text"), path)
+        found[path] = (*found.get(path, ()), image.stem)
+    return found
 
 
 def _within(folder: Path, error: Exception) -> str:

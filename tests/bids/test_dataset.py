@@ -147,6 +147,54 @@ def test_rows_that_the_table_lost_come_back(tmp_path: Path) -> None:
     assert restored.splitlines()[-1].startswith("sub-03\t")
 
 
+def result(output_dir: Path, image: str) -> dict[str, str]:
+    """Write a result, and return its row."""
+    stem = image.removesuffix("_T1w")
+    product = output_dir / f"{stem}_res-1mm_desc-sr_T1w.nii.gz"
+    product.parent.mkdir(parents=True, exist_ok=True)
+    product.touch()
+    sidecar = {"Sources": [f"bids:raw:{image}.nii.gz"]}
+    (output_dir / f"{stem}_res-1mm_desc-sr_T1w.json").write_text(json.dumps(sidecar))
+    quality = {"Image": f"{image}.nii.gz", "Warnings": ["look"]}
+    (output_dir / f"{stem}_desc-sr_qc.json").write_text(json.dumps(quality))
+    output = product.relative_to(output_dir).as_posix()
+    row = {"participant_id": image.split("/")[0], "image": f"{image}.nii.gz", "output": output}
+    return row | {"status": "done", "action": "super-resolve"}
+
+
+@pytest.mark.parametrize("status", ["planned", "skipped", "failed"])
+def test_the_row_of_a_result_stays_until_something_is_done(tmp_path: Path, status: str) -> None:
+    row = result(tmp_path, "sub-01/anat/sub-01_T1w")
+    update_decisions(tmp_path, [row])
+    now = {**row, "output": "", "status": status}
+    update_decisions(tmp_path, [now])
+    kept = "failed" if status == "failed" else "done"
+    assert read_decisions(tmp_path)[0]["status"] == kept
+    (tmp_path / row["output"]).unlink()
+    update_decisions(tmp_path, [now])
+    assert read_decisions(tmp_path)[0]["status"] == status
+
+
+def test_the_status_follows_the_files(tmp_path: Path) -> None:
+    """A result without its record, one that went, and a product whose QC file is not yet there."""
+    rows = [result(tmp_path, f"sub-0{n}/anat/sub-0{n}_T1w") for n in (1, 2, 3)]
+    planned = [{**row, "status": "planned", "output": ""} for row in rows]
+    planned[0]["message"] = "a warning; the run ended before it"
+    (tmp_path / rows[1]["output"]).unlink()
+    (tmp_path / "sub-03/anat/sub-03_desc-sr_qc.json").unlink()
+    update_decisions(tmp_path, [planned[0], rows[1], planned[2]])
+    restore_decisions(tmp_path, ["01", "02"])
+    found = {row["participant_id"]: row for row in read_decisions(tmp_path)}
+    assert {name: row["status"] for name, row in found.items()} == {
+        "sub-01": "done",
+        "sub-02": "planned",
+        "sub-03": "planned",
+    }
+    assert found["sub-01"]["output"] == rows[0]["output"]
+    assert found["sub-01"]["message"] == "a warning; look"
+    assert found["sub-02"]["message"] == "the result is not on disk any more: run again"
+
+
 def test_nothing_to_restore(tmp_path: Path) -> None:
     update_decisions(tmp_path, [{"image": "a", "status": "done"}])
     before = (tmp_path / "decisions.tsv").read_text()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bids_sr.cli.progress import StageLines
+from bids_sr.cli.progress import ImageEnds, StageLines
 
 
 def node(name: str) -> SimpleNamespace:
@@ -62,3 +62,29 @@ def test_nodes_of_no_image_are_silent(lines: StageLines, caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO):
         lines(SimpleNamespace(fullname="w.denoise", name="denoise"), "start")
     assert not caplog.records
+
+
+def test_an_image_ends_once_with_its_last_step_or_after_its_first_failure(
+    lines: StageLines,
+) -> None:
+    ended: list[str] = []
+    images = [SimpleNamespace(relpath=name) for name in ("good", "bad")]
+    names = [{f"w.sub_01_T1w_wf.{name}{step}" for step in "123"} for name in ("good", "bad")]
+    watch = ImageEnds(
+        lines, list(zip(images, names, strict=True)), lambda image: ended.append(image.relpath)
+    )
+    for name, status in [
+        ("good1", "start"),
+        ("good1", "end"),
+        ("bad1", "exception"),
+        ("bad1", "end"),  # Nipype ends what failed in its own process
+        ("bad2", "exception"),
+        ("good2", "end"),
+        ("learn", "end"),  # of no single image
+    ]:
+        watch(node(name), status)
+    assert ended == ["bad"]
+    watch(node("good3"), "end")
+    watch(node("good3"), "end")
+    assert ended == ["bad", "good"]
+    assert len(lines.ended) == 5

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_sr.engines import hd_bet, nnunet_model
-from bids_sr.engines.nnunet_model import NnUNetModel
+from bids_sr.engines import hd_bet
 from bids_sr.exceptions import EngineError, WeightsError
 from bids_sr.imaging import Volume
 
@@ -97,7 +96,7 @@ def test_same_as_nnunet_reading_the_file(release: Path, tmp_path: Path) -> None:
     mask, _ = hd_bet.brain_mask(volume, weights_dir=release)
     path = volume.save(tmp_path / "image.nii.gz")
     with hd_bet.fence(1, restricted=True):
-        predictor = hd_bet._load(NnUNetModel.read(release), torch.device("cpu"), tta=False)
+        predictor = hd_bet._load(release, torch.device("cpu"), tta=False)
         predictor.predict_from_files_sequential([[str(path)]], [str(tmp_path / "mask")])
     expected = np.asanyarray(nb.load(tmp_path / "mask.nii.gz").dataobj)
     np.testing.assert_array_equal(mask.data, expected)
@@ -111,10 +110,17 @@ def test_mirroring_changes_little(release: Path) -> None:
 
 
 def test_no_global_escapes(release: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    import HD_BET.hd_bet_prediction as module
+
     monkeypatch.chdir(tmp_path)
-    stdout, threads = sys.stdout, torch.get_num_threads()
+    folder, stdout, threads = (
+        module.folder_with_parameter_files,
+        sys.stdout,
+        torch.get_num_threads(),
+    )
     environment = dict(os.environ)
     hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
+    assert module.folder_with_parameter_files == folder
     assert sys.stdout is stdout
     assert torch.get_num_threads() == threads
     assert dict(os.environ) == environment
@@ -125,7 +131,7 @@ def test_no_global_escapes(release: Path, tmp_path: Path, monkeypatch: Any, caps
 
 def test_nothing_found_is_refused(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        hd_bet, "_predict_on", lambda _, image, __: np.zeros(image.shape[1:], np.uint8)
+        hd_bet, "_predict_on", lambda _, image, *__: np.zeros(image.shape[1:], np.uint8)
     )
     with pytest.raises(EngineError, match="found no brain"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
@@ -174,14 +180,14 @@ def test_unknown_and_absent_device(release: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = hd_bet._load
+    predict_on = hd_bet._predict_on
 
-    def full(model: NnUNetModel, device: torch.device, tta: bool, **more: Any) -> Any:
+    def full(device: torch.device, *rest: Any) -> Any:
         if device.type == "cuda":
             raise torch.cuda.OutOfMemoryError("full")
-        return load(model, device, tta, **more)
+        return predict_on(device, *rest)
 
-    monkeypatch.setattr(hd_bet, "_load", full)
+    monkeypatch.setattr(hd_bet, "_predict_on", full)
     monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))
     volume = phantom("RAS", (4.0, 4.0, 4.0))
     _, record = hd_bet.brain_mask(volume, weights_dir=release, device="auto")
@@ -194,6 +200,6 @@ def test_package_absent(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(nnunet_model, "importlib", SimpleNamespace(import_module=absent))
+    monkeypatch.setattr(hd_bet, "importlib", SimpleNamespace(import_module=absent))
     with pytest.raises(EngineError, match="hd-bet cannot be imported"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)

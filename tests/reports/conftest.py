@@ -207,6 +207,8 @@ def build_tree(root: Path, reference: Volume) -> Path:
         folder / "sub-01_ses-01_res-2mm_desc-sr_FLAIR.json",
         {"SkullStripped": False, "SuperResolution": {"Scale": 3.0, "Assumptions": ["profile"]}},
     )
+    for product in ("res-2mm_desc-sr_FLAIR", "acq-iso_res-1mm_desc-sr_T1w"):
+        (folder / f"sub-01_ses-01_{product}.nii.gz").touch()
     draw_figures(reference, root / "sub-01/figures", "sub-01_ses-01", "FLAIR")
     for name, command in (
         ("20260101-090000_a", "old"),

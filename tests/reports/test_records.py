@@ -105,6 +105,7 @@ def test_broken_pieces_are_told(tmp_path: Path) -> None:
     anat.mkdir(parents=True)
     log.mkdir(parents=True)
     (anat / "sub-01_desc-sr_qc.json").write_text("{")
+    (anat / "x.nii.gz").touch()
     (anat / "x.json").write_text("[1]")
     (log / "run.toml").write_text("= 3")
     record = read_subject(tmp_path, "01")

@@ -1,0 +1,81 @@
+"""The status of an image, checked against the files on disk.
+
+A record is written when something ends; files can go afterwards, and a run can be killed
+between a result and its record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_sr.bids.writing import read_json
+
+LEFT_UNDONE = "the run ended before it"
+"""Message of an image that a run did not come to."""
+GONE = "the result is not on disk any more: run again"
+
+
+def checked_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
+    """Return a row of decisions, ``planned`` where it tells of a result that is gone."""
+    output = row.get("output") or ""
+    if row.get("status") != "done" or not output or (output_dir / output).is_file():
+        return dict(row)
+    return {**row, "status": "planned", "message": GONE, "output": ""}
+
+
+def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
+    """Return a row of decisions whose status is what the files on disk say.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    row : mapping
+        A row of ``decisions.tsv``.
+
+    Returns
+    -------
+    dict
+        As :func:`checked_row`; and ``done`` where product and QC file are there, but the run
+        ended before it could say so.
+    """
+    checked = checked_row(output_dir, row)
+    if checked.get("status") != "planned":
+        return checked
+    product, quality = find_result(output_dir, str(row.get("image")))
+    if product is None or not quality:
+        return checked
+    told = [text for text in (row.get("message") or "").split("; ") if text != LEFT_UNDONE]
+    told += [str(text) for text in quality.get("Warnings") or []]
+    return {
+        **row,
+        "status": "done",
+        "message": "; ".join(dict.fromkeys(filter(None, told))),
+        "output": product.relative_to(output_dir).as_posix(),
+    }
+
+
+def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, dict[str, Any]]:
+    """Find the newest product of an image and its QC file; None and empty where they lack.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    relpath : str
+        Path of the acquired image in the input dataset.
+    """
+    acquired = Path(relpath)
+    folder = output_dir / acquired.parent
+    suffix = acquired.name.split(".")[0].rpartition("_")[2]
+    products = [
+        image
+        for sidecar in folder.glob(f"*_desc-sr_{suffix}.json")
+        if f"bids:raw:{relpath}" in (read_json(sidecar).get("Sources") or [])
+        and (image := sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")).is_file()
+    ]
+    qualities = (read_json(path) for path in folder.glob("*_desc-sr_qc.json"))
+    quality = next((found for found in qualities if found.get("Image") == relpath), {})
+    return max(products, key=lambda path: path.stat().st_mtime, default=None), quality

@@ -1,0 +1,142 @@
+"""What is on record of a run, kept true while it goes on: decisions, pages, methods text.
+
+Each image is recorded when it ends, so that a run that is ended early leaves nothing untold.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bids_sr.cli.outcome import Outcome, Outcomes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_sr.cli.provenance import RunRecord
+    from bids_sr.config import RunConfig
+
+LOGGER = logging.getLogger(__name__)
+PAGE_SHARE = 0.05
+"""Share of a run's time that goes into pages of subjects of whom more images follow."""
+
+
+class RecordKeeper:
+    """Write down what becomes of the images of one run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's options.
+    record : RunRecord
+        Its name and command.
+    methods : str
+        Its methods text; written with the first result.
+    """
+
+    def __init__(self, config: RunConfig, record: RunRecord, methods: str = "") -> None:
+        self.config = config
+        self.record = record
+        self.methods = methods
+        self._rows: dict[str, dict[str, str]] = {}
+        self._stale: set[str] = set()
+        self._told: set[str] = set()
+        self._with_methods: set[str] = set()
+        self._pages_until = 0.0
+
+    def begin(self, before: Outcomes) -> None:
+        """Write down what is about to be done, and what belongs to no single image."""
+        from bids_sr.bids import write_dataset_files
+
+        output_dir, bids_dir = self.config.output_dir, self.config.bids_dir
+        self._stale = {outcome.image.subject for outcome in before.images}
+        self.record.write(self.config, sorted(self._stale))
+        write_dataset_files(output_dir, bids_dir, derivatives=self.config.derivatives)
+        self._write_rows(before.images)
+
+    def image_ended(self, outcome: Outcome) -> None:
+        """Write down one image; what cannot be written now is tried again at the end."""
+        subject = outcome.image.subject
+        self._stale.add(subject)
+        self._told.add(subject)
+        try:
+            self._write_rows([outcome])
+            if time.monotonic() >= self._pages_until:
+                began = time.monotonic()
+                self._write_pages([subject])
+                self._pages_until = time.monotonic() + (time.monotonic() - began) / PAGE_SHARE
+        except Exception as error:
+            LOGGER.debug("%s: not on record yet: %s", outcome.image.stem, error)
+
+    def end(self, outcomes: Outcomes) -> None:
+        """Write down all images, and every page that is not up to date."""
+        self._write_rows(outcomes.images)
+        self._write_pages(sorted(self._stale))
+
+    def interrupted(self) -> None:
+        """Write the pages of the subjects of whom an image has ended."""
+        try:
+            self._write_pages(sorted(self._stale & self._told))
+        except Exception as error:
+            LOGGER.warning("a page is not up to date (%s): give --reports-only", error)
+
+    def _write_rows(self, outcomes: Iterable[Outcome]) -> None:
+        from bids_sr.bids import keep_decisions, update_decisions
+
+        output_dir = self.config.output_dir
+        rows = {outcome.image.relpath: _row(output_dir, outcome) for outcome in outcomes}
+        changed = [row for image, row in rows.items() if self._rows.get(image) != row]
+        if not changed:
+            return
+        self._rows |= rows
+        subjects = {row["participant_id"].removeprefix("sub-") for row in changed}
+        self._stale |= subjects
+        folders = [self.record.log_dir(output_dir, subject) for subject in sorted(subjects)]
+        keep_decisions(folders, self._rows.values())
+        update_decisions(output_dir, changed)
+        self._write_methods(row for row in changed if row["status"] == "done")
+
+    def _write_methods(self, done: Iterable[dict[str, str]]) -> None:
+        """Write the methods text for the first result of the run, and of each subject."""
+        from bids_sr.bids import dataset_lock
+        from bids_sr.reports.boilerplate import write_citations
+
+        new = {row["participant_id"].removeprefix("sub-") for row in done} - self._with_methods
+        if not new or not self.methods:
+            return
+        output_dir = self.config.output_dir
+        if not self._with_methods:
+            with dataset_lock(output_dir):
+                write_citations(self.methods, output_dir / "logs")
+        for subject in sorted(new):
+            self.record.write_methods(output_dir, subject, self.methods)
+        self._with_methods |= new
+
+    def _write_pages(self, subjects: Iterable[str]) -> None:
+        for subject in subjects:
+            LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject))
+            self._stale.discard(subject)
+
+
+def write_page(output_dir: Path, subject: str) -> Path:
+    """Write the page of a subject from what lies on disk."""
+    from bids_sr.bids import subject_lock
+    from bids_sr.reports.assemble import assemble_subject
+
+    with subject_lock(output_dir, subject):  # its other sessions may have own jobs
+        return assemble_subject(output_dir, subject)
+
+
+def _row(output_dir: Path, outcome: Outcome) -> dict[str, str]:
+    from bids_sr.bids import decision_row, output_paths
+
+    output = ""
+    if outcome.status == "done":
+        product = output_paths(output_dir, outcome.image).product
+        output = product.relative_to(output_dir).as_posix()
+    message = outcome.message if outcome.image.processed else ""
+    if outcome.status == "failed" and outcome.step and message:
+        message = f"failed at {outcome.step}: {message}"
+    return decision_row(outcome.image, status=outcome.status, message=message, output=output)

@@ -1,0 +1,153 @@
+"""What is on record while a run goes on, and after it was ended early."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nb
+import pytest
+
+from bids_sr.bids import read_decisions
+from bids_sr.cli.exit_codes import ExitCode
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+NO_STEPS = (
+    *("--sr-method=bspline", "--denoise-method=none", "--anat-biascorrect=none"),
+    *("--skull-strip-method=none", "--skip-bids-validation", "--nprocs=1", "--omp-nthreads=1"),
+)
+NO_METHODS = "No image has a result: there is no methods text."
+
+
+def statuses(output: Path) -> dict[str, str]:
+    return {Path(row["image"]).parts[0]: row["status"] for row in read_decisions(output)}
+
+
+def results(output: Path) -> dict[str, bytes]:
+    """Read what a resumed run must have as an uninterrupted one has."""
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in output.glob("sub-*/**/*")
+        if path.name.endswith((".nii.gz", ".svg", ".tsv")) and "log" not in path.parts
+    }
+
+
+def end_after_first_result(words: list[str], output: Path, number: signal.Signals) -> int:
+    """Start a run, end it when its first image is done, and return its exit code."""
+    with subprocess.Popen([sys.executable, "-m", "bids_sr", *words]) as process:
+        until = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < until:
+            if (output / "decisions.tsv").is_file() and "done" in statuses(output).values():
+                break
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        return process.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_was_ended_tells_the_truth_and_goes_on(
+    command: Command,
+    empty_dataset: Path,
+    write_image: Callable[..., Path],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    for label in ("01", "02", "03"):
+        write_image(empty_dataset, f"sub-{label}_T1w")
+    output, work = tmp_path / "out", tmp_path / "work"
+    words = [*map(str, (empty_dataset, output, "participant", "-w", work)), *NO_STEPS]
+    code = end_after_first_result(words, output, number)
+    assert code in (ExitCode.TERMINATED, -number)
+    found = statuses(output)
+    done = {subject for subject, status in found.items() if status == "done"}
+    assert "sub-01" in done
+    assert set(found.values()) == {"done", "planned"}
+    if number == signal.SIGTERM:
+        for subject in found:
+            assert (output / f"{subject}.html").is_file() == (subject in done)
+    assert command(*words, "--reports-only").returncode == ExitCode.OK
+    assert statuses(output) == found
+    for subject in found:
+        page = (output / f"{subject}.html").read_text()
+        assert (NO_METHODS in page) == (subject not in done)
+        assert ("was not finished" in page) == (subject not in done)
+    assert command(*words).returncode == ExitCode.OK
+    assert set(statuses(output).values()) == {"done"}
+    alone = [str(tmp_path / "alone") if word == str(output) else word for word in words]
+    assert command(*alone, "-w", tmp_path / "other").returncode == ExitCode.OK
+    assert results(output) == results(tmp_path / "alone")
+
+
+def test_a_result_of_an_earlier_run_stays_on_record(
+    command: Command, empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A run that leaves the image out, and one that is ended before it comes to it."""
+    output = tmp_path / "out"
+    write_image(empty_dataset, "sub-01_T1w")
+    write_image(empty_dataset, "sub-01_FLAIR")
+    words = [empty_dataset, output, "participant", "-w", tmp_path / "work", *NO_STEPS]
+    assert command(*words, "-m", "FLAIR").returncode == ExitCode.OK
+    assert command(*words, "-m", "T1w", "--sr-method=linear").returncode == ExitCode.OK
+    rows = read_decisions(output)
+    assert [row["status"] for row in rows] == ["done", "done"]
+    page = (output / "sub-01.html").read_text()
+    assert "<code>sub-01_FLAIR</code>" in page
+    assert "cubic B-splines" in page
+    assert "across slices linearly" in page
+    (output / rows[1]["output"]).unlink()
+    assert command(*words, "--reports-only").returncode == ExitCode.OK
+    flair, t1w = read_decisions(output)
+    assert flair["status"] == "done"
+    assert (t1w["status"], t1w["output"]) == ("planned", "")
+    page = (output / "sub-01.html").read_text()
+    assert "across slices linearly" not in page
+    assert "cubic B-splines" in page
+    assert "not on disk any more" in page
+
+
+@pytest.mark.slow
+def test_what_a_run_does_not_make_goes(
+    command: Command, empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Mask, model, curve, stages and product of another resolution; nothing of others."""
+    output, masks = tmp_path / "out", tmp_path / "masks"
+    for label in ("01", "02"):
+        image = nb.load(write_image(empty_dataset, f"sub-{label}_T1w"))
+        mask = masks / f"sub-{label}" / "anat" / f"sub-{label}_desc-brain_mask.nii.gz"
+        mask.parent.mkdir(parents=True)
+        nb.Nifti1Image((image.get_fdata() > 100).astype("u1"), image.affine).to_filename(mask)
+    words = [empty_dataset, output, "participant", "-w", tmp_path / "work", *NO_STEPS]
+    rich = [
+        *("--sr-method=self", "--sr-steps=5", "--save-model", "--level=full"),
+        *("--derivatives", f"masks={masks}", "--output-resolution=1.5"),
+    ]
+    assert command(*words, *rich).returncode == ExitCode.OK
+    anat = output / "sub-01" / "anat"
+    assert (anat / "sub-01_desc-brain_mask.nii.gz").is_file()
+    mine = anat / "sub-01_desc-mine_T1w.nii.gz"
+    mine.touch()
+    other = {path: path.stat().st_mtime_ns for path in (output / "sub-02").rglob("*_T1w*")}
+    ended = command(*words, "--participant-label=01")
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    mine.unlink()
+    ends = ("nii.gz", "json")
+    assert {path.name for path in anat.iterdir()} == {
+        *(f"sub-01_res-2mm_desc-sr_T1w.{end}" for end in ends),
+        *(f"sub-01_desc-preproc_T1w.{end}" for end in ends),
+        "sub-01_desc-sr_qc.json",
+        "sub-01_desc-sr_sliceprofile.tsv",
+    }
+    assert {path.name for path in (output / "sub-01" / "figures").iterdir()} == {
+        "sub-01_desc-sr_T1w.svg",
+        "sub-01_desc-sliceprofile_T1w.svg",
+    }
+    page = (output / "sub-01.html").read_text()
+    assert "Learning curve" not in page
+    assert "Brain mask on the acquired image" not in page
+    assert {path: path.stat().st_mtime_ns for path in other} == other
