@@ -7,6 +7,8 @@ Only the response is needed here, never the pulse's waveform.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +51,7 @@ def beta_filter(flip_angle: float, time_bandwidth: float) -> npt.NDArray[np.floa
     return np.asarray(taps / taps.sum() * np.sin(flip_angle / 2), dtype=np.float64)
 
 
+@cache
 def excitation_response(
     flip_angle: float = np.pi / 2, time_bandwidth: float = 4.0
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -67,12 +70,18 @@ def excitation_response(
         In units of the nominal slice thickness, -2 to 2.
     magnetisation : (1025,) float64 array
         ``|Mxy| = 2 |alpha| |beta|`` with ``|alpha|**2 = 1 - |beta|**2``, 0 to 1.
+
+    Notes
+    -----
+    Both are kept for the next call, and so cannot be written to.
     """
     positions = np.linspace(-2.0, 2.0, _RESPONSE_SAMPLES)
     taps = beta_filter(flip_angle, time_bandwidth)
     phases = np.outer(positions * time_bandwidth / _TAPS, np.arange(_TAPS) - _TAPS // 2)
     beta = np.cos(2 * np.pi * phases) @ taps
     magnetisation = 2 * np.abs(beta) * np.sqrt(np.clip(1 - beta**2, 0, None))
+    positions.setflags(write=False)
+    magnetisation.setflags(write=False)
     return positions, magnetisation
 
 

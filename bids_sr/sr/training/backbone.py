@@ -6,7 +6,7 @@ Where the images come from and what their pairs imitate is each recipe's matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +33,8 @@ VALIDATED = (
 """What left-out images are degraded by, in units of voxels."""
 _MOST_VALIDATED = 6  # images
 _VALIDATION_SEED = 1_000_003
+_VALIDATION_PATCHES = 32  # of one plane, an acquisition
+_VALIDATION_VOLUMES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,7 @@ class BackboneRecipe(Recipe):
             factor=network.factor,
             seed=self.seed,
             varied=varied,
+            device=job.device,
         )
         examples = [
             example.to(job.device)
@@ -192,6 +195,8 @@ class BackboneRecipe(Recipe):
     def _examples(
         self, teachers: Sequence[Teacher], size: PatchSize, factor: int
     ) -> list[_Example]:
+        # As many whatever the batches are: tables stay comparable.
+        size = replace(size, batch=_VALIDATION_PATCHES, volume_batch=_VALIDATION_VOLUMES)
         examples = []
         for teacher in teachers:
             quiet = Protocols(noise=0.0)

@@ -2,13 +2,15 @@
 
 Every patch of a batch may be of another image and another acquisition: steps that agree
 with many are steadier.  What a method learns from one image by itself is :mod:`.patches`.
+
+What is drawn are a few numbers a patch, on the host, the same for every device; cutting,
+degrading and varying are batched operations on the device, where the images lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +20,13 @@ from torch import Tensor
 
 from bids_sr.imaging import Acquisition
 from bids_sr.sr.methods.base import require
-from bids_sr.sr.networks.backbone import condition_of
 from bids_sr.sr.networks.thick_slice import Upsampling, to_rows
-from bids_sr.sr.training.patches import PatchGeometry
+from bids_sr.sr.training.plans import Plan, PlanTable
 from bids_sr.sr.training.protocols import Draws
 from bids_sr.sr.training.teachers import Teacher, choose
+from bids_sr.sr.training.volumes import Integers, VolumeStore
+
+Floats = npt.NDArray[np.float64]
 
 _EDGE = 2  # columns, and planes
 _PLANS = 1024  # as many acquisitions are imitated
@@ -70,46 +74,6 @@ class Rows(NamedTuple):
         return ((predicted - self.hr).square() * self.weights).sum() / len(self.hr)
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """Say how a patch is made."""
-
-    acquisition: Acquisition
-    voxel: float
-    """Voxel size along rows and columns, mm."""
-    shape: tuple[int, int, int]
-    """Planes, slices and columns; one plane stands for itself."""
-    factor: int
-    plane_thickness: float | None
-    """What its planes are averages over, mm."""
-    teacher: Teacher | None = None
-    """The image it is cut from; None: any that has companions."""
-    averaged: bool = False
-    """Whether planes are yet to be averaged."""
-
-    @cached_property
-    def geometry(self) -> PatchGeometry:
-        _, slices, width = self.shape
-        return PatchGeometry.of(self.acquisition, self.voxel, slices=slices, width=width)
-
-    @cached_property
-    def condition(self) -> Tensor:
-        return condition_of(self.acquisition, self.voxel, self.plane_thickness)
-
-    @cached_property
-    def taps(self) -> npt.NDArray[np.float64]:
-        profile = self.acquisition.slice_profile
-        return profile.kernel(self.voxel) if self.averaged else np.ones(1)
-
-    @cached_property
-    def interpolations(self) -> tuple[Tensor, Tensor]:
-        """Return those of the slices and of the network's rows."""
-        geometry = self.geometry
-        upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, self.factor)
-        phases = upsampling.phases
-        return upsampling.skip, torch.eye(geometry.rows) if phases is None else phases
-
-
 @dataclass(frozen=True, kw_only=True)
 class PatchSize:
     """State the size of patches and batches."""
@@ -135,6 +99,27 @@ class PatchSize:
         require(self.volume_batch >= 1, "volume_batch", self.volume_batch, "1 or more")
 
 
+class _Choices(NamedTuple):
+    """Hold what is drawn of N patches."""
+
+    plans: Integers
+    images: Integers
+    axes: Integers
+    """(N, 3) array axes that are planes, rows and columns."""
+    starts: Integers
+    """(N, 3) first voxel along each; of mirrored ones the last."""
+    signs: Integers
+    """(N, 3) 1, or -1 where it is mirrored."""
+    edges: Integers
+    """Rows at either end that are not judged."""
+    powers: Floats
+    """Of the intensities."""
+    factors: Floats
+    """On them."""
+    sigmas: Floats
+    """Standard deviations of the noise."""
+
+
 class Pairs:
     """Draw batches of pairs, for ever; a checkpoint can hold where it stands."""
 
@@ -147,6 +132,7 @@ class Pairs:
         factor: int,
         seed: int,
         varied: bool = True,
+        device: torch.device | None = None,
     ) -> None:
         """Take the images.
 
@@ -159,16 +145,25 @@ class Pairs:
         factor : int
             Rows that the network makes of a slice.
         seed : int
-            The same seed draws the same batches.
+            The same seed draws the same batches, their noise on devices of one kind.
         varied : bool
             Change contrast and brightness at random.
+        device : torch.device, optional
+            Where images lie and batches are made; None: the CPU.
         """
-        self.teachers, self.protocols, self.size = teachers, protocols, size
+        self.teachers, self.protocols, self.size = tuple(teachers), protocols, size
         self.factor, self.varied = factor, varied
+        self.device = torch.device("cpu") if device is None else device
         self._random = np.random.default_rng(seed)
-        self._companions = [teacher for teacher in teachers if teacher.has_companions]
+        self._noise = torch.Generator(self.device).manual_seed(seed)
+        self._store = VolumeStore(self.teachers, self.device)
+        self._index = {id(teacher): place for place, teacher in enumerate(self.teachers)}
+        companions = [teacher for teacher in self.teachers if teacher.has_companions]
+        self._companions = np.array([self._index[id(teacher)] for teacher in companions], int)
+        self._ends = np.cumsum([teacher.planes for teacher in companions])
         random = np.random.default_rng((seed, _PLANS))
         self._plans = [self._any_plan(random) for _ in range(_PLANS)]
+        self._tables: dict[tuple[int, int, int], PlanTable] = {}
 
     def __iter__(self) -> Pairs:
         """Return the same: it is an iterator."""
@@ -182,10 +177,9 @@ class Pairs:
         as thick as the slices, which is what the image to be super-resolved offers to learn
         from.
         """
-        shape = self._plans[int(self._random.integers(_PLANS))].shape
-        alike = self._alike[shape]
-        chosen = self._random.integers(len(alike), size=self._number(shape))
-        return self._made([alike[int(one)] for one in chosen])
+        table = self._table(self._plans[int(self._random.integers(_PLANS))].shape)
+        chosen = self._random.integers(len(table.plans), size=self._number(table.planes))
+        return self._made(table, self._choices(table, chosen))
 
     def draw(
         self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False
@@ -195,25 +189,36 @@ class Pairs:
         Parameters
         ----------
         teacher : Teacher
+            One of those that were given.
         acquisition : Acquisition
         averaged : bool
             Average planes over the slice profile before patches are cut.
         """
-        plan = self._plan(teacher, acquisition, averaged=averaged)
-        return self._made([plan] * self._number(plan.shape))
+        table = PlanTable([self._plan(teacher, acquisition, averaged=averaged)], self.device)
+        chosen = np.zeros(self._number(table.planes), int)
+        return self._made(table, self._choices(table, chosen))
 
-    def _number(self, shape: tuple[int, int, int]) -> int:
-        return self.size.batch if shape[0] == 1 else self.size.volume_batch
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the drawing stands."""
+        state = self._random.bit_generator.state
+        return {"random": state, "noise": self._noise.get_state()}
 
-    @cached_property
-    def _alike(self) -> dict[tuple[int, int, int], list[_Plan]]:
-        """Group the plans: patches of a batch have one shape."""
-        found: dict[tuple[int, int, int], list[_Plan]] = {}
-        for plan in self._plans:
-            found.setdefault(plan.shape, []).append(plan)
-        return found
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._random.bit_generator.state = state_dict["random"]
+        self._noise.set_state(state_dict["noise"])
 
-    def _any_plan(self, random: np.random.Generator) -> _Plan:
+    def _number(self, planes: int) -> int:
+        return self.size.batch if planes == 1 else self.size.volume_batch
+
+    def _table(self, shape: tuple[int, int, int]) -> PlanTable:
+        """Return the plans of a shape: patches of a batch have one."""
+        if shape not in self._tables:
+            alike = [plan for plan in self._plans if plan.shape == shape]
+            self._tables[shape] = PlanTable(alike, self.device)
+        return self._tables[shape]
+
+    def _any_plan(self, random: np.random.Generator) -> Plan:
         teacher = choose(self.teachers, random)
         acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, random)
         if not teacher.has_companions:
@@ -221,16 +226,14 @@ class Pairs:
         averaged = self.varied and random.random() < _WITH_THICK_PLANES
         return replace(self._plan(teacher, acquisition, averaged=averaged), teacher=None)
 
-    def _plan(
-        self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False
-    ) -> _Plan:
+    def _plan(self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False) -> Plan:
         rows, columns = (
             min(teacher.data.shape[order[place]] for order in teacher.orders) for place in (1, 2)
         )
         longest = int(rows / acquisition.scale(teacher.voxel))
         thickness = acquisition.slice_profile.fwhm if averaged else teacher.plane_thickness
         planes = 1 if thickness else min(self.size.planes, *teacher.data.shape)
-        return _Plan(
+        return Plan(
             acquisition,
             teacher.voxel,
             (planes, max(4, min(self.size.slices, longest)), min(self.size.width, columns)),
@@ -240,86 +243,137 @@ class Pairs:
             averaged,
         )
 
-    def _made(self, plans: Sequence[_Plan]) -> tuple[Slices, Rows]:
-        (planes, slices, width), number = plans[0].shape, len(plans)
-        most = max(plan.geometry.rows for plan in plans)
-        lr = torch.zeros(number, planes, slices, width)
-        skip = torch.zeros(number, most, slices)
-        phases = torch.zeros(number, most, slices * self.factor)
-        hr, weights = torch.zeros(2, number, planes, most, width)
-        beside = _EDGE if planes > 1 else 0
-        for place, plan in enumerate(plans):
-            rows = plan.geometry.rows
-            lr[place], hr[place, :, :rows] = self._pair(plan)
-            skip[place, :rows], phases[place, :rows] = plan.interpolations
-            edge = int(np.ceil(plan.geometry.scale))
-            if self.varied and self._random.random() < _WITH_ENDS:
-                edge = 0
-            judged = weights[
-                place, beside : planes - beside, edge : rows - edge, _EDGE : width - _EDGE
-            ]
-            judged[...] = 1 / judged.numel()
-        conditions = torch.stack([plan.condition for plan in plans])
-        if planes == 1:
-            hr, weights = hr[:, 0], weights[:, 0]
-        else:
-            lr = lr[:, None]
-        return Slices(lr, conditions, skip, phases), Rows(hr, weights)
+    def _choices(self, table: PlanTable, chosen: Integers) -> _Choices:
+        """Draw where N patches are cut and how they are varied."""
+        random, number = self._random, len(chosen)
+        images = np.array([self._image(table.plans[int(place)]) for place in chosen])
+        if (anyone := images < 0).any():
+            drawn = random.integers(self._ends[-1], size=number)
+            companions = self._companions[np.searchsorted(self._ends, drawn, "right")]
+            images = np.where(anyone, companions, images)
+        share = random.random((3, number))
+        places = np.empty((number, 3), int)
+        axes = np.empty((number, 3), int)
+        for patch, image in enumerate(images):
+            orders, known = self._store.orders[image], self._store.places[image]
+            axes[patch] = orders[int(share[0, patch] * len(orders))]
+            places[patch] = known[int(share[1, patch] * len(known))][axes[patch]]
+        starts, signs = self._windows(table, chosen, images, axes, places)
+        edges = np.where(self.varied & (share[2] < _WITH_ENDS), 0, table.edges[chosen])
+        changed = self.varied & (random.random(number) < 0.5)
+        power, factor = np.exp(random.uniform([[-0.4], [-0.2]], [[0.4], [0.2]], (2, number)))
+        sigmas = np.array([self.protocols.draw_noise(random) for _ in range(number)])
+        return _Choices(
+            chosen,
+            images,
+            axes,
+            starts,
+            signs,
+            edges,
+            np.where(changed, power, 1.0),
+            np.where(changed, factor, 1.0),
+            sigmas,
+        )
 
-    def _pair(self, plan: _Plan) -> tuple[Tensor, Tensor]:
-        """Return (D, K, W) slices and (D, n, W) rows."""
-        geometry = plan.geometry
-        source = plan.teacher or choose(self._companions, self._random)
-        patch = self._patch(source, plan)
+    def _image(self, plan: Plan) -> int:
+        return -1 if plan.teacher is None else self._index[id(plan.teacher)]
+
+    def _windows(
+        self,
+        table: PlanTable,
+        chosen: Integers,
+        images: Integers,
+        axes: Integers,
+        places: Integers,
+    ) -> tuple[Integers, Integers]:
+        """Return first voxels and directions of windows around places, (N, 3) each."""
+        windows = table.rows[chosen] + 2 * table.margins[chosen]
+        sizes = np.stack([np.full_like(windows, table.planes), windows], 1)
+        sizes = np.concatenate([sizes, np.full((len(chosen), 1), table.width)], 1)
+        lengths = np.take_along_axis(self._store.shapes[images], axes, 1)
+        first = places - (self._random.random(sizes.shape) * sizes).astype(int)
+        # Inside where the image is large enough; else its edge is continued.
+        room = lengths - sizes
+        first = np.where(room >= 0, np.clip(first, 0, np.maximum(room, 0)), room // 2)
+        if table.planes == 1:  # the plane itself, also of images of one
+            first[:, 0] = places[:, 0]
+        signs = np.where(self._random.random(sizes.shape) < 0.5, 1, -1)
+        return np.where(signs > 0, first, first + sizes - 1), signs
+
+    def _made(self, table: PlanTable, choices: _Choices) -> tuple[Slices, Rows]:
+        """Cut, vary and degrade, on the device."""
+        lines = table.lines(choices.plans, self._moved(choices.plans))
+        fine = self._patches(table, choices, lines.taps)  # (N, D, window, W)
+        power, factor, sigma = self._moved(
+            np.stack([choices.powers, choices.factors, choices.sigmas]).astype(np.float32)
+        )[..., None, None, None]
         if self.varied:
-            self._vary(patch)
-        fine = torch.from_numpy(patch)
-        lr = torch.from_numpy(geometry.matrix) @ fine
-        sigma = self.protocols.draw_noise(self._random)
-        if sigma > 0:
-            real, other = self._random.normal(0, sigma, (2, *lr.shape)).astype(np.float32)
-            noisy = torch.hypot(lr + torch.from_numpy(real), torch.from_numpy(other))
-            lr = torch.where(lr < 0, lr, noisy)
-        return lr, fine[:, geometry.margin : geometry.margin + geometry.rows]
+            fine = fine.sign() * fine.abs().pow(power) * factor
+        lr = lines.matrices[:, None] @ fine
+        if bool((choices.sigmas > 0).any()):
+            real, other = sigma * torch.randn(
+                2, *lr.shape, generator=self._noise, device=self.device
+            )
+            lr = torch.where(lr < 0, lr, torch.hypot(lr + real, other))
+        lr = lr if table.planes == 1 else lr[:, None]
+        slices = Slices(lr, lines.conditions, lines.skips, lines.phases)
+        return slices, self._rows(table, choices, fine)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the drawing stands."""
-        return {"random": self._random.bit_generator.state}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._random.bit_generator.state = state_dict["random"]
-
-    def _patch(self, teacher: Teacher, plan: _Plan) -> npt.NDArray[np.float32]:
-        """Return (D, window, W) intensities: rows of the target and those beyond its ends."""
-        across, rows, columns = teacher.orders[int(self._random.integers(len(teacher.orders)))]
-        place = teacher.places[int(self._random.integers(len(teacher.places)))]
-        planes, geometry, taps = plan.shape[0], plan.geometry, plan.taps
-        window = geometry.rows + 2 * geometry.margin
-        sizes = [(across, planes), (rows, window), (columns, geometry.width)]
-        chosen = []
-        for axis, size in sizes if planes > 1 else sizes[1:]:
-            length = teacher.data.shape[axis]
-            first = int(place[axis]) - int(self._random.integers(size))
-            # Inside where the image is large enough; else its edge is continued.
-            first = min(max(first, 0), length - size) if size <= length else (length - size) // 2
-            indices = np.clip(np.arange(first, first + size), 0, length - 1)
-            chosen.append(indices[:: 1 if self._random.random() < 0.5 else -1])
-        if planes == 1:  # one, or the mean over as many as the profile is thick
-            around = place[across] + np.arange(taps.size) - taps.size // 2
-            chosen.insert(0, around.clip(0, teacher.data.shape[across] - 1))
-        patch: npt.NDArray[np.float32] = teacher.data.transpose(across, rows, columns)[
-            np.ix_(*chosen)
+    def _patches(self, table: PlanTable, choices: _Choices, taps: Tensor) -> Tensor:
+        """Return (N, D, window, W) intensities: rows of the target and those beyond its ends."""
+        store, signs, starts = self._store, choices.signs, choices.starts
+        shift = table.before - table.margins[choices.plans]
+        steps = [
+            np.broadcast_to(np.arange(table.planes), (len(shift), table.planes)),
+            np.arange(table.window) - shift[:, None],
+            np.broadcast_to(np.arange(table.width), (len(shift), table.width)),
         ]
-        if planes > 1:
-            return patch
-        return np.tensordot(taps.astype(np.float32), patch, axes=1)[None]
+        parts = [
+            store.axis_indices(
+                choices.images,
+                choices.axes[:, axis],
+                starts[:, axis, None] + signs[:, axis, None] * steps[axis],
+            )
+            for axis in range(3)
+        ]
+        parts[0] = parts[0] + store.offsets[choices.images][:, None]
+        across, rows, columns = self._moved(np.concatenate(parts, 1)).split(
+            [table.planes, table.window, table.width], 1
+        )
+        patches = store.cut(across, rows, columns)
+        averaged = np.flatnonzero(table.averaged[choices.plans])
+        if averaged.size:
+            chosen = self._moved(averaged)
+            around = self._around(table, choices, averaged)
+            thick = store.cut(self._moved(around), rows[chosen], columns[chosen])
+            patches[chosen] = (taps[chosen][:, :, None, None] * thick).sum(1, keepdim=True)
+        return patches
 
-    def _vary(self, patch: npt.NDArray[np.float32]) -> None:
-        """Change contrast by a power and brightness by a factor, of one patch in two."""
-        if self._random.random() < 0.5:
-            return
-        power, factor = np.exp(self._random.uniform((-0.4, -0.2), (0.4, 0.2)))
-        signs = np.sign(patch)
-        np.power(np.abs(patch), np.float32(power), out=patch)
-        patch *= np.float32(factor) * signs
+    def _around(self, table: PlanTable, choices: _Choices, which: Integers) -> Integers:
+        """Return the (M, taps) parts of the index of planes that are averaged."""
+        images = choices.images[which]
+        planes = choices.starts[which, :1] + np.arange(-table.reach, table.reach + 1)
+        parts = self._store.axis_indices(images, choices.axes[which, 0], planes)
+        return np.asarray(parts + self._store.offsets[images][:, None])
+
+    def _rows(self, table: PlanTable, choices: _Choices, fine: Tensor) -> Rows:
+        """Return the target and what of it is judged."""
+        lengths, edges = self._moved(np.stack([table.rows[choices.plans], choices.edges]))
+        row = torch.arange(table.longest, device=self.device)
+        hr = fine[:, :, table.before : table.before + table.longest]
+        hr = hr * (row < lengths[:, None])[:, None, :, None]
+        judged = (row >= edges[:, None]) & (row < (lengths - edges)[:, None])  # (N, n)
+        beside = _EDGE if table.planes > 1 else 0
+        weights = torch.zeros_like(hr)
+        weights[:, beside : table.planes - beside, :, _EDGE : table.width - _EDGE] = judged[
+            :, None, :, None
+        ].to(hr.dtype)
+        weights /= weights.sum((1, 2, 3), keepdim=True)
+        return Rows(hr[:, 0], weights[:, 0]) if table.planes == 1 else Rows(hr, weights)
+
+    def _moved(self, values: npt.NDArray[Any]) -> Tensor:
+        """Copy numbers to the device, without waiting for it."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)

@@ -17,15 +17,36 @@ from torch import Tensor
 from bids_sr.imaging import Acquisition, ForwardModel, Grid
 
 
-@dataclass(frozen=True, eq=False)
-class PatchGeometry:
-    """State the sizes of a pair and the operator between its halves.
+@dataclass(frozen=True)
+class PatchExtent:
+    """State how long a pair is.
 
     Notes
     -----
     The fine window is longer than the target by a margin at both ends, as long as the
     slice profile reaches, so that no thick slice of a pair lacks a part of its profile.
     """
+
+    rows: int
+    """Rows of the target, n: as many as whole voxels fit the slices."""
+    margin: int
+    """Extra rows of the window at both ends."""
+    scale: float
+    """Slice spacing / in-plane voxel."""
+
+    @classmethod
+    def of(cls, acquisition: Acquisition, spacing: float, slices: int) -> PatchExtent:
+        """Measure pairs of so many thick slices, whose rows are `spacing` (mm) apart."""
+        scale = acquisition.scale(spacing)
+        profile = acquisition.slice_profile
+        reach = max(-profile.positions[0], profile.positions[-1])
+        margin = max(0, int(np.ceil((reach - acquisition.spacing / 2) / spacing)))
+        return cls(int(slices * scale + 1e-6), margin, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchGeometry:
+    """State the sizes of a pair and the operator between its halves (:class:`PatchExtent`)."""
 
     slices: int
     """Thick slices a patch, K."""
@@ -45,11 +66,8 @@ class PatchGeometry:
         cls, acquisition: Acquisition, spacing: float, *, slices: int, width: int
     ) -> PatchGeometry:
         """Lay out patches whose rows are `spacing` (mm) apart."""
-        scale = acquisition.scale(spacing)
-        profile = acquisition.slice_profile
-        reach = max(-profile.positions[0], profile.positions[-1])
-        margin = max(0, int(np.ceil((reach - acquisition.spacing / 2) / spacing)))
-        rows = int(slices * scale + 1e-6)
+        extent = PatchExtent.of(acquisition, spacing, slices)
+        rows, margin, scale = extent.rows, extent.margin, extent.scale
         window = Grid((rows + 2 * margin, 1, 1), np.diag([spacing, 1.0, 1.0, 1.0]))
         thick = np.diag([acquisition.spacing, 1.0, 1.0, 1.0])
         # The lower edge of the first slice is that of the target.
