@@ -113,6 +113,17 @@ def single_core_workers(threads: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def fastest_convolutions(device: torch.device) -> Iterator[None]:
+    """Let a GPU find the fastest convolutions, for shapes that come again and again."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def half_precision(device: torch.device) -> torch.dtype | None:
     """Return the half precision that a device computes faster in, or None.
 

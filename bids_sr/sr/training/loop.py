@@ -10,15 +10,15 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from bids_sr.sr.device import half_precision, mixed_precision, single_core_workers
+from bids_sr.sr.device import fastest_convolutions, single_core_workers
 from bids_sr.sr.methods.base import CurvePoint, Progress, require
 from bids_sr.sr.training.checkpoint import (
     Stateful,
@@ -27,12 +27,13 @@ from bids_sr.sr.training.checkpoint import (
     restore_random_state,
     write_checkpoint,
 )
+from bids_sr.sr.training.gradients import Gradients
 from bids_sr.sr.training.muon import Muon, hidden_kernels
 from bids_sr.sr.training.schedule import Schedule
 
 __all__ = ["FitResult", "Schedule", "fit"]
 
-_LONGEST_GRADIENT = 1.0
+_UNREAD = 20  # losses that wait on a GPU before they are read: reading one waits for the GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +50,35 @@ class FitResult:
 
 
 @dataclass
-class _Mean:
-    """Average the losses since the last point."""
+class _Losses:
+    """Gather the losses since the last point of the curve.
+
+    Those of a GPU are read a few at a time, so that it never waits for the host.
+    """
 
     values: list[float] = field(default_factory=list)
+    unread: list[Tensor] = field(default_factory=list)
+    last: float = math.nan
+    """The last one that was read."""
 
-    def take(self) -> float:
+    def add(self, loss: Tensor) -> None:
+        self.unread.append(loss)
+
+    @property
+    def full(self) -> bool:
+        return len(self.unread) >= (_UNREAD if self.unread[-1].is_cuda else 1)
+
+    def read(self) -> bool:
+        """Read all; False if one is no longer a number."""
+        if self.unread:
+            read = torch.stack(self.unread).tolist()
+            self.unread.clear()
+            self.values += read
+            self.last = read[-1]
+            return all(map(math.isfinite, read))
+        return True
+
+    def take_mean(self) -> float:
         mean = sum(self.values) / max(len(self.values), 1)
         self.values.clear()
         return mean
@@ -115,9 +139,10 @@ def fit(
     """
     known = schedule.keep != "best" or validate is not None
     require(known, "keep", schedule.keep, "average or last where nothing validates")
-    with single_core_workers(threads) as pool:
-        parts = threads if next(network.parameters()).device.type == "cpu" else 1
-        gradients = _Gradients(network, predict, loss, pool, parts, schedule.half)
+    device = next(network.parameters()).device
+    with single_core_workers(threads) as pool, fastest_convolutions(device):
+        parts = threads if device.type == "cpu" else 1
+        gradients = Gradients(network, predict, loss, pool, parts, schedule.half)
         run = _Run(network, gradients, batches, loss, schedule)
         if checkpoint is not None:
             run.resume(checkpoint)
@@ -130,7 +155,7 @@ class _Run:
     def __init__(
         self,
         network: nn.Module,
-        gradients: _Gradients,
+        gradients: Gradients,
         batches: Iterator[tuple[Any, Any]],
         loss: Callable[[Tensor, Any], Tensor],
         schedule: Schedule,
@@ -143,7 +168,8 @@ class _Run:
         self.device = next(network.parameters()).device
         self.step, self.seconds = 0, 0.0
         self.curve: list[CurvePoint] = []
-        self.mean = _Mean()
+        self.losses = _Losses()
+        self.sound: list[Tensor] = []
         self.before: float | None = None
         self.best: tuple[float, dict[str, Tensor]] | None = None
 
@@ -167,18 +193,24 @@ class _Run:
             if done >= 1:
                 reason = "time"
                 break
-            if not self._advance(schedule.rate(done)):
+            self._advance(schedule.rate(done))
+            ended = self.step == schedule.steps
+            reported = ended or self.step % schedule.report_every == 0
+            saves = checkpoint and (ended or time.monotonic() - saved > schedule.checkpoint_every)
+            if (self.losses.full or reported or saves) and not self._is_sound():
                 reason = "diverged"
                 break
-            if self.step % schedule.report_every == 0 or self.step == schedule.steps:
+            self._blend(schedule.averaging)
+            if reported:
                 self._report(validate, time.monotonic() - begin)
             if progress:
-                progress(self.step, schedule.steps, f"training, loss {self.gradients.last:.5f}")
-            ended = self.step == schedule.steps
-            if checkpoint and (ended or time.monotonic() - saved > schedule.checkpoint_every):
+                progress(self.step, schedule.steps, f"training, loss {self.losses.last:.5f}")
+            if checkpoint and saves:
                 self.seconds = time.monotonic() - begin
                 self._save(checkpoint)
                 saved = time.monotonic()
+        if reason == "time" and not self._is_sound():
+            reason = "diverged"
         self.seconds = time.monotonic() - begin
         if self._keeps_best and reason == "time" and validate:
             self._report(validate, self.seconds)  # what came after the last point counts too
@@ -195,18 +227,27 @@ class _Run:
     def _keeps_best(self) -> bool:
         return self.schedule.keep == "best"
 
-    def _advance(self, rate: float) -> bool:
-        """Take one step; False if the loss is no longer a number."""
+    def _advance(self, rate: float) -> None:
+        """Take one step."""
         self.step += 1
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = rate
-        self.mean.values.append(self.gradients.update(self.optimizers, *next(self.batches)))
-        if not math.isfinite(self.mean.values[-1]):
-            return False
+        self.losses.add(self.gradients.update(self.optimizers, *next(self.batches)))
+
+    def _blend(self, averaging: float) -> None:
         # Early on the weights change fast: average over a tenth of the steps so far.
-        decay = min(self.schedule.averaging, (1 + self.step) / (10 + self.step))
+        decay = min(averaging, (1 + self.step) / (10 + self.step))
         _blend(self.averaged, self.network, decay)
-        return True
+
+    def _is_sound(self) -> bool:
+        """Tell whether all losses so far are numbers; if not, take the last sound mean."""
+        if self.losses.read():
+            if self.device.type != "cpu":  # a CPU is asked at every step
+                self.sound = [part.clone() for part in self.averaged.parameters()]
+            return True
+        for part, kept in zip(self.averaged.parameters(), self.sound, strict=False):
+            part.data.copy_(kept)
+        return False
 
     def _report(self, validate: Callable[[nn.Module], float] | None, seconds: float) -> None:
         if self.curve and self.curve[-1].step == self.step:
@@ -217,7 +258,7 @@ class _Run:
             CurvePoint(
                 step=self.step,
                 seconds=round(seconds, 3),
-                loss=self.mean.take(),
+                loss=self.losses.take_mean(),
                 validation=score,
             )
         )
@@ -241,7 +282,7 @@ class _Run:
             "step": self.step,
             "seconds": self.seconds,
             "curve": [asdict(point) for point in self.curve],
-            "losses": list(self.mean.values),
+            "losses": list(self.losses.values),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -262,7 +303,7 @@ class _Run:
             return
         self.step, self.seconds = state["step"], state["seconds"]
         self.curve = [CurvePoint(**point) for point in state["curve"]]
-        self.mean.values = state["losses"]
+        self.losses.values = state["losses"]
         self.before = state["before"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
@@ -281,65 +322,6 @@ class _Run:
         restore_random_state(state["random"], self.device)
 
 
-class _Gradients:
-    """Take the steps of the optimizer, on a CPU with a part of the batch on each core."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        predict: Callable[[nn.Module, Any], Tensor],
-        loss: Callable[[Tensor, Any], Tensor],
-        pool: Executor,
-        parts: int,
-        half: bool,
-    ) -> None:
-        self.last = math.nan
-        self._network, self._predict, self._loss = network, predict, loss
-        self._pool, self._parts = pool, parts
-        self._parameters = [part for part in network.parameters() if part.requires_grad]
-        self._device = self._parameters[0].device
-        self._dtype = half_precision(self._device) if half else None
-        # float16 underflows where gradients are small; bfloat16 does not.
-        self.scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype == torch.float16)
-
-    def update(self, optimizers: list[torch.optim.Optimizer], given: Any, wanted: Any) -> float:
-        """Change the weights by one batch and return its loss."""
-        number = len(given if isinstance(given, Tensor) else given[0])
-        parts = min(self._parts, number)
-        pairs = [
-            (self._every(given, first, parts), self._every(wanted, first, parts))
-            for first in range(parts)
-        ]
-        found = list(self._pool.map(self._of, pairs)) if parts > 1 else [self._of(pairs[0])]
-        shares = [len(range(first, number, parts)) / number for first in range(parts)]
-        for index, parameter in enumerate(self._parameters):
-            total = found[0][1][index] * shares[0]
-            for share, (_, gradients) in zip(shares[1:], found[1:], strict=True):
-                total.add_(gradients[index], alpha=share)
-            parameter.grad = total
-        for optimizer in optimizers:
-            self.scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(self._parameters, _LONGEST_GRADIENT)
-        for optimizer in optimizers:
-            self.scaler.step(optimizer)
-        self.scaler.update()
-        self.last = sum(share * value for share, (value, _) in zip(shares, found, strict=True))
-        return self.last
-
-    def _every(self, batch: Any, first: int, step: int) -> Any:
-        """Return every so many examples of a batch, on the device."""
-        if isinstance(batch, Tensor):
-            return batch[first::step].to(self._device, non_blocking=True)
-        return type(batch)(*(self._every(part, first, step) for part in batch))
-
-    def _of(self, pair: tuple[Any, Any]) -> tuple[float, tuple[Tensor, ...]]:
-        given, wanted = pair
-        with mixed_precision(self._device, self._dtype):
-            value = self._loss(self._predict(self._network, given), wanted)
-        gradients = torch.autograd.grad(self.scaler.scale(value), self._parameters)
-        return float(value.detach()), gradients
-
-
 def _optimizers(network: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
     hidden = hidden_kernels(network) if schedule.optimizer == "muon" else []
     taken = {id(kernel) for kernel in hidden}
@@ -350,7 +332,7 @@ def _optimizers(network: nn.Module, schedule: Schedule) -> list[torch.optim.Opti
 
 @torch.no_grad()
 def _blend(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    for kept, new in zip(averaged.parameters(), network.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+    mean = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    mean(list(averaged.parameters()), list(network.parameters()), None)
     for copied, current in zip(averaged.buffers(), network.buffers(), strict=True):
         copied.copy_(current)  # running means of a normalisation are means already

@@ -337,9 +337,8 @@ class Pairs:
             for axis in range(3)
         ]
         parts[0] = parts[0] + store.offsets[choices.images][:, None]
-        across, rows, columns = self._moved(np.concatenate(parts, 1)).split(
-            [table.planes, table.window, table.width], 1
-        )
+        sizes = [table.planes, table.window, table.width]
+        across, rows, columns = torch.split(self._moved(np.concatenate(parts, 1)), sizes, 1)
         patches = store.cut(across, rows, columns)
         averaged = np.flatnonzero(table.averaged[choices.plans])
         if averaged.size:
