@@ -51,8 +51,6 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     TEMPLATEFLOW_AUTOUPDATE=0 \
     HOME=/tmp \
     LOGNAME=bids_sr \
-    MPLCONFIGDIR=/tmp/matplotlib \
-    NIPYPE_CONFIG_DIR=/tmp/nipype \
     NIPYPE_NO_ET=1
 WORKDIR /tmp
 USER 1000:1000

@@ -10,12 +10,13 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from bids_sr.cli.private_folders import is_open_to_all, private_cache
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -41,7 +42,8 @@ def prepare(threads: int) -> None:
     """Set what libraries read from the environment when they are imported.
 
     No telemetry, no display, at most ``threads`` threads of any library, and no need of a
-    home folder: where it cannot be written, caches go to the temporary folder.
+    home folder: where it cannot be written, or everybody may write there, caches go to a
+    private folder.
     """
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
@@ -49,13 +51,22 @@ def prepare(threads: int) -> None:
     # on two of two busy cores took 4.8 s, and 0.26 s with threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _set_thread_variables(threads)
-    if not _home_is_writable():
-        cache = Path(tempfile.gettempdir()) / f"bids_sr-{os.getuid()}"
-        os.environ.setdefault("HOME", str(cache))
-        for name, folder in _CACHE_VARIABLES.items():
-            if name not in os.environ:
-                (cache / folder).mkdir(parents=True, exist_ok=True)
-                os.environ[name] = str(cache / folder)
+    with contextlib.suppress(OSError):  # then the libraries find a way, or say why not
+        _set_cache_variables()
+
+
+def _set_cache_variables() -> None:
+    home = os.environ.get("HOME", "")
+    public = bool(home) and is_open_to_all(Path(home))
+    if home and os.access(home, os.W_OK) and not public:
+        return
+    cache = private_cache()
+    if not home or public:  # tools look there for settings, and we for weights
+        os.environ["HOME"] = str(cache)
+    for name, folder in _CACHE_VARIABLES.items():
+        if name not in os.environ:
+            (cache / folder).mkdir(parents=True, exist_ok=True)
+            os.environ[name] = str(cache / folder)
 
 
 def limit_threads(threads: int) -> None:
@@ -137,8 +148,3 @@ def leave_signals_to_parent() -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
-
-
-def _home_is_writable() -> bool:
-    home = os.environ.get("HOME", "")
-    return bool(home) and os.access(home, os.W_OK)

@@ -18,6 +18,7 @@ from bids_sr.cli import hand_over
 from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare, refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
+from bids_sr.cli.private_folders import make_work_folder
 from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def _make_folders(config: RunConfig) -> None:
     try:
         prepare_output_dir(config.output_dir, config.bids_dir)
         if not config.reports_only:
-            config.work_dir.mkdir(parents=True, exist_ok=True)
+            make_work_folder(config.work_dir)
             probe = config.work_dir / f".{secrets.token_hex(6)}.tmp"
             probe.touch()
             probe.unlink()
