@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -51,6 +52,23 @@ class PublishedWeights:
     def is_complete(self, folder: Path) -> bool:
         """Say whether every file is there."""
         return all((folder / path).is_file() for path in self.files)
+
+    def verdict(self, digests: Mapping[str, str]) -> bool | None:
+        """Say whether all files are the released ones.
+
+        Parameters
+        ----------
+        digests : mapping
+            Path within the folder -> SHA-256 of the file there.
+
+        Returns
+        -------
+        bool or None
+            None where nothing differs, but the digest of a released file is not known.
+        """
+        if any(known not in (None, digests.get(path)) for path, known in self.files.items()):
+            return False
+        return None if None in self.files.values() else True
 
     def find(self, weights_dir: Path | None = None) -> Path | None:
         """Find the first complete folder.

@@ -147,6 +147,18 @@ def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage |
     return next((images[graph] for graph in fullname.split(".") if graph in images), None)
 
 
+def makes_product(fullname: str) -> bool:
+    """Tell whether the product of an image waits for a node, by its full name.
+
+    What is made beside the product or from it may fail and leaves the product.
+    """
+    *graphs, node = fullname.split(".")
+    if "outputs_wf" in graphs:
+        return node in ("gather_before", "save_sr", "save_preproc")
+    beside = {"reports_wf", "segmentation_wf"} & {*graphs}
+    return not beside and node != "mask_to_grid"
+
+
 def methods_text(workflow: pe.Workflow) -> str:
     """Gather the methods text from the graph that was really built.
 

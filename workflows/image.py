@@ -178,6 +178,7 @@ def init_image_wf(
         (super_resolution_wf, outputs_wf, [
             ("outputnode.out_file", "inputnode.sr_file"),
             ("outputnode.out_mask", "inputnode.sr_mask"),
+            ("outputnode.mask_record", "inputnode.sr_mask_record"),
             ("outputnode.out_profile", "inputnode.slice_profile"),
             ("outputnode.out_uncertainty", "inputnode.uncertainty"),
             ("outputnode.out_model", "inputnode.model"),
@@ -196,6 +197,7 @@ def init_image_wf(
             ("outputnode.acquisition", "inputnode.acquisition"),
             ("outputnode.curve", "inputnode.curve"),
         ]),
+        (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
     ])  # fmt: skip
     parts = [outputs_wf, reports_wf]
     if steps.segmentations:
@@ -216,7 +218,10 @@ def init_image_wf(
                 ("outputnode.out_file", "inputnode.in_file"),
                 ("outputnode.out_mask", "inputnode.in_mask"),
             ]),
-            (segmentation_wf, outputs_wf, [("outputnode.records", "inputnode.segmentations")]),
+            (segmentation_wf, outputs_wf, [
+                ("outputnode.records", "inputnode.segmentations"),
+                ("outputnode.figure_records", "inputnode.segmentation_figures"),
+            ]),
         ])  # fmt: skip
         parts.append(segmentation_wf)
     _clear_after(workflow, parts, leftover_patterns(output_dir, image))

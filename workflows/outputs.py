@@ -30,6 +30,7 @@ FILES = (
     "model",
 )
 RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
+LATER_RECORDS = ("sr_mask_record", "figures", "segmentation_figures")
 
 
 def init_outputs_wf(
@@ -73,14 +74,24 @@ def init_outputs_wf(
         Whether the image has no skull, for the sidecars; None where nobody looked.
     segmentations
         Records of the segmentations.
+    sr_mask_record, figures, segmentation_figures
+        Why the mask on the output grid or a figure is missing, if so.
+
+    Notes
+    -----
+    The product's sidecar holds the warnings of the steps before it, the QC file those of
+    all steps.
     """
     workflow = pe.Workflow(name=name)
-    fields = [*FILES, *RECORDS, "curve", "skull_stripped", "segmentations"]
+    fields = [*FILES, *RECORDS, *LATER_RECORDS, "curve", "skull_stripped", "segmentations"]
     inputnode = pe.Node(
         niu.IdentityInterface(fields=fields),
         name="inputnode",
     )
     inputnode.inputs.segmentations = []  # unless there is such a step
+    inputnode.inputs.segmentation_figures = []
+    gather_before = pe.Node(niu.Merge(3), name="gather_before", run_without_submitting=True)
+    gather_later = pe.Node(niu.Merge(3), name="gather_later", run_without_submitting=True)
     product = _with_provenance(product_metadata(image), provenance)
     save_sr = _save("save_sr", paths.product, product, "SuperResolution")
     save_native_mask = _save(
@@ -110,17 +121,29 @@ def init_outputs_wf(
     )
 
     workflow.connect([
+        (inputnode, gather_before, [
+            ("denoise", "in1"),
+            ("bias_correction", "in2"),
+            ("brain_mask", "in3"),
+        ]),
+        (inputnode, gather_later, [
+            ("sr_mask_record", "in1"),
+            ("figures", "in2"),
+            ("segmentation_figures", "in3"),
+        ]),
         (inputnode, save_sr, [
             ("sr_file", "in_file"),
             ("super_resolution", "record"),
             ("skull_stripped", "skull_stripped"),
         ]),
+        (gather_before, save_sr, [("out", "steps")]),
         (inputnode, save_native_mask, [("native_mask", "in_file"), ("brain_mask", "record")]),
         (inputnode, save_sr_mask, [("sr_mask", "in_file"), ("brain_mask", "record")]),
         (inputnode, save_profile, [("slice_profile", "in_file")]),
         (inputnode, save_uncertainty, [("uncertainty", "in_file")]),
         (inputnode, save_model, [("model", "in_file")]),
         (inputnode, save_quality, [(name, name) for name in (*RECORDS, "curve", "segmentations")]),
+        (gather_later, save_quality, [("out", "later")]),
     ])  # fmt: skip
     if paths.preproc is not None:
         preproc = _with_provenance(preproc_metadata(output_dir, image), provenance)
@@ -142,6 +165,7 @@ def init_outputs_wf(
                 ("native_mask", "in_mask"),
                 ("brain_mask", "mask_record"),
             ]),
+            (gather_before, save_preproc, [("out", "steps")]),
         ])  # fmt: skip
     if full:
         save_denoised = _save("save_denoised", paths.denoised, stage_metadata(image, "denoised"))

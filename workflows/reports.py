@@ -51,6 +51,11 @@ def init_reports_wf(
         Table of the slice profile that was used, and fields of ``Acquisition``.
     curve
         Learning curve.
+
+    Outputs
+    -------
+    records
+        Why a figure is missing, one record each; empty for those that are there.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
@@ -68,6 +73,8 @@ def init_reports_wf(
         ),
         name="inputnode",
     )
+    outputnode = pe.Node(niu.IdentityInterface(fields=["records"]), name="outputnode")
+    gather = pe.Node(niu.Merge(len(FIGURES)), name="gather_records", run_without_submitting=True)
     acquired, result, light = resources.acquired_gb, resources.result_gb, resources.light_gb
     draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=acquired)
     draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=result)
@@ -98,5 +105,11 @@ def init_reports_wf(
         (draw_uncertainty, save["uncertainty"], [("out_file", "in_file")]),
         (draw_sliceprofile, save["sliceprofile"], [("out_file", "in_file")]),
         (draw_learningcurve, save["learningcurve"], [("out_file", "in_file")]),
+        (draw_mask, gather, [("record", "in1")]),
+        (draw_sr, gather, [("record", "in2")]),
+        (draw_uncertainty, gather, [("record", "in3")]),
+        (draw_sliceprofile, gather, [("record", "in4")]),
+        (draw_learningcurve, gather, [("record", "in5")]),
+        (gather, outputnode, [("out", "records")]),
     ])  # fmt: skip
     return workflow

@@ -67,12 +67,18 @@ def init_segmentation_wf(
     -------
     records
         What each tool did, or why not.
+    figure_records
+        Why a figure is missing, one record each; empty for those that are there.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=["in_file", "in_mask"]), name="inputnode")
-    outputnode = pe.Node(niu.IdentityInterface(fields=["records"]), name="outputnode")
-    gather = pe.Node(
-        niu.Merge(len(steps.asked)), name="gather_records", run_without_submitting=True
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=["records", "figure_records"]), name="outputnode"
+    )
+    count = len(steps.asked)
+    gather = pe.Node(niu.Merge(count), name="gather_records", run_without_submitting=True)
+    gather_figures = pe.Node(
+        niu.Merge(count), name="gather_figure_records", run_without_submitting=True
     )
     texts = []
     for number, asked in enumerate(steps.asked, start=1):
@@ -121,8 +127,12 @@ def init_segmentation_wf(
             (segment, draw, [("out_labels", "in_labels"), ("colours", "colours")]),
             (draw, save_figure, [("out_file", "in_file")]),
             (segment, gather, [("record", f"in{number}")]),
+            (draw, gather_figures, [("record", f"in{number}")]),
         ])  # fmt: skip
-    workflow.connect([(gather, outputnode, [("out", "records")])])
+    workflow.connect([
+        (gather, outputnode, [("out", "records")]),
+        (gather_figures, outputnode, [("out", "figure_records")]),
+    ])  # fmt: skip
     workflow.__desc__ = "".join(texts)
     return workflow
 

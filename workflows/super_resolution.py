@@ -98,6 +98,8 @@ def init_super_resolution_wf(
     -------
     out_file, out_mask
         The image and its mask on the output grid.
+    mask_record
+        Why there is no mask on that grid, if so.
     out_profile
         The slice profile that was used, TSV.
     out_uncertainty, out_model
@@ -117,7 +119,8 @@ def init_super_resolution_wf(
     )
     inputnode.inputs.in_model = None
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=[*RESULTS, "out_mask", "acquisition"]), name="outputnode"
+        niu.IdentityInterface(fields=[*RESULTS, "out_mask", "mask_record", "acquisition"]),
+        name="outputnode",
     )
     outputnode.inputs.acquisition = acquisition
     super_resolve = pe.Node(
@@ -144,7 +147,7 @@ def init_super_resolution_wf(
         (inputnode, mask_to_grid, [("in_mask", "in_mask")]),
         (super_resolve, mask_to_grid, [("out_file", "reference_file")]),
         (super_resolve, outputnode, [(result, result) for result in RESULTS]),
-        (mask_to_grid, outputnode, [("out_mask", "out_mask")]),
+        (mask_to_grid, outputnode, [("out_mask", "out_mask"), ("record", "mask_record")]),
     ])  # fmt: skip
     if estimate != "nothing" and method != "none":
         workflow.__desc__ = PROFILE_TEXT + workflow.__desc__

@@ -21,6 +21,8 @@ POLL_SECONDS = 5.0  # every look asks the batch system once for each job
 FILE_SECONDS = 60  # until another machine sees a file that was written
 LEAST_GB = 0.6
 """Memory of a process that loads an image and its libraries."""
+_NUMBERS = ("n_procs", "n_gpu_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout")
+_TEXTS = ("sbatch_args", "qsub_args", "bsub_args", "template", "scheduler", "mp_context")
 
 
 def is_queued(config: RunConfig) -> bool:
@@ -49,7 +51,7 @@ def ask_queue(workflow: Any, config: RunConfig) -> None:
     # Nipype names its jobs after it, and containers and cron do without
     os.environ.setdefault("LOGNAME", str(os.getuid()))
     if name == "SLURM":
-        ask_slurm(workflow, str(arguments.get("sbatch_args") or ""))
+        ask_slurm(workflow, arguments.get("sbatch_args", ""))
 
 
 def ask_slurm(workflow: Any, given: str = "") -> None:
@@ -82,7 +84,8 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     ConfigError
-        The file cannot be read or does not name a plugin of Nipype.
+        The file cannot be read, does not name a plugin of Nipype, or has arguments of another
+        type than the plugin takes.
     """
     from nipype.pipeline import plugins
 
@@ -98,4 +101,24 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
             f"--use-plugin {path}: {name} hands the steps over and returns before they ran, so "
             "that failures are not seen; expected one that waits, such as SLURM, SGE or PBS"
         )
-    return name, dict(content.get("plugin_args") or {})
+    return name, _plugin_args(path, content.get("plugin_args"))
+
+
+def _plugin_args(path: Path, given: Any) -> dict[str, Any]:
+    """Check the arguments of a plugin, as far as Nipype's own take them."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigError(
+            f"--use-plugin {path}: plugin_args is {given!r}; expected a mapping such as "
+            "{sbatch_args: --time=60}"
+        )
+    for name, value in given.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name in _NUMBERS and not (number and 0 <= value < math.inf):
+            raise ConfigError(
+                f"--use-plugin {path}: {name} is {value!r}; expected a number from 0 on"
+            )
+        if name in _TEXTS and not isinstance(value, str):
+            raise ConfigError(f"--use-plugin {path}: {name} is {value!r}; expected text")
+    return dict(given)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_sr.exceptions import InputDataError
 from bids_sr.files import read_bytes
 
 # "package.module.SomeError: message"; nipype indents the cause by a tab
@@ -33,8 +36,8 @@ class Crash:
     """Full name of the node in the graph."""
     message: str
     """What the last exception said, one line."""
-    path: Path
-    """The crash file."""
+    path: Path | None
+    """The crash file; None where it could not be written, or is gone."""
 
     @property
     def step(self) -> str:
@@ -50,9 +53,30 @@ def read_crash(path: Path) -> Crash:
 
 
 def read_crashes(folders: list[Path]) -> list[Crash]:
-    """Read all crash files of the folders, oldest first."""
-    paths = [path for folder in folders for path in folder.glob("crash-*.txt")]
-    return [read_crash(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
+    """Read all crash files of the folders that can be read, oldest first."""
+    found = []
+    for path in (path for folder in folders for path in folder.glob("crash-*.txt")):
+        with contextlib.suppress(OSError, InputDataError):
+            found.append((path.stat().st_mtime, path, read_crash(path)))
+    return [crash for *_, crash in sorted(found, key=lambda item: item[:2])]
+
+
+def unreported(failures: Mapping[str, list[str]], crashes: Iterable[Crash]) -> list[Crash]:
+    """Return the failed nodes that have no crash file, from their tracebacks.
+
+    Parameters
+    ----------
+    failures : mapping of str to list of str
+        Full name of each failed node -> traceback.
+    crashes : iterable of Crash
+        Those that have one.
+    """
+    reported = {crash.node for crash in crashes}
+    return [
+        Crash(node=node, message=last_exception("".join(lines).splitlines()), path=None)
+        for node, lines in failures.items()
+        if node not in reported
+    ]
 
 
 def last_exception(lines: list[str]) -> str:

@@ -7,14 +7,16 @@ copies of it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.batch_queue import ask_queue, is_queued, read_plugin
-from bids_sr.cli.crashes import Crash, read_crashes
+from bids_sr.cli.crashes import Crash, read_crashes, unreported
 from bids_sr.cli.graph import named_nodes
 from bids_sr.cli.memory import memory_for_steps_gb, warn_of_memory
 from bids_sr.cli.outcome import Outcome, Outcomes, after_run
@@ -46,6 +48,7 @@ def run_graph(
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         image_of_node,
         images_by_graph,
+        makes_product,
     )
 
     known = images_by_graph(images)
@@ -76,6 +79,7 @@ def run_graph(
             image_of=image_of,
             finished=finished,
             quality_path=lambda image: output_paths(config.output_dir, image).quality,
+            makes_product=makes_product,
         )
 
     def image_ended(image: AnatImage) -> None:
@@ -84,9 +88,7 @@ def run_graph(
 
     watch = ImageEnds(lines, _own_nodes(workflow, image_of), image_ended)
     error: Exception | None = None
-    # Nipype's resource monitor writes into the current folder, which may be read-only.
-    config.work_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.chdir(config.work_dir):
+    with _in_folder(config.work_dir), _graph_kept():
         planned = memory_for_steps_gb(config)
         if not is_queued(config):  # a batch system gives each step memory of its own
             warn_of_memory(workflow, config, planned)
@@ -99,6 +101,7 @@ def run_graph(
             getattr(plugin, "stop", lambda: None)()
     folders = {record.log_dir(config.output_dir, image.subject) for image in images}
     crashes = read_crashes([*folders, _common_crash_dir(config, record)])
+    crashes += unreported(getattr(plugin, "failures", {}), crashes)
     if error is not None and not crashes:
         raise error
     unfinished = _unfinished_nodes(workflow, lines.ended) if error is not None else []
@@ -111,6 +114,34 @@ def run_graph(
     if config.resource_monitor:
         _keep_monitor(workflow, config, record)
     return tell(images, crashes, lambda image: image.relpath not in undone)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Work in a folder: Nipype's monitor writes into the current one, which may be read-only.
+
+    Neither the folder that was the current one nor this one need be there at the end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        before = Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        before = Path("/")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before if before.is_dir() else "/")
+
+
+@contextlib.contextmanager
+def _graph_kept() -> Iterator[None]:
+    """Spare the garbage collector the graph, which stays to the end."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
@@ -162,6 +193,8 @@ def _send_crashes_to_subjects(
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
             node.config = {"execution": {"crashdump_dir": str(folder)}}
+            if node.run_without_submitting:  # it runs each time: no need to read its inputs twice
+                node.config["execution"]["hash_method"] = "timestamp"
 
 
 def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_gb: float) -> Any:
@@ -186,7 +219,7 @@ def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_g
         "devices": tuple(filter(None, gpus)),
         "raise_insufficient": False,
     }
-    return SteadyMultiProcPlugin({**defaults, "name_of": watch.lines.stem_of, **arguments})
+    return SteadyMultiProcPlugin({**defaults, **arguments, "name_of": watch.lines.stem_of})
 
 
 def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:

@@ -29,6 +29,8 @@ class Outcome:
     step: str = ""
     """Where it failed."""
     crash_file: Path | None = None
+    incomplete: bool = False
+    """Whether the product is there, and something that was asked for beside it is not."""
 
     @property
     def line(self) -> str:
@@ -37,6 +39,7 @@ class Outcome:
             at = f" at {self.step}" if self.step else ""
             return f"{self.image.stem}: failed{at}: {self.message}"
         status = "not done" if self.status == "planned" else self.status
+        status += ", but incomplete" if self.incomplete else ""
         return f"{self.image.stem}: {status}" + (f": {self.message}" if self.message else "")
 
 
@@ -55,7 +58,8 @@ class Outcomes:
     @property
     def code(self) -> ExitCode:
         """Return the exit code of the run."""
-        if self.having("failed") or self.having("planned") or self.other_crashes:
+        incomplete = any(outcome.incomplete for outcome in self.images)
+        if self.having("failed") or self.having("planned") or incomplete or self.other_crashes:
             return ExitCode.SOME_FAILED
         return ExitCode.OK
 
@@ -72,6 +76,7 @@ def after_run(
     image_of: Callable[[str], AnatImage | None],
     finished: Callable[[AnatImage], bool],
     quality_path: Callable[[AnatImage], Path],
+    makes_product: Callable[[str], bool] = lambda _: True,
 ) -> Outcomes:
     """Tell what became of each image.
 
@@ -88,15 +93,21 @@ def after_run(
         been left undone by ``--stop-on-first-crash``.
     quality_path : callable
         Where the QC file of an image is, which holds its warnings.
+    makes_product : callable
+        Whether the product waits for a node, by its full name.  Another node that failed
+        leaves an image that is done, and incomplete.
     """
     first: dict[str, Crash] = {}
+    beside: dict[str, list[Crash]] = {}
     others = []
     for crash in crashes:
         image = image_of(crash.node)
         if image is None:
             others.append(crash)
-        else:
+        elif makes_product(crash.node):
             first.setdefault(image.relpath, crash)
+        else:
+            beside.setdefault(image.relpath, []).append(crash)
     outcomes = []
     for image in images:
         outcome = _before(image)
@@ -110,8 +121,7 @@ def after_run(
                 crash_file=crash.path,
             )
         elif image.processed and finished(image):
-            message = "; ".join(_warnings(quality_path(image)))
-            outcome = Outcome(image=image, status="done", message=message)
+            outcome = _done(image, quality_path(image), beside.get(image.relpath, []))
         elif image.processed:
             outcome = Outcome(image=image, status="planned", message=LEFT_UNDONE)
         outcomes.append(outcome)
@@ -126,9 +136,21 @@ def _before(image: AnatImage) -> Outcome:
     return Outcome(image=image, status="planned")
 
 
-def _warnings(quality_file: Path) -> list[str]:
+def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Outcome:
+    """Gather what an image that has its product warns of, and what it lacks."""
     try:
-        found = read_json(quality_file).get("Warnings")
+        quality = read_json(quality_file)
     except InputDataError:
-        return []
-    return [str(sentence) for sentence in found] if isinstance(found, list) else []
+        quality = {}
+    said, tools = quality.get("Warnings"), quality.get("Segmentations")
+    warnings = [str(sentence) for sentence in said] if isinstance(said, list) else []
+    warnings += [f"{crash.step} failed: {crash.message}" for crash in crashes]
+    records = tools.values() if isinstance(tools, dict) else ()
+    lacks = any(record.get("Status") == "failed" for record in records if isinstance(record, dict))
+    return Outcome(
+        image=image,
+        status="done",
+        message="; ".join(warnings),
+        crash_file=crashes[0].path if crashes else None,
+        incomplete=lacks or bool(crashes),
+    )

@@ -328,7 +328,8 @@ def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
         ):
             print(outcome.line)
     for crash in outcomes.other_crashes:
-        print(f"{crash.node} failed: {crash.message} ({crash.path})")
+        where = f" ({crash.path})" if crash.path else ""
+        print(f"{crash.node} failed: {crash.message}{where}")
     subjects = _subjects([outcome.image for outcome in outcomes.images])
     for subject in subjects[:_SHOWN_REPORTS]:
         print(f"report: {config.output_dir / f'sub-{subject}.html'}")

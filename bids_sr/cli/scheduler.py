@@ -1,9 +1,11 @@
-"""Nipype's MultiProc scheduler with a process for every step.
+"""Nipype's MultiProc scheduler with a process for every step, and a fence around each.
 
 A step takes its memory with it when it ends, so that what the running steps declare is
 what the run holds.  A step that the system kills (most often for memory) does not stop
-the others, where Nipype's own scheduler would wait for it for ever.  Import this module
-lazily: it imports Nipype.
+the others, where Nipype's own scheduler would wait for it for ever; nor does one whose
+inputs or kept result cannot be read, where Nipype's would end the run.  Where the image is
+good without a step, it does not even stop the image.  Import this module lazily: it imports
+Nipype.
 """
 
 from __future__ import annotations
@@ -18,15 +20,23 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+import numpy as np
+import numpy.typing as npt
+from nipype.pipeline.engine.utils import topological_sort
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from bids_sr.cli.console import name_messages
+from bids_sr.cli.crashes import last_exception
 from bids_sr.cli.environment import leave_signals_to_parent, limit_threads, signals_held_back
+from bids_sr.cli.resume import drop_broken_result
+from bids_sr.interfaces.optional import OptionalStep
 
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
+_LEAST_GB = 0.01
 
 
 class StepKilledError(RuntimeError):
@@ -43,6 +53,19 @@ class _Step:
     results: Connection | None = None
     device: str | None = None
     tries: int = 0
+    error: Exception | None = None
+    """Why its process could not be started."""
+
+    @property
+    def can_be_left_out(self) -> bool:
+        """Whether the image is good without this step, which is still to be told so."""
+        interface = self.node.interface
+        return isinstance(interface, OptionalStep) and not interface.inputs.give_up
+
+    def leave_out(self, reason: str) -> None:
+        """Let the next try do without the step, under a hash of its own."""
+        self.node.set_input("give_up", reason)
+        self.node._hashvalue = self.node._hashed_inputs = None
 
     def take(self) -> dict[str, Any] | None:
         """Return what the process sent; None where it is not yet done, or died."""
@@ -52,6 +75,27 @@ class _Step:
         except (EOFError, OSError):  # it died
             return None
         return found
+
+
+class _Dependencies:
+    """How many of the nodes before each have not ended; read as Nipype reads its matrix.
+
+    Nipype adds up a sparse matrix of all nodes at each look: 6 ms for 480 nodes, growing.
+    """
+
+    def __init__(self, graph: Any, nodes: Sequence[Any]) -> None:
+        places = {node: place for place, node in enumerate(nodes)}
+        self._after = [[places[after] for after in graph.successors(node)] for node in nodes]
+        self.left: npt.NDArray[np.int64] = np.array([graph.in_degree(node) for node in nodes])
+
+    def end(self, job: int) -> None:
+        """Take a node for ended."""
+        self.left[self._after[job]] -= 1
+
+    def sum(self, axis: int) -> npt.NDArray[np.int64]:
+        """Return the counts as a (1, nodes) array."""
+        assert axis == 0
+        return self.left[np.newaxis]
 
 
 class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
@@ -70,16 +114,94 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self._name_of = plugin_args.get("name_of", lambda _: None)
         self._devices: Sequence[str] = plugin_args.get("devices", ())
         self._steps: dict[int, _Step] = {}
+        self._place: dict[int, int] = {}
+        self._seen: tuple[int, int] | None = None
         self.peaks_gb: dict[str, float] = {}
         """Most memory that each step held, by the full name of its node; the killed lack."""
+        self.failures: dict[str, list[str]] = {}
+        """Traceback of each node that failed, by its full name."""
 
-    def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[Any]:
-        """Finish an image before the next is begun, instead of all images step by step."""
-        return sorted(jobids, key=lambda job: (_image_graph(self.procs[job].fullname), job))
+    def _generate_dependency_list(self, graph: Any) -> None:
+        self.procs, _ = topological_sort(graph)
+        self.depidx = _Dependencies(graph, self.procs)
+        self.proc_done = np.zeros(len(self.procs), dtype=bool)
+        self.proc_pending = np.zeros(len(self.procs), dtype=bool)
+        # An image is finished before the next is begun, instead of all images step by step.
+        order = sorted(
+            range(len(self.procs)), key=lambda job: (_image_graph(self.procs[job].fullname), job)
+        )
+        self._place = {job: place for place, job in enumerate(order)}
 
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
-        if not any(step.process is None or step.tries > 1 for step in self._steps.values()):
-            super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        """Begin the steps that there is room for; one that cannot be begun fails alone.
+
+        Nipype's own collects garbage in all of the graph at each look.
+        """
+        if any(step.process is None or step.tries > 1 for step in self._steps.values()):
+            return
+        seen = (int(self.proc_done.sum()), len(self.pending_tasks))
+        if seen == self._seen:  # nothing has ended or begun since
+            return
+        while self._begin_ready(updatehash, graph):  # what ended at once made others ready
+            pass
+        self._seen = (int(self.proc_done.sum()), len(self.pending_tasks))
+
+    def _begin_ready(self, updatehash: bool, graph: Any) -> bool:
+        """Begin what is ready and has room; tell whether any of it has ended already."""
+        ended = False
+        ready = np.flatnonzero(~self.proc_done & (self.depidx.left == 0)).tolist()
+        room = self._check_resources(self.pending_tasks)
+        for job in sorted(ready, key=self._place.__getitem__):
+            if room[0] < _LEAST_GB or room[1] == 0:
+                break
+            needed = self._needed(self.procs[job])
+            if all(have >= need for have, need in zip(room, needed, strict=True)):
+                self.proc_done[job] = self.proc_pending[job] = True
+                if self._begin(job, updatehash, graph):
+                    room = tuple(have - need for have, need in zip(room, needed, strict=True))
+                else:
+                    ended = True
+        return ended
+
+    def _needed(self, node: Any) -> tuple[float, int, int]:
+        """Return memory (GB), processors and GPU slots; all that there is, where more is asked."""
+        slots = min(node.n_procs, self.n_gpu_procs) if node.is_gpu_node() else 0
+        return min(node.mem_gb, self.memory_gb), min(node.n_procs, self.processors), slots
+
+    def _begin(self, job: int, updatehash: bool, graph: Any) -> bool:
+        """Begin a step; False where it has already ended: kept, done here, or failed."""
+        node = self.procs[job]
+        try:
+            drop_broken_result(node)
+            if self._local_hash_check(job, graph):
+                return False
+            if node.run_without_submitting:
+                node.run(updatehash=updatehash)
+                self._task_finished_cb(job)
+                return False
+            if self._status_callback:
+                self._status_callback(node, "start")
+            self.pending_tasks.insert(0, (self._submit_job(node, updatehash), job))
+        except Exception as error:  # of this step alone: what it reads cannot be read, say
+            result = {"result": None, "traceback": format_exception(error)}
+            self._run_errors.append("".join(result["traceback"]))
+            self._clean_queue(job, graph, result=result)
+            return False
+        return True
+
+    def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
+        if self._status_callback:
+            self._status_callback(self.procs[jobid], "end")
+        self.proc_pending[jobid] = False
+        self.depidx.end(jobid)
+
+    def _report_crash(self, node: Any, result: Any = None) -> Any:
+        self.failures[node.fullname] = list(result["traceback"]) if result else []
+        try:
+            return super()._report_crash(node, result=result)
+        except Exception as error:
+            LOGGER.warning("no crash report of %s can be written: %s", node.fullname, error)
+            return None
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -98,21 +220,26 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         step.process = multiprocessing.get_context("fork").Process(
             target=self._run_step, args=(sender, step, taskid, name)
         )
-        with signals_held_back():
-            step.process.start()
+        try:
+            with signals_held_back():
+                step.process.start()
+        except OSError as error:  # too many processes, or no memory for one more
+            LOGGER.warning("no process can be started: %s", error)
+            step.process, step.error = None, error
         sender.close()  # so that the end of the process is seen
 
     def _run_step(self, sender: Connection, step: _Step, taskid: int, name: str | None) -> None:
         leave_signals_to_parent()  # which ends its children in stop
-        process_initializer(self._cwd)
-        if step.device is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = step.device
-        limit_threads(step.node.n_procs)
-        name_messages(name)
-        result = run_node(step.node, step.updatehash, taskid) | {"peak_gb": _peak_gb()}
         try:
-            sender.send(result)
-        except Exception as error:  # a result that cannot be pickled
+            Path(self._cwd).mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+            os.chdir(self._cwd)
+            if step.device is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = step.device
+            limit_threads(step.node.n_procs)
+            name_messages(name)
+            OptionalStep.scheduled = True  # its failure is dealt with in _get_result
+            sender.send(run_node(step.node, step.updatehash, taskid) | {"peak_gb": _peak_gb()})
+        except Exception as error:  # a result that cannot be pickled, for one
             sender.send(_failure(taskid, error))
 
     def _free_device(self) -> str | None:
@@ -122,8 +249,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
         step = self._steps[taskid]
         if step.process is None:
-            if not any(other.process for other in self._steps.values()):
-                self._start(taskid)
+            if any(other.process for other in self._steps.values()):
+                return None
+            if step.error is not None and step.tries > 1:
+                return _failure(taskid, step.error)
+            self._start(taskid)
             return None
         alive = step.process.is_alive()  # asked first: what it sent before its end counts
         try:
@@ -139,6 +269,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             LOGGER.debug("%s held %.2f GB, declared %.2f GB", name, peak, step.node.mem_gb)
         elif not alive:
             result = self._tried_again(taskid)
+        if result and result["traceback"] and step.can_be_left_out:
+            LOGGER.warning("%s failed:\n%s", step.node.fullname, "".join(result["traceback"]))
+            step.leave_out(last_exception("".join(result["traceback"]).splitlines()))
+            self._start(taskid)
+            return None
         return result
 
     def _tried_again(self, taskid: int) -> dict[str, Any] | None:

@@ -1,19 +1,17 @@
 """HD-BET: brain extraction by a trained nnU-Net, driven in this process.
 
-HD-BET fixes its weights' folder at import, sets torch's threads, replaces
-``sys.stdout`` and starts worker processes; nnU-Net prints and reads the environment.
-All of that is fenced in here.  The weights are not part of this package.
+HD-BET's own code fixes its weights' folder at import, sets torch's threads, replaces
+``sys.stdout`` and starts worker processes, so its network is given to nnU-Net's predictor
+directly; nnU-Net prints and reads the environment, which is fenced in here.  The weights are
+not part of this package.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import os
-import pickle
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -22,9 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.exceptions import EngineError, WeightsError
+from bids_sr.engines.nnunet_model import NnUNetModel, new_predictor
+from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
-from bids_sr.published import published_weights, sha256
+from bids_sr.published import published_weights
 
 if TYPE_CHECKING:
     import torch
@@ -98,16 +97,18 @@ def brain_mask(
     tta : bool
         Average over mirrored copies; eight times slower.
     allow_unverified : bool
-        Load a checkpoint that is not known to be the released one and holds more than
-        weights.  Such a file can run any code.
+        Load a checkpoint that holds more than weights though its folder is not known to be
+        the released one.  Such a file can run any code.  What the plans name is never imported
+        unless it is nnU-Net's own.
 
     Returns
     -------
     mask : Volume
         uint8, on the volume's own grid.
     record : dict
-        ``Model``, ``Weights``, ``WeightsSHA256``, ``WeightsReleased`` (True, False or None
-        where the released hash is unknown), ``VolumeMl``, ``Device``, ``TTA``, ``Threads``.
+        ``Model``, ``Weights``, ``WeightsSHA256``, ``FilesSHA256`` of all files,
+        ``WeightsReleased`` (of all files; True, False or None where a released hash is
+        unknown), ``VolumeMl``, ``Device``, ``TTA``, ``Threads``.
 
     Raises
     ------
@@ -128,15 +129,20 @@ def brain_mask(
     """
     weights = published_weights("hd-bet")
     folder = weights.require(weights_dir)
-    digest = sha256(folder / CHECKPOINT)
-    released = None if weights.files[CHECKPOINT] is None else digest == weights.files[CHECKPOINT]
+    model = NnUNetModel.read(folder)
+    digests = model.digests(["all"])
+    released = weights.verdict(digests)
     canonical = volume.canonical()
     image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
     spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
     restricted = not (released or allow_unverified)
     with fence(threads, restricted=restricted):
         labels, used = on_device(
-            "HD-BET", device, lambda chosen: _predict_on(chosen, image, spacings, folder, tta)
+            "HD-BET",
+            device,
+            lambda chosen: _predict_on(
+                _load(model, chosen, tta, restricted=restricted), image, spacings
+            ),
         )
     mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
     if not mask.any():
@@ -150,7 +156,8 @@ def brain_mask(
         "Method": "HD-BET",
         "Model": weights.version,
         "Weights": str(folder),
-        "WeightsSHA256": digest,
+        "WeightsSHA256": digests[CHECKPOINT],
+        "FilesSHA256": digests,
         "WeightsReleased": released,
         "VolumeMl": round(millilitres, 1),
         "Device": used,
@@ -202,13 +209,8 @@ def on_device(name: str, device: str, work: Callable[[torch.device], _Made]) -> 
 
 
 def _predict_on(
-    device: torch.device,
-    image: npt.NDArray[np.float32],
-    spacings: list[float],
-    folder: Path,
-    tta: bool,
+    predictor: Any, image: npt.NDArray[np.float32], spacings: list[float]
 ) -> npt.NDArray[Any]:
-    predictor = _load(folder, device, tta)
     return np.asarray(predictor.predict_single_npy_array(image, {"spacing": spacings}))
 
 
@@ -232,47 +234,17 @@ def resolve_device(device: str) -> torch.device:
     return chosen
 
 
-def _load(folder: Path, device: torch.device, tta: bool) -> Any:
-    """Build HD-BET's own predictor from a folder of weights."""
-    module = _hd_bet_module()
-    import torch
-
-    threads = torch.get_num_threads()
-    before = module.folder_with_parameter_files
-    module.folder_with_parameter_files = str(folder)
-    try:
-        predictor = module.get_hdbet_predictor(use_tta=tta, device=device, verbose=False)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{folder / CHECKPOINT} holds more than weights ({str(error).splitlines()[0]}), and "
-            "is not known to be the released file; such a file can run any code when it is "
-            "loaded. Get the released file, or allow it if you trust its source "
-            "(--allow-unverified-weights)."
-        ) from error
-    except (KeyError, ValueError, RuntimeError, EOFError) as error:
-        raise WeightsError(
-            f"The weights in {folder} cannot be loaded ({type(error).__name__}: {error}); "
-            "expected those of HD-BET. Get them again."
-        ) from error
-    finally:
-        module.folder_with_parameter_files = before
-        # HD-BET sets as many threads as there are cores.
-        torch.set_num_threads(threads)
-    predictor.allow_tqdm = False
-    return predictor
-
-
-def _hd_bet_module() -> Any:
-    try:
-        with warnings.catch_warnings():
-            # HD-BET opens os.devnull as stdout while it is imported, and never closes it.
-            warnings.simplefilter("ignore", ResourceWarning)
-            return importlib.import_module("HD_BET.hd_bet_prediction")
-    except ImportError as error:
-        raise EngineError(
-            f"The package hd-bet cannot be imported ({error}); expected it installed. "
-            "Run: pip install bids_sr[hdbet], or use --skull-strip-method template."
-        ) from error
+def _load(model: NnUNetModel, device: torch.device, tta: bool, *, restricted: bool = True) -> Any:
+    """Build the predictor that HD-BET builds."""
+    predictor = new_predictor(
+        "hd-bet",
+        tile_step_size=0.5,
+        use_gaussian=True,
+        use_mirroring=tta,
+        perform_everything_on_device=True,
+        device=device,
+    )
+    return model.load_into(predictor, ["all"], restricted=restricted)
 
 
 @contextmanager

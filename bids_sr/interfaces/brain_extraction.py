@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import File, TraitedSpec, traits
 
-from bids_sr.exceptions import EngineError, InputDataError
+from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
-
-LOGGER = logging.getLogger(__name__)
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 
 def choose_mask_engine(requested: str, weights_dir: Path | None) -> tuple[str, str]:
@@ -47,7 +38,7 @@ def describe_template(name: str) -> str:
     return describe(name)
 
 
-class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
+class _ExtractBrainInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")
     engine_reason = traits.Str("", usedefault=True, desc="why this engine, for the record")
@@ -72,39 +63,35 @@ class _ExtractBrainOutputSpec(TraitedSpec):
     skull_stripped = traits.Either(None, traits.Bool, desc="image without skull; None: not known")
 
 
-class ExtractBrain(SimpleInterface):
+class ExtractBrain(OptionalStep):
     """Compute the brain mask of an image on the image's own grid.
 
-    No later step depends on the mask, so an engine that refuses an image (no
-    brain in it, an implausible result) does not stop it: there is no mask, and
-    the record holds a warning that ends in the report and the decisions table.  An
-    image that was stripped before needs no engine: what is left of it is the brain.
+    No later step depends on the mask: where an engine refuses an image (no brain in
+    it, an implausible result) or fails, there is none.  An image that was stripped
+    before needs no engine: what is left of it is the brain.
     """
 
     input_spec = _ExtractBrainInputSpec
     output_spec = _ExtractBrainOutputSpec
+    without = "no brain mask"
 
-    def _run_interface(self, runtime: Any) -> Any:
-        start = time.monotonic()
-        engine = self.inputs.engine
+    def _run_step(self, runtime: Any) -> None:
+        engine, mask = self.inputs.engine, None
         record: dict[str, Any] = {"Method": engine, "Reason": self.inputs.engine_reason}
-        mask = None
         self._results["skull_stripped"] = None
         if engine != "none" or self.inputs.skull_strip != "force":
-            try:
-                mask, details = self._stripped(engine) or self._extract(engine)
-                record |= details
-            except EngineError as error:
-                LOGGER.warning("brain mask refused: %s", error)
-                record["Warning"] = f"no brain mask: {error}"
+            mask, details = self._stripped(engine) or self._extract(engine)
+            record |= details
+        self._results["out_mask"] = None
         if mask is not None:
             voxel_ml = float(np.prod(mask.spacings)) / 1000
             record["VolumeMl"] = round(float(np.count_nonzero(mask.data)) * voxel_ml, 1)
             self._results["out_mask"] = str(mask.save(Path(runtime.cwd) / "brain_mask.nii.gz"))
-        else:
-            self._results["out_mask"] = None
-        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
-        return runtime
+        self._results["record"] = record
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        record |= {"Method": self.inputs.engine, "Reason": self.inputs.engine_reason}
+        return {"out_mask": None, "skull_stripped": self._results.get("skull_stripped")}
 
     def _stripped(self, engine: str) -> tuple[Volume | None, dict[str, Any]] | None:
         """Find out whether the image has no skull; its mask, unless another one is asked for."""
@@ -162,23 +149,25 @@ def _existing_mask(path: str, volume: Volume) -> tuple[Volume, dict[str, Any]]:
     return mask.with_data((mask.data > 0).astype(np.uint8)), {"Source": path}
 
 
-class _MaskToGridInputSpec(BaseInterfaceInputSpec):
+class _MaskToGridInputSpec(OptionalInputSpec):
     in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="binary mask, or None")
     reference_file = File(exists=True, mandatory=True, desc="image that gives the grid")
 
 
 class _MaskToGridOutputSpec(TraitedSpec):
     out_mask = traits.Either(None, File(exists=True), desc="mask on the grid of the reference")
+    record = traits.Dict(desc="why there is none, if so")
 
 
-class MaskToGrid(SimpleInterface):
+class MaskToGrid(OptionalStep):
     """Bring a mask to the grid of an image: linear interpolation, cut at one half."""
 
     input_spec = _MaskToGridInputSpec
     output_spec = _MaskToGridOutputSpec
+    without = "no brain mask on the output grid"
 
-    def _run_interface(self, runtime: Any) -> Any:
-        self._results["out_mask"] = None
+    def _run_step(self, runtime: Any) -> None:
+        self._results.update(out_mask=None, record={})
         if self.inputs.in_mask:
             reference = Volume.load(self.inputs.reference_file)
             mask = Volume.load(self.inputs.in_mask, dtype=np.uint8)
@@ -188,4 +177,6 @@ class MaskToGrid(SimpleInterface):
             binary = share.with_data((share.data >= 0.5).astype(np.uint8))
             out_file = Path(runtime.cwd) / "brain_mask_on_grid.nii.gz"
             self._results["out_mask"] = str(binary.save(out_file))
-        return runtime
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"out_mask": None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.Dict({}, usedefault=True, desc="sidecar, as known before the run")
     record = traits.Dict(desc="what the run adds to the sidecar")
     record_key = traits.Str("", usedefault=True, desc="sidecar field that takes the record")
+    steps = traits.List(desc="records of other steps, whose warnings join the sidecar's record")
     skull_stripped = traits.Either(None, traits.Bool, desc="what was found; None: keep the plan's")
 
 
@@ -57,12 +58,19 @@ class SaveDerivative(SimpleInterface):
         if self.inputs.record_key:
             key = self.inputs.record_key
             metadata[key] = {**metadata.get(key, {}), **self.inputs.record}
+            if said := warnings_in(self.inputs.steps or []):
+                metadata[key]["Warnings"] = [*metadata[key].get("Warnings", []), *said]
         stripped = self.inputs.skull_stripped
         if metadata and isdefined(stripped) and stripped is not None:
             metadata["SkullStripped"] = stripped
         _save(Path(self.inputs.in_file), target, metadata)
         self._results["out_file"] = str(target)
         return runtime
+
+
+def warnings_in(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what the records of steps warn of."""
+    return [str(record["Warning"]) for record in records if record.get("Warning")]
 
 
 class _HandOverInputSpec(_SaveDerivativeInputSpec):
@@ -176,6 +184,7 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     super_resolution = traits.Dict(desc="record of the super-resolution")
     curve = traits.List(desc="learning curve, a dictionary a point")
     segmentations = traits.List([], usedefault=True, desc="records of the segmentations")
+    later = traits.List([], usedefault=True, desc="records of what was made from the result")
 
 
 class _SaveQualityOutputSpec(TraitedSpec):
@@ -197,6 +206,7 @@ class SaveQuality(SimpleInterface):
             records,
             list(self.inputs.curve),
             [dict(record) for record in self.inputs.segmentations],
+            [dict(record) for record in self.inputs.later],
         )
         write_json_atomic(target, quality)
         self._results["out_file"] = str(target)
@@ -208,6 +218,7 @@ def summarise(
     records: dict[str, dict[str, Any]],
     curve: list[dict[str, Any]],
     segmentations: Sequence[dict[str, Any]] = (),
+    later: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Gather the records of an image's steps into its QC table.
 
@@ -221,6 +232,8 @@ def summarise(
         Learning curve, one dictionary a point; empty where nothing was learned.
     segmentations : sequence of dict
         One record a tool that was asked for.
+    later : sequence of dict
+        Records of what was made from the result, such as figures; read for their warnings.
 
     Returns
     -------
@@ -248,9 +261,5 @@ def summarise(
         "LearningCurve": {name: [point[name] for point in curve] for name in names},
         "Segmentations": {one["Tool"]: one for one in segmentations},
         "TimingsSeconds": times,
-        "Warnings": [
-            record["Warning"]
-            for record in (*records.values(), *segmentations)
-            if record.get("Warning")
-        ],
+        "Warnings": warnings_in((*records.values(), *segmentations, *later)),
     }

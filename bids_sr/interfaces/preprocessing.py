@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_sr.imaging import Series, Volume
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 FLAT_FIELD = 1.1
 
@@ -60,36 +60,51 @@ class CheckInput(SimpleInterface):
         return runtime
 
 
-class _EngineInputSpec(BaseInterfaceInputSpec):
+class _EngineInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the engine")
     seed = traits.Int(0, usedefault=True, desc="random seed")
+
+
+class _OnAcquiredGrid(OptionalStep):
+    """Improve an image, or hand it on unchanged: ``method="none"``, or where the step fails."""
+
+    output_spec = _RecordOutputSpec
+
+    def _run_step(self, runtime: Any) -> None:
+        if self.inputs.method == "none":
+            self._results = {"out_file": self.inputs.in_file, "record": {"Method": "none"}}
+        else:
+            self._improve(Path(runtime.cwd))
+
+    def _improve(self, cwd: Path) -> None:
+        raise NotImplementedError
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        record["Method"] = "none"
+        return {"out_file": self.inputs.in_file}
 
 
 class _DenoiseInputSpec(_EngineInputSpec):
     method = traits.Enum("nlm", "none", usedefault=True, desc="denoising method")
 
 
-class Denoise(SimpleInterface):
-    """Denoise an image, or hand it on unchanged (``method="none"``)."""
+class Denoise(_OnAcquiredGrid):
+    """Denoise an image, or hand it on unchanged."""
 
     input_spec = _DenoiseInputSpec
-    output_spec = _RecordOutputSpec
+    without = "the image was not denoised"
 
-    def _run_interface(self, runtime: Any) -> Any:
-        if self.inputs.method == "none":
-            return _hand_on(self, runtime)
+    def _improve(self, cwd: Path) -> None:
         from bids_sr.engines import ants
 
-        start = time.monotonic()
         denoised, record = ants.denoise(
             Volume.load(self.inputs.in_file),
             threads=self.inputs.num_threads,
             seed=self.inputs.seed,
         )
-        self._results["out_file"] = str(denoised.save(Path(runtime.cwd) / "denoised.nii.gz"))
-        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
-        return runtime
+        self._results["out_file"] = str(denoised.save(cwd / "denoised.nii.gz"))
+        self._results["record"] = record
 
 
 class _CorrectBiasInputSpec(_EngineInputSpec):
@@ -99,22 +114,19 @@ class _CorrectBiasInputSpec(_EngineInputSpec):
     sloppy = traits.Bool(False, usedefault=True, desc="few iterations, for tests only")
 
 
-class CorrectBias(SimpleInterface):
-    """Remove the bias field by N4, or hand the image on unchanged (``method="none"``).
+class CorrectBias(_OnAcquiredGrid):
+    """Remove the bias field by N4, or hand the image on unchanged.
 
     ``method="auto"`` keeps the image where the field that N4 finds is nearly flat:
     its largest value is less than ``FLAT_FIELD`` times its smallest.
     """
 
     input_spec = _CorrectBiasInputSpec
-    output_spec = _RecordOutputSpec
+    without = "the bias field was not corrected"
 
-    def _run_interface(self, runtime: Any) -> Any:
-        if self.inputs.method == "none":
-            return _hand_on(self, runtime)
+    def _improve(self, cwd: Path) -> None:
         from bids_sr.engines import ants
 
-        start = time.monotonic()
         corrected, record = ants.n4(
             Volume.load(self.inputs.in_file),
             threads=self.inputs.num_threads,
@@ -125,14 +137,5 @@ class CorrectBias(SimpleInterface):
         applied = self.inputs.method == "n4" or high > FLAT_FIELD * low
         self._results["out_file"] = self.inputs.in_file
         if applied:
-            out_file = Path(runtime.cwd) / "corrected.nii.gz"
-            self._results["out_file"] = str(corrected.save(out_file))
-        seconds = round(time.monotonic() - start, 1)
-        self._results["record"] = {**record, "Applied": applied, "Seconds": seconds}
-        return runtime
-
-
-def _hand_on(interface: SimpleInterface, runtime: Any) -> Any:
-    interface._results["out_file"] = interface.inputs.in_file
-    interface._results["record"] = {"Method": "none", "Seconds": 0.0}
-    return runtime
+            self._results["out_file"] = str(corrected.save(cwd / "corrected.nii.gz"))
+        self._results["record"] = {**record, "Applied": applied}

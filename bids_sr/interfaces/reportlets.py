@@ -6,36 +6,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import File, TraitedSpec, traits
 
 from bids_sr.imaging import Acquisition, Series, SliceProfile, Volume, resample
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 
 class _FigureOutputSpec(TraitedSpec):
     out_file = traits.Either(None, File(exists=True), desc="the figure, or None")
+    record = traits.Dict(desc="why there is none, if so")
 
 
-class _Figure(SimpleInterface):
+class _Figure(OptionalStep):
     """Draw one figure in the work folder."""
 
     output_spec = _FigureOutputSpec
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_step(self, runtime: Any) -> None:
         out_file = Path(runtime.cwd) / "figure.svg"
-        self._results["out_file"] = str(out_file) if self._draw(out_file) else None
-        return runtime
+        drawn = self._draw(out_file)
+        self._results.update(out_file=str(out_file) if drawn else None, record={})
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"out_file": None}
 
     def _draw(self, out_file: Path) -> bool:
         raise NotImplementedError
 
 
-class _MaskFigureInputSpec(BaseInterfaceInputSpec):
+class _MaskFigureInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="its mask, or None")
 
@@ -44,6 +43,7 @@ class MaskFigure(_Figure):
     """Draw the outline of the brain mask on the acquired image."""
 
     input_spec = _MaskFigureInputSpec
+    without = "no figure of the brain mask"
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
@@ -58,7 +58,7 @@ class MaskFigure(_Figure):
         return True
 
 
-class _BeforeAfterFigureInputSpec(BaseInterfaceInputSpec):
+class _BeforeAfterFigureInputSpec(OptionalInputSpec):
     before_file = File(exists=True, mandatory=True, desc="acquired image")
     after_file = File(exists=True, mandatory=True, desc="super-resolved image")
 
@@ -70,6 +70,7 @@ class BeforeAfterFigure(_Figure):
     """
 
     input_spec = _BeforeAfterFigureInputSpec
+    without = "no figure of the acquired and the super-resolved image"
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
@@ -80,7 +81,7 @@ class BeforeAfterFigure(_Figure):
         return True
 
 
-class _SliceProfileFigureInputSpec(BaseInterfaceInputSpec):
+class _SliceProfileFigureInputSpec(OptionalInputSpec):
     in_profile = File(exists=True, mandatory=True, desc="table of the profile that was used")
     acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
 
@@ -89,6 +90,7 @@ class SliceProfileFigure(_Figure):
     """Draw the slice profile that was used."""
 
     input_spec = _SliceProfileFigureInputSpec
+    without = "no figure of the slice profile"
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
@@ -100,7 +102,7 @@ class SliceProfileFigure(_Figure):
         return True
 
 
-class _LearningCurveFigureInputSpec(BaseInterfaceInputSpec):
+class _LearningCurveFigureInputSpec(OptionalInputSpec):
     curve = traits.List(mandatory=True, desc="learning curve, a dictionary a point")
 
 
@@ -108,6 +110,7 @@ class LearningCurveFigure(_Figure):
     """Draw the learning curve; nothing where nothing was learned."""
 
     input_spec = _LearningCurveFigureInputSpec
+    without = "no figure of the learning curve"
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
@@ -118,7 +121,7 @@ class LearningCurveFigure(_Figure):
         return True
 
 
-class _UncertaintyFigureInputSpec(BaseInterfaceInputSpec):
+class _UncertaintyFigureInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="super-resolved image")
     in_uncertainty = traits.Either(
         None, File(exists=True), mandatory=True, desc="its uncertainty, or None"
@@ -129,6 +132,7 @@ class UncertaintyFigure(_Figure):
     """Draw the uncertainty beside the result; nothing where the method cannot tell."""
 
     input_spec = _UncertaintyFigureInputSpec
+    without = "no figure of the uncertainty"
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
@@ -141,7 +145,7 @@ class UncertaintyFigure(_Figure):
         return True
 
 
-class _SegmentationFigureInputSpec(BaseInterfaceInputSpec):
+class _SegmentationFigureInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     in_labels = traits.Either(
         None, File(exists=True), mandatory=True, desc="its label map, or None"
@@ -153,6 +157,7 @@ class SegmentationFigure(_Figure):
     """Draw the labels in colours on the image; nothing where there are none."""
 
     input_spec = _SegmentationFigureInputSpec
+    without = "no figure of the segmentation"
 
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports.segmentation_figure import plot_segmentation

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    CommandLine,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import CommandLine, File, TraitedSpec, traits
 
-from bids_sr.exceptions import EngineError, WeightsError
+from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 if TYPE_CHECKING:
     from bids_sr.engines.segmentation.base import Segmentation, SegmentationTool
-
-LOGGER = logging.getLogger(__name__)
 
 
 def segmentation_tool(asked: str, **settings: Any) -> SegmentationTool:
@@ -33,7 +23,7 @@ def segmentation_tool(asked: str, **settings: Any) -> SegmentationTool:
     return make_segmentation(asked, **settings)
 
 
-class _SegmentImageInputSpec(BaseInterfaceInputSpec):
+class _SegmentImageInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     in_mask = traits.Either(
         None, File(exists=True), mandatory=True, desc="its brain mask, or None"
@@ -60,19 +50,19 @@ class _SegmentImageOutputSpec(TraitedSpec):
     record = traits.Dict(desc="what the step did, or why not")
 
 
-class SegmentImage(SimpleInterface):
+class SegmentImage(OptionalStep):
     """Segment an image with one tool.
 
-    A tool that cannot segment this image (no brain mask, nothing plausible found) stops
-    neither the image nor the run: there is no segmentation, and the record holds a
-    warning that ends in the report and the decisions table.
+    A tool that fails, or cannot segment this image (no brain mask, nothing plausible
+    found), stops neither the image nor the run.  It was asked for, though: the run ends
+    with an exit code that says so.
     """
 
     input_spec = _SegmentImageInputSpec
     output_spec = _SegmentImageOutputSpec
+    without = "no segmentation"
 
-    def _run_interface(self, runtime: Any) -> Any:
-        start = time.monotonic()
+    def _run_step(self, runtime: Any) -> None:
         tool = segmentation_tool(
             self.inputs.tool,
             threads=self.inputs.num_threads,
@@ -85,23 +75,20 @@ class SegmentImage(SimpleInterface):
         if self.inputs.refusal:
             record |= {"Status": "skipped", "Reason": self.inputs.refusal}
         elif tool.needs_mask and not self.inputs.in_mask:
-            reason = "the image has no brain mask, and the tool works within it"
-            record |= self._failure(tool.name, reason)
+            raise EngineError("the image has no brain mask, and the tool works within it")
         else:
-            try:
-                record |= self._save(self._segment(tool, Path(runtime.cwd)), Path(runtime.cwd))
-            except (EngineError, WeightsError) as error:
-                record |= self._failure(tool.name, str(error))
-            except Exception as error:  # the image is done and good without it
-                LOGGER.exception("segmentation by %s", tool.name)
-                record |= self._failure(tool.name, f"{type(error).__name__}: {error}")
-        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
-        return runtime
+            record |= self._save(self._segment(tool, Path(runtime.cwd)), Path(runtime.cwd))
+        self._results["record"] = record
 
-    def _failure(self, name: str, reason: str) -> dict[str, Any]:
-        LOGGER.warning("no segmentation by %s: %s", name, reason)
-        warning = f"no segmentation by {name}: {reason}"
-        return {"Status": "refused", "Reason": reason, "Warning": warning}
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        name = str(self.inputs.tool).partition("=")[0]
+        reason = record["Warning"].removeprefix(f"{self.without}: ")
+        record |= {
+            "Tool": name,
+            "Reason": reason,
+            "Warning": f"{self.without} by {name}: {reason}",
+        }
+        return {"out_labels": None, "out_files": {}, "colours": []}
 
     def _segment(self, tool: SegmentationTool, cwd: Path) -> Segmentation:
         from bids_sr.engines.segmentation.command import CommandTool

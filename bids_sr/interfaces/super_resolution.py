@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 if TYPE_CHECKING:
     from bids_sr.sr import Reconstruction
@@ -112,6 +113,7 @@ class SuperResolve(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from bids_sr import sr
+        from bids_sr.sr.side_results import side_result
 
         start, cwd = time.monotonic(), Path(runtime.cwd)
         series = Series.load(self.inputs.in_file)
@@ -120,22 +122,28 @@ class SuperResolve(SimpleInterface):
         result = self._reconstruct(series, acquisition)
         made = getattr(result, "volume", None) or result.series
         volume = made if isinstance(made, Volume) else next(made.frames())
-        residual = sr.data_consistency_residual(volume, first, acquisition)
+        residual = side_result(
+            "data consistency", lambda: sr.data_consistency_residual(volume, first, acquisition)
+        )
+        self._lost = [] if residual is not None else ["data consistency"]
         self._results["out_file"] = str(made.save(cwd / "sr.nii.gz"))
         self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
         self._save_extras(result, cwd)
-        record = dict(result.record)
+        record, warnings = dict(result.record), list[str]()
         if estimate := dict(self.inputs.profile_record):
             record |= {**acquisition.to_dict(), "SliceProfileEstimate": estimate}
-            record |= {"Warning": estimate["Warning"]} if "Warning" in estimate else {}
+            warnings += filter(None, [estimate.get("Warning")])
         if reason := record.get("DeviceFallback"):
-            record["Warning"] = f"computed on the CPU: {reason}"
+            warnings.append(f"computed on the CPU: {reason}")
         if reason := record.get("FallbackReason"):
-            record["Warning"] = f"interpolated instead of super-resolved: {reason}"
+            warnings.append(f"interpolated instead of super-resolved: {reason}")
+        lost = [*record.get("NotMeasured", []), *self._lost]
+        warnings += [f"the {name} was not measured: that failed, see the log" for name in lost]
         self._results["record"] = {
             **record,
-            "DataConsistencyResidualPercent": round(float(residual), 4),
+            **({"Warning": "; ".join(warnings)} if warnings else {}),
+            "DataConsistencyResidualPercent": None if residual is None else round(residual, 4),
             "OutputRange": [float(made.data.min()), float(made.data.max())],
             "OutputShape": list(made.data.shape),
             "OutputSpacings": [round(float(value), 6) for value in volume.spacings],
@@ -176,10 +184,15 @@ class SuperResolve(SimpleInterface):
         )
 
     def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> None:
+        from bids_sr.sr.side_results import side_result
+
         uncertainty = getattr(result, "uncertainty", None)
         self._results["out_uncertainty"] = self._results["out_model"] = None
         if uncertainty is not None:
-            self._results["out_uncertainty"] = str(uncertainty.save(cwd / "uncertainty.nii.gz"))
+            path = cwd / "uncertainty.nii.gz"
+            saved = side_result("uncertainty", lambda: str(uncertainty.save(path)))
+            self._results["out_uncertainty"] = saved
+            self._lost += [] if saved else ["uncertainty"]
         if self.inputs.keep_model and result.learned is not None:
             path = result.learned.save(cwd / "model.safetensors")
             self._results["out_model"] = str(path)
@@ -190,7 +203,7 @@ class SuperResolve(SimpleInterface):
         return {**self.inputs.parameters, **self.inputs.places, **threads, **model}
 
 
-class _EstimateProfileInputSpec(BaseInterfaceInputSpec):
+class _EstimateProfileInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="preprocessed image")
     acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
     thickness_is_known = traits.Bool(mandatory=True, desc="whether the thickness is stated")
@@ -201,16 +214,16 @@ class _EstimateProfileOutputSpec(TraitedSpec):
     record = traits.Dict(desc="the estimate with its confidence")
 
 
-class EstimateProfile(SimpleInterface):
+class EstimateProfile(OptionalStep):
     """Estimate what is not known of the slice profile; of a series by its first frame."""
 
     input_spec = _EstimateProfileInputSpec
     output_spec = _EstimateProfileOutputSpec
+    without = "the slice profile was not estimated, the assumed one is used"
 
-    def _run_interface(self, runtime: Any) -> Any:
+    def _run_step(self, runtime: Any) -> None:
         from bids_sr.sr.estimated_acquisition import estimated_acquisition
 
-        start = time.monotonic()
         volume = next(Series.load(self.inputs.in_file).frames())
         acquisition, record = estimated_acquisition(
             volume,
@@ -220,8 +233,10 @@ class EstimateProfile(SimpleInterface):
         self._results["acquisition"] = {
             field.name: getattr(acquisition, field.name) for field in fields(Acquisition)
         }
-        self._results["record"] = {**record, "Seconds": round(time.monotonic() - start, 1)}
-        return runtime
+        self._results["record"] = record
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"acquisition": dict(self.inputs.acquisition)}
 
 
 class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):

@@ -17,7 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import EngineError
-from bids_sr.sr.device import half_precision, mixed_precision, single_core_workers
+from bids_sr.sr.device import (
+    half_precision,
+    is_out_of_memory,
+    mixed_precision,
+    single_core_workers,
+)
 
 LOGGER = logging.getLogger(__name__)
 _CPU_PIXELS = 1 << 16  # larger batches leave the cache and gain nothing
@@ -91,7 +96,9 @@ def run_over_slices(
             with single_core_workers(threads) as pool:
                 made = _run(network, predict, stack, settings, device, pixels, pool)
             return made, str(device)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             _free(device)
             if pixels > _LEAST_PIXELS:
                 pixels //= 2

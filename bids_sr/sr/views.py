@@ -22,6 +22,7 @@ from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Progress, require
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler, Upsampling
 from bids_sr.sr.rotation import Turn
+from bids_sr.sr.side_results import side_result
 from bids_sr.sr.uncertainty import Disagreement, half_squared_difference
 from bids_sr.sr.workspace import Workspace, foreground_box
 
@@ -30,8 +31,8 @@ class Seen(NamedTuple):
     """Hold what all views together say, on the grid of the workspace."""
 
     data: npt.NDArray[np.float32]
-    uncertainty: npt.NDArray[np.float32]
-    """Standard deviation to expect, in the units of `data`."""
+    uncertainty: npt.NDArray[np.float32] | None
+    """Standard deviation to expect, in the units of `data`; None where it failed."""
     device: str
     """The device that made it."""
 
@@ -113,7 +114,8 @@ class Views:
             added += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
             detail[box] = half_squared_difference(found[0][1], found[1][1])
             disagreement.add(turn.undo(detail, data.shape))
-        return Seen(data + added, disagreement.standard_deviation(added), used)
+        deviation = side_result("uncertainty", lambda: disagreement.standard_deviation(added))
+        return Seen(data + added, deviation, used)
 
     def _averaged(
         self, planes: npt.NDArray[np.float32], spacing: float

@@ -28,6 +28,29 @@ def test_a_plugin_that_does_not_wait_is_refused(tmp_path: Path) -> None:
         batch_queue.read_plugin(path)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("[a, b]", r"plugin_args is \['a', 'b'\]; expected a mapping"),
+        ("text", "plugin_args is 'text'"),
+        ("5", "plugin_args is 5"),
+        ("false", "plugin_args is False"),
+        ("{n_procs: many}", "n_procs is 'many'; expected a number"),
+        ("{n_procs: true}", "n_procs is True"),
+        ("{memory_gb: .nan}", "memory_gb is nan"),
+        ("{max_jobs: -1}", "max_jobs is -1"),
+        ("{sbatch_args: [--time=60]}", r"sbatch_args is \['--time=60'\]; expected text"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(
+    tmp_path: Path, arguments: str, message: str
+) -> None:
+    path = tmp_path / "plugin.yml"
+    path.write_text(f"plugin: SLURM\nplugin_args: {arguments}\n")
+    with pytest.raises(ConfigError, match=message):
+        batch_queue.read_plugin(path)
+
+
 def graph() -> pe.Workflow:
     inner = pe.Workflow(name="inner")
     inner.add_nodes([

@@ -15,8 +15,9 @@ from bids_sr.exceptions import ConfigError
     ("text", "message"),
     [
         ("plugin: Nope\n", "names the plugin 'Nope'"),
-        ("- a\n", "names the plugin None"),
-        ("plugin: [", "cannot read --use-plugin"),
+        ("- a\n", "it holds a list"),
+        ("a: 1\n", "names the plugin None"),
+        ("plugin: [", "--use-plugin cannot be read"),
     ],
 )
 def test_a_bad_plugin_file_is_explained(tmp_path: Path, text: str, message: str) -> None:

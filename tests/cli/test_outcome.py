@@ -95,6 +95,37 @@ def test_all_done_is_0_and_one_failure_is_1(tmp_path: Path, failing: int) -> Non
     assert found.code == failing
 
 
+def test_what_fails_beside_the_product_leaves_the_image_done(tmp_path: Path) -> None:
+    (tmp_path / "sub-01_T1w.json").write_text(json.dumps({"Warnings": ["no brain mask: dark"]}))
+    found = after_run(
+        IMAGES[:2],
+        [crash("w.sub-01_T1w.reports_wf.save_sr_figure", "OSError: no space")],
+        image_of=lambda node: IMAGES[0],
+        finished=lambda one: True,
+        quality_path=lambda one: tmp_path / f"{one.stem}.json",
+        makes_product=lambda node: False,
+    )
+    assert [outcome.line for outcome in found.images] == [
+        "sub-01_T1w: done, but incomplete: no brain mask: dark; save_sr_figure failed: "
+        "OSError: no space",
+        "sub-01_T2w: done",
+    ]
+    assert found.code == ExitCode.SOME_FAILED
+
+
+@pytest.mark.parametrize(("status", "code"), [("failed", 1), ("skipped", 0), ("done", 0)])
+def test_a_segmentation_that_was_asked_for_and_failed_is_told(
+    tmp_path: Path, status: str, code: int
+) -> None:
+    quality = {"Warnings": [], "Segmentations": {"atropos": {"Status": status}}}
+    (tmp_path / "sub-01_T1w.json").write_text(json.dumps(quality))
+    found = outcomes(tmp_path, [], {one.stem for one in IMAGES})
+    assert found.images[0].status == "done"
+    assert found.images[0].incomplete == bool(code)
+    only = Outcomes(images=found.images[:1])
+    assert only.code == code
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

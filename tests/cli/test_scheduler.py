@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,19 @@ from nipype import config as nipype_config
 from nipype.interfaces import utility as niu
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    File,
     SimpleInterface,
     TraitedSpec,
     traits,
 )
 from nipype.pipeline import engine as pe
+from nipype.pipeline.engine.utils import load_resultfile as load_result
 
-from bids_sr.cli.crashes import read_crashes
+from bids_sr.cli.crashes import read_crashes, unreported
 from bids_sr.cli.progress import StageLines
 from bids_sr.cli.scheduler import SteadyMultiProcPlugin
+from bids_sr.exceptions import EngineError
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 pytestmark = [
     # Nipype's own habits
@@ -104,6 +110,86 @@ def test_a_step_that_is_always_killed_fails_alone(tmp_path: Path) -> None:
     assert crash.step == "killed"
     assert crash.message.startswith("the process of this step was killed twice")
     assert "--low-mem" in crash.message
+
+
+class _OptionalInputSpec(OptionalInputSpec):
+    how = traits.Str(mandatory=True)
+    marker = traits.Str(mandatory=True)
+
+
+class _OptionalOutputSpec(TraitedSpec):
+    record = traits.Dict()
+
+
+class Optional(OptionalStep):
+    input_spec = _OptionalInputSpec
+    output_spec = _OptionalOutputSpec
+    without = "nothing optional"
+
+    def _run_step(self, runtime: Any) -> None:
+        # in a folder: the content of a file would count for the hash of the inputs
+        (Path(self.inputs.marker) / str(time.monotonic_ns())).touch()
+        if self.inputs.how == "memory":
+            raise MemoryError("Unable to allocate 148. GiB")
+        if self.inputs.how == "ours":
+            raise EngineError("no brain in it")
+        if self.inputs.how == "exit":
+            sys.exit(3)
+        if self.inputs.how == "time":
+            raise TimeoutError("no answer for 60 s")
+        if self.inputs.how:
+            os.kill(os.getpid(), int(self.inputs.how))
+        self._results["record"] = {"Status": "done"}
+
+    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("how", "tries", "said"),
+    [
+        (str(int(signal.SIGKILL)), 2, "was killed twice"),
+        (str(int(signal.SIGSEGV)), 2, "was killed twice"),
+        ("exit", 1, "SystemExit: 3"),
+        ("memory", 1, "MemoryError: Unable to allocate 148. GiB"),
+        ("time", 1, "TimeoutError: no answer for 60 s"),
+        ("ours", 1, "no brain in it"),
+    ],
+)
+def test_a_step_that_an_image_is_good_without_costs_no_image(
+    tmp_path: Path, how: str, tries: int, said: str
+) -> None:
+    marker = tmp_path / "marker"
+    marker.mkdir()
+    optional = pe.Node(Optional(how=how, marker=str(marker)), name="optional")
+    after = pe.Node(niu.Merge(1), name="after")
+    workflow = pe.Workflow(name="steps")
+    workflow.connect(optional, "record", after, "in1")
+    lines, error = run(tmp_path, [workflow])
+    assert error is None
+    assert lines.ended == {"w.steps.optional", "w.steps.after"}
+    assert read_crashes([tmp_path / "crashes"]) == []
+    assert len(list(marker.iterdir())) == tries
+    (result,) = (tmp_path / "work").rglob("result_after.pklz")
+    (record,) = load_result(result).outputs.out
+    assert record["Status"] == "failed"
+    assert record["Warning"].startswith("nothing optional: ")
+    assert said in record["Warning"]
+
+
+def test_what_may_be_gone_by_the_next_run_is_tried_again_then(tmp_path: Path) -> None:
+    for how, tries in (("memory", 2), ("ours", 1)):
+        marker = tmp_path / how / "marker"
+        marker.mkdir(parents=True)
+        for again in range(2):
+            folder = tmp_path / how / f"run{again}"
+            folder.mkdir()
+            if again:
+                (tmp_path / how / "run0" / "work").rename(folder / "work")
+            optional = pe.Node(Optional(how=how, marker=str(marker)), name="optional")
+            _, error = run(folder, [optional])
+            assert error is None
+        assert len(list(marker.iterdir())) == tries
 
 
 def test_an_image_is_finished_before_the_next_is_begun(tmp_path: Path) -> None:
@@ -250,3 +336,186 @@ def read_spans(folder: Path) -> list[tuple[float, float, str, str]]:
 def largest_number_at_once(spans: list[tuple[float, float, str, str]]) -> int:
     begins = [span[0] for span in spans]
     return max(sum(begin <= at < end for begin, end, *_ in spans) for at in begins)
+
+
+def give(path: str) -> str:
+    from pathlib import Path
+
+    Path("given.txt").write_text(Path(path).read_text())
+    return str(Path("given.txt").resolve())
+
+
+class _ReadsFileInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True)
+
+
+class ReadsFile(SimpleInterface):
+    input_spec = _ReadsFileInputSpec
+    output_spec = _UsesDeviceOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        self._results["out"] = len(Path(self.inputs.in_file).read_text())
+        return runtime
+
+
+def chain(path: Path, number: int, *, here: bool) -> pe.Workflow:
+    """Build two steps: one that copies a file, one that reads the copy, in this process or not."""
+    workflow = pe.Workflow(name=f"image{number}")
+    copy = node("copy", give, path=str(path))
+    read = pe.Node(ReadsFile(), name="read", run_without_submitting=here)
+    workflow.connect(copy, "out", read, "in_file")
+    return workflow
+
+
+@pytest.fixture
+def three_texts(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{number}.txt" for number in range(3)]
+    for path in paths:
+        path.write_text("text")
+    return paths
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08", b"nothing like a result"])
+def test_a_kept_result_that_is_broken_is_made_again(
+    tmp_path: Path, three_texts: list[Path], content: bytes, here: bool
+) -> None:
+    def again() -> tuple[StageLines, Exception | None]:
+        return run(tmp_path, [chain(p, n, here=here) for n, p in enumerate(three_texts)])
+
+    assert again()[1] is None
+    for name in ("copy", "read"):
+        kept = tmp_path / "work" / "w" / "image1" / name / f"result_{name}.pklz"
+        kept.write_bytes(content)
+        (tmp_path / "crashes").rmdir()
+        lines, error = again()
+        assert error is None
+        assert len(lines.ended) == 6
+        assert kept.stat().st_size > len(content)
+
+
+def test_a_kept_file_that_is_empty_is_made_again(tmp_path: Path, three_texts: list[Path]) -> None:
+    assert run(tmp_path, [chain(three_texts[0], 0, here=False)])[1] is None
+    kept = tmp_path / "work" / "w" / "image0" / "copy" / "given.txt"
+    kept.write_bytes(b"")
+    (tmp_path / "crashes").rmdir()
+    assert run(tmp_path, [chain(three_texts[0], 0, here=False)])[1] is None
+    assert kept.read_text() == "text"
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_step_whose_input_has_vanished_fails_alone(tmp_path: Path, here: bool) -> None:
+    readers = [
+        pe.Node(ReadsFile(), name=f"read{number}", run_without_submitting=here)
+        for number in range(3)
+    ]
+    for number, reader in enumerate(readers):
+        path = tmp_path / f"{number}.txt"
+        path.write_text("text")
+        reader.inputs.in_file = str(path)
+    (tmp_path / "1.txt").unlink()
+    lines, error = run(tmp_path, readers)
+    assert error is not None
+    assert lines.ended == {"w.read0", "w.read2"}
+    (crash,) = read_crashes([tmp_path / "crashes"])
+    assert crash.step == "read1"
+
+
+@pytest.mark.parametrize(
+    "kind", [RecursionError, MemoryError, OverflowError, UnicodeError, OSError]
+)
+def test_an_error_while_a_step_is_looked_up_fails_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """As root reads everything, what the system would refuse is simulated."""
+    looked_up = pe.Node.is_cached
+
+    def refuse(self: pe.Node, rm_outdated: bool = False) -> Any:
+        if self.name == "bad":
+            raise kind("told")
+        return looked_up(self, rm_outdated)
+
+    monkeypatch.setattr(pe.Node, "is_cached", refuse)
+    nodes = [node(name, wait, seconds=0.01) for name in ("good", "bad", "other")]
+    nodes[1].run_without_submitting = True
+    lines, error = run(tmp_path, nodes)
+    assert error is not None
+    assert lines.ended == {"w.good", "w.other"}
+    (crash,) = read_crashes([tmp_path / "crashes"])
+    assert "told" in crash.message
+
+
+def test_what_failed_is_known_where_no_crash_report_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("nipype.pipeline.plugins.base.report_crash", refuse)
+    plugin = SteadyMultiProcPlugin({"n_procs": 2, "memory_gb": 8})
+    workflow = pe.Workflow(name="w", base_dir=str(tmp_path / "work"))
+    bad = node("bad", give, path=str(tmp_path / "none"))
+    workflow.add_nodes([bad, node("good", wait, seconds=0.01)])
+    with pytest.raises(RuntimeError):
+        workflow.run(plugin=plugin)
+    (crash,) = unreported(plugin.failures, [])
+    assert (crash.node, crash.step, crash.path) == ("w.bad", "bad", None)
+    assert "FileNotFoundError" in crash.message
+    assert "no crash report of w.bad can be written" in caplog.text
+
+
+def test_a_process_that_cannot_be_started_is_tried_again_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+    fork = os.fork
+
+    def full_once() -> int:
+        if not refused:
+            refused.append(True)
+            raise BlockingIOError("too many processes")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", full_once)
+    lines, error = run(tmp_path, [node(f"n{number}", wait, seconds=0.01) for number in range(3)])
+    assert error is None
+    assert len(lines.ended) == 3
+
+
+def test_a_process_that_can_never_be_started_fails_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError("too many processes")
+
+    monkeypatch.setattr(os, "fork", full)
+    lines, error = run(tmp_path, [node("n", wait, seconds=0.01)])
+    assert error is not None
+    assert lines.ended == set()
+    (crash,) = read_crashes([tmp_path / "crashes"])
+    assert crash.message == "BlockingIOError: too many processes"
+
+
+def test_a_work_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    def note(node: Any, status: str) -> None:
+        if node.name == "first" and status == "end":
+            (tmp_path / "current").rmdir()
+
+    (tmp_path / "current").mkdir()
+    nipype_config.update_config({"execution": {"poll_sleep_duration": 0.05}})
+    workflow = pe.Workflow(name="w", base_dir=str(tmp_path / "work"))
+    workflow.add_nodes([node(name, wait, seconds=0.01) for name in ("first", "second")])
+    with contextlib.chdir(tmp_path / "current"):
+        plugin = SteadyMultiProcPlugin({"n_procs": 1, "memory_gb": 8, "status_callback": note})
+        workflow.run(plugin=plugin)
+        os.chdir(tmp_path)
+
+
+def test_garbage_is_not_collected_at_each_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("gc.collect", lambda *_: asked.append(True))
+    _, error = run(tmp_path, [node(f"n{number}", wait, seconds=0.2) for number in range(3)])
+    assert error is None
+    assert not asked

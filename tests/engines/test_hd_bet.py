@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bids_sr.engines import hd_bet
+from bids_sr.engines import hd_bet, nnunet_model
+from bids_sr.engines.nnunet_model import NnUNetModel
 from bids_sr.exceptions import EngineError, WeightsError
 from bids_sr.imaging import Volume
 
@@ -96,7 +97,7 @@ def test_same_as_nnunet_reading_the_file(release: Path, tmp_path: Path) -> None:
     mask, _ = hd_bet.brain_mask(volume, weights_dir=release)
     path = volume.save(tmp_path / "image.nii.gz")
     with hd_bet.fence(1, restricted=True):
-        predictor = hd_bet._load(release, torch.device("cpu"), tta=False)
+        predictor = hd_bet._load(NnUNetModel.read(release), torch.device("cpu"), tta=False)
         predictor.predict_from_files_sequential([[str(path)]], [str(tmp_path / "mask")])
     expected = np.asanyarray(nb.load(tmp_path / "mask.nii.gz").dataobj)
     np.testing.assert_array_equal(mask.data, expected)
@@ -110,17 +111,10 @@ def test_mirroring_changes_little(release: Path) -> None:
 
 
 def test_no_global_escapes(release: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    import HD_BET.hd_bet_prediction as module
-
     monkeypatch.chdir(tmp_path)
-    folder, stdout, threads = (
-        module.folder_with_parameter_files,
-        sys.stdout,
-        torch.get_num_threads(),
-    )
+    stdout, threads = sys.stdout, torch.get_num_threads()
     environment = dict(os.environ)
     hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
-    assert module.folder_with_parameter_files == folder
     assert sys.stdout is stdout
     assert torch.get_num_threads() == threads
     assert dict(os.environ) == environment
@@ -131,7 +125,7 @@ def test_no_global_escapes(release: Path, tmp_path: Path, monkeypatch: Any, caps
 
 def test_nothing_found_is_refused(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        hd_bet, "_predict_on", lambda _, image, *__: np.zeros(image.shape[1:], np.uint8)
+        hd_bet, "_predict_on", lambda _, image, __: np.zeros(image.shape[1:], np.uint8)
     )
     with pytest.raises(EngineError, match="found no brain"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
@@ -180,14 +174,14 @@ def test_unknown_and_absent_device(release: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict_on = hd_bet._predict_on
+    load = hd_bet._load
 
-    def full(device: torch.device, *rest: Any) -> Any:
+    def full(model: NnUNetModel, device: torch.device, tta: bool, **more: Any) -> Any:
         if device.type == "cuda":
             raise torch.cuda.OutOfMemoryError("full")
-        return predict_on(device, *rest)
+        return load(model, device, tta, **more)
 
-    monkeypatch.setattr(hd_bet, "_predict_on", full)
+    monkeypatch.setattr(hd_bet, "_load", full)
     monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))
     volume = phantom("RAS", (4.0, 4.0, 4.0))
     _, record = hd_bet.brain_mask(volume, weights_dir=release, device="auto")
@@ -200,6 +194,6 @@ def test_package_absent(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(hd_bet, "importlib", SimpleNamespace(import_module=absent))
+    monkeypatch.setattr(nnunet_model, "importlib", SimpleNamespace(import_module=absent))
     with pytest.raises(EngineError, match="hd-bet cannot be imported"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)

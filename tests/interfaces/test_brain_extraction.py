@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume
 from bids_sr.interfaces.brain_extraction import ExtractBrain, MaskToGrid, choose_mask_engine
 
@@ -29,8 +28,11 @@ def test_an_existing_mask_on_another_grid_is_refused(
     shifted = thick.affine.copy()
     shifted[0, 3] += 1
     other = Volume((thick.data > 0).astype(np.uint8), shifted).save(tmp_path / "mask.nii.gz")
-    with pytest.raises(InputDataError, match="grid is not that of the"):
-        ExtractBrain(in_file=thick_file, engine="existing", existing_mask=other).run(cwd=tmp_path)
+    done = ExtractBrain(in_file=thick_file, engine="existing", existing_mask=other)
+    outputs = done.run(cwd=tmp_path).outputs
+    assert outputs.out_mask is None
+    assert "grid is not that of the" in outputs.record["Warning"]
+    assert outputs.record["Method"] == "existing"
 
 
 def test_no_mask_is_none_and_flows_on(thick_file: Path, tmp_path: Path) -> None:

@@ -26,6 +26,23 @@ def test_a_result_is_copied_with_its_sidecar(thick_file: Path, tmp_path: Path) -
     assert len(list(target.parent.iterdir())) == 2
 
 
+def test_warnings_of_earlier_steps_join_the_sidecar(thick_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"
+    SaveDerivative(
+        in_file=thick_file,
+        out_path=str(target),
+        metadata={"SuperResolution": {"Warnings": ["odd header"]}},
+        record={"Method": "self"},
+        record_key="SuperResolution",
+        steps=[{"Method": "none"}, {"Warning": "the image was not denoised: late"}],
+    ).run(cwd=tmp_path)
+    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
+    assert sidecar["SuperResolution"]["Warnings"] == [
+        "odd header",
+        "the image was not denoised: late",
+    ]
+
+
 @pytest.mark.parametrize(("found", "told"), [(True, True), (False, False), (None, False)])
 def test_what_was_found_of_the_skull_wins_over_the_plan(
     thick_file: Path, tmp_path: Path, found: bool | None, told: bool

@@ -107,7 +107,7 @@ def test_a_program_that_fails_stops_nothing(programs: Path, image: Path, tmp_pat
     (programs / "run_samseg").write_text("#!/bin/sh\necho out of luck >&2\nexit 3\n")
     done = SegmentImage(in_file=image, in_mask=None, tool="samseg").run(cwd=tmp_path)
     record = done.outputs.record
-    assert record["Status"] == "refused"
+    assert record["Status"] == "failed"
     assert "out of luck" in record["Warning"]
     assert "run_samseg --input" in record["Warning"]
     assert done.outputs.out_labels is None
@@ -120,7 +120,7 @@ def test_an_image_without_a_mask_is_refused_plainly(
 ) -> None:
     done = SegmentImage(in_file=image, in_mask=None, tool=tool).run(cwd=tmp_path)
     record = done.outputs.record
-    assert record["Status"] == "refused"
+    assert record["Status"] == "failed"
     assert record["Warning"].startswith(f"no segmentation by {tool}: the image has no brain mask")
     assert done.outputs.out_files == {}
 
@@ -136,7 +136,7 @@ def test_a_tool_that_breaks_down_stops_nothing_either(
         cwd=str(tmp_path)
     )
     assert found.outputs.out_labels is None
-    assert found.outputs.record["Status"] == "refused"
+    assert found.outputs.record["Status"] == "failed"
     assert "RuntimeError: non-zero status 1" in found.outputs.record["Warning"]
     assert "Traceback" in caplog.text  # the place is in the log
 

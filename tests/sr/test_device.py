@@ -70,6 +70,35 @@ def test_a_device_that_was_asked_for_fails_instead() -> None:
         or_on_cpu("cuda:1", full_gpu)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA error: out of memory",
+        "GET was unable to find an engine to execute this computation",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_other_words_for_too_little_memory(told: str) -> None:
+    """Torch has a type for this, but the libraries below it raise plain errors."""
+
+    def full(name: str) -> str:
+        if name != "cpu":
+            raise RuntimeError(told)
+        return "made on the CPU"
+
+    made, reason = or_on_cpu("auto", full)
+    assert made == "made on the CPU"
+    assert told in reason
+
+
+def test_another_error_of_a_device_is_not_hidden() -> None:
+    def broken(name: str) -> str:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        or_on_cpu("auto", broken)
+
+
 QUICK: dict[str, Any] = {
     "steps": 2,
     "channels": 2,

@@ -58,7 +58,15 @@ def test_planes_that_are_seen_together_may_be_cut_apart(pixels: int, threads: in
     torch.testing.assert_close(made, whole, atol=1e-6, rtol=1e-5)
 
 
-def test_out_of_memory_leads_to_smaller_pieces() -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        torch.OutOfMemoryError("fake"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
+    ids=["torch", "cuDNN"],
+)
+def test_out_of_memory_leads_to_smaller_pieces(refusal: RuntimeError) -> None:
     """A predictor that refuses large inputs stands for a full GPU."""
     stack = torch.randn(6, 8, 400)
     net = network()
@@ -67,13 +75,22 @@ def test_out_of_memory_leads_to_smaller_pieces() -> None:
     def greedy(network: nn.Module, tile: Tensor) -> Tensor:
         sizes.append(tile.numel())
         if tile.numel() > 2000:
-            raise torch.OutOfMemoryError("fake")
+            raise refusal
         return predict(network, tile)
 
     settings = InferenceSettings(device=CPU, halo=2, half=False, batch_pixels=20000)
     made, _ = run_over_slices(net, greedy, stack, settings)
     torch.testing.assert_close(made, predict(net, stack[:, None]).detach(), atol=1e-6, rtol=1e-5)
     assert max(sizes) > 2000 >= sizes[-1]
+
+
+def test_another_error_is_raised() -> None:
+    def broken(network: nn.Module, tile: Tensor) -> Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    settings = InferenceSettings(device=CPU, halo=2, half=False)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run_over_slices(network(), broken, torch.randn(2, 4, 10), settings)
 
 
 def test_cpu_takes_over_from_a_full_device(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,13 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.workflows.base import image_of_node, images_by_graph, init_bids_sr_wf, methods_text
+from bids_sr.workflows.base import (
+    image_of_node,
+    images_by_graph,
+    init_bids_sr_wf,
+    makes_product,
+    methods_text,
+)
 
 MakeImage = Callable[..., AnatImage]
 
@@ -86,6 +92,19 @@ def test_every_combination_builds_with_all_inputs_connected(
     assert nodes["super_resolve"].inputs.method == method
     assert ("save_n4" in nodes) == (level == "full")
     assert "save_preproc" in nodes
+
+
+def test_the_product_waits_for_no_figure_and_no_segmentation(
+    make_image: MakeImage, make_config: Callable[..., RunConfig]
+) -> None:
+    config = make_config(segmentation=("atropos",), skull_strip_method="template")
+    workflow = init_bids_sr_wf(config, [make_image()])
+    graph = generate_expanded_graph(workflow._create_flat_graph())
+    nodes = {node.name: node for node in graph.nodes}
+    before = {*nx.ancestors(graph, nodes["save_sr"]), *nx.ancestors(graph, nodes["save_preproc"])}
+    before |= {nodes["save_sr"], nodes["save_preproc"]}
+    told = {node for node in graph.nodes if makes_product(node.fullname)}
+    assert {node.name for node in told} == {node.name for node in before}
 
 
 def test_an_image_that_is_passed_through_is_not_super_resolved(

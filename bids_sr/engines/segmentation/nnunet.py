@@ -6,8 +6,6 @@ The folder is what ``nnUNetv2_train`` leaves for one configuration: ``plans.json
 
 from __future__ import annotations
 
-import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bids_sr.engines.hd_bet import TOO_SMALL, fence, on_device
+from bids_sr.engines.nnunet_model import CHECKPOINT, NnUNetModel, new_predictor
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
-from bids_sr.exceptions import EngineError, MissingToolError, WeightsError
+from bids_sr.exceptions import EngineError, MissingToolError
+from bids_sr.files import read_json
 from bids_sr.imaging import Volume
-from bids_sr.published import sha256
 
-CHECKPOINT = "checkpoint_final.pth"
 _COLOURS = ("#dc2626", "#3b82f6", "#10b981", "#f59e0b", "#8b5cf6", "#ec4899", "#14b8a6", "#a3e635")
 
 
@@ -67,13 +65,15 @@ class NnUNet(SegmentationTool):
                 "nnUNet_results/Dataset001_NAME/nnUNetTrainer__nnUNetPlans__3d_fullres. "
                 "Check the path."
             )
-        channels = self._dataset().get("channel_names", {})
+        channels = self._dataset().get("channel_names")
+        channels = channels if isinstance(channels, dict) else {}
         if len(channels) != 1:
             raise MissingToolError(
                 f"--segmentation nnunet={self.folder}: the model takes {len(channels)} images "
                 f"({', '.join(map(str, channels.values()))}); expected one that takes a single "
                 "image."
             )
+        self._model()
 
     def segment(self, volume: Volume, mask: Volume | None = None) -> Segmentation:
         """Segment an image; see :class:`.SegmentationTool`.
@@ -82,7 +82,8 @@ class NnUNet(SegmentationTool):
         -----
         The image is turned to the nearest RAS+ orientation first and the labels back; the
         array goes to nnU-Net as its reader gives it, (z, y, x).  Checkpoints are loaded
-        as plain weights: one that holds code is refused.
+        as plain weights: one that holds code is refused, as are plans that name what is not
+        nnU-Net's own.
         """
         self.check()
         canonical = volume.canonical()
@@ -94,6 +95,7 @@ class NnUNet(SegmentationTool):
             )
         labels = np.asarray(found).transpose(2, 1, 0).astype(np.int32)
         own = canonical.with_data(labels).oriented_like(volume)
+        digests = self._model().digests(self.folds())
         return Segmentation(
             labels=volume.with_data(own.data),
             table=self._table(),
@@ -102,9 +104,9 @@ class NnUNet(SegmentationTool):
                 "Model": str(self.folder),
                 "Dataset": self._plans().get("dataset_name", ""),
                 "WeightsSHA256": {
-                    fold: sha256(self.folder / f"fold_{fold}" / CHECKPOINT)
-                    for fold in self.folds()
+                    fold: digests[f"fold_{fold}/{CHECKPOINT}"] for fold in self.folds()
                 },
+                "FilesSHA256": digests,
                 "Device": device,
                 "Threads": self.threads,
                 **({"Warning": f"segmented on the {device}"} if TOO_SMALL in device else {}),
@@ -125,33 +127,16 @@ class NnUNet(SegmentationTool):
             ) from error
 
     def _predictor(self, device: Any) -> Any:
-        try:
-            from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-        except ImportError as error:
-            raise EngineError(
-                f"The package nnunetv2 cannot be imported ({error}); expected it installed. "
-                "Run: pip install bids_sr[hdbet]"
-            ) from error
-        on_gpu = device.type == "cuda"
-        predictor = nnUNetPredictor(
-            use_mirroring=False, perform_everything_on_device=on_gpu, device=device,
-            verbose=False, allow_tqdm=False,
-        )  # fmt: skip
-        folds = tuple(fold if fold == "all" else int(fold) for fold in self.folds())
-        try:
-            predictor.initialize_from_trained_model_folder(str(self.folder), folds, CHECKPOINT)
-        except pickle.UnpicklingError as error:
-            raise WeightsError(
-                f"A checkpoint in {self.folder} holds more than weights "
-                f"({str(error).splitlines()[0]}); such a file can run any code when it is loaded, "
-                "so it is refused. Expected what nnUNetv2_train saves."
-            ) from error
-        except (KeyError, ValueError, RuntimeError, EOFError) as error:
-            raise WeightsError(
-                f"The model in {self.folder} cannot be loaded ({type(error).__name__}: {error}); "
-                "expected one of nnU-Net v2."
-            ) from error
-        return predictor
+        predictor = new_predictor(
+            "nnunetv2",
+            use_mirroring=False,
+            perform_everything_on_device=device.type == "cuda",
+            device=device,
+        )
+        return self._model().load_into(predictor, self.folds(), restricted=True)
+
+    def _model(self) -> NnUNetModel:
+        return NnUNetModel.read(self.folder)
 
     def _has(self, name: str) -> bool:
         return (self.folder / name).is_file()
@@ -163,13 +148,7 @@ class NnUNet(SegmentationTool):
         return self._json("plans.json")
 
     def _json(self, name: str) -> dict[str, Any]:
-        try:
-            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MissingToolError(
-                f"{self.folder / name} cannot be read ({error}); expected JSON of nnU-Net v2."
-            ) from error
-        return dict(content)
+        return read_json(self.folder / name, what="the model", error=MissingToolError)
 
     def _table(self) -> tuple[Label, ...]:
         """Return the labels of the model; of overlapping regions, what each writes."""

@@ -19,6 +19,7 @@ from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
 from bids_sr.sr.consistency import agreement, make_consistent
 from bids_sr.sr.device import or_on_cpu, resolve_device
+from bids_sr.sr.side_results import side_result
 from bids_sr.sr.weights import Weights
 
 _Kind = TypeVar("_Kind")
@@ -191,11 +192,11 @@ class Method(ABC):
         before = made.with_data(np.maximum(made.data, np.float32(least)))
         facts: dict[str, Any] = {"Applied": self.data_consistency}
         if not self.data_consistency:
-            return before, facts | agreement(before, lr, acquisition)
+            return before, facts | _measured(before, lr, acquisition)
         after = make_consistent(made, lr, acquisition)
         after = made.with_data(np.maximum(after.data, np.float32(least)))
-        facts["ResidualBeforePercent"] = agreement(before, lr, acquisition)["ResidualPercent"]
-        return after, facts | agreement(after, lr, acquisition)
+        facts["ResidualBeforePercent"] = _measured(before, lr, acquisition)["ResidualPercent"]
+        return after, facts | _measured(after, lr, acquisition)
 
     @abstractmethod
     def _reconstruct(
@@ -250,6 +251,11 @@ def configured(
         )
     made: _Kind = kind(**given)
     return made
+
+
+def _measured(made: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
+    found = side_result("data consistency", lambda: agreement(made, lr, acquisition))
+    return found or {"ResidualPercent": None, "NoisePercent": None}
 
 
 def _check_volume(lr: Volume, acquisition: Acquisition, grid: Grid) -> None:

@@ -28,6 +28,7 @@ from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.fusion import FUSIONS
 from bids_sr.sr.inference import InferenceSettings, run_over_slices
 from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
+from bids_sr.sr.side_results import side_result
 from bids_sr.sr.triplet_networks import (
     ARCHITECTURES,
     SCALE,
@@ -138,7 +139,14 @@ class Pretrained(Method):
             found = made.volume.data - resample(lr, work.grid).data
             detail = resample(made.volume.with_data(found), grid)
             volume = detail.with_data(resample(lr, grid).data + detail.data)
-        uncertainty = resample(made.uncertainty, grid, kernel="linear")
+        unsure = made.uncertainty
+        uncertainty = None
+        if unsure is not None:
+            uncertainty = side_result(
+                "uncertainty", lambda: resample(unsure, grid, kernel="linear")
+            )
+        if uncertainty is None:
+            record["NotMeasured"] = ["uncertainty"]
         return Reconstruction(volume=volume, record=record, uncertainty=uncertainty)
 
     @property
@@ -199,13 +207,14 @@ class Pretrained(Method):
         half_squared[box] = half_squared_difference(views[0][1], views[1][1])
         disagreement = Disagreement()
         disagreement.add(np.flip(half_squared, flipped))
-        deviation = disagreement.standard_deviation(data - interpolated)
+        added, width = data - interpolated, np.float32(scaling.width)
+        deviation = side_result("uncertainty", lambda: disagreement.standard_deviation(added))
         if np.abs(scaled).max() > _BRIGHTEST:
             hidden = Volume(scaled - clipped, work.slices.affine)
             data = data + resample(hidden, work.grid, kernel="linear").data
         return _Made(
             Volume(np.ascontiguousarray(scaling.inverse(data)), work.grid.affine),
-            Volume(deviation * np.float32(scaling.width), work.grid.affine),
+            None if deviation is None else Volume(deviation * width, work.grid.affine),
             used,
         )
 
@@ -214,7 +223,7 @@ class _Made(NamedTuple):
     """Hold what the network made on the workspace's grid."""
 
     volume: Volume
-    uncertainty: Volume
+    uncertainty: Volume | None
     device: str
 
 

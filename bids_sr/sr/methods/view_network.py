@@ -22,6 +22,7 @@ from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.inference import InferenceSettings
 from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
+from bids_sr.sr.side_results import side_result
 from bids_sr.sr.training.own_slices import LEAST_SLICES_A_PATCH
 from bids_sr.sr.views import Views
 from bids_sr.sr.weights import Weights
@@ -163,14 +164,27 @@ class ViewNetwork(Method):
         record["Device"] = seen.device
         record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
         made = Volume(scaler.inverse(seen.data), work.grid.affine)
-        unsure = Volume(seen.uncertainty * np.float32(scaler.width), work.grid.affine)
+        uncertainty = side_result(
+            "uncertainty", lambda: _uncertainty(seen.uncertainty, scaler, work, grid)
+        )
+        if uncertainty is None:
+            record["NotMeasured"] = ["uncertainty"]
         return Reconstruction(
             volume=resample(made, grid),
             record=record,
             curve=learnt.curve,
-            uncertainty=resample(unsure, grid, kernel="linear"),
+            uncertainty=uncertainty,
             learned=learnt.weights,
         )
+
+
+def _uncertainty(
+    deviation: npt.NDArray[np.float32] | None, scaler: RobustScaler, work: Workspace, grid: Grid
+) -> Volume | None:
+    if deviation is None:
+        return None
+    unsure = Volume(deviation * np.float32(scaler.width), work.grid.affine)
+    return resample(unsure, grid, kernel="linear")
 
 
 def why_not_own_slices(work: Workspace, scale: float) -> str | None:

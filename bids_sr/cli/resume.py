@@ -1,0 +1,56 @@
+"""What an earlier run left of a step: taken again where it is whole, else done anew.
+
+A power loss can leave files that are empty or cut off.  Nipype would take them for results.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+LOGGER = logging.getLogger(__name__)
+
+
+def drop_broken_result(node: Any) -> None:
+    """Remove the kept result of a node that cannot be read or names an empty or absent file.
+
+    Parameters
+    ----------
+    node : nipype.pipeline.engine.Node
+        A node that is about to be run; without its result it is run again.
+    """
+    from nipype.pipeline.engine.utils import load_resultfile
+
+    path = Path(node.output_dir()) / f"result_{node.name}.pklz"
+    if not path.exists():
+        return
+    try:
+        outputs = load_resultfile(path).outputs
+        whole = all(_is_whole(value, path.parent) for value in _texts(outputs.get()))
+    except Exception as error:  # whatever a broken pickle raises
+        LOGGER.debug("%s: %s", path, error)
+        whole = False
+    if not whole:
+        LOGGER.warning("%s: the kept result is broken; the step is done again", node.fullname)
+        path.unlink()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _is_whole(text: str, folder: Path) -> bool:
+    """Tell whether a text is no path of a file in the folder, or that of one with content."""
+    if not text.startswith(f"{folder}/"):
+        return True
+    path = Path(text)
+    return path.is_dir() or (path.is_file() and path.stat().st_size > 0)

@@ -1,0 +1,215 @@
+"""The kit for a GPU of minutes: packed and run here, on the CPU."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "benchmarks" / "gpu"
+THERE = {"torch", "numpy", "scipy", "safetensors"}  # on the machine
+# Steps that ask for a checkpoint a moment and never end, to be killed.
+ENDLESS = (
+    "import pathlib, sys, time\n"
+    "for step in range(10**6):\n"
+    "    pathlib.Path(sys.argv[1], 'checkpoint.json').write_text(str(step))\n"
+    "    print('step', step, flush=True)\n"
+    "    time.sleep(0.2)\n"
+)
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"gpu_kit_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pack() -> ModuleType:
+    return load("pack")
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load("run")
+
+
+@pytest.fixture
+def kit(pack: ModuleType, tmp_path: Path) -> Path:
+    """Return a kit with a training that never ends by itself."""
+    training = tmp_path / "endless.py"
+    training.write_text(ENDLESS)
+    words = [str(tmp_path / "kit"), "--without-wheels", "--training-set", str(training)]
+    assert pack.main([*words, "--train", "{python} {set} {out}"]) == 0
+    return tmp_path / "kit"
+
+
+def begin(script: ModuleType, kit: Path, out: Path, seconds: float) -> Any:
+    return script.Run(kit, out, seconds, rehearse=True)
+
+
+def test_only_what_travels_is_imported(pack: ModuleType) -> None:
+    """What the tests and the library import is on the machine or comes as a wheel."""
+    wanted = THERE | {name.lower() for name in pack.WHEELS} | {"bids_sr"}
+    rooms = [REPOSITORY / "bids_sr" / room for room in ("sr", "imaging")]
+    files = [path for room in (*rooms, REPOSITORY / "tests/sr/gpu") for path in room.rglob("*.py")]
+    files += [REPOSITORY / "bids_sr" / name for name in ("published.py", "download.py")]
+    files += [FOLDER / "timings.py", REPOSITORY / "tests" / "conftest.py"]
+    optional = {"av", "nilearn"}  # of recipes and fixtures that the kit does not use
+    for path in files:
+        found = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
+        assert found <= wanted | optional, path
+
+
+def imported(path: Path) -> set[str]:
+    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    names: set[str] = set()
+    for node in tree:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module or "")
+    return names
+
+
+def test_the_script_needs_the_standard_library_alone() -> None:
+    found = {name.split(".")[0] for name in imported(FOLDER / "run.py")}
+    assert found <= set(sys.stdlib_module_names)
+
+
+def test_the_kit_holds_what_it_runs(kit: Path) -> None:
+    for name in ("run.py", "timings.py", "source/bids_sr/sr/__init__.py", "tests/sr/gpu"):
+        assert (kit / name).exists()
+    settings = json.loads((kit / "kit.json").read_text())
+    assert settings["train"] == ["{python}", "{set}", "{out}"]
+    assert (kit / settings["set"]).read_text() == ENDLESS
+    assert (kit / "source/bids_sr/data/weights/brain-4.safetensors").is_file()
+
+
+def test_a_folder_that_is_no_kit_is_kept(
+    pack: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    assert pack.main([str(tmp_path), "--without-wheels"]) == 1
+    assert "which is no kit" in capsys.readouterr().out
+    assert (tmp_path / "mine.txt").is_file()
+
+
+def test_too_much_is_an_error(
+    pack: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tmp_path / "kit"), "--without-wheels", "--most-megabytes", "0.1"]
+    assert pack.main(words) == 1
+    assert "Too much" in capsys.readouterr().out
+
+
+def test_wheels_are_unpacked(script: ModuleType, kit: Path, tmp_path: Path) -> None:
+    (kit / "wheels").mkdir()
+    with zipfile.ZipFile(kit / "wheels" / "some-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("some/__init__.py", "VALUE = 1")
+    run = begin(script, kit, tmp_path / "out", 60)
+    assert run.unpack()["wheels"] == ["some-1.0-py3-none-any.whl"]
+    assert (run.work / "site" / "some" / "__init__.py").is_file()
+
+
+def test_a_training_is_ended_in_time_and_leaves_what_it_had(
+    script: ModuleType, kit: Path, tmp_path: Path
+) -> None:
+    out, start = tmp_path / "out", time.monotonic()
+    run = begin(script, kit, out, script.LAST_SECONDS + 2 * script.GRACE_SECONDS + 2)
+    run.do("train", run.train)
+    assert run.report["steps"]["train"]["status"] == "out of time"
+    assert time.monotonic() - start < 60
+    assert int((out / "checkpoint.json").read_text()) > 3
+    assert "step 3" in (out / "train.log").read_text()
+
+
+def test_a_step_that_fails_costs_the_others_nothing(
+    script: ModuleType, kit: Path, tmp_path: Path
+) -> None:
+    run = begin(script, kit, tmp_path / "out", 60)
+
+    def broken() -> dict[str, Any]:
+        raise OSError("no space left")
+
+    run.do("tests", broken)
+    run.do("timings", lambda: {"status": "done"})
+    steps = json.loads((tmp_path / "out" / "report.json").read_text())["steps"]
+    assert steps["tests"]["status"] == "failed"
+    assert steps["tests"]["error"] == "OSError: no space left"
+    assert steps["timings"]["status"] == "done"
+
+
+def test_a_command_that_fails_is_told(script: ModuleType, kit: Path, tmp_path: Path) -> None:
+    run = begin(script, kit, tmp_path / "out", 60)
+    facts = run.command("train", [sys.executable, "-c", "raise SystemExit('no data')"], 30)
+    assert facts == {"status": "failed", "exit_code": 1}
+    assert "no data" in (tmp_path / "out" / "train.log").read_text()
+
+
+def test_the_newest_files_of_the_training_come_back_and_no_large_one(
+    script: ModuleType, kit: Path, tmp_path: Path
+) -> None:
+    run = begin(script, kit, tmp_path / "out", 60)
+    run.training.mkdir()
+    names = [f"step-{number}.bin" for number in range(6)]
+    for age, name in enumerate(names[:3]):
+        written(run.training / name, 10, age)
+    run.keep_training()
+    for age, name in enumerate(names[3:], 3):
+        written(run.training / name, 10, age)
+    written(run.training / "large.bin", script.MOST_BYTES + 1, 9)
+    run.keep_training()
+    run.save()
+    assert {path.name for path in run.out.iterdir()} == {*names[2:], "report.json"}
+    assert set(run.report["left_behind"]) == {"large.bin", *names[:2]}
+
+
+def written(path: Path, size: int, age: int) -> None:
+    path.write_bytes(bytes(size))
+    os.utime(path, (1e9 + age, 1e9 + age))
+
+
+@pytest.mark.slow
+def test_rehearsal(pack: ModuleType, tmp_path: Path) -> None:
+    """All steps on the CPU in two minutes; what takes longer is ended, and nothing fails."""
+    training = tmp_path / "endless.py"
+    training.write_text(ENDLESS)
+    words = [str(tmp_path / "kit"), "--without-wheels", "--training-set", str(training)]
+    assert pack.main([*words, "--train", "{python} {set} {out}"]) == 0
+    begin = time.monotonic()
+    told = subprocess.run(
+        [sys.executable, "kit/run.py", "kit", "out", "--minutes", "2", "--rehearse"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - begin < 140
+    assert told.returncode == 0, told.stdout + told.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    steps = report["steps"]
+    assert list(steps) == ["unpack", "machine", "tests", "timings", "train"]
+    assert steps["tests"]["passed"] > 0
+    assert steps["tests"]["failed"] == steps["tests"]["error"] == 0
+    assert report["measurements"]
+    assert steps["train"]["status"] == "out of time"
+    files = list((tmp_path / "out").iterdir())
+    assert {path.name for path in files} >= {"report.json", "tests.log", "checkpoint.json"}
+    assert len(files) <= 8
+    assert max(path.stat().st_size for path in files) <= 16e6
+    assert "--- summary" in told.stdout

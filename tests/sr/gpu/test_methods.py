@@ -1,0 +1,194 @@
+"""Every method that computes on a device gives there what it gives on the CPU.
+
+The tolerances are shares of what a method adds to interpolation (root mean square), not of the
+image, which is bright everywhere.  On CUDA devices float32 convolutions keep 11 bits (TF32).
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from bids_sr.imaging import Acquisition, Grid, Volume, output_grid, resample
+from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve, super_resolve_labels
+from bids_sr.sr.networks.edsr import EDSR
+
+pytestmark = pytest.mark.gpu
+
+# What the parameters are, and how far the device may be from the CPU.  A training goes its own
+# way once its first steps differ by rounding.
+CASES: dict[str, tuple[str, dict[str, Any], float]] = {
+    "self": ("self", {"steps": 40, "channels": 16, "blocks": 4}, 0.15),
+    "weights as they are": ("finetuned", {"adapt": "none"}, 0.01),
+    "adapted": ("finetuned", {"steps": 16}, 0.05),
+    "pretrained": ("pretrained", {}, 0.01),
+    "latent": ("latent", {"steps": 16, "width": 8, "keep_detail": False}, 0.15),
+}
+HALF_TOLERANCE = 0.05
+RUN_TOLERANCE = 0.05
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+@pytest.fixture(scope="module")
+def edsr(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Stand for published weights: a small EDSR of random weights."""
+    torch.manual_seed(0)
+    network = EDSR(channels=16, blocks=4)
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.save({"model_weights": network.state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def grid(thick_head: Volume) -> Grid:
+    return output_grid(thick_head, slice_axis=2, spacing=1.0)
+
+
+@pytest.fixture(scope="module")
+def run(thick_head: Volume, acquisition: Acquisition, grid: Grid, edsr: str, threads: int) -> Any:
+    """Return the function that reconstructs the head by a case on a device."""
+
+    def on(case: str, device: str, **more: Any) -> Reconstruction:
+        method, parameters, _ = CASES[case]
+        more = {"mixed_precision": False, "threads": threads, "device": device} | more
+        if method == "pretrained":
+            more["model"] = edsr
+        return reconstruct(
+            thick_head, acquisition, method=method, grid=grid, parameters={**parameters, **more}
+        )
+
+    return on
+
+
+@pytest.fixture(scope="module")
+def on_cpu(run: Any) -> Any:
+    """Return the function that reconstructs by a case on the CPU, each once."""
+    made: dict[str, Reconstruction] = {}
+
+    def of(case: str) -> Reconstruction:
+        if case not in made:
+            made[case] = run(case, "cpu")
+        return made[case]
+
+    return of
+
+
+def difference(
+    found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], plain: npt.NDArray[np.float32]
+) -> float:
+    """Return how far a result is from another, as a share of what that adds to interpolation."""
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted - plain))
+
+
+def test_every_method_with_a_device_has_a_case() -> None:
+    with_device = {name for name, kind in METHODS.items() if "device" in map(_name, fields(kind))}
+    assert {method for method, _, _ in CASES.values()} == with_device
+
+
+def _name(entry: Any) -> str:
+    return str(entry.name)
+
+
+@every_case
+def test_a_method_gives_what_it_gives_on_the_cpu(
+    case: str, device: str, run: Any, on_cpu: Any, thick_head: Volume, grid: Grid, measure: Any
+) -> None:
+    wanted, found = on_cpu(case), run(case, device)
+    assert wanted.record["Device"] == "cpu"
+    assert found.record["Device"] == device
+    assert not {"Fallback", "DeviceFallback", "AdaptationFallback"} & set(found.record)
+    apart = difference(found.volume.data, wanted.volume.data, resample(thick_head, grid).data)
+    seconds = {"seconds": found.record["Seconds"], "cpu_seconds": wanted.record["Seconds"]}
+    measure(difference=apart, tolerance=CASES[case][2], **seconds)
+    assert apart <= CASES[case][2]
+    if wanted.uncertainty is not None:
+        assert found.uncertainty is not None
+        np.testing.assert_allclose(
+            found.uncertainty.data.mean(), wanted.uncertainty.data.mean(), rtol=0.1
+        )
+
+
+@pytest.mark.parametrize("case", ["weights as they are", "adapted", "self", "latent"])
+def test_half_precision_changes_little(
+    case: str, device: str, run: Any, on_cpu: Any, thick_head: Volume, grid: Grid, measure: Any
+) -> None:
+    """The default: bfloat16 on newer devices, float16 on older ones."""
+    wanted = on_cpu(case)
+    found = run(case, device, mixed_precision=True)
+    apart = difference(found.volume.data, wanted.volume.data, resample(thick_head, grid).data)
+    tolerance = max(HALF_TOLERANCE, 2 * CASES[case][2])
+    measure(difference=apart, tolerance=tolerance)
+    assert apart <= tolerance
+
+
+@pytest.mark.parametrize("case", ["weights as they are", "adapted"])
+def test_a_device_without_bfloat16_takes_float16(
+    case: str,
+    cuda: torch.device,
+    run: Any,
+    on_cpu: Any,
+    thick_head: Volume,
+    grid: Grid,
+    measure: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Older GPUs: a training scales its loss, as float16 underflows."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: False)
+    found = run(case, str(cuda), mixed_precision=True)
+    plain = resample(thick_head, grid).data
+    apart = difference(found.volume.data, on_cpu(case).volume.data, plain)
+    # The first steps only find the scale of the loss, so fewer of them are left.
+    tolerance = 4 * HALF_TOLERANCE if case == "adapted" else HALF_TOLERANCE
+    measure(difference=apart, tolerance=tolerance)
+    assert apart <= tolerance
+
+
+@pytest.mark.parametrize("case", ["adapted", "self", "latent"])
+def test_a_seed_gives_about_the_same_twice(
+    case: str, device: str, run: Any, thick_head: Volume, grid: Grid, measure: Any
+) -> None:
+    """Sums on a GPU have no fixed order, so results are close, not equal."""
+    first, second = (run(case, device, mixed_precision=True) for _ in range(2))
+    plain = resample(thick_head, grid).data
+    apart = difference(second.volume.data, first.volume.data, plain)
+    measure(difference=apart, tolerance=RUN_TOLERANCE)
+    assert apart <= RUN_TOLERANCE
+
+
+def test_one_call_from_a_file_to_a_file(
+    device: str, head: Volume, thick_head: Volume, tmp_path: Path, measure: Any
+) -> None:
+    """The default method with adaptation is better than cubic interpolation."""
+    path = thick_head.save(tmp_path / "thick.nii.gz")
+    acquisition = Acquisition(spacing=4.0, thickness=3.5)
+    made = super_resolve(Volume.load(path), acquisition, device=device, steps=60)
+    made = Volume.load(made.save(tmp_path / "fine.nii.gz"))
+    cubic = super_resolve(thick_head, acquisition, method="bspline")
+    errors = [np.sqrt(np.mean((one.data - head.data) ** 2)) for one in (made, cubic)]
+    measure(rmse=float(errors[0]), cubic_rmse=float(errors[1]))
+    assert errors[0] < 0.95 * errors[1]
+
+
+def test_labels(device: str, head: Volume, acquisition: Acquisition) -> None:
+    inside = Volume((head.data[:, :, 2::4] > 85).astype(np.int16), np.diag([1.0, 1.0, 4.0, 1.0]))
+    found, wanted = (
+        super_resolve_labels(inside, acquisition, method="finetuned", device=name)
+        for name in (device, "cpu")
+    )
+    assert found.data.dtype == np.int16
+    assert np.mean(found.data != wanted.data) < 1e-3
+
+
+@pytest.mark.parametrize("case", ["adapted", "latent"])
+def test_a_result_that_is_let_go_frees_the_device(case: str, cuda: torch.device, run: Any) -> None:
+    run(case, str(cuda), mixed_precision=True)  # libraries take memory once and for all
+    before = torch.cuda.memory_allocated(cuda)
+    run(case, str(cuda), mixed_precision=True)
+    assert torch.cuda.memory_allocated(cuda) <= before + (1 << 20)
