@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,28 +18,32 @@ from bids_sr.evaluation import Protocol, table
 from bids_sr.evaluation.job import Job, run
 from bids_sr.imaging import Volume
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "eclare.py"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
-STAND_IN = """#!{python}
-import argparse, json, pathlib, sys
+STAND_IN = """
+import argparse, json, pathlib, sys, time
+print("10%", end="\\r", flush=True)
 from bids_sr.imaging import Volume, output_grid, resample
-parser = argparse.ArgumentParser()
-for name in ("--in-fpath", "--out-dir", "--n-patches", "--batch-size", "--gpu-id",
-             "--relative-slice-thickness"):
-    parser.add_argument(name)
-options = vars(parser.parse_args())
-pathlib.Path({asked!r}).write_text(json.dumps(options))
-if options["n_patches"] == "13":
-    sys.exit("no memory for 13 patches")
-lr = Volume.load(options["in_fpath"])
-made = resample(lr, output_grid(lr, slice_axis=lr.slice_axis, spacing="native"), kernel="linear")
-made.save(pathlib.Path(options["out_dir"]) / "slices_eclare.nii.gz")
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("--in-fpath", "--out-dir", "--n-patches", "--batch-size", "--gpu-id",
+                 "--relative-slice-thickness"):
+        parser.add_argument(name)
+    options = vars(parser.parse_args())
+    pathlib.Path({asked!r}).write_text(json.dumps(options))
+    if options["n_patches"] == "13":
+        sys.exit("no memory for 13 patches")
+    if options["n_patches"] == "14":
+        time.sleep(600)
+    lr = Volume.load(options["in_fpath"])
+    made = resample(lr, output_grid(lr, slice_axis=2, spacing="native"), kernel="linear")
+    name = pathlib.Path(options["in_fpath"]).name.replace(".nii", "_eclare.nii")
+    made.save(pathlib.Path(options["out_dir"]) / name)
 """
 
 
-@pytest.fixture(scope="module")
-def eclare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("eclare_benchmark", SCRIPT)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -45,11 +52,16 @@ def eclare() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def eclare() -> ModuleType:
+    return load("eclare")
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     path = tmp_path / "run-eclare"
     asked = str(tmp_path / "asked.json")
-    path.write_text(STAND_IN.format(python=sys.executable, asked=asked))
+    path.write_text(f"#!{sys.executable}\n{STAND_IN.format(asked=asked)}\nmain()\n")
     path.chmod(0o755)
     return path
 
@@ -83,7 +95,15 @@ def test_its_rows_stand_in_the_same_tables(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, linear = comparison
-    words = [str(out), "--run-eclare", str(program), "--n-patches", "256", "--known-thickness"]
+    words = [
+        "compare",
+        str(out),
+        "--run-eclare",
+        str(program),
+        "--n-patches",
+        "256",
+        "--known-thickness",
+    ]
     assert eclare.main(words) == 0
     asked = json.loads((tmp_path / "asked.json").read_text())
     assert (asked["n_patches"], asked["batch_size"]) == ("256", "128")
@@ -108,13 +128,91 @@ def test_a_failure_is_a_row(
     eclare: ModuleType, program: Path, comparison: tuple[Path, dict[str, float]]
 ) -> None:
     out, _ = comparison
-    assert eclare.main([str(out), "--run-eclare", str(program), "--n-patches", "13"]) == 0
+    words = ["compare", str(out), "--run-eclare", str(program), "--n-patches", "13"]
+    assert eclare.main(words) == 0
     (row,) = [one for one in table.read_rows(out / "rows") if one["method"] != "linear"]
     assert row["status"] == "failed"
     assert "no memory for 13 patches" in row["message"]
 
 
 def test_defaults_have_no_changes_in_their_name(eclare: ModuleType, tmp_path: Path) -> None:
-    options = eclare.build_parser().parse_args([str(tmp_path)])
-    assert eclare.label_of(options) == "ECLARE"
-    assert eclare.main([str(tmp_path)]) == 1
+    options = eclare.build_parser().parse_args(["compare", str(tmp_path)])
+    assert eclare.settings_of(options, gpu=True).label == "ECLARE"
+    assert eclare.main(["compare", str(tmp_path)]) == 1
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """Return a folder with a wheel of that name, whose program is the stand-in."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "eclare-1.0.1-py3-none-any.whl", "w") as archive:
+        asked = str(tmp_path / "asked.json")
+        archive.writestr("eclare/__init__.py", "")
+        archive.writestr("eclare/main.py", STAND_IN.format(asked=asked))
+    return folder
+
+
+def test_it_travels_and_what_comes_back_is_scored(
+    eclare: ModuleType, wheels: Path, comparison: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    """Packed, run by the script of the kit alone, and scored: the rows of linear."""
+    out, linear = comparison
+    kit, back = tmp_path / "kit", tmp_path / "back"
+    assert eclare.main(["pack", str(out), str(kit), "--wheels", str(wheels)]) == 0
+    command = [sys.executable, str(kit / "run.py"), str(kit), str(back), "--minutes", "5"]
+    subprocess.run(command, check=True, timeout=300)
+    asked = json.loads((tmp_path / "asked.json").read_text())
+    assert (asked["n_patches"], asked["batch_size"]) == ("1000000", "128")  # its defaults
+    assert asked["relative_slice_thickness"] is None
+    assert len(list(back.iterdir())) == 3
+    assert eclare.main(["score", str(out), str(back)]) == 0
+    row = {row["method"]: row for row in table.read_rows(out / "rows")}["ECLARE"]
+    assert row["status"] == "ok"
+    assert row["scores"]["psnr"] == pytest.approx(linear["psnr"], abs=0.01)  # 16 bits
+    assert row["seconds"] > 0
+    assert "1000000 of its default 1000000 patches" in (out / "scores.md").read_text()
+
+
+def test_a_case_is_ended_in_time_and_says_how_far_it_came(
+    eclare: ModuleType, wheels: Path, comparison: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    out, _ = comparison
+    kit, back = tmp_path / "kit", tmp_path / "back"
+    words = ["pack", str(out), str(kit), "--wheels", str(wheels), "--n-patches", "14"]
+    assert eclare.main(words) == 0
+    run = load("eclare_run")
+    command = [sys.executable, str(kit / "run.py"), str(kit), str(back)]
+    process = subprocess.Popen([*command, "--minutes", str(30 / 60 + run.LAST_SECONDS / 60)])
+    assert process.wait(timeout=120) == 1
+    (case,) = json.loads((back / "report.json").read_text())["cases"]
+    assert (case["status"], case["progress"]) == ("too long", "10%")
+    assert eclare.main(["score", str(out), str(back)]) == 0
+    (row,) = [row for row in table.read_rows(out / "rows") if row["method"] != "linear"]
+    assert row["status"] == "failed"
+    assert "too long" in row["message"]
+
+
+def test_a_folder_that_is_no_kit_stays(
+    eclare: ModuleType, comparison: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("kept")
+    assert eclare.main(["pack", str(comparison[0]), str(tmp_path / "mine")]) == 1
+    assert (tmp_path / "mine" / "file").exists()
+
+
+def test_the_script_that_travels_needs_nothing_of_ours() -> None:
+    text = (FOLDER / "eclare_run.py").read_text(encoding="utf-8")
+    tree = ast.walk(ast.parse(text))
+    names = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
+    names |= {
+        alias.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert {str(name).split(".")[0] for name in names} <= {
+        *sys.stdlib_module_names,
+        *("nibabel", "numpy"),
+    }
