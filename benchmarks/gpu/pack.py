@@ -32,9 +32,14 @@ WHEELS = (
     *("filelock", "nibabel", "packaging", "typing_extensions"),
     *("iniconfig", "pluggy", "pygments", "pytest"),
 )
+# What the test of one step a device at a time needs besides: the command line's scheduler.
+SCHEDULER_WHEELS = (
+    *("looseversion", "networkx", "nipype", "prov", "psutil", "python-dateutil", "simplejson"),
+    *("threadpoolctl", "traits"),
+)
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
-TESTS = ("conftest.py", "sr/gpu")
+TESTS = ("conftest.py", "sr/gpu", "cli/test_steps_on_gpu.py")
 LEFT_OUT = ("__pycache__", "*.pyc", "*.png", "brain-[123].*")
 MOST_MEGABYTES = 60
 
@@ -51,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.wheels:
         shutil.copytree(options.wheels, kit / "wheels")
     elif not options.without_wheels:
-        fetch_wheels(kit / "wheels")
+        names = WHEELS if options.without_scheduler else (*WHEELS, *SCHEDULER_WHEELS)
+        fetch_wheels(kit / "wheels", names)
     settings = {
         "train": shlex.split(options.train or ""),
         "set": copied(options.training_set, kit / "training"),
@@ -73,6 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--train", metavar="COMMAND", help="what trains; without it nothing does")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="take the wheels from there")
+    parser.add_argument(
+        "--without-scheduler",
+        action="store_true",
+        help="leave out 12 MB of wheels and with them the test of one step a device at a time",
+    )
     parser.add_argument(
         "--without-wheels", action="store_true", help="the machine has them (a rehearsal)"
     )
@@ -97,14 +108,14 @@ def copy_code(kit: Path) -> None:
         shutil.copy2(HERE / script, kit)
 
 
-def fetch_wheels(folder: Path) -> None:
+def fetch_wheels(folder: Path, names: Sequence[str]) -> None:
     """Fetch wheels for Linux and the machine's Python, whatever runs here."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
     for platform in PLATFORMS:
         command += ["--platform", platform]
     command += ["--constraint", str(REPOSITORY / "requirements" / "constraints.txt")]
-    subprocess.run([*command, "--dest", str(folder), *WHEELS], check=True)
+    subprocess.run([*command, "--dest", str(folder), *names], check=True)
 
 
 def copied(source: Path | None, folder: Path) -> str | None:
