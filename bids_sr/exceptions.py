@@ -33,3 +33,39 @@ class ConfigError(BidsSrError, ValueError):
 
 class MissingToolError(BidsSrError):
     """A program, a licence or a model that was asked for is not at hand."""
+
+
+LONGEST = 500
+"""Characters of an error in a table, on a page or in a last line."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what went wrong in one line: our own errors speak for themselves.
+
+    Parameters
+    ----------
+    error : BaseException
+        Any error.
+
+    Returns
+    -------
+    str
+        At most ``LONGEST`` characters; of an error of the system its cause and the file.
+    """
+    words = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif not isinstance(error, BidsSrError):
+        words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    line = printable(" ".join(words.split()))
+    return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
+
+
+def printable(text: str) -> str:
+    r"""Write what no terminal and no UTF-8 file can hold as ``\udcff``, ``\x1b`` and the like.
+
+    Names of files that are no UTF-8 have halves of characters in their place.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
