@@ -9,10 +9,10 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bids_sr.cli.environment import leave_signals_to_parent, signals_held_back
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import BidsSrError, ConfigError
+from bids_sr.exceptions import BidsSrError, ConfigError, in_words
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
@@ -36,6 +36,8 @@ class Graph:
     methods: str
     gpus: tuple[str, ...] = ()
     """Value of ``CUDA_VISIBLE_DEVICES`` for each GPU that torch computes on; ``""``: as it is."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Images that no graph could be built of, by their paths below the dataset, and why."""
 
     @property
     def folders(self) -> list[Path]:
@@ -94,8 +96,39 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
     )
 
     gpus = gpus_for(config.device)
-    workflow = init_bids_sr_wf(config, images, use_gpu=bool(gpus))
-    return Graph(workflow=workflow, methods=methods_text(workflow), gpus=gpus)
+
+    def workflow_of(images: Sequence[AnatImage]) -> Any:
+        return init_bids_sr_wf(config, images, use_gpu=bool(gpus))
+
+    refused: dict[str, str] = {}
+    try:
+        workflow = workflow_of(images)
+    except Exception as error:
+        refused = _refused(images, workflow_of, error)
+        workflow = workflow_of([image for image in images if image.relpath not in refused])
+    methods = methods_text(workflow)
+    return Graph(workflow=workflow, methods=methods, gpus=gpus, refused=refused)
+
+
+def _refused(
+    images: Sequence[AnatImage],
+    workflow_of: Callable[[Sequence[AnatImage]], Any],
+    error: Exception,
+) -> dict[str, str]:
+    """Find the images of which alone no graph can be built; none or all: the error is raised."""
+    refused, good = {}, 0
+    for image in images:
+        if not image.processed:
+            continue
+        try:
+            workflow_of([image])
+            good += 1
+        except Exception as own:
+            LOGGER.debug("%s: no graph", image.stem, exc_info=True)
+            refused[image.relpath] = f"no steps could be planned for it: {in_words(own)}"
+    if not refused or not good:
+        raise error
+    return refused
 
 
 def named_nodes(workflow: Any, above: str = "") -> Iterator[tuple[str, Any]]:

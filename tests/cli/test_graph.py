@@ -10,7 +10,7 @@ import pytest
 from bids_sr.cli import graph
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, WeightsError
 
 
 class Workflow:
@@ -128,3 +128,33 @@ def test_without_a_workflow_the_run_ends_with_its_own_code(
     with pytest.raises(ExitError, match=message) as error:
         graph.build(make_config(tmp_path), [])
     assert error.value.code == ExitCode.NO_WORKFLOW
+
+
+def images_named(*names: str) -> list[Any]:
+    return [
+        SimpleNamespace(relpath=name, stem=name, processed=name != "skipped") for name in names
+    ]
+
+
+def test_an_image_of_which_no_graph_can_be_built_is_found() -> None:
+    def workflow_of(images: Any) -> str:
+        if any(image.relpath == "bad" for image in images):
+            raise RecursionError("too deep")
+        return "workflow"
+
+    images = images_named("a", "bad", "skipped", "b")
+    refused = graph._refused(images, workflow_of, RecursionError("too deep"))
+    assert refused == {"bad": "no steps could be planned for it: RecursionError: too deep"}
+
+
+def test_what_fails_with_every_image_is_no_images_fault() -> None:
+    def workflow_of(_: Any) -> None:
+        raise WeightsError("not there")
+
+    with pytest.raises(WeightsError):
+        graph._refused(images_named("a", "b"), workflow_of, WeightsError("not there"))
+
+
+def test_what_fails_with_no_image_alone_is_no_images_fault() -> None:
+    with pytest.raises(KeyError):
+        graph._refused(images_named("a", "b"), lambda _: None, KeyError("bug"))
