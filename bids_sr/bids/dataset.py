@@ -20,10 +20,12 @@ from bids_sr import __version__
 from bids_sr.bids.locking import locked
 from bids_sr.bids.status import true_row
 from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
-from bids_sr.exceptions import InputDataError
+from bids_sr.exceptions import InputDataError, printable
 from bids_sr.files import TABLE_LIMIT, read_text
 
 BIDS_VERSION = "1.10.0"
+LONGEST_CELL = 20_000
+"""Characters of a cell of a table; the reader of tables stops at 131,072."""
 DECISION_COLUMNS = (
     "participant_id",
     "session_id",
@@ -323,7 +325,8 @@ def _table(columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def _cell(value: str | None) -> str:
-    return " ".join(str(value or "").split()) or "n/a"
+    text = printable(" ".join(str(value or "").split()))
+    return (text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}...") or "n/a"
 
 
 def _empty_if_na(value: str | None) -> str:

@@ -6,6 +6,7 @@ It reads headers and sidecars, never image data.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -24,11 +25,12 @@ from bids_sr.bids.names import ParsedName, parse_name
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
-from bids_sr.exceptions import AcquisitionError, InputDataError
+from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError, in_words
 from bids_sr.files import read_bytes
 from bids_sr.imaging import Grid, InputReport, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
+LOGGER = logging.getLogger(__name__)
 NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
 OTHER_DATATYPES = re.compile(r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)$")
 SIDECARS = re.compile(r"\.(json|tsv|bval|bvec)$")  # read from disk: bids_sr.bids.inheritance
@@ -162,8 +164,11 @@ class _Planner:
             return image
         try:
             return self._read(image, name)
-        except (InputDataError, AcquisitionError) as error:
-            return replace(image, action="fail", reason=str(error))
+        except ConfigError:  # an option, which is about all of them
+            raise
+        except Exception as error:  # of this image alone; the others are planned
+            LOGGER.debug("%s: not planned", image.relpath, exc_info=True)
+            return replace(image, action="fail", reason=in_words(error))
 
     def _read(self, image: AnatImage, name: ParsedName) -> AnatImage:
         report = check_input(image.path)
@@ -208,7 +213,7 @@ class _Planner:
             action, _, _ = decide(_respaced(report.grid, facts), facts, self.selection)
             if action != "pass-through":
                 raise
-            warning = f"the image is passed through, so this does not matter: {error}"
+            warning = f"the image is passed through, so this does not matter: {in_words(error)}"
             return replace(facts, warnings=(*facts.warnings, warning))
 
 

@@ -29,14 +29,15 @@ def write_text_atomic(path: Path, text: str) -> Path:
     path : Path
         File to write; its folder is made where it is missing.
     text : str
-        Content, written as UTF-8.
+        Content, written as UTF-8; halves of characters, which names of files may hold, are
+        spelled out.
 
     Returns
     -------
     Path
         ``path``.
     """
-    content = text.encode()
+    content = text.encode(errors="backslashreplace")
     if path.is_file() and path.read_bytes() == content:
         return path
     return _replace(path, lambda temporary: _write_bytes(temporary, content))

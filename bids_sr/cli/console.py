@@ -6,6 +6,7 @@ error, results to standard output.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import time
@@ -25,6 +26,8 @@ LINE_SECONDS = 10.0
 def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
     """Send messages of this package to standard error; third parties only warn.
 
+    Neither stream refuses letters that a terminal does not know: they are spelled out.
+
     Parameters
     ----------
     verbose : int
@@ -32,6 +35,9 @@ def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
     stream : file, optional
         Where to; standard error by default.
     """
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_say_what_and_how_bad)

@@ -31,7 +31,15 @@ FORM_TOLERANCE_MM = 0.1
 """Corner distance above which qform and sform are said to disagree."""
 ZOOM_TOLERANCE = 0.01
 """Relative difference above which the zooms are said to contradict the affine."""
-READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    OverflowError,  # an infinite offset
+    zlib.error,
+    ValueError,
+    ImageFileError,
+    HeaderDataError,
+)
 """What nibabel and gzip raise on files that are cut off or something else."""
 _SECOND = (540).to_bytes(4, "little")  # how a NIfTI-2 header begins
 _OTHER_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # NIfTI code: name, in mm
@@ -108,8 +116,14 @@ def check_input(path: str | os.PathLike[str]) -> InputReport:
     disagree, when neither is there, and when the zooms contradict the affine.
     """
     path = Path(path)
-    _check_present(path)
-    return describe(path, _header_alone(path) or open_image(path))
+    try:
+        _check_present(path)
+        return describe(path, _header_alone(path) or open_image(path))
+    except OSError as error:
+        raise InputDataError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a file that is there "
+            "and may be read. Check its permissions and the disk."
+        ) from error
 
 
 def open_image(path: Path) -> Any:

@@ -229,3 +229,12 @@ def test_read_only_output_dir(dataset: Path, tmp_path: Path) -> None:
     folder.mkdir(mode=0o555)
     with pytest.raises(InputDataError, match="Permission denied"):
         prepare_output_dir(folder, dataset)
+
+
+def test_a_long_cell_and_half_a_letter_leave_a_table_that_can_be_read(tmp_path: Path) -> None:
+    update_decisions(tmp_path, [{"image": "a", "reason": 200_000 * "x", "message": "a\udcff"}])
+    update_decisions(tmp_path, [{"image": "b"}])
+    found, _ = read_decisions(tmp_path)
+    assert found["reason"].startswith("xxx")
+    assert len(found["reason"]) < 131_072
+    assert found["message"] == r"a\udcff"

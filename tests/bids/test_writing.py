@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,10 @@ def test_interrupted_write_leaves_the_old_file(
         write_text_atomic(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_halves_of_letters_are_spelled_out(tmp_path: Path) -> None:
+    name = os.fsdecode(b"sub-\xff")
+    assert write_text_atomic(tmp_path / "a.tsv", name).read_bytes() == b"sub-\\udcff"
+    written = write_json_atomic(tmp_path / "a.json", {"Path": name})
+    assert json.loads(written.read_text()) == {"Path": name}

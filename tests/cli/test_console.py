@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 
 import pytest
 
@@ -60,3 +61,14 @@ def test_a_log_gets_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
         advance(5, 0, "fusing")
     lines = stream.getvalue().splitlines()
     assert lines == ["image: 2 of 3, 0 s, training", "image: 5, 0 s, fusing"]
+
+
+def test_letters_that_a_terminal_does_not_know_are_spelled_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii", errors="strict"))
+    console.set_up_logging(0, stream=io.StringIO())
+    sys.stdout.write("sub-é\udcff\n")
+    sys.stdout.flush()
+    assert shown.getvalue() == b"sub-\\xe9\\udcff\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import tempfile
@@ -274,4 +275,36 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(path)
 
     with pytest.raises(InputDataError, match="found a named pipe; expected a regular file"):
+        check_input(path)
+
+
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])
+@pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan])
+def test_an_offset_that_is_no_number_is_refused(tmp_path: Path, name: str, offset: float) -> None:
+    path = _patched(_saved(_image(), tmp_path, "plain.nii"), 108, "<f4", offset)
+    target = tmp_path / name
+    content = path.read_bytes()
+    target.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
+        check_input(target)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_the_system_refuses_is_bad_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Root may read everything, so that the refusal is simulated."""
+
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("bids_sr.imaging.header.open_regular", refuse)
+    with pytest.raises(InputDataError, match=f"cannot be read .{os.strerror(number)}"):
+        check_input(_saved(_image(), tmp_path))
+
+
+def test_a_link_to_itself_is_bad_data(tmp_path: Path) -> None:
+    path = tmp_path / "image.nii.gz"
+    path.symlink_to(path.name)
+    with pytest.raises(InputDataError, match="link"):
         check_input(path)
