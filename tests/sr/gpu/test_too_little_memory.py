@@ -35,18 +35,20 @@ def limited(device: str, monkeypatch: pytest.MonkeyPatch) -> Limited:
 
 
 def _on_gpu(device: torch.device) -> Limited:
+    number = torch.cuda.current_device() if device.index is None else device.index
+
     @contextmanager
     def limit(megabytes: int, refusals: int | None = None) -> Iterator[None]:
         gc.collect()
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(number)
         torch.cuda.empty_cache()
-        total = torch.cuda.get_device_properties(device).total_memory
-        allowed = torch.cuda.memory_reserved(device) + megabytes * MEGABYTE
-        torch.cuda.set_per_process_memory_fraction(allowed / total, device)
+        total = torch.cuda.get_device_properties(number).total_memory
+        allowed = torch.cuda.memory_reserved(number) + megabytes * MEGABYTE
+        torch.cuda.set_per_process_memory_fraction(allowed / total, number)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0, number)
             torch.cuda.empty_cache()
 
     return limit
