@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+STEPS = ("tests", "timings", "train")
 MOST_FILES, MOST_BYTES = 8, 16_000_000
 OF_TRAINING = 4, 56_000_000  # files and bytes; the others are the report and logs
 LOG_BYTES = 2_000_000
@@ -47,14 +48,8 @@ markers =
 def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     run = Run(options.kit.resolve(), options.out.resolve(), options.minutes * 60, options.rehearse)
-    for name, step in (
-        ("unpack", run.unpack),
-        ("machine", run.machine),
-        ("tests", run.tests),
-        ("timings", run.timings),
-        ("train", run.train),
-    ):
-        run.do(name, step)
+    for name in ("unpack", "machine", *(step for step in STEPS if step in options.steps)):
+        run.do(name, getattr(run, name))
     run.end()
     return int(any(fact.get("status") == "failed" for fact in run.report["steps"].values()))
 
@@ -66,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("kit", type=Path, metavar="KIT", help="folder that pack.py made")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for what comes back")
     parser.add_argument("--minutes", type=float, default=10.0, help="for all (default: 10)")
+    parser.add_argument(
+        "--steps", nargs="+", choices=STEPS, default=STEPS, help="only these (default: all)"
+    )
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, on small images")
     return parser
 
