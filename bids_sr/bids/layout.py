@@ -244,13 +244,6 @@ def decide(
     spacings = np.asarray(source.spacings, dtype=float)
     sizes = " x ".join(f"{value:.3g}" for value in spacings)
     anisotropy = float(spacings[axis] / np.delete(spacings, axis).min())
-    target = output_grid(
-        source,
-        slice_axis=axis,
-        spacing=selection.output_resolution,
-        mode=selection.output_grid,
-    )
-    scale = float(spacings[axis] / target.spacings[axis])
     if selection.sr_method == "none":
         return "pass-through", f"voxels of {sizes} mm: --sr-method none", source
     if anisotropy < selection.min_anisotropy:
@@ -259,6 +252,13 @@ def decide(
             f"{selection.min_anisotropy:g}"
         )
         return "pass-through", reason, source
+    target = output_grid(
+        source,
+        slice_axis=axis,
+        spacing=selection.output_resolution,
+        mode=selection.output_grid,
+    )
+    scale = float(spacings[axis] / target.spacings[axis])
     if scale < selection.min_anisotropy:
         reason = (
             f"slices every {spacings[axis]:.3g} mm are {scale:.2f} times the output spacing of "

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from bids_sr.cli.feasibility import memory_here_gb, refuse_impossible
 from bids_sr.config import RunConfig
 
 if TYPE_CHECKING:
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "what happens", "slices", "output", "why")
 
 
-def make_plan(config: RunConfig) -> list[AnatImage]:
-    """Decide on every anatomical image of the selected subjects."""
+def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
+    """Decide on every anatomical image of the selected subjects.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    here : bool
+        Whether the steps run on this machine, whose memory then counts.
+    """
     from bids_sr.bids import (
         AcquisitionOverrides,
         ReferenceRule,
@@ -49,7 +58,8 @@ def make_plan(config: RunConfig) -> list[AnatImage]:
         database_dir=config.bids_database_dir,
         participant_label=config.participant_label,
     )
-    return plan_images(layout, selection)
+    memory_gb = memory_here_gb(config) if here else None
+    return refuse_impossible(plan_images(layout, selection), config, memory_gb=memory_gb)
 
 
 def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:

@@ -250,12 +250,15 @@ def validate(bids_dir: Path) -> None:
     )
 
 
-def plan(config: RunConfig) -> list[AnatImage]:
-    """Decide on every anatomical image; refuse a run that selects none."""
+def plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
+    """Decide on every anatomical image; refuse a run that selects none.
+
+    ``here`` says whether the steps run on this machine.
+    """
     from bids_sr.cli.plan import make_plan, print_plan
 
     try:
-        images = make_plan(config)
+        images = make_plan(config, here=here)
     except InputDataError as error:
         asked = bool(config.participant_label)
         code = ExitCode.NOTHING_SELECTED if asked else ExitCode.NO_INPUT

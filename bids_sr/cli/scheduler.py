@@ -270,8 +270,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         elif not alive:
             result = self._tried_again(taskid)
         if result and result["traceback"] and step.can_be_left_out:
-            LOGGER.warning("%s failed:\n%s", step.node.fullname, "".join(result["traceback"]))
-            step.leave_out(last_exception("".join(result["traceback"]).splitlines()))
+            text = "".join(result["traceback"])
+            LOGGER.warning("%s failed:\n%s", step.node.fullname, text)
+            step.leave_out(last_exception(text.splitlines()))
             self._start(taskid)
             return None
         return result

@@ -211,7 +211,7 @@ def _configuration(options: argparse.Namespace, words: list[str]) -> RunConfig:
 def _planned(config: RunConfig) -> list[AnatImage]:
     from bids_sr.cli.run import plan
 
-    images = plan(config)
+    images = plan(config, here=False)
     wanted = {image.subject for image in images if image.selected}
     for subject in sorted({image.subject for image in images} - wanted):
         reason = next(image.reason for image in images if image.subject == subject)

@@ -22,6 +22,9 @@ from bids_sr.bids.writing import write_json_atomic
 from bids_sr.cli.console import progress_bar
 from bids_sr.cli.environment import refuse_network
 from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.feasibility import memory_shortage
+from bids_sr.cli.resources import memory_limit_gb
+from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_json
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
 from bids_sr.method_options import DEFAULT_METHOD, WITH_UNCERTAINTY, MethodOptions
@@ -95,6 +98,14 @@ def _image(
         acquisition, estimate = _estimated(volume, facts)
     mode = options.output_grid or asked.output_grid
     grid = output_grid(volume, slice_axis=axis, spacing=options.output_resolution, mode=mode)
+    if problem := memory_shortage(
+        volume.shape,
+        grid.shape,
+        method=asked.method,
+        frames=len(series),
+        memory_gb=memory_limit_gb(),
+    ):
+        raise ConfigError(f"{options.in_file}: {problem}")
     with progress_bar(options.in_file.name) as progress:
         keywords: dict[str, Any] = {
             "method": asked.method,

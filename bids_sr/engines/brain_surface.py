@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage, sparse, spatial
 from skimage.measure import marching_cubes
 
+from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
 FloatArray = npt.NDArray[np.floating]
@@ -52,6 +53,11 @@ def fit_surface(
     -------
     distance : (X, Y, Z) float32 array, mm
         From the moved surface.
+
+    Raises
+    ------
+    EngineError
+        If no part of the surface lies within the image.
 
     Notes
     -----
@@ -121,6 +127,12 @@ class _Surface:
     @classmethod
     def of(cls, distance: FloatArray, freedom: FloatArray, spacing: float) -> _Surface:
         smooth = ndimage.gaussian_filter(distance, 1.0)
+        if not smooth.min() < 0 < smooth.max():
+            raise EngineError(
+                f"Found no surface of a brain within the {' x '.join(map(str, smooth.shape))} "
+                f"voxels of {spacing:.3g} mm; expected a part of it. Look whether the image shows "
+                "a brain and has enough slices."
+            )
         points = marching_cubes(smooth, 0.0, step_size=2)[0]
         slopes = np.gradient(smooth)
         normals = np.stack([_sample(slope, points) for slope in slopes], axis=1)

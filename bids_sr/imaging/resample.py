@@ -21,6 +21,8 @@ from bids_sr.imaging.volume import Volume
 
 Kernel = Literal["nearest", "linear", "bspline", "lanczos"]
 KERNELS: tuple[Kernel, ...] = ("nearest", "linear", "bspline", "lanczos")
+MOST_VOXELS = 32767
+"""Along an axis: NIfTI-1 counts them in 16 bits."""
 DEFAULT_SPACING_MM = 1.0
 """Finest spacing that is chosen unasked."""
 PARALLEL_TOLERANCE_MM = 1e-2
@@ -59,7 +61,8 @@ def output_grid(
     Raises
     ------
     AcquisitionError
-        If the spacing is not a positive length, or mode or axis are unknown.
+        If the spacing is not a positive length, or so small that no NIfTI file holds the
+        result; or if mode or axis are unknown.
     """
     source = volume.grid if isinstance(volume, Volume) else volume
     if mode not in ("fov", "slice") or slice_axis not in (0, 1, 2):
@@ -73,6 +76,13 @@ def output_grid(
         wanted = in_plane if spacing == "native" else float(spacing)
     if not (np.isfinite(wanted) and wanted > 0):
         raise AcquisitionError(f"Found a target spacing of {spacing} mm; expected > 0.")
+    most = float(source.fov.max()) / wanted
+    if most > MOST_VOXELS:
+        raise AcquisitionError(
+            f"Found a target spacing of {wanted:g} mm, which makes {most:.3g} voxels of "
+            f"{source.fov.max():.4g} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
+            "Give a coarser output resolution."
+        )
     shape, affine = list(source.shape), source.affine.copy()
     for axis in range(3):
         if axis == slice_axis and mode == "slice":

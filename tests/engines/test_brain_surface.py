@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bids_sr.engines.brain_surface import fit_surface, signed_distance
+from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
 SPACING = 2.5  # mm
@@ -75,6 +76,14 @@ def test_without_evidence_nothing_moves() -> None:
     start = signed_distance(_radius() < 0, SPACING)
     flat = Volume(np.full(SHAPE, 0.5, np.float32), np.diag([SPACING] * 3 + [1.0]))
     assert _dice(fit_surface(flat, start, np.full(SHAPE, 8.0)) < 0, start < 0) > 0.98
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_no_surface_in_the_image_is_said_plainly(sign: int) -> None:
+    image = Volume(np.ones((9, 9, 9), np.float32), np.eye(4))
+    distance = np.full((9, 9, 9), sign * 5.0, np.float32)
+    with pytest.raises(EngineError, match="no surface of a brain within the 9 x 9 x 9 voxels"):
+        fit_surface(image, distance, np.ones((9, 9, 9)))
 
 
 def test_the_surface_lies_half_way_between_two_voxels() -> None:

@@ -283,3 +283,10 @@ def test_output_grid_refuses_modes_and_axes() -> None:
         output_grid(_volume(), slice_axis=2, mode="centre")  # type: ignore[arg-type]
     with pytest.raises(AcquisitionError, match="slice axis 3"):
         output_grid(_volume(), slice_axis=3)
+
+
+@pytest.mark.parametrize("spacing", [0.001, 1e-300, 5e-324])
+def test_a_grid_that_no_file_holds_is_refused_with_the_numbers(spacing: float) -> None:
+    grid = Grid((100, 100, 20), np.diag([1.0, 1.0, 5.0, 1.0]))
+    with pytest.raises(AcquisitionError, match="a NIfTI file holds up to 32767 along an axis"):
+        output_grid(grid, slice_axis=2, spacing=spacing)
