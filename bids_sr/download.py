@@ -1,7 +1,8 @@
 """A download brings one file from the web, whole or not at all.
 
 It goes on where it was interrupted, checks what came and moves the file into place at
-the end.  It knows no names of files and no folders of weights.
+the end.  What a server says is not trusted: neither sizes, nor other places, nor headers.
+It knows no names of files and no folders of weights.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -28,6 +32,10 @@ Report = Callable[[int, int | None], None]
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
 _WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
+LIMIT = 1_000_000_000
+"""Bytes; no published weights that are known here have as many."""
+_TAG = re.compile(r'"[\x20-\x7e]{0,200}"|[A-Za-z0-9 ,:]{1,60}')
+"""An ETag, or a date in its place, as it may be sent back."""
 
 
 def download(
@@ -35,6 +43,7 @@ def download(
     target: Path,
     *,
     sha256: str | None = None,
+    limit: int = LIMIT,
     attempts: int = 5,
     pause: float = 1.0,
     report: Report | None = None,
@@ -50,6 +59,8 @@ def download(
         ``.NAME.part`` and is continued by the next call.
     sha256 : str, optional
         Digest that the file must have.
+    limit : int
+        Largest size, bytes.
     attempts : int
         Tries, each going on where the one before was interrupted.
     pause : float, s
@@ -64,8 +75,8 @@ def download(
     Raises
     ------
     WeightsError
-        If the server cannot be reached, has no such file, sends a web page instead, or the
-        digest differs.
+        If the server cannot be reached, has no such file, sends a web page instead or more
+        than `limit`, names a place that is not on the web, or the digest differs.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise WeightsError(f"Found address {url!r}; expected one that begins with https://.")
@@ -74,11 +85,10 @@ def download(
     with FileLock(part.with_name(f"{part.name}.lock")):
         if target.is_file():  # another process brought it meanwhile
             return target
-        _retried(url, part, attempts, pause, report)
+        _retried(_Source(url, part, limit, report), attempts, pause)
         found = digest(part)
         if sha256 is not None and found != sha256.lower():
-            part.unlink()
-            _validator(part).unlink(missing_ok=True)
+            _throw_away(part)
             raise WeightsError(
                 f"Found SHA-256 {found} of what {url} sent; expected {sha256.lower()}. The file "
                 "was thrown away: it is damaged or not the published one."
@@ -94,60 +104,140 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _retried(url: str, part: Path, attempts: int, pause: float, report: Report | None) -> None:
+@dataclass(frozen=True)
+class _Source:
+    """What is fetched from where to where."""
+
+    url: str
+    part: Path
+    limit: int
+    report: Report | None
+
+
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows a server to other places on the web, and never from https to http."""
+
+    def http_error_302(self, req: Any, fp: Any, *rest: Any) -> Any:
+        """Go on, or close the connection."""
+        try:
+            return super().http_error_302(req, fp, *rest)
+        except Exception:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_302  # type: ignore[assignment]
+    http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
+
+    def redirect_request(self, req: Any, fp: Any, *rest: Any) -> Any:
+        """Refuse other schemes; urllib itself would go on to ftp."""
+        newurl = rest[-1]
+        before, after = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if after != "https" and not before == after == "http":
+            raise WeightsError(
+                f"Found that {req.full_url} leads to {_plain(newurl)}; expected an address that "
+                "begins with https://. It was not followed."
+            )
+        return super().redirect_request(req, fp, *rest)
+
+
+def _retried(source: _Source, attempts: int, pause: float) -> None:
     for attempt in range(1, attempts + 1):
         try:
-            _continue(url, part, report)
+            _continue(source)
             return
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # more is here than there: not the same file
-                part.unlink(missing_ok=True)
+                _throw_away(source.part)
             elif error.code not in _WORTH_RETRYING:
                 raise WeightsError(
-                    f"Found answer {error.code} ({error.reason}) of {url}."
+                    f"Found answer {error.code} ({_plain(error.reason)}) of {source.url}."
                 ) from error
             problem: Exception = error
-        except (http.client.HTTPException, OSError) as error:
+        # ValueError: a place that a server names may be no address at all
+        except (http.client.HTTPException, OSError, ValueError) as error:
             problem = error
-        LOGGER.info("Try %d of %d for %s: %s", attempt, attempts, url, problem)
+        LOGGER.info("Try %d of %d for %s: %s", attempt, attempts, source.url, _plain(problem))
         if attempt < attempts:
             time.sleep(pause * 2 ** (attempt - 1))
-    raise WeightsError(f"Found no way to {url} in {attempts} tries (last: {problem}).")
+    raise WeightsError(
+        f"Found no way to {source.url} in {attempts} tries (last: {_plain(problem)})."
+    )
 
 
-def _continue(url: str, part: Path, report: Report | None) -> None:
+def _continue(source: _Source) -> None:
     """Fetch what is missing of a file; OSError if the connection ended early."""
+    part, validator = source.part, _validator(source.part)
     headers = {"User-Agent": "bids_sr", "Accept-Encoding": "identity"}
-    validator = _validator(part)
     have = part.stat().st_size if part.is_file() and validator.is_file() else 0
     if have:
         # The server sends the rest only of the very file that the beginning is from.
         headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="ascii")}
-    request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-        if answer.headers.get_content_type() == "text/html":
-            raise WeightsError(f"Found a web page at {url}; expected a file.")
+    request = urllib.request.Request(source.url, headers=headers)
+    with urllib.request.build_opener(_WebOnly).open(request, timeout=_TIMEOUT) as answer:
+        _check_kind(source.url, answer)
         resumed = answer.status == http.client.PARTIAL_CONTENT
         if resumed and not str(answer.headers.get("Content-Range")).startswith(f"bytes {have}-"):
-            part.unlink()
+            _throw_away(part)
             raise ConnectionError(f"the server went on at another place than {have}")
         have = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        if tag and not tag.startswith("W/"):
+        length = _length(answer)
+        total = None if length is None else have + length
+        if total is not None and total > source.limit:
+            raise _too_large(source, total)
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        if _TAG.fullmatch(tag):
             validator.write_text(tag, encoding="ascii")
         else:
             validator.unlink(missing_ok=True)
-        with part.open("ab" if resumed else "wb") as stream:
+        with part.open("ab" if have else "wb") as stream:
             while chunk := answer.read(_CHUNK):
-                stream.write(chunk)
                 have += len(chunk)
-                if report:
-                    report(have, total)
+                if have > source.limit:
+                    raise _too_large(source, have)
+                stream.write(chunk)
+                if source.report:
+                    source.report(have, total)
     if total is not None and have != total:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")
+
+
+def _check_kind(url: str, answer: Any) -> None:
+    if answer.headers.get_content_type() == "text/html":
+        raise WeightsError(f"Found a web page at {url}; expected a file.")
+    encoding = answer.headers.get("Content-Encoding") or "identity"
+    if encoding.strip().lower() != "identity":  # small files can unpack to huge ones
+        raise WeightsError(
+            f"Found that {url} sends its file packed ({_plain(encoding)}); expected it as it is."
+        )
+
+
+def _length(answer: Any) -> int | None:
+    """Return how many bytes a server says that it sends; ConnectionError for what is no number."""
+    told = answer.headers.get("Content-Length")
+    if told is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", told.strip()):
+        raise ConnectionError(f"the server says that it sends {told[:40]!r} bytes")
+    return int(told)
+
+
+def _too_large(source: _Source, size: int) -> WeightsError:
+    _throw_away(source.part)
+    return WeightsError(
+        f"Found at least {size} bytes at {source.url}; expected at most {source.limit}. It is not "
+        "what was published, and was thrown away."
+    )
+
+
+def _plain(told: object) -> str:
+    """Return what a server said, without what a terminal would obey."""
+    return "".join(letter for letter in str(told) if letter.isprintable())[:300]
+
+
+def _throw_away(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _validator(part).unlink(missing_ok=True)
 
 
 def _validator(part: Path) -> Path:

@@ -19,9 +19,12 @@ from typing import Any
 
 from bids_sr.download import Report, digest, download
 from bids_sr.exceptions import WeightsError
+from bids_sr.files import open_regular
 
 VARIABLE = "BIDS_SR_WEIGHTS"
 SYSTEM_FOLDER = Path("/opt/bids_sr/weights")
+_END_OF_ZIP = 22 + 0xFFFF  # the last record and its comment
+_LARGEST_LIST = 1 << 20  # bytes: some ten thousand members
 PACKAGED_FOLDER = Path(str(resources.files("bids_sr.data") / "weights"))
 
 
@@ -46,6 +49,8 @@ class PublishedWeights:
     """Whether `url` is a zip archive."""
     home: str | None = None
     """The tool's own place in the home folder, where it has one."""
+    largest_mb: int = 1000
+    """Neither the file that is fetched nor what comes out of it is larger, MB."""
     packaged: bool = False
     """Whether they come with this package, and are sought nowhere else."""
 
@@ -153,14 +158,17 @@ class PublishedWeights:
         folder = self.target(weights_dir)
         try:
             if self.archive:
-                packed = download(
-                    self.url, folder / f"{self.name}.zip", sha256=sha256, report=report
-                )
-                self._unpack(packed, folder)
-                packed.unlink()
+                name, wanted = f"{self.name}.zip", sha256
             else:
-                ((path, known),) = self.files.items()
-                download(self.url, folder / path, sha256=sha256 or known, report=report)
+                ((name, known),) = self.files.items()
+                wanted = sha256 or known
+            limit = self.largest_mb * 1_000_000
+            brought = download(self.url, folder / name, sha256=wanted, limit=limit, report=report)
+            if self.archive:
+                try:
+                    self._unpack(brought, folder)
+                finally:
+                    brought.unlink()
         except WeightsError as error:
             raise WeightsError(f"{error} {advice}") from error
         return folder
@@ -205,26 +213,41 @@ class PublishedWeights:
     def _unpack(self, packed: Path, folder: Path) -> None:
         """Take the files, and nothing else, out of an archive."""
         try:
+            _check_directory(packed)
             with zipfile.ZipFile(packed) as archive:
                 for path in self.files:
-                    members = [
-                        member
-                        for member in archive.namelist()
-                        if f"/{member}".endswith(f"/{path}")
-                    ]
-                    if len(members) != 1:
-                        raise WeightsError(
-                            f"Found {len(members)} files {path} in the archive; expected one."
-                        )
-                    target = folder / path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-                    with archive.open(members[0]) as source, unfinished.open("wb") as stream:
-                        copyfileobj(source, stream)
-                    unfinished.replace(target)
-        except zipfile.BadZipFile as error:
-            packed.unlink()
-            raise WeightsError(f"Found {packed.name}, which is no zip archive.") from error
+                    self._unpack_one(archive, path, folder / path)
+        except WeightsError:
+            raise
+        except Exception as error:  # a damaged archive fails in any way
+            raise WeightsError(
+                f"Found {packed.name}, which is no zip archive that can be unpacked ({error}). It "
+                "was thrown away."
+            ) from error
+
+    def _unpack_one(self, archive: zipfile.ZipFile, path: str, target: Path) -> None:
+        members = [
+            member for member in archive.infolist() if f"/{member.filename}".endswith(f"/{path}")
+        ]
+        if len(members) != 1:
+            raise WeightsError(f"Found {len(members)} files {path} in the archive; expected one.")
+        limit = self.largest_mb * 1_000_000
+        if members[0].file_size > limit:  # what is read is never longer than that
+            raise WeightsError(
+                f"Found {path} in the archive with {members[0].file_size} bytes; expected at most "
+                f"{limit}. It was not unpacked."
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with archive.open(members[0]) as source, unfinished.open("wb") as stream:
+                copyfileobj(source, stream)
+            found, known = digest(unfinished), self.files[path]
+            if known not in (None, found):
+                raise WeightsError(f"Found SHA-256 {found} of {path}; expected {known}.")
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def candidates(self, weights_dir: Path | None = None) -> list[Path]:
         """List the folders in which the files may lie, in order."""
@@ -281,6 +304,17 @@ def sha256(path: Path) -> str:
 def _registry() -> dict[str, Any]:
     text = (resources.files("bids_sr.data") / "weights.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
+
+
+def _check_directory(packed: Path) -> None:
+    """Refuse an archive whose list of members would fill the memory (BadZipFile)."""
+    with open_regular(packed) as stream:
+        stream.seek(-min(packed.stat().st_size, _END_OF_ZIP), os.SEEK_END)
+        end = stream.read()
+    place = end.rfind(b"PK\x05\x06")
+    size = int.from_bytes(end[place + 12 : place + 16], "little")
+    if place < 0 or size > _LARGEST_LIST:
+        raise zipfile.BadZipFile("its list of members is absent or too long")
 
 
 def _cache() -> Path | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from bids_sr.download import download
+from bids_sr.download import _WebOnly, download
 from bids_sr.exceptions import WeightsError
 
 CONTENT = bytes(range(256)) * 9000
@@ -159,3 +162,105 @@ def test_nobody_there(tmp_path: Path) -> None:
 def test_only_the_web(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="begins with https"):
         download("file:///etc/hostname", tmp_path / "x")
+
+
+@pytest.fixture
+def says() -> Iterator[Callable[..., str]]:
+    """Serve each connection the next of some answers, byte by byte as they are given."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    answers: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(answers.pop(0) if len(answers) > 1 else answers[0])
+
+    def start(*told: bytes) -> str:
+        answers[:] = told
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/file.pth"
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield start
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def answer(*lines: str, body: bytes = b"12345678", status: str = "200 OK") -> bytes:
+    head = "".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", *lines, "Connection: close"))
+    return f"{head}\r\n".encode("latin-1") + body
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (answer("Content-Length: many"), "says that it sends 'many' bytes"),
+        (answer("Content-Length: -1"), "says that it sends '-1' bytes"),
+        (answer("Content-Length: 8, 8"), "'8, 8' bytes"),
+        (answer("Content-Length: \xb2"), "bytes"),
+        (answer("Content-Length: " + 400 * "9"), "bytes"),
+        (answer("Content-Length: 9"), "ended after|IncompleteRead"),
+        (answer("Content-Length: 1000000001"), "at least 1000000001 bytes .*; expected at most"),
+        (answer("Content-Length: 8", "Content-Encoding: gzip"), r"packed \(gzip\)"),
+        (answer("Content-Length: 8", "Content-Type: text/html"), "web page"),
+        (answer("Content-Range: bytes 5-9/10", status="206 Partial"), "at another place than 0"),
+        (answer(status="206 Partial"), "at another place than 0"),
+        (answer("Transfer-Encoding: chunked", body=b"zz\r\n"), "IncompleteRead"),
+        (answer("Location: ftp://127.0.0.1/x", status="302 Found"), "leads to ftp://"),
+        (answer("Location: file:///etc/hostname", status="302 Found"), "answer 302"),
+        (answer("Location: data:,x", status="302 Found"), "answer 302"),
+        (answer("Location: http://[::1", status="302 Found"), "Invalid IPv6 URL"),
+        (answer("Location: http://127.0.0.1:x/", status="302 Found"), "nonnumeric port"),
+        (answer("Location: http://" + 80 * "a" + "/", status="302 Found"), "no way to"),
+        (answer(status="404 \x1b[31mred"), r"answer 404 \(\[31mred\)"),
+        (answer(*(f"X-{number}: 1" for number in range(200))), "more than 100 headers"),
+        (answer("X: " + 70000 * "x"), "more than 65536 bytes"),
+        (answer(status="abc"), "no way to"),
+        (b"", "no way to"),
+        (b"\x00\xff" * 100, "no way to"),
+    ],
+)
+def test_what_a_server_says_is_not_trusted(
+    says: Callable[..., str], tmp_path: Path, told: bytes, words: str
+) -> None:
+    with pytest.raises(WeightsError, match=words):
+        download(says(told), tmp_path / "file.pth", attempts=2, pause=0)
+    assert not (tmp_path / "file.pth").exists()
+
+
+@pytest.mark.parametrize(
+    "tag", ["ETag: \xe9", "ETag: " + 5000 * "x", 'ETag: "a\x01b"', "ETag: W/x", "ETag:"]
+)
+def test_marks_that_cannot_be_sent_back_are_not_kept(
+    says: Callable[..., str], tmp_path: Path, tag: str
+) -> None:
+    url = says(answer("Content-Length: 9", tag), answer("Content-Length: 8"))
+    assert download(url, tmp_path / "file.pth", pause=0).read_bytes() == b"12345678"
+    assert not list(tmp_path.glob("*.etag"))
+
+
+@pytest.mark.parametrize("lines", [[], ["Content-Length: 8"], ["Content-Length: 2000"]])
+def test_no_more_comes_than_the_limit(
+    says: Callable[..., str], tmp_path: Path, lines: list[str]
+) -> None:
+    with pytest.raises(WeightsError, match=r"at least \d+ bytes at .*; expected at most 7"):
+        download(says(answer(*lines, body=bytes(2000))), tmp_path / "file.pth", limit=7, pause=0)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_another_place_on_the_web_is_gone_to(says: Callable[..., str], tmp_path: Path) -> None:
+    url = says(b"")
+    says(answer(f"Location: {url}/moved", status="302 Found"), answer("Content-Length: 8"))
+    assert download(url, tmp_path / "file.pth", pause=0).read_bytes() == b"12345678"
+
+
+def test_nobody_is_led_from_a_secure_place_to_another() -> None:
+    request = urllib.request.Request("https://127.0.0.1/x")
+    with pytest.raises(WeightsError, match="leads to http://127"):
+        _WebOnly().redirect_request(request, None, 302, "", {}, "http://127.0.0.1/y")

@@ -137,6 +137,46 @@ def test_archive_without_the_files_is_refused(alone: Path, web: str) -> None:
         replace(published_weights("hd-bet"), url=f"{web}/all.zip").fetch(alone / "other")
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("bomb", r"plans\.json in the archive with 3000000 bytes; expected at most 2000000"),
+        ("lying", "no zip archive that can be unpacked"),
+        ("members", "list of members is absent or too long"),
+        ("locked", "password"),
+        ("digest", r"SHA-256 [0-9a-f]{64} of plans\.json; expected 0000"),
+    ],
+)
+def test_an_archive_does_not_grow_without_bounds(
+    alone: Path, web: str, kind: str, words: str
+) -> None:
+    path = alone / "web" / "all.zip"
+    weights = replace(
+        published_weights("hd-bet"),
+        url=f"{web}/all.zip",
+        largest_mb=20 if kind == "members" else 2,
+    )
+    if kind == "digest":
+        weights = replace(weights, files={**weights.files, "plans.json": "0" * 64})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in weights.files:
+            archive.writestr(name, bytes(3_000_000 if kind in ("bomb", "lying") else 10))
+        for number in range(30_000 if kind == "members" else 0):
+            archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
+    content = path.read_bytes()
+    if kind == "lying":  # it says that it unpacks to less
+        content = content.replace((3_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    if kind == "locked":
+        content = content.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")
+    path.write_bytes(content)
+
+    with pytest.raises(WeightsError, match=words):
+        weights.fetch(alone / "w")
+
+    left = [each.name for each in (alone / "w").rglob("*") if each.is_file()]
+    assert all(name.endswith(".lock") for name in left)
+
+
 def test_known_digest_is_checked(alone: Path, web: str) -> None:
     weights = replace(published_weights("prettier-edsr"), url=f"{web}/file.pth")
     wrong = replace(weights, files={"EDSR_finetuned.pth": "0" * 64})
