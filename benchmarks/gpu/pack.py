@@ -1,6 +1,6 @@
 """Pack the kit for a machine that has a GPU for minutes, and no network.
 
-    python benchmarks/gpu/pack.py KIT --training-set SET --start WEIGHTS --train "COMMAND"
+    python benchmarks/gpu/pack.py KIT --training-set SET.tar.bz2 --start WEIGHTS
 
 The folder KIT then holds all that ``run.py`` in it needs, but for Python 3.12, torch, numpy,
 scipy and safetensors: the package's source, the tests marked ``gpu``, wheels, and what is
@@ -9,9 +9,10 @@ to the machine and run it there:
 
     python3 KIT/run.py KIT OUT --minutes 10
 
-COMMAND is what trains for the minutes that are left; {python}, {set}, {start}, {out} and
-{seconds} in it are replaced on the machine.  All that it shall keep it writes into {out}, at
-least every minute; see docs/how-to/use-a-gpu-for-minutes.md.
+SET.tar.bz2 is what training_set.py packed.  What trains for the minutes that are left is train.py
+with the settings of training.toml, unless --train names another command; {python}, {kit}, {set},
+{start}, {out} and {seconds} in it are replaced on the machine.  All that it shall keep it writes
+into {out}, at least every minute; see docs/how-to/use-a-gpu-for-minutes.md.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ SCHEDULER_WHEELS = (
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
 TESTS = ("conftest.py", "sr/gpu", "cli/test_steps_on_gpu.py")
+SCRIPTS = ("run.py", "timings.py", "train.py", "training.toml", "../training_step.py")
+TRAIN = (
+    "{python} {kit}/train.py {set} {start} {out} --seconds {seconds} --config {kit}/training.toml"
+)
 LEFT_OUT = ("__pycache__", "*.pyc", "*.png", "brain-[123].*")
 MOST_MEGABYTES = 60
 
@@ -58,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not options.without_wheels:
         names = WHEELS if options.without_scheduler else (*WHEELS, *SCHEDULER_WHEELS)
         fetch_wheels(kit / "wheels", names)
+    command = options.train or (TRAIN if options.training_set else "")
     settings = {
-        "train": shlex.split(options.train or ""),
+        "train": shlex.split(command),
         "set": copied(options.training_set, kit / "training"),
         "start": copied(options.start, kit / "training"),
         "commit": commit(),
@@ -77,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--start", type=Path, metavar="FILE", help="weights that training begins with"
     )
-    parser.add_argument("--train", metavar="COMMAND", help="what trains; without it nothing does")
+    parser.add_argument("--train", metavar="COMMAND", help="what trains on the set")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="take the wheels from there")
     parser.add_argument(
         "--without-scheduler",
@@ -104,7 +110,7 @@ def copy_code(kit: Path) -> None:
             shutil.copytree(source, target, ignore=leave_out)
         else:
             shutil.copy2(source, target)
-    for script in ("run.py", "timings.py"):
+    for script in SCRIPTS:
         shutil.copy2(HERE / script, kit)
 
 

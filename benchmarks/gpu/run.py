@@ -187,6 +187,7 @@ class Run:
         given = {name: self.settings[name] for name in ("set", "start")}
         filled = {
             "python": sys.executable,
+            "kit": str(self.kit),
             "out": str(self.training),
             "seconds": f"{seconds - GRACE_SECONDS:.0f}",
             **{name: str(self.kit / path) if path else "" for name, path in given.items()},
