@@ -16,6 +16,7 @@ from bids_sr.engines.foreground import foreground
 from bids_sr.engines.itk import ants_session, to_ants
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
+from bids_sr.imaging.intensity import ordinary_factor
 
 _THICK = 1.5
 """An axis whose spacing is this many times the smallest gets small radii."""
@@ -53,7 +54,8 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
     takes the anatomy for noise.  What the filter takes out of a voxel is cut at the
     standard deviation of the noise of the whole image, so that a nearly noise-free
     image is left nearly as it is.  Noise that is correlated (interpolated images) is
-    under-estimated and therefore mostly kept.
+    under-estimated and therefore mostly kept.  The filter compares with constants, so
+    images whose intensities are far from those of scanners are scaled for it.
 
     References
     ----------
@@ -62,7 +64,8 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
     thick = volume.spacings > _THICK * volume.spacings.min()
     patch = "x".join("0" if coarse else "1" for coarse in thick)
     search = "x".join("1" if coarse else "2" for coarse in thick)
-    data = volume.data.astype(np.float32)
+    factor = np.float32(ordinary_factor(volume.data))
+    data = volume.data.astype(np.float32) * factor
     with ants_session(threads=threads, seed=seed) as (ants, used):
         image = to_ants(ants, volume.with_data(data))
         raw = ants.denoise_image(image, p=patch, r=search, noise_model="Rician").numpy()
@@ -71,7 +74,7 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
             f"Denoising returned {np.count_nonzero(~np.isfinite(raw))} values that are not "
             "finite; expected none. Use --denoise-method none for this image."
         )
-    inside = foreground(volume)
+    inside = foreground(volume.with_data(data))
     if not inside.any():  # no two classes to tell apart
         inside[...] = True
     sigma = noise_sigma(data, inside, volume.slice_axis)
@@ -84,14 +87,14 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
         "NoiseModel": "Rician",
         "PatchRadius": patch,
         "SearchRadius": search,
-        "NoiseSigma": float(f"{sigma:.4g}"),
+        "NoiseSigma": float(f"{sigma / factor:.4g}"),
         "NoiseSigmaPercent": round(100 * sigma / scale, 2),
-        "ChangeRMS": float(f"{np.sqrt(np.mean((denoised - data)[inside] ** 2)):.4g}"),
+        "ChangeRMS": float(f"{np.sqrt(np.mean((denoised - data)[inside] ** 2)) / factor:.4g}"),
         "LimitedPercent": round(100 * float(limited.mean()), 1),
         "Threads": used,
         "Seed": seed,
     }
-    return volume.with_data(denoised), record
+    return volume.with_data(denoised / factor), record
 
 
 def noise_sigma(

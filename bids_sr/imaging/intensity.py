@@ -1,7 +1,8 @@
 """Intensity scaling brings the bulk of an image to about 0 to 1 and back.
 
 It is linear, so nothing is clipped and the inverse is exact to rounding.  It does
-not correct bias fields or match histograms.
+not correct bias fields or match histograms.  Tools that count on intensities as scanners
+write them get a copy that is scaled into that range (:func:`ordinary_factor`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
+
+ORDINARY = (10.0, 1e6)
+"""The 99th percentile of intensities that no tool stumbles over."""
+_ORDINARY_BITS = 10  # others are brought to 512 to 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +64,26 @@ class RobustScaler:
         """Undo :meth:`apply`."""
         kind = data.dtype.type
         return np.asarray(data * kind(self.width) + kind(self.offset))
+
+
+def ordinary_factor(data: npt.NDArray[np.floating]) -> float:
+    """Return what brings intensities to the size that scanners write.
+
+    Tools of others compare with constants: ANTs' denoising leaves images as they are whose
+    local variance is below 1e-5, and nnU-Net divides by at least 1e-8.
+
+    Parameters
+    ----------
+    data : array
+        Intensities, any shape.
+
+    Returns
+    -------
+    factor : float
+        1 where the 99th percentile of the magnitude is ordinary already, or 0; else a power
+        of two, so that scaling there and back is exact.
+    """
+    size = float(np.percentile(np.abs(data), 99)) or float(np.abs(data).max(initial=0.0))
+    if size == 0 or not np.isfinite(size) or ORDINARY[0] <= size < ORDINARY[1]:
+        return 1.0
+    return float(2.0 ** (_ORDINARY_BITS - np.frexp(size)[1]))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging.grid import Grid
+from bids_sr.imaging.intensity import ordinary_factor
 from bids_sr.imaging.nifti import read_nifti, write_nifti
 
 
@@ -113,6 +114,16 @@ class Volume:
                 f"Found data of shape {data.shape}; expected {self.shape}, that of the grid."
             )
         return Volume(data, self.affine)
+
+    def with_ordinary_intensities(self) -> Volume:
+        """Return the volume scaled for tools that compare with constants, or itself.
+
+        See :func:`bids_sr.imaging.intensity.ordinary_factor`.
+        """
+        factor = ordinary_factor(self.data)
+        if factor == 1.0:
+            return self
+        return self.with_data(self.data.astype(np.float32) * np.float32(factor))
 
     def with_slice_spacing(self, spacing: float, slice_axis: int) -> Volume:
         """Return the same values with another distance between slices, for a wrong header.

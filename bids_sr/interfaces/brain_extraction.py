@@ -116,6 +116,7 @@ class ExtractBrain(OptionalStep):
         volume = Volume.load(self.inputs.in_file)
         if engine == "existing":
             return _existing_mask(self.inputs.existing_mask, volume)
+        volume = volume.with_ordinary_intensities()
         if engine == "hdbet":
             from bids_sr.engines import hd_bet
 

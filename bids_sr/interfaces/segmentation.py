@@ -93,17 +93,15 @@ class SegmentImage(OptionalStep):
     def _segment(self, tool: SegmentationTool, cwd: Path) -> Segmentation:
         from bids_sr.engines.segmentation.command import CommandTool
 
-        volume = Volume.load(self.inputs.in_file)
+        acquired, in_file = Volume.load(self.inputs.in_file), Path(self.inputs.in_file)
+        volume = acquired.with_ordinary_intensities()
         if isinstance(tool, CommandTool):
             folder = cwd / tool.label
             folder.mkdir(exist_ok=True)
             companion = self.inputs.companion_file
-            run_program(
-                tool.argv(
-                    Path(self.inputs.in_file), folder, Path(companion) if companion else None
-                ),
-                cwd,
-            )
+            if volume is not acquired:
+                in_file = volume.save(cwd / "scaled.nii.gz")
+            run_program(tool.argv(in_file, folder, Path(companion) if companion else None), cwd)
             return tool.read(volume, folder)
         mask = None
         if tool.needs_mask:

@@ -59,6 +59,23 @@ def test_clean_image_is_left_nearly_alone() -> None:
     assert np.abs(denoised.data - volume.data).max() < 0.5
 
 
+@pytest.mark.parametrize("exponent", [-9, -6, -3, -1, 3, 6, 9])
+def test_the_unit_of_intensity_does_not_matter(pair: tuple[Volume, Volume], exponent: int) -> None:
+    _, noisy = pair
+    factor = np.float32(10.0) ** exponent
+    expected, expected_record = denoise(noisy)
+    found, record = denoise(noisy.with_data(noisy.data * factor))
+    change = expected.data - noisy.data
+    difference = found.data / factor - expected.data
+    # rounding moves a few voxels to the other side of the filter's thresholds
+    assert np.sqrt(np.mean(difference**2)) < 0.01 * np.sqrt(np.mean(change**2))
+    for name in ("NoiseSigma", "ChangeRMS"):
+        assert record[name] == pytest.approx(expected_record[name] * factor, rel=0.01)
+    assert record["NoiseSigmaPercent"] == pytest.approx(
+        expected_record["NoiseSigmaPercent"], abs=0.02
+    )
+
+
 def test_negative_values_stay_possible(pair: tuple[Volume, Volume]) -> None:
     _, noisy = pair
     shifted = Volume(noisy.data[:30, :30] - 0.1 * noisy.data.max(), noisy.affine)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import RobustScaler
+from bids_sr.imaging import RobustScaler, Volume
+from bids_sr.imaging.intensity import ordinary_factor
 
 
 def _image() -> np.ndarray:
@@ -54,3 +55,29 @@ def test_constant_images_are_refused() -> None:
         RobustScaler.fit(np.full((4, 4), 3.0))
     with pytest.raises(InputDataError, match="width above 0"):
         RobustScaler(offset=np.nan, width=1.0)
+
+
+@pytest.mark.parametrize("size", [10.0, 255.0, 4095.0, 65535.0, 9e5])
+def test_intensities_of_scanners_are_left_as_they_are(size: float) -> None:
+    volume = Volume(np.full((3, 4, 5), size, np.float32), np.eye(4))
+    assert ordinary_factor(volume.data) == 1.0
+    assert volume.with_ordinary_intensities() is volume
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-9, 1e-3, 1e9, 1e30, -1e-9, -1e9])
+def test_others_are_brought_there_and_back_exactly(factor: float) -> None:
+    data = (_image() * np.float32(factor)).astype(np.float32)
+    found = ordinary_factor(data)
+    scaled = Volume(data, np.eye(4)).with_ordinary_intensities()
+    assert 512 <= np.percentile(np.abs(scaled.data), 99) < 1024
+    np.testing.assert_array_equal(scaled.data / np.float32(found), data)
+
+
+def test_an_empty_image_has_no_size() -> None:
+    assert ordinary_factor(np.zeros((2, 2, 2), np.float32)) == 1.0
+
+
+def test_a_small_object_in_a_large_field_counts() -> None:
+    data = np.zeros((30, 30, 30), np.float32)
+    data[:3, :3, :3] = 1e-6
+    assert ordinary_factor(data) * 1e-6 == pytest.approx(768, rel=0.34)
