@@ -5,6 +5,7 @@ Decides what the page says and in which order; how it looks is in the templates.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from markupsafe import Markup
 
 from bids_sr.bids.writing import write_text_atomic
 from bids_sr.exceptions import BidsSrError, InputDataError
-from bids_sr.files import read_text
+from bids_sr.files import read_bytes, read_text
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
+from bids_sr.reports.inline_figure import inline_svg
 from bids_sr.reports.page import render
 from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, read_subject
 
@@ -51,6 +53,8 @@ TIMES = {
     "brain_mask": "Brain mask",
     "super_resolution": "Super-resolution",
 }
+_PNG = b"\x89PNG"
+_SVG = re.compile(r"\s*<(svg|\?xml)\b")
 LEFTOVER = (
     "What is shown below was written before this, by steps that worked or by an earlier run; "
     "it is not the result of the latest run."
@@ -141,14 +145,17 @@ def figure_html(name: str, path: Path) -> Markup:
         A sentence instead of the figure where the file cannot be read.
     """
     alt = ALT_TEXTS.get(name) or f"Segmentation by {name.removeprefix(SEGMENTATION)}, in colours"
+    missing = Markup('<p class="missing">The figure {} could not be read.</p>').format(path.name)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, what="the figure")
         text = content.decode("utf-8") if path.suffix == ".svg" else ""
-    except (OSError, UnicodeDecodeError):
-        return Markup('<p class="missing">The figure {} could not be read.</p>').format(path.name)
-    # Only our own drawing runs in line; an image cannot run scripts or load anything.
-    if text.startswith("<svg ") and "bids-sr-flip" in text and "<script" not in text.lower():
-        return Markup(text)
+    except (InputDataError, UnicodeDecodeError):
+        return missing
+    # Only our own drawing stands in line; an image cannot run scripts or load anything.
+    if (drawing := inline_svg(text)) is not None:
+        return Markup(drawing)
+    if not (content.startswith(_PNG) or _SVG.match(text)):  # a link to something private
+        return missing
     if text:
         uri = "data:image/svg+xml," + quote(text, safe=" /:;,=()+-._~!*'")
     else:

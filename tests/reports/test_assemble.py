@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -220,6 +221,16 @@ def test_figure_with_a_script_is_not_put_in_line(tmp_path: Path) -> None:
     path = tmp_path / "x.svg"
     path.write_text('<svg class="bids-sr-flip"><script>alert(1)</script></svg>')
     assert figure_html("sr", path).startswith('<img class="sr" src="data:image/svg+xml,%3Csvg')
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.svg"])
+def test_a_figure_that_is_something_private_is_not_embedded(tmp_path: Path, name: str) -> None:
+    (tmp_path / "key").write_text("private")
+    (tmp_path / name).symlink_to("key")
+    assert f"{name} could not be read" in figure_html("mask", tmp_path / name)
+    (tmp_path / f"pipe-{name}").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / f"pipe-{name}")
+    assert "could not be read" in figure_html("mask", tmp_path / f"pipe-{name}")
 
 
 def test_png_figure_is_embedded(tmp_path: Path) -> None:

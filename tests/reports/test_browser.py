@@ -75,3 +75,41 @@ def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:
     document, _ = browse(run_copy / "group_FLAIR.html", script, tmp_path)
     one, two = "sub-01_ses-01_FLAIR", "sub-02_FLAIR"
     assert f"<title>{one},{two} | {two},{one} | {one}</title>" in document
+
+
+def test_nothing_that_others_wrote_runs_in_a_page(run_copy: Path, tmp_path: Path) -> None:
+    """Files as anybody could leave them, who may write into the output folder."""
+    run = "document.documentElement.dataset.ran = 1"
+    payload = f"\"'><img src=x onerror='{run}'><script>{run}</script><svg onload='{run}'>"
+    (figure,) = (run_copy / "sub-01" / "figures").glob("*_desc-sr_*.svg")
+    drawing = figure.read_text()
+    figure.write_text(drawing.replace("<svg ", f'<svg onload="{run}" ').replace("</svg>", payload))
+    for path in run_copy.rglob("*.json"):
+        content = json.loads(path.read_text())
+        changed = {
+            name: payload if isinstance(value, str) and name != "Image" else value
+            for name, value in content.items()
+        }
+        path.write_text(json.dumps({**changed, payload: payload, "Warnings": [payload]}))
+    table = run_copy / "decisions.tsv"
+    head, *rows = table.read_text().splitlines()
+    columns = head.split("\t")
+    written = [head]
+    for row in rows:
+        cells = dict(zip(columns, row.split("\t"), strict=True))
+        written.append("\t".join((cells | {"message": payload, "reason": payload}).values()))
+    table.write_text("\n".join(written) + "\n")
+    methods = run_copy / "logs" / "CITATION.md"
+    methods.parent.mkdir(exist_ok=True)
+    methods.write_text(f"{payload} [x](javascript:{run}) [y](data:text/html,{payload})\n")
+
+    group_report(run_copy)
+    script = """
+      document.title = Array.from(document.querySelectorAll('a')).filter(
+        function (link) { return !/^(https:|file:)$/.test(link.protocol); }).length;
+    """
+    for page in (assemble_subject(run_copy, "01"), run_copy / "group_FLAIR.html"):
+        assert "onerror" in page.read_text()  # it is there, as text
+        document, _ = browse(page, script, tmp_path)
+        assert "<title>0</title>" in document
+        assert "data-ran" not in document.split("<body", 1)[0]

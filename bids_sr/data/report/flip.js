@@ -1,6 +1,14 @@
 "use strict";
 (function () {
   var flips = document.querySelectorAll(".bids-sr-flip");
+  flips.forEach(function (svg) {
+    svg.addEventListener("click", function () { svg.classList.toggle("flipped"); });
+    svg.addEventListener("keydown", function (event) {
+      if (event.key !== " " && event.key !== "Enter") { return; }
+      event.preventDefault();
+      svg.classList.toggle("flipped");
+    });
+  });
   document.querySelectorAll("[data-flip]").forEach(function (controls) {
     var figure = controls.nextElementSibling;
     var svg = figure && figure.querySelector(".bids-sr-flip");
