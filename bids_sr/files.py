@@ -7,7 +7,10 @@ this package are read here; what they mean is the caller's matter.
 
 from __future__ import annotations
 
+import codecs
+import functools
 import json
+import logging
 import os
 import stat
 import tomllib
@@ -18,6 +21,7 @@ from typing import Any, TypeVar
 
 from bids_sr.exceptions import BidsSrError, InputDataError
 
+LOGGER = logging.getLogger(__name__)
 LIMIT = 16 << 20
 """Bytes of a sidecar, a configuration or another text; real ones have thousands."""
 TABLE_LIMIT = 256 << 20
@@ -101,9 +105,15 @@ def read_text(
     what: str = "the file",
     error: type[BidsSrError] = InputDataError,
     limit: int = LIMIT,
+    any_encoding: bool = False,
 ) -> str:
-    """Read a text in UTF-8, with or without a byte-order mark; see :func:`read_bytes`."""
-    return _read(path, _text, "text in UTF-8", what, error, limit)
+    """Read a text in UTF-8, with or without a byte-order mark; see :func:`read_bytes`.
+
+    With `any_encoding`, for files of a dataset, UTF-16 with its mark and Latin-1 are read too,
+    with a warning: no name, licence or row shall be lost for an umlaut.
+    """
+    decode = functools.partial(_any_text, path) if any_encoding else _text
+    return _read(path, decode, "text in UTF-8", what, error, limit)
 
 
 def read_json(
@@ -112,13 +122,15 @@ def read_json(
     what: str = "the file",
     error: type[BidsSrError] = InputDataError,
     limit: int = LIMIT,
+    any_encoding: bool = False,
 ) -> dict[str, Any]:
-    """Read a JSON object; see :func:`read_bytes`.
+    """Read a JSON object; see :func:`read_bytes`, for `any_encoding` :func:`read_text`.
 
     Halves of characters become question marks, as no file could hold them, and whole numbers
     too large for a float become infinite.
     """
-    return _read(path, _json, "a JSON object", what, error, limit)
+    decode = functools.partial(_any_text, path) if any_encoding else _text
+    return _read(path, lambda content: _json(decode(content)), "a JSON object", what, error, limit)
 
 
 def read_toml(
@@ -207,8 +219,35 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8-sig")
 
 
-def _json(content: bytes) -> dict[str, Any]:
-    return _plain(json.loads(_text(content), parse_int=_number))
+def _any_text(path: Path, content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text, encoding = content.decode("utf-16"), "UTF-16"
+    else:
+        try:
+            return _text(content)
+        except UnicodeDecodeError:
+            text, encoding = _latin(content), "Latin-1"
+    _tell_encoding(path, encoding)
+    return text
+
+
+def _latin(content: bytes) -> str:
+    """Decode what Windows calls Latin-1, which has dashes where the standard has control codes."""
+    try:
+        return content.decode("cp1252")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+@functools.cache
+def _tell_encoding(path: Path, encoding: str) -> None:
+    LOGGER.warning(
+        "%s: not UTF-8, which BIDS asks for; read as %s. Save it as UTF-8", path, encoding
+    )
+
+
+def _json(text: str) -> dict[str, Any]:
+    return _plain(json.loads(text, parse_int=_number))
 
 
 def _toml(content: bytes) -> dict[str, Any]:

@@ -335,7 +335,7 @@ def _empty_if_na(value: str | None) -> str:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Read ``dataset_description.json``; empty where there is none that can be read."""
-    return read_json(folder / "dataset_description.json")
+    return read_json(folder / "dataset_description.json", any_encoding=True)
 
 
 def _check_owner(output_dir: Path) -> None:

@@ -62,10 +62,10 @@ def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
     return write_text_atomic(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, any_encoding: bool = False) -> dict[str, Any]:
     """Read a JSON object; empty where there is none that can be read."""
     try:
-        return files.read_json(path)
+        return files.read_json(path, any_encoding=any_encoding)
     except InputDataError:
         return {}
 

@@ -238,3 +238,20 @@ def test_a_long_cell_and_half_a_letter_leave_a_table_that_can_be_read(tmp_path: 
     assert found["reason"].startswith("xxx")
     assert len(found["reason"]) < 131_072
     assert found["message"] == r"a\udcff"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [("utf-8-sig", False), ("latin-1", True), ("cp1252", True), ("utf-16", True)],
+)
+def test_a_description_of_any_encoding_loses_nothing(
+    dataset: Path, caplog: pytest.LogCaptureFixture, encoding: str, told: bool
+) -> None:
+    raw = {"Name": "Universität", "License": "CC0", "DatasetDOI": "doi:10.1/x"}
+    text = json.dumps(raw, ensure_ascii=False)
+    (dataset / "dataset_description.json").write_bytes(text.encode(encoding))
+    found = dataset_description(dataset, {})
+    assert found["Name"] == "Super-resolved anatomical images of Universität"
+    assert found["License"] == "CC0"
+    assert found["SourceDatasets"][0]["DOI"] == "doi:10.1/x"
+    assert ("not UTF-8" in caplog.text) is told
