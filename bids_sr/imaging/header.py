@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import open_regular
@@ -39,6 +40,7 @@ READ_ERRORS = (
     ValueError,
     ImageFileError,
     HeaderDataError,
+    WrapStructError,
 )
 """What nibabel and gzip raise on files that are cut off or something else."""
 _SECOND = (540).to_bytes(4, "little")  # how a NIfTI-2 header begins
@@ -205,6 +207,7 @@ def describe(path: Path, image: Any) -> InputReport:
             f"{path}: found {kind} values (type {dtype}); expected real numbers. "
             "Give a magnitude image."
         )
+    _check_offset(path, image)
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputDataError(
@@ -222,6 +225,19 @@ def describe(path: Path, image: Any) -> InputReport:
         affine_source=source,
         warnings=tuple(warnings),
     )
+
+
+def _check_offset(path: Path, image: Any) -> None:
+    """Refuse data that would begin within the header: nibabel takes 0 for a true offset."""
+    first = 0
+    if "header" not in image.file_map:  # one file: header and data
+        first = image.header.single_vox_offset
+    offset = image.dataobj.offset
+    if offset < first:
+        raise InputDataError(
+            f"{path}: found vox_offset {offset}, where the header itself lies; expected {first} "
+            "or more. Convert the image again."
+        )
 
 
 def _check_present(path: Path) -> None:

@@ -8,6 +8,7 @@ import gzip
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nibabel as nb
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, check_input
 from bids_sr.imaging.header import describe
+from bids_sr.imaging.nifti import read_nifti
 
 AFFINE = np.diag([1.0, 1.0, 6.0, 1.0])
 
@@ -308,3 +310,44 @@ def test_a_link_to_itself_is_bad_data(tmp_path: Path) -> None:
     path.symlink_to(path.name)
     with pytest.raises(InputDataError, match="link"):
         check_input(path)
+
+
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])
+@pytest.mark.parametrize(
+    ("kind", "place", "dtype", "first"),
+    [(nb.Nifti1Image, 108, "<f4", 352), (nb.Nifti2Image, 168, "<i8", 544)],
+)
+def test_voxels_do_not_begin_within_the_header(
+    tmp_path: Path, name: str, kind: Any, place: int, dtype: str, first: int
+) -> None:
+    image = kind(np.arange(210, dtype=np.int16).reshape(6, 7, 5), AFFINE)
+    path = tmp_path / "image.nii"
+    for offset in (-16, 0, 1, first - 1, first, first + 16):
+        image.to_filename(path)
+        content = _patched(path, place, dtype, offset).read_bytes() + bytes(16)
+        written = tmp_path / name
+        written.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        for read in (check_input, read_nifti):
+            if offset >= first:
+                read(written)
+                continue
+            with pytest.raises(InputDataError, match=f"offset {offset}") as refused:
+                read(written)
+            if offset == 0:
+                assert f"expected {first} or more" in str(refused.value)
+
+
+def test_a_header_of_its_own_leaves_the_data_at_0(tmp_path: Path) -> None:
+    nb.Nifti1Pair(_image().dataobj, AFFINE).to_filename(tmp_path / "image.img")
+    assert check_input(tmp_path / "image.img").shape == (6, 7, 8)
+    assert read_nifti(tmp_path / "image.img")[0].max() == 335
+    _patched(tmp_path / "image.hdr", 108, "<f4", -16)
+    with pytest.raises(InputDataError, match="vox_offset -16"):
+        check_input(tmp_path / "image.img")
+
+
+def test_text_in_place_of_an_image_is_refused(tmp_path: Path) -> None:
+    for name in ("image.nii", "image.nii.gz"):
+        (tmp_path / name).write_bytes(b"no image")
+        with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
+            check_input(tmp_path / name)
