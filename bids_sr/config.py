@@ -74,6 +74,7 @@ class RunConfig:
     raw_like_dir: Path | None = None
     """Where a raw-shaped view of the dataset goes; apart from all other folders."""
     bids_database_dir: Path | None = None
+    """Accepted for scripts of other BIDS-Apps; nothing is kept there."""
     skip_bids_validation: bool = False
 
     nprocs: int = 1

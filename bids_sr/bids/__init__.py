@@ -1,5 +1,6 @@
 """The dataset's facts: which images there are, how they were acquired, where results go."""
 
+from bids_sr.bids.boundary import place_in_dataset
 from bids_sr.bids.dataset import (
     dataset_lock,
     keep_decisions,
@@ -16,7 +17,7 @@ from bids_sr.bids.derivatives import (
     output_paths,
     source_uri,
 )
-from bids_sr.bids.image import AnatImage, decision_row, selected_images
+from bids_sr.bids.image import AnatImage, decision_row, selected_images, subjects_of
 from bids_sr.bids.layout import open_layout, plan_images
 from bids_sr.bids.locking import claimed
 from bids_sr.bids.output_sidecars import (
@@ -48,6 +49,7 @@ __all__ = [
     "open_layout",
     "output_path",
     "output_paths",
+    "place_in_dataset",
     "plan_images",
     "prepare_output_dir",
     "prepare_raw_view",
@@ -61,6 +63,7 @@ __all__ = [
     "source_uri",
     "stage_metadata",
     "subject_lock",
+    "subjects_of",
     "surface_notes",
     "update_decisions",
     "validate_dataset",

@@ -25,13 +25,16 @@ class AnatImage:
     relpath: str
     """Its path below the dataset's root, with slashes."""
     entities: dict[str, str]
-    """Entities by pybids' names (``subject``, ``session``, ``acquisition``, ...), in text."""
+    """Entities by pybids' names (``subject``, ``session``, ``acquisition``, ...), in text; subject
+    and session are those of its folders."""
     suffix: str
     """``T1w``, ``FLAIR``, ..."""
     action: Action
     """What happens to it."""
     reason: str
     """Why, in a sentence."""
+    misplaced: bool = False
+    """Whether it is no subject's image, because of where it lies or what it is called."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Sidecar fields, inheritance applied."""
     facts: AcquisitionFacts | None = None
@@ -63,7 +66,7 @@ class AnatImage:
 
     @property
     def subject(self) -> str:
-        """Participant label, without ``sub-``."""
+        """Participant label, without ``sub-``; empty of a file outside of subjects' folders."""
         return self.entities["subject"]
 
     @property
@@ -118,7 +121,7 @@ def decision_row(
         Column name -> text; empty values become ``n/a`` when written.
     """
     row = {
-        "participant_id": f"sub-{image.subject}",
+        "participant_id": f"sub-{image.subject}" if image.subject else "",
         "session_id": f"ses-{image.session}" if image.session else "",
         "image": image.relpath,
         "action": image.action,
@@ -156,3 +159,19 @@ def selected_images(images: Iterable[AnatImage]) -> list[AnatImage]:
         Those whose action is not ``skip``.
     """
     return [image for image in images if image.selected]
+
+
+def subjects_of(images: Iterable[AnatImage]) -> list[str]:
+    """List the subjects that images belong to.
+
+    Parameters
+    ----------
+    images : iterable of AnatImage
+        The plan.
+
+    Returns
+    -------
+    list of str
+        Labels without ``sub-``, sorted.
+    """
+    return sorted({image.subject for image in images} - {""})

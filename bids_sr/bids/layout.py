@@ -8,106 +8,85 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bids_sr.bids.database import EXTENSIONS, kept_layout
 from bids_sr.bids.derivatives import output_path
 from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.masks import find_mask
 from bids_sr.bids.names import ParsedName, parse_name
+from bids_sr.bids.places import FoundImage, find_images
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError, in_words
-from bids_sr.files import read_bytes
+from bids_sr.files import read_json
 from bids_sr.imaging import Grid, InputReport, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
 LOGGER = logging.getLogger(__name__)
-NOT_INDEXED = ("derivatives", "sourcedata", "code", "stimuli", "models")
-OTHER_DATATYPES = re.compile(r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)$")
-SIDECARS = re.compile(r"\.(json|tsv|bval|bvec)$")  # read from disk: bids_sr.bids.inheritance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """An input dataset, with what was asked to be looked at in it."""
+
+    root: Path
+    """Its root, absolute and without links."""
+    subjects: tuple[str, ...] = ()
+    """Labels of the subjects to look at, without ``sub-``; empty for all."""
+    left_out: tuple[Path, ...] = ()
+    """Folders of the run that are not of the dataset though they may lie in it."""
 
 
 def open_layout(
     bids_dir: Path,
     *,
-    database_dir: Path | None = None,
     participant_label: Iterable[str] = (),
-) -> Any:
-    """Index a BIDS dataset.
+    left_out: Iterable[Path] = (),
+) -> Layout:
+    """Open a BIDS dataset.
 
     Parameters
     ----------
     bids_dir : Path
         Root of the dataset.
-    database_dir : Path, optional
-        Folder that keeps the index of all subjects: :func:`.kept_layout`.
     participant_label : iterable of str
-        Subjects to index where there is no database; empty for all.
+        Subjects to look at; empty for all.
+    left_out : iterable of Path
+        Folders to leave out where they lie in the dataset: those that the run writes to.
 
     Returns
     -------
-    bids.layout.BIDSLayout
-        The index, without metadata: see :mod:`bids_sr.bids.inheritance`.
+    Layout
+        Nothing is listed yet: see :mod:`bids_sr.bids.places`.
 
     Raises
     ------
     InputDataError
-        If the dataset is missing, has no subject, or lacks one that was asked for.
-    ConfigError
-        If the database belongs to another dataset.
+        If the dataset is missing, has no subject, or lacks one that was asked for, or if its
+        description cannot be read.
     """
     root = Path(bids_dir).resolve()
     subjects = Selection(participant_label=tuple(participant_label)).subjects
     _check_subjects(root, subjects)
-
-    def index(database: Path | None, labels: Sequence[str]) -> Any:
-        return _index(root, database, labels)
-
-    if database_dir is None:
-        return index(None, subjects)
-    # Other tools would take an index without functional images and metadata for theirs.
-    return kept_layout(Path(database_dir).resolve() / "bids_sr", root, subjects, index)
-
-
-def _index(root: Path, database_dir: Path | None, subjects: Sequence[str]) -> Any:
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer
-
-    ignore: list[Any] = [*NOT_INDEXED, re.compile(r"/\."), OTHER_DATATYPES, SIDECARS]
-    if subjects:
-        ignore.append(re.compile(rf"/sub-(?!({'|'.join(map(re.escape, subjects))})(/|_|$))"))
-    description = root / "dataset_description.json"  # which pybids opens, whatever it is
+    description = root / "dataset_description.json"
     if description.exists():
-        read_bytes(description, what="the description of the dataset")
-    try:
-        return BIDSLayout(
-            root,
-            validate=False,
-            database_path=database_dir,
-            reset_database=database_dir is not None,
-            indexer=BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False),
-        )
-    except RecursionError as error:
-        raise InputDataError(
-            f"{description}: found lists within lists without end; expected a JSON object. "
-            "Correct the file."
-        ) from error
+        read_json(description, what="the description of the dataset", any_encoding=True)
+    return Layout(root=root, subjects=subjects, left_out=tuple(left_out))
 
 
-def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
+def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     """Decide on every anatomical image of the selected subjects.
 
     Parameters
     ----------
-    layout : bids.layout.BIDSLayout
+    layout : Layout
         From :func:`open_layout`.
     selection : Selection
         What the user wants.
@@ -115,8 +94,8 @@ def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
     Returns
     -------
     list of AnatImage
-        In the order of their paths.  Images that are not wanted are in it with the
-        action ``skip``, those whose header or sidecar is bad with ``fail``.
+        In the order of their paths.  Images that are not wanted, or not where BIDS has them,
+        are in it with the action ``skip``, those whose header or sidecar is bad with ``fail``.
 
     Raises
     ------
@@ -130,14 +109,12 @@ def plan_images(layout: Any, selection: Selection) -> list[AnatImage]:
     Which T1w and T2w is the reference of its subject and session:
     :func:`bids_sr.bids.references.choose_references`.
     """
-    root = Path(str(layout.root))
     check_filters(selection.filters, selection.modalities)
-    _check_subjects(root, selection.subjects)
-    query = {"subject": list(selection.subjects)} if selection.subjects else {}
-    files = layout.get(datatype="anat", return_type="filename", **query)
-    files = [file for file in files if file.endswith(EXTENSIONS)]
-    planner = _Planner(root, selection)
-    planned = _without_collisions([planner.plan(Path(f)) for f in sorted(files)])
+    _check_subjects(layout.root, selection.subjects)
+    subjects = selection.subjects or layout.subjects
+    planner = _Planner(layout.root, selection)
+    found = find_images(layout.root, subjects, layout.left_out)
+    planned = _without_collisions([planner.plan(image) for image in found])
     return choose_references(planned, selection.reference)
 
 
@@ -149,28 +126,34 @@ class _Planner:
         self.selection = selection
         self.sidecars = SidecarReader(root)
 
-    def plan(self, path: Path) -> AnatImage:
+    def plan(self, found: FoundImage) -> AnatImage:
+        path = self.root / found.relpath
         name = parse_name(path.name)
-        relpath = path.relative_to(self.root)
+        place = {"subject": found.subject}
+        if found.session:
+            place["session"] = found.session
+        own = {key: v for key, v in name.entities.items() if key not in ("subject", "session")}
+        ignored = f"ignored: .bidsignore has {found.ignored!r}" if found.ignored else ""
         image = AnatImage(
             path=path,
-            relpath=relpath.as_posix(),
-            entities={"subject": relpath.parts[0].removeprefix("sub-"), **name.entities},
+            relpath=found.relpath,
+            entities={**place, **own},
             suffix=name.suffix,
-            action="skip",
-            reason=why_not(name, self.selection) or "",
+            action="fail" if found.unreadable and not ignored else "skip",
+            reason=ignored or found.misplaced or why_not(name, self.selection) or "",
+            misplaced=bool(found.misplaced) and not ignored,
         )
         if image.reason:
             return image
         try:
-            return self._read(image, name)
+            return self._read(image, name, found.note)
         except ConfigError:  # an option, which is about all of them
             raise
         except Exception as error:  # of this image alone; the others are planned
             LOGGER.debug("%s: not planned", image.relpath, exc_info=True)
             return replace(image, action="fail", reason=in_words(error))
 
-    def _read(self, image: AnatImage, name: ParsedName) -> AnatImage:
+    def _read(self, image: AnatImage, name: ParsedName, note: str) -> AnatImage:
         report = check_input(image.path)
         if report.n_volumes > 1 and not self.selection.takes_series:
             reason = (
@@ -178,8 +161,14 @@ class _Planner:
                 f"{self.selection.sr_method} takes single volumes only"
             )
             return replace(image, reason=reason)
-        metadata = self.sidecars.read(image.path)
+        sidecars = self.sidecars.find(image.path)
+        metadata = sidecars.metadata
         facts = self._acquisition(report, metadata)
+        facts = replace(
+            facts,
+            assumptions=(*facts.assumptions, *filter(None, [sidecars.inherited_words])),
+            warnings=(*facts.warnings, *sidecars.warnings, *filter(None, [note])),
+        )
         source = _respaced(report.grid, facts)
         action, reason, target = decide(source, facts, self.selection)
         if report.n_volumes > 1:
@@ -314,23 +303,31 @@ def _nominal_spacing(
 
 
 def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
-    """Fail images whose outputs would take the names of an earlier image's."""
-    owners: dict[Path, str] = {}
-    kept = []
+    """Fail images whose outputs would have one name: which of them is the right one is not known.
+
+    One that cannot be read counts too: the other may be what it was mended from.
+    """
+    owners: dict[Path, list[AnatImage]] = {}
     for image in images:
-        if image.processed:
-            names = [
-                output_path(Path(), image, desc="sr"),
-                output_path(Path(), image, space="orig", suffix="mask", desc="brain"),
-            ]
-            taken = [owners[name] for name in names if name in owners]
-            if taken:
-                reason = (
-                    f"{image.relpath}: its outputs would take the names of those of {taken[0]}; "
-                    "expected one image a name. Remove or rename one of them."
-                )
-                image = replace(image, action="fail", reason=reason)
-            else:
-                owners |= dict.fromkeys(names, image.relpath)
-        kept.append(image)
-    return kept
+        if image.selected and not image.misplaced:
+            for kind in (
+                {"desc": "sr"},
+                {"space": "orig", "suffix": "mask", "desc": "brain"},
+            ):
+                owners.setdefault(output_path(Path(), image, **kind), []).append(image)
+    rivals: dict[str, set[str]] = {}
+    for group in owners.values():
+        for image in group:
+            rivals.setdefault(image.relpath, set()).update(other.relpath for other in group)
+    return [_without_rivals(image, rivals.get(image.relpath, set())) for image in images]
+
+
+def _without_rivals(image: AnatImage, rivals: set[str]) -> AnatImage:
+    others = sorted(rivals - {image.relpath})
+    if not others:
+        return image
+    reason = (
+        f"{image.relpath}: its outputs would take the names of those of {', '.join(others)}; "
+        "expected one image a name, so none of them is used. Remove or rename all but one."
+    )
+    return replace(image, action="fail", reason=reason)

@@ -12,7 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-_ENTITY = re.compile(r"^([a-zA-Z]+)-([a-zA-Z0-9+]+)$")
+LABEL = r"[a-zA-Z0-9+]+"
+_ENTITY = re.compile(rf"([a-zA-Z]+)-({LABEL})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class ParsedName:
     entities: dict[str, str]
     """By pybids' names (``acquisition``, not ``acq``); ones unknown to us by their short name."""
     unknown: tuple[str, ...]
-    """Parts that are no entity of a raw image."""
+    """Parts that are no entity of a raw image, or say again what another part says."""
     suffix: str
     """The last part."""
     extension: str
@@ -62,12 +63,12 @@ def parse_name(name: str) -> ParsedName:
     entities: dict[str, str] = {}
     unknown = []
     for part in parts:
-        match = _ENTITY.match(part)
+        match = _ENTITY.fullmatch(part)
         key, value = match.groups() if match else ("", "")
-        if key not in known:
+        if key not in known or known[key] in entities:
             unknown.append(part)
         if key:
-            entities[known.get(key, key)] = value
+            entities.setdefault(known.get(key, key), value)
     return ParsedName(
         entities=entities, unknown=tuple(unknown), suffix=suffix, extension=point + rest
     )

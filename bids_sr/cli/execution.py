@@ -44,7 +44,7 @@ def run_graph(
 
     ``ended`` is called with each image as soon as it is done or has failed.
     """
-    from bids_sr.bids.derivatives import output_paths
+    from bids_sr.bids import output_paths, subjects_of
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         image_of_node,
         images_by_graph,
@@ -99,7 +99,7 @@ def run_graph(
             error = caught
         finally:
             getattr(plugin, "stop", lambda: None)()
-    folders = {record.log_dir(config.output_dir, image.subject) for image in images}
+    folders = [record.log_dir(config.output_dir, subject) for subject in subjects_of(images)]
     crashes = read_crashes([*folders, _common_crash_dir(config, record)])
     crashes += unreported(getattr(plugin, "failures", {}), crashes)
     if error is not None and not crashes:

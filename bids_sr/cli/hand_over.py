@@ -74,7 +74,13 @@ def finish(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str] =
 
     ``made`` holds the paths of the images of which this run has made all that it makes.
     """
-    from bids_sr.bids import dataset_lock, settle_references, surface_notes, write_raw_view
+    from bids_sr.bids import (
+        dataset_lock,
+        settle_references,
+        subjects_of,
+        surface_notes,
+        write_raw_view,
+    )
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
         notes = settle_references(config.output_dir, images, _rule(config), made=made)
@@ -82,7 +88,7 @@ def finish(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str] =
         LOGGER.warning("%s", note)
     if config.raw_like_dir is None:
         return
-    subjects = sorted({image.subject for image in images})
+    subjects = subjects_of(images)
     for note in write_raw_view(
         config.raw_like_dir,
         config.bids_dir,

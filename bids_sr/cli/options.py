@@ -278,7 +278,8 @@ def add_folders(group: argparse._ArgumentGroup) -> None:
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
-        help="folder of a PyBIDS database, made there if absent; for large datasets",
+        help="does nothing: the folders of a dataset are listed in each run, which takes less "
+        "time than to read and compare a database",
     )
 
 

@@ -55,8 +55,12 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
     )
     layout = open_layout(
         config.bids_dir,
-        database_dir=config.bids_database_dir,
         participant_label=config.participant_label,
+        left_out=[
+            folder
+            for folder in (config.output_dir, config.work_dir, config.raw_like_dir)
+            if folder is not None
+        ],
     )
     memory_gb = memory_here_gb(config) if here else None
     return refuse_impossible(plan_images(layout, selection), config, memory_gb=memory_gb)
@@ -93,8 +97,10 @@ def notes(image: AnatImage) -> list[str]:
 
 def count_words(images: Sequence[AnatImage]) -> str:
     """Say how many images there are of each action."""
+    from bids_sr.bids import subjects_of
+
     counts: Counter[str] = Counter(image.action for image in images)
-    subjects = len({image.subject for image in images})
+    subjects = len(subjects_of(images))
     words = [f"{counts[action]} {name}" for action, name in _COUNTED.items() if counts[action]]
     return f"{len(images)} images of {subjects} subjects: {', '.join(words) or 'none'}"
 

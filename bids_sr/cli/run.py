@@ -81,6 +81,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
             ExitCode.NO_INPUT,
             f"{config.bids_dir} is no folder: expected the root of a BIDS dataset",
         )
+    check_folders(config)
     if config.analysis_level == "group":
         return _run_group(config)
     check_files(config)
@@ -152,8 +153,11 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
 def _tell_what_is_left_out(images: list[AnatImage]) -> None:
     words = {"skip": "skipped", "pass-through": "passed through", "fail": "cannot be used"}
     told = [image for image in images if image.action in words]
+    told.sort(key=lambda image: not image.misplaced)
     for image in told[:_SHOWN_IMAGES]:
-        LOGGER.info("%s: %s: %s", image.stem, words[image.action], image.reason)
+        level = logging.WARNING if image.misplaced else logging.INFO
+        name = image.relpath if image.misplaced else image.stem
+        LOGGER.log(level, "%s: %s: %s", name, words[image.action], image.reason)
     if len(told) > _SHOWN_IMAGES:
         LOGGER.info("and %d more images, see decisions.tsv", len(told) - _SHOWN_IMAGES)
 
@@ -188,6 +192,27 @@ def _run_group(config: RunConfig) -> int:
     for path in group_report(config.output_dir):
         print(f"wrote {path}")
     return ExitCode.OK
+
+
+def check_folders(config: RunConfig) -> None:
+    """Refuse to write into the dataset, by whatever path: a link or a second mount of it."""
+    from bids_sr.bids import place_in_dataset
+
+    folders = {
+        "output folder": config.output_dir,
+        "work folder": config.work_dir,
+        "raw-like folder": config.raw_like_dir,
+    }
+    for name, folder in folders.items():
+        place = None if folder is None else place_in_dataset(folder, config.bids_dir)
+        is_output = name == "output folder"
+        if place is None or (is_output and place.parts[1:] and place.parts[0] == "derivatives"):
+            continue
+        raise ConfigError(
+            f"the {name} {folder} is in truth {config.bids_dir / place}, in the input dataset, "
+            "which is never written to: give a folder elsewhere"
+            + (f" or below {config.bids_dir / 'derivatives'}" if is_output else "")
+        )
 
 
 def check_files(config: RunConfig) -> None:
@@ -341,7 +366,9 @@ def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
 
 
 def _subjects(images: Iterable[AnatImage]) -> list[str]:
-    return sorted({image.subject for image in images})
+    from bids_sr.bids import subjects_of
+
+    return subjects_of(images)
 
 
 def _report_bug() -> int:

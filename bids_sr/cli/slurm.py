@@ -49,7 +49,7 @@ OURS = {
     "--reports-only": "bids_sr itself",
     "--boilerplate-only": "bids_sr itself",
 }
-WRITTEN_TO = ("--raw-like-dir", "--bids-database-dir")
+WRITTEN_TO = ("--raw-like-dir",)
 _TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 
@@ -158,7 +158,7 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
     """
     from bids_sr.bids import prepare_output_dir
     from bids_sr.bids.writing import write_text_atomic
-    from bids_sr.cli.run import check_files, validate
+    from bids_sr.cli.run import check_files, check_folders, validate
 
     _check_values(options)
     words = [_absolute(word) for word in words]
@@ -169,6 +169,8 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
             f"{folder} holds scripts already: look at them, then give --overwrite or another "
             "--script-dir"
         )
+    check_folders(config)
+    check_folders(config)
     check_files(config)
     if not config.skip_bids_validation:
         validate(config.bids_dir)
@@ -213,7 +215,7 @@ def _planned(config: RunConfig) -> list[AnatImage]:
 
     images = plan(config, here=False)
     wanted = {image.subject for image in images if image.selected}
-    for subject in sorted({image.subject for image in images} - wanted):
+    for subject in sorted({image.subject for image in images} - wanted - {""}):
         reason = next(image.reason for image in images if image.subject == subject)
         sys.stderr.write(f"bids_sr-tools slurm: sub-{subject} is left out: {reason}\n")
     return images
@@ -324,7 +326,7 @@ def _binds(
     """Return what the image shall see besides input, output and work, and folders to make."""
     if options.image is None:
         return [], []
-    made = [str(path) for path in (config.raw_like_dir, config.bids_database_dir) if path]
+    made = [str(config.raw_like_dir)] if config.raw_like_dir else []
     found = {path: f"{path}:{path}" for path in made}
     for word in words:
         path = Path(word.rpartition("=")[2])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.bids.inheritance import SidecarReader
-from bids_sr.bids.layout import open_layout
 from bids_sr.bids.names import parse_name
+from bids_sr.bids.places import find_images
 from bids_sr.bids.sidecar import AcquisitionOverrides, read_acquisition
 from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.exceptions import BidsSrError
@@ -90,8 +90,8 @@ def read_acquisitions(
 
 def _below(folder: Path, endings: tuple[str, ...], suffixes: Sequence[str]) -> list[Path]:
     if (folder / DESCRIPTION).is_file():
-        layout = open_layout(folder)
-        listed = [folder / Path(name).relative_to(layout.root) for name in layout.files]
+        found = find_images(folder)
+        listed = [folder / image.relpath for image in found if image.usable]
         listed = [path for path in listed if parse_name(path.name).suffix not in NOT_IMAGES]
     else:
         listed = [path for path in folder.rglob("*") if _visible(path.relative_to(folder))]

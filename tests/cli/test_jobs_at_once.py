@@ -74,15 +74,6 @@ def test_different_participants(study: Path, tmp_path: Path) -> None:
         assert {"run.toml", "decisions.tsv", "CITATION.md"} <= {p.name for p in run.iterdir()}
 
 
-def test_a_shared_database(study: Path, tmp_path: Path) -> None:
-    pytest.importorskip("bids_sr.bids.database")  # without it two jobs make one index at once
-    words = ("--bids-database-dir", tmp_path / "database", "--dry-run")
-    jobs = [start(study, tmp_path / "out", label, *words) for label in ("01", "02")]
-    said = [job.communicate(timeout=300)[0] for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0], said
-    assert all(f"sub-{label}" in text for label, text in zip(("01", "02"), said, strict=True))
-
-
 @pytest.mark.parametrize("work", [("work", "work"), ("work1", "work2")])
 def test_the_same_participant(study: Path, tmp_path: Path, work: tuple[str, str]) -> None:
     output, words = tmp_path / "out", ("--sr-method", "self", "--sr-steps", "5")

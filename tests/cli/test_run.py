@@ -356,3 +356,82 @@ def test_a_signal_ends_the_run_and_its_children(
     assert "run again to go on from here" in rest
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("output", "work", "named"),
+    [
+        ("link", "work", "output folder"),
+        ("link/sub-01", "work", "output folder"),
+        ("link/derivatives", "work", "output folder"),
+        ("results", "work", "output folder"),
+        ("out", "link", "work folder"),
+        ("out", "link/derivatives/work", "work folder"),
+    ],
+)
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_nothing_is_written_into_the_dataset_by_a_link(
+    empty_dataset: Path,
+    write_image: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    work: str,
+    named: str,
+    level: str,
+) -> None:
+    write_image(empty_dataset, "sub-01_T1w")
+    (tmp_path / "link").symlink_to(empty_dataset)
+    (tmp_path / "results").symlink_to("link/sub-01")
+    before = tree(empty_dataset)
+    folders = [str(empty_dataset), str(tmp_path / output), level, "-w", str(tmp_path / work)]
+    assert run.main([*folders, *NO_STEPS]) == ExitCode.USAGE
+    assert f"the {named} {tmp_path}" in capsys.readouterr().err
+    assert tree(empty_dataset) == before
+
+
+def test_a_link_to_where_results_belong_is_fine(
+    empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_image(empty_dataset, "sub-01_T1w")
+    (empty_dataset / "derivatives").mkdir()
+    (tmp_path / "out").symlink_to(empty_dataset / "derivatives")
+    words = [str(empty_dataset), str(tmp_path / "out/bids_sr"), "participant", "--dry-run"]
+    assert run.main([*words, "-w", str(tmp_path / "work"), *NO_STEPS]) == ExitCode.OK
+
+
+def test_strangers_are_told_and_leave_no_page(
+    empty_dataset: Path,
+    write_image: Callable[..., Path],
+    tmp_path: Path,
+    command: Command,
+) -> None:
+    for folder, name in (
+        (empty_dataset, "sub-01_T1w"),
+        (empty_dataset, "sub-06_FLAIR"),
+        (empty_dataset / "backup", "sub-01_T1w"),
+        (empty_dataset / "sub-01" / "extra", "sub-01_T2w"),
+    ):
+        write_image(folder, name)
+    stray = write_image(tmp_path, "sub-06_T1w").rename(
+        empty_dataset / "sub-01" / "anat" / "sub-06_T1w.nii.gz"
+    )
+    (empty_dataset / "again").symlink_to(".")
+    output = tmp_path / "out"
+    ended = command(empty_dataset, output, "participant", "-w", tmp_path / "work", *NO_STEPS)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    with (output / "decisions.tsv").open(newline="") as stream:
+        rows = {row["image"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    assert {path: (row["participant_id"], row["status"]) for path, row in rows.items()} == {
+        "backup/sub-01/anat/sub-01_T1w.nii.gz": ("n/a", "skipped"),
+        "sub-01/anat/sub-01_T1w.nii.gz": ("sub-01", "done"),
+        f"sub-01/anat/{stray.name}": ("sub-01", "skipped"),
+        "sub-01/extra/sub-01/anat/sub-01_T2w.nii.gz": ("sub-01", "skipped"),
+        "sub-06/anat/sub-06_FLAIR.nii.gz": ("sub-06", "done"),
+    }
+    assert f"warning: sub-01/anat/{stray.name}: skipped: its name has sub-06" in ended.stderr
+    assert "warning: again is a link to a folder and is not followed" in ended.stderr
+    assert {path.name for path in output.glob("sub-*.html")} == {"sub-01.html", "sub-06.html"}
+    assert not list(output.glob("sub-06/anat/*T1w*"))
+    assert not list(output.glob("sub-*/anat/*T2w*"))
+    assert not (output / "sub-").exists()

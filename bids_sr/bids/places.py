@@ -1,0 +1,275 @@
+"""Where the images of a dataset lie, and whether they belong to a subject there.
+
+An image is its subject's only directly in ``sub-<label>[/ses-<label>]/anat/`` below the root,
+under the labels of its folders.  All else that looks like an image is listed too, with the reason
+why it is no subject's.  Names and links are looked at, relative to the root; no image is opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_sr.bids.ignored import BidsIgnore
+from bids_sr.bids.names import LABEL, parse_name, specification
+from bids_sr.exceptions import InputDataError
+from bids_sr.files import read_json
+
+LOGGER = logging.getLogger(__name__)
+EXTENSIONS = (".nii", ".nii.gz")
+NOT_OF_SUBJECTS = ("derivatives", "sourcedata", "code", "stimuli", "models", "phenotype")
+"""Folders at the root that BIDS has for other things."""
+DATATYPES = (
+    "beh", "dwi", "eeg", "emg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs", "nirs",
+    "perf", "pet",
+)  # fmt: skip
+_SUBJECT = rf"sub-(?P<subject>{LABEL})(/ses-(?P<session>{LABEL}))?"
+_IN_SUBJECT = re.compile(rf"sub-(?P<subject>[^/]+)/(ses-(?P<session>{LABEL})/)?")
+_WAY = re.compile(rf"{_SUBJECT}(/anat)?")
+_HOME = re.compile(rf"{_SUBJECT}/anat")
+_OTHER_DATATYPE = re.compile(rf"{_SUBJECT}/({'|'.join(DATATYPES)})")
+_IMAGE = re.compile(r"\.(nii(\..*)?|hdr|img(\.gz)?|mgh|mgz|mnc|nrrd|nhdr|mha|mhd)$", re.IGNORECASE)
+EXPECTED = (
+    "expected sub-<label>[/ses-<label>]/anat/ directly below the root of the dataset, the labels "
+    "of letters and digits"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundImage:
+    """A file that is an image by its name."""
+
+    relpath: str
+    """Its path below the root, with slashes."""
+    subject: str
+    """Label of the subject whose folder it lies in; empty outside of these."""
+    session: str | None
+    """Label of the session whose folder it lies in."""
+    ignored: str = ""
+    """The line of ``.bidsignore`` that takes it out of the dataset; empty for none."""
+    misplaced: str = ""
+    """Why it is not the image of its subject, in words; empty where it is."""
+    note: str = ""
+    """What a user should look at, in words; empty where nothing."""
+    unreadable: bool = False
+    """Whether it is in truth a folder of a subject that cannot be listed."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is the image of its subject."""
+        return not (self.ignored or self.misplaced)
+
+
+def find_images(
+    root: Path, subjects: Iterable[str] = (), left_out: Iterable[Path] = ()
+) -> list[FoundImage]:
+    """List what looks like an image in a dataset.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the dataset.
+    subjects : iterable of str
+        Labels of the subjects to look at, without ``sub-``; empty for all.
+    left_out : iterable of Path
+        Folders that are not of the dataset though they may lie in it, such as that of the results.
+
+    Returns
+    -------
+    list of FoundImage
+        By path.  Without images of other datatypes in their folders, hidden files, and what BIDS
+        keeps at the root for other things (``derivatives``, ``sourcedata``, ...).
+
+    Raises
+    ------
+    InputDataError
+        If ``.bidsignore`` cannot be read.
+
+    Notes
+    -----
+    Links to folders are followed where a subject's, a session's or the ``anat`` folder is
+    expected, and nowhere else; so no loop is walked twice.
+    """
+    others = frozenset(os.path.realpath(folder) for folder in left_out)
+    finder = _Finder(Path(os.path.realpath(root)), frozenset(subjects), others)
+    return sorted(finder.walk(), key=lambda image: image.relpath)
+
+
+class _Finder:
+    def __init__(self, root: Path, subjects: frozenset[str], left_out: frozenset[str]) -> None:
+        self.root = root
+        self.subjects = subjects
+        self.left_out = left_out
+        self.ignored = BidsIgnore.of(root)
+
+    def walk(self) -> Iterator[FoundImage]:
+        """Go through all folders, the deepest of a broken dataset too: without recursion."""
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            other = _OTHER_DATATYPE.fullmatch(folder)
+            try:
+                entries = list(os.scandir(self.root / folder))
+            except OSError as error:
+                yield from self._unreadable(folder, error)
+                continue
+            for entry in entries:
+                relpath = f"{folder}/{entry.name}" if folder else entry.name
+                looks = looks_like_image(entry.name)
+                if entry.name.startswith("."):
+                    continue
+                if not looks and _is_folder(entry):
+                    if not other and self._descends(relpath, entry):
+                        folders.append(relpath)
+                elif looks and self._wanted(relpath) and not (other and _fits(entry.name)):
+                    yield self._image(relpath)
+
+    def _descends(self, folder: str, entry: os.DirEntry[str]) -> bool:
+        """Tell whether to look into a folder."""
+        if folder in NOT_OF_SUBJECTS or not self._wanted(folder, folder=True):
+            return False
+        real = os.path.realpath(entry.path)
+        if real in self.left_out:
+            return False
+        if _WAY.fullmatch(folder):
+            if entry.is_symlink() and _is_within(os.path.realpath(Path(entry.path).parent), real):
+                LOGGER.warning("%s is a link to a folder that it lies in: not followed", folder)
+                return False
+            return True
+        if entry.is_symlink() and not _OTHER_DATATYPE.fullmatch(folder):
+            LOGGER.warning("%s is a link to a folder and is not followed; %s", folder, EXPECTED)
+            return False
+        if _is_derivative(self.root / folder / "dataset_description.json"):
+            LOGGER.info("%s is not looked at: it is a derivative dataset", folder)
+            return False
+        return True
+
+    def _wanted(self, relpath: str, *, folder: bool = False) -> bool:
+        """Tell whether a path belongs to the chosen subjects, if only by name.
+
+        Of what lies outside of their folders, only what bears their name: each of a thousand
+        jobs would otherwise tell of the same strangers.
+        """
+        if not self.subjects:
+            return True
+        named = [match[1] for match in re.finditer(r"(?:^|/)sub-([^/_]+)", relpath)]
+        if folder and not named:
+            return True
+        return bool(named) and named[0] in self.subjects
+
+    def _image(self, relpath: str) -> FoundImage:
+        place = _IN_SUBJECT.match(relpath)
+        misplaced, note = why_misplaced(self.root, relpath)
+        return FoundImage(
+            relpath=relpath,
+            subject=place["subject"] if place else "",
+            session=place["session"] if place else None,
+            ignored=self.ignored.line_for(relpath),
+            misplaced=misplaced,
+            note=note,
+        )
+
+    def _unreadable(self, folder: str, error: OSError) -> Iterator[FoundImage]:
+        if not _WAY.fullmatch(folder):
+            LOGGER.warning("%s: the folder cannot be listed (%s)", folder, error.strerror)
+            return
+        place = _IN_SUBJECT.match(f"{folder}/")
+        assert place
+        yield FoundImage(
+            relpath=folder,
+            subject=place["subject"],
+            session=place["session"],
+            misplaced=f"the folder cannot be listed ({error.strerror}); expected to read it. "
+            "Change its permissions.",
+            unreadable=True,
+        )
+
+
+def looks_like_image(name: str) -> bool:
+    """Tell whether a file is an image by the end of its name, in whatever case."""
+    return _IMAGE.search(name) is not None
+
+
+def why_misplaced(root: Path, relpath: str) -> tuple[str, str]:
+    """Say why an image is no subject's, by its path and by where that leads as a link.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the dataset, without links.
+    relpath : str
+        Path of the image from there, with slashes.
+
+    Returns
+    -------
+    why : str
+        Empty where it is the image of the subject in whose folder it lies.
+    note : str
+        What a user should look at all the same; empty where nothing.
+    """
+    home = _HOME.fullmatch(relpath.rpartition("/")[0])
+    if home is None:
+        folder = relpath.rpartition("/")[0] or "the root of the dataset"
+        return f"it lies in {folder}; {EXPECTED}", ""
+    why = _misnamed(relpath.rpartition("/")[2], home)
+    return (why, "") if why else _foreign(root, relpath, home["subject"])
+
+
+def _misnamed(name: str, home: re.Match[str]) -> str:
+    parsed = parse_name(name)
+    if not name.endswith(EXTENSIONS):
+        ending = "".join(Path(name).suffixes[-2:])
+        return f"its name ends with {ending}; expected {' or '.join(EXTENSIONS)}"
+    for entity, prefix in (("subject", "sub-"), ("session", "ses-")):
+        stated, expected = parsed.entities.get(entity), home[entity]
+        if stated != expected:
+            found = f"{prefix}{stated}" if stated else f"no {prefix}<label>"
+            wanted = f"{prefix}{expected}" if expected else f"no {prefix}<label>"
+            return f"its name has {found}, its folder {wanted}; expected the same label in both"
+    if parsed.extension not in EXTENSIONS:
+        return f"its name has {parsed.extension!r} after the first point; expected one ending"
+    return ""
+
+
+def _foreign(root: Path, relpath: str, subject: str) -> tuple[str, str]:
+    """Say that a link leads to another subject's image, or that it may."""
+    real = Path(os.path.realpath(root / relpath))
+    inside = real.is_relative_to(root)
+    target = (real.relative_to(root) if inside else real).as_posix()
+    place = _IN_SUBJECT.match(target)
+    owner = place["subject"] if place else parse_name(real.name).entities.get("subject")
+    if owner in (None, subject):
+        return "", ""
+    if inside:
+        return (
+            f"it is a link to {target}, an image of sub-{owner}; expected one of sub-{subject}",
+            "",
+        )
+    return "", f"it is a link to {target}, whose name says sub-{owner}: is it the same person?"
+
+
+def _fits(name: str) -> bool:
+    """Tell whether an image of another datatype is none that belongs into ``anat``."""
+    return parse_name(name).suffix not in specification()["anat_suffixes"]
+
+
+def _is_derivative(description: Path) -> bool:
+    try:
+        return read_json(description, any_encoding=True).get("DatasetType") == "derivative"
+    except InputDataError:  # most folders have none
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
