@@ -17,13 +17,13 @@ from typing import Any
 from bids_sr.bids.dataset import read_decisions
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.names import ParsedName, parse_name, specification
+from bids_sr.bids.places import EXTENSIONS, looks_like_image, why_misplaced
 from bids_sr.bids.writing import read_json
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_text
 
 LABEL = "SR"
 FOLDERS = ("phenotype", "stimuli")
-EXTENSIONS = (".nii", ".nii.gz")
 # Fields of the product's sidecar that BIDS knows in derivatives only.
 DERIVATIVE_FIELDS = ("Sources", "SpatialReference", "Resolution", "SkullStripped")
 
@@ -166,11 +166,16 @@ def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Produc
     Notes
     -----
     The phase image of a scan whose magnitude was super-resolved is left out: the two would
-    not be on one grid.
+    not be on one grid.  So is an image that is not the subject's: see :mod:`.places`.
     """
     contents = Contents()
     reader = SidecarReader(bids_dir)
-    files = sorted(_files(bids_dir, f"sub-{subject}"))
+    root = bids_dir.resolve()
+    files = [
+        (relpath, name)
+        for relpath, name in sorted(_files(bids_dir, f"sub-{subject}"))
+        if not (_is_image(relpath, name) and why_misplaced(root, relpath)[0])
+    ]
     images = {relpath: name for relpath, name in files if _is_image(relpath, name)}
     kept = {relpath: products[relpath] for relpath in images if relpath in products}
     renamed = {PurePosixPath(old).name: PurePosixPath(view_name(old)).name for old in kept}
@@ -208,7 +213,7 @@ def dataset_contents(bids_dir: Path) -> Contents:
     contents = Contents()
     for path in sorted(bids_dir.iterdir()):
         name = parse_name(path.name)
-        if path.name == "dataset_description.json" or path.is_dir():
+        if path.name == "dataset_description.json" or path.is_dir() or looks_like_image(path.name):
             continue
         if name.extension == ".json" and _is_inherited(PurePosixPath(), name):
             continue
@@ -255,7 +260,7 @@ def _add_text(
 ) -> None:
     """Add a table or sidecar that may name images, under the names of the view."""
     try:
-        text = read_text(source, limit=TABLE_LIMIT)
+        text = read_text(source, limit=TABLE_LIMIT, any_encoding=True)
     except InputDataError:
         contents.links[relpath] = source
         return
@@ -273,13 +278,33 @@ def _add_text(
 
 
 def _files(bids_dir: Path, folder: str) -> Iterator[tuple[str, ParsedName]]:
-    """List the files below a folder that are not hidden, with their names taken apart."""
+    """List the files below a folder that are not hidden, with their names taken apart.
+
+    Of links to folders, those that lead out of the dataset are followed, each folder once: others
+    would show a scan again, or go round for ever.
+    """
+    root = os.path.realpath(bids_dir)
+    seen = {root}
+
+    def enters(path: Path) -> bool:
+        real = os.path.realpath(path)
+        if real in seen or (path.is_symlink() and (_is_in(real, root) or _is_in(root, real))):
+            return False
+        seen.add(real)
+        return True
+
     for found, folders, files in os.walk(bids_dir / folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and enters(Path(found, name))
+        ]
         for file in files:
             if not file.startswith("."):
                 relpath = (Path(found) / file).relative_to(bids_dir).as_posix()
                 yield relpath, parse_name(file)
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
 
 
 def _is_image(relpath: str, name: ParsedName) -> bool:

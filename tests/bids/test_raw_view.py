@@ -249,3 +249,49 @@ def test_nothing_is_written_through_a_link(
     with pytest.raises(InputDataError, match="is a link; expected a folder"):
         write_raw_view(view, dataset, out, ["01"])
     assert files(dataset) == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_a_table_of_any_encoding_keeps_its_rows(
+    dataset: Path, add_image: AddImage, out: Path, view: Path, encoding: str
+) -> None:
+    add_image("sub-01_T1w")
+    add_image("sub-01_part-phase_T1w")
+    add_product(out, "sub-01/anat/sub-01_T1w.nii.gz")
+    table = "filename\toperator\nanat/sub-01_T1w.nii.gz\tMüller\n"
+    table += "anat/sub-01_part-phase_T1w.nii.gz\tMüller\n"
+    (dataset / "sub-01/sub-01_scans.tsv").write_bytes(table.encode(encoding))
+    write_raw_view(view, dataset, out, ["01"])
+    assert (view / "sub-01/sub-01_scans.tsv").read_text(encoding="utf-8") == (
+        "filename\toperator\nanat/sub-01_rec-SR_T1w.nii.gz\tMüller\n"
+    )
+
+
+def test_links_within_the_dataset_are_not_followed_and_others_once(
+    dataset: Path, add_image: AddImage, out: Path, view: Path
+) -> None:
+    add_image("sub-01_T1w")
+    for link, target in {"loop": ".", "up": "..", "again": "anat", "ses-1": "../.."}.items():
+        (dataset / "sub-01" / link).symlink_to(target)
+    store = dataset.parent / "store"
+    (store / "back").mkdir(parents=True)
+    (store / "back/store").symlink_to(store)
+    (store / "sub-01_bold.nii.gz").touch()
+    (dataset / "sub-01/func").symlink_to(store)
+    write_raw_view(view, dataset, out, ["01"])
+    assert files(view) == [
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/func/sub-01_bold.nii.gz",
+    ]
+
+
+def test_an_image_that_is_not_the_subjects_is_left_out(
+    dataset: Path, add_image: AddImage, write_nifti: Callable[..., Path], out: Path, view: Path
+) -> None:
+    add_image("sub-05_T1w")
+    write_nifti(dataset / "sub-05/anat/sub-06_T1w.nii.gz")
+    write_nifti(dataset / "sub-05/extra/anat/sub-05_T1w.nii.gz")
+    write_nifti(dataset / "sub-05_T1w.nii.gz")
+    (dataset / "sub-05/anat/sub-05_T2w.nii.gz").symlink_to("../../sub-07_T2w.nii.gz")
+    write_raw_view(view, dataset, out, ["05"])
+    assert files(view) == ["sub-05/anat/sub-05_T1w.nii.gz"]
