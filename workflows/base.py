@@ -130,8 +130,9 @@ def image_wf_name(image: AnatImage) -> str:
 
 
 def images_by_graph(images: Sequence[AnatImage]) -> dict[str, AnatImage]:
-    """Return the images of a plan by the names of their graphs."""
-    return {image_wf_name(image): image for image in reversed(images)}
+    """Return the images of a plan that have graphs, by the names of these."""
+    made = [image for image in images if image.processed]
+    return {image_wf_name(image): image for image in reversed(made)}
 
 
 def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage | None:

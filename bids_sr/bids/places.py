@@ -194,6 +194,12 @@ def looks_like_image(name: str) -> bool:
     return _IMAGE.search(name) is not None
 
 
+def is_at_home(relpath: str) -> bool:
+    """Tell whether an image is its subject's by its path, wherever that may lead as a link."""
+    home = _HOME.fullmatch(relpath.rpartition("/")[0])
+    return home is not None and not _misnamed(relpath.rpartition("/")[2], home)
+
+
 def why_misplaced(root: Path, relpath: str) -> tuple[str, str]:
     """Say why an image is no subject's, by its path and by where that leads as a link.
 

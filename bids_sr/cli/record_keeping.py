@@ -48,10 +48,10 @@ class RecordKeeper:
 
     def begin(self, before: Outcomes) -> None:
         """Write down what is about to be done, and what belongs to no single image."""
-        from bids_sr.bids import write_dataset_files
+        from bids_sr.bids import subjects_of, write_dataset_files
 
         output_dir, bids_dir = self.config.output_dir, self.config.bids_dir
-        self._stale = {outcome.image.subject for outcome in before.images}
+        self._stale = set(subjects_of(outcome.image for outcome in before.images))
         self.record.write(self.config, sorted(self._stale))
         write_dataset_files(output_dir, bids_dir, derivatives=self.config.derivatives)
         self._write_rows(before.images)
@@ -91,7 +91,8 @@ class RecordKeeper:
         if not changed:
             return
         self._rows |= rows
-        subjects = {row["participant_id"].removeprefix("sub-") for row in changed}
+        # A file outside of the subjects' folders has a row, and no subject.
+        subjects = {row["participant_id"].removeprefix("sub-") for row in changed} - {""}
         self._stale |= subjects
         folders = [self.record.log_dir(output_dir, subject) for subject in sorted(subjects)]
         keep_decisions(folders, self._rows.values())

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_sr.bids.places import is_at_home
 from bids_sr.bids.status import checked_row
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_bytes, read_json, read_text, read_toml
@@ -74,7 +75,8 @@ class ImageRecord:
     @property
     def anchor(self) -> str:
         """Name of the image's section in the page of its subject."""
-        return "image-" + re.sub(r"[^A-Za-z0-9]+", "-", self.stem).strip("-")
+        name = self.stem if is_at_home(self.image) else self.image
+        return "image-" + re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
     @property
     def action(self) -> str:
@@ -279,7 +281,9 @@ def _read_image(
         problems.append("No QC file was found for this image.")
     if quality and not row:
         problems.append("This image has a QC file but no row in decisions.tsv.")
-    plain = ImageRecord(image=image, row=row, quality=quality)
+    plain = ImageRecord(image=image, row=row, quality=quality, problems=tuple(problems))
+    if not is_at_home(image):  # what bears its name is of the image that is
+        return plain
     prefix, _, suffix = plain.stem.rpartition("_")
     figures: dict[str, Path] = {}
     for name in FIGURE_NAMES:

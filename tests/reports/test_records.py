@@ -62,6 +62,17 @@ def test_finished_run_is_read(finished_run: Path) -> None:
     assert record.run.crashes[0].node == "bids_sr_wf.sub_01_ses_01_T2w_wf.check"
 
 
+def test_an_image_elsewhere_has_nothing_of_the_one_that_bears_its_name(finished_run: Path) -> None:
+    done = read_subject(finished_run, "01").images[0]
+    other = done.image.replace("anat/", "extra/anat/")
+    rows = [decision(done.image, status="done"), decision(other, action="skip", status="skipped")]
+    write_decisions(finished_run, rows)
+    found = {image.image: image for image in read_subject(finished_run, "01").images}
+    assert found[done.image].figures == done.figures
+    assert found[other].figures == {}
+    assert found[other].anchor != done.anchor
+
+
 def test_label_with_and_without_prefix(finished_run: Path) -> None:
     assert read_subject(finished_run, "01").label == read_subject(finished_run, "sub-01").label
 

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,15 @@ def test_only_images_that_are_processed_get_a_graph_and_nodes_are_traced_back(
     owners = {image_of_node(node.fullname, known) for node in graph.nodes}
     assert owners == set(images[:2])
     assert image_of_node("bids_sr_wf.sub_09_wf.check_input", known) is None
+
+
+def test_a_node_is_of_the_image_that_is_processed_not_of_one_of_its_name(
+    make_image: MakeImage,
+) -> None:
+    right = make_image()
+    stranger = replace(right, action="skip", relpath=f"backup/{right.relpath}")
+    for images in ([right, stranger], [stranger, right]):
+        assert list(images_by_graph(images).values()) == [right]
 
 
 def test_nothing_to_process_is_an_error(
