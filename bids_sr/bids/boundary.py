@@ -10,6 +10,8 @@ import contextlib
 import os
 from pathlib import Path, PurePath
 
+from bids_sr.bids.places import is_folder
+
 
 def place_in_dataset(folder: Path, bids_dir: Path) -> PurePath | None:
     """Tell where in a dataset a folder lies.
@@ -39,10 +41,12 @@ def place_in_dataset(folder: Path, bids_dir: Path) -> PurePath | None:
 def _places(bids_dir: Path) -> dict[tuple[int, int] | None, PurePath]:
     """Map what identifies the root and the subjects' folders to their paths from the root."""
     places = {}
+    root = Path(os.path.realpath(bids_dir))
     # A dataset that is not there or cannot be listed is told by who reads it.
-    with contextlib.suppress(OSError), os.scandir(bids_dir) as entries:
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            if entry.name.startswith("sub-") and entry.is_dir():
+            around = entry.is_symlink() and root.is_relative_to(os.path.realpath(entry.path))
+            if entry.name.startswith("sub-") and is_folder(entry) and not around:
                 places[_identity(Path(entry.path))] = PurePath(entry.name)
     places[_identity(bids_dir)] = PurePath()
     return {identity: place for identity, place in places.items() if identity is not None}

@@ -20,7 +20,7 @@ from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.masks import find_mask
 from bids_sr.bids.names import ParsedName, parse_name
-from bids_sr.bids.places import FoundImage, find_images
+from bids_sr.bids.places import FoundImage, find_images, is_folder
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
@@ -264,7 +264,7 @@ def _check_subjects(root: Path, wanted: Iterable[str]) -> None:
             f"{root}: no such folder; expected the root of a BIDS dataset. Check the path."
         )
     with os.scandir(root) as entries:
-        found = [entry.name for entry in entries if entry.name[:4] == "sub-" and entry.is_dir()]
+        found = [entry.name for entry in entries if entry.name[:4] == "sub-" and is_folder(entry)]
     existing = {name.removeprefix("sub-") for name in found}
     if not existing:
         raise InputDataError(

@@ -71,18 +71,23 @@ def find_mask(derivatives: Mapping[str, Path], name: ParsedName, grid: Grid) -> 
 
 
 def _candidates(root: Path, name: ParsedName) -> list[Path]:
-    """Masks of the subject, of its session or of no session (pipelines that merge sessions)."""
+    """Masks of the subject, of its session or of no session (pipelines that merge sessions).
+
+    A mask in the subject's folder whose name has another label is another's.
+    """
     subject = root / f"sub-{name.entities['subject']}"
     session = name.entities.get("session")
     folders = [subject / "anat"]
     if session:
         folders.append(subject / f"ses-{session}" / "anat")
     found = [path for folder in folders for path in sorted(folder.glob("*_desc-brain_mask.nii*"))]
+    names = {path: parse_name(path.name) for path in found}
     return [
         path
-        for path in found
-        if parse_name(path.name).extension in (".nii", ".nii.gz")
-        and parse_name(path.name).entities.get("session") in (None, session)
+        for path, mask in names.items()
+        if mask.extension in (".nii", ".nii.gz")
+        and mask.entities.get("subject") == name.entities["subject"]
+        and mask.entities.get("session") in (None, session)
     ]
 
 

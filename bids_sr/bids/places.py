@@ -122,7 +122,7 @@ class _Finder:
                 looks = looks_like_image(entry.name)
                 if entry.name.startswith("."):
                     continue
-                if not looks and _is_folder(entry):
+                if not looks and is_folder(entry):
                     if not other and self._descends(relpath, entry):
                         folders.append(relpath)
                 elif looks and self._wanted(relpath) and not (other and _fits(entry.name)):
@@ -270,7 +270,8 @@ def _is_derivative(description: Path) -> bool:
         return False
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder or a link to one; a link to itself is neither."""
     try:
         return entry.is_dir()
     except OSError:

@@ -73,7 +73,8 @@ def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:
         _print_table(rows, stream)
     else:
         stream.write("\t".join(COLUMNS) + "\n")
-        stream.writelines("\t".join(row) + "\n" for row in rows)
+        cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+        stream.writelines("\t".join(row) + "\n" for row in cells)
     for image in images:
         for sentence in notes(image):
             stream.write(f"{image.stem}: {sentence}\n")

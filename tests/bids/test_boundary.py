@@ -62,3 +62,14 @@ def test_a_second_mount_is_the_same_folder(
     monkeypatch.setattr(Path, "stat", stat)
     assert place_in_dataset(mount, root) == PurePath()
     assert place_in_dataset(mount / "sub-01" / "out", root) == PurePath("sub-01/out")
+
+
+def test_links_that_lead_nowhere_or_around_the_dataset_are_nobodys(
+    tmp_path: Path, root: Path
+) -> None:
+    (root / "sub-02").symlink_to("sub-02")
+    (root / "sub-03").symlink_to("/")
+    (root / "sub-04").symlink_to("nowhere")
+    assert place_in_dataset(tmp_path / "out", root) is None
+    assert place_in_dataset(root / "sub-01", root) == PurePath("sub-01")
+    assert place_in_dataset(tmp_path / "none/out", tmp_path / "none") is None

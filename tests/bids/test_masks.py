@@ -106,3 +106,13 @@ def test_no_mask_is_looked_for_in_a_knee_or_on_a_changed_grid(
     assert images["sub-01_T1w"].mask_note == ""
     assert images["sub-02_T1w"].existing_mask is None
     assert "another grid" in images["sub-02_T1w"].mask_note
+
+
+def test_a_mask_of_another_label_is_not_used(
+    add_image: AddImage, add_mask: AddImage, plan: Plan, tmp_path: Path
+) -> None:
+    add_image("sub-01_T1w")
+    add_mask("sub-01/anat/sub-02_desc-brain_mask.nii.gz")
+    image = plan(derivatives={"tool": tmp_path / "other"})["sub-01_T1w"]
+    assert image.existing_mask is None
+    assert "tool has no brain mask" in image.mask_note

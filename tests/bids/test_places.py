@@ -171,6 +171,7 @@ def test_links_that_point_at_each_other_end(
         (dataset / "sub-01" / one).mkdir()
         (dataset / "sub-01" / one / "x").symlink_to(f"../{other}")
     (dataset / "sub-01/self").symlink_to("self")
+    (dataset / "sub-02").symlink_to("sub-02")
     assert reasons() == {RIGHT: ""}
 
 
