@@ -251,5 +251,9 @@ def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:
     found = Path(workflow.base_dir) / workflow.name / "resource_monitor.json"
     if found.is_file():
         target = config.output_dir / "logs" / f"{record.run_id}_resources.json"
-        shutil.copyfile(found, target)
-        LOGGER.info("memory and CPU use of every step: %s", target)
+        try:
+            shutil.copyfile(found, target)
+        except OSError as error:
+            LOGGER.warning("the use of memory and CPU is not on record: %s", error)
+        else:
+            LOGGER.info("memory and CPU use of every step: %s", target)

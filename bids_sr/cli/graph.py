@@ -106,7 +106,11 @@ def _build(config: RunConfig, images: list[AnatImage]) -> Graph:
     except Exception as error:
         refused = _refused(images, workflow_of, error)
         workflow = workflow_of([image for image in images if image.relpath not in refused])
-    methods = methods_text(workflow)
+    methods = ""
+    try:
+        methods = methods_text(workflow)
+    except Exception:  # images are worth more than a text about them
+        LOGGER.warning("no methods text: gathering it failed", exc_info=True)
     return Graph(workflow=workflow, methods=methods, gpus=gpus, refused=refused)
 
 

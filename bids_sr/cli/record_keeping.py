@@ -97,7 +97,13 @@ class RecordKeeper:
         folders = [self.record.log_dir(output_dir, subject) for subject in sorted(subjects)]
         keep_decisions(folders, self._rows.values())
         update_decisions(output_dir, changed)
-        self._write_methods(row for row in changed if row["status"] == "done")
+        try:
+            self._write_methods(row for row in changed if row["status"] == "done")
+        except OSError:
+            raise
+        except Exception:  # images are worth more than a text about them
+            LOGGER.warning("no methods text: writing it failed", exc_info=True)
+            self.methods = ""
 
     def _write_methods(self, done: Iterable[dict[str, str]]) -> None:
         """Write the methods text for the first result of the run, and of each subject."""

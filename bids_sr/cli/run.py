@@ -173,7 +173,10 @@ def _execute(
     from bids_sr.cli.execution import run_graph
 
     if config.write_graph:
-        LOGGER.info("graph: %s", graphs.write_graph(graph, config))
+        try:
+            LOGGER.info("graph: %s", graphs.write_graph(graph, config))
+        except Exception as error:  # a drawing; the images do not wait for it
+            LOGGER.warning("the graph was not drawn: %s: %s", type(error).__name__, error)
     if config.clean_workdir:
         graphs.clean_work(graph)
     return run_graph(graph, config, images, record, ended=keeper.image_ended)

@@ -15,6 +15,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -281,12 +282,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         """Let a killed step wait until it is alone, or say that it was killed again."""
         step = self._steps[taskid]
         if step.tries > 1:
-            error = StepKilledError(
-                "the process of this step was killed twice, most likely because memory "
-                f"ran out (the step was expected to need {step.node.mem_gb:g} GB): free memory, "
-                "or lower --nprocs, or give --low-mem"
-            )
-            return _failure(taskid, error)
+            return _failure(taskid, StepKilledError(_killed_words(step)))
         LOGGER.warning("the process of %s was killed; trying once more, alone", step.node.fullname)
         step.process = None
         return None
@@ -308,6 +304,19 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 process.join(2)
                 process.kill()
                 process.join(2)
+
+
+def _killed_words(step: _Step) -> str:
+    """Say how a process ended that sent nothing; the system ends by SIGKILL what lacks memory."""
+    code = getattr(step.process, "exitcode", None) or 0
+    if code < 0 and code != -signal.SIGKILL:
+        name = signal.Signals(-code).name
+        return f"the process of this step crashed twice ({name}): an error of a library it calls"
+    return (
+        "the process of this step was killed twice, most likely because memory ran out (the step "
+        f"was expected to need {step.node.mem_gb:g} GB): free memory, or lower --nprocs, or give "
+        "--low-mem"
+    )
 
 
 def _image_graph(fullname: str) -> str:

@@ -149,7 +149,7 @@ class Optional(OptionalStep):
     ("how", "tries", "said"),
     [
         (str(int(signal.SIGKILL)), 2, "was killed twice"),
-        (str(int(signal.SIGSEGV)), 2, "was killed twice"),
+        (str(int(signal.SIGSEGV)), 2, "crashed twice (SIGSEGV)"),
         ("exit", 1, "SystemExit: 3"),
         ("memory", 1, "MemoryError: Unable to allocate 148. GiB"),
         ("time", 1, "TimeoutError: no answer for 60 s"),
