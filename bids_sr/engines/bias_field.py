@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.engines.foreground import foreground
-from bids_sr.engines.itk import ants_session, to_ants
+from bids_sr.engines.itk import ants_session, to_ants, without_shear
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
@@ -166,9 +166,9 @@ def _coarse_field(
     affine = volume.affine @ np.diag([*factors, 1.0])
     shifted = (np.asarray(factors) - 1) / 2  # centre of the first block, in voxels
     affine[:3, 3] = volume.affine[:3, :3] @ shifted + volume.affine[:3, 3]
-    image = to_ants(ants, Volume(coarse.astype(np.float32), affine))
+    image = to_ants(ants, without_shear(Volume(coarse.astype(np.float32), affine)))
     # float32: antspyx reads a uint8 mask as if it held floats.
-    mask = to_ants(ants, Volume(fitted.astype(np.float32), affine))
+    mask = to_ants(ants, without_shear(Volume(fitted.astype(np.float32), affine)))
     field = ants.n4_bias_field_correction(
         image,
         mask=mask,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bids_sr.engines.foreground import foreground
-from bids_sr.engines.itk import ants_session, to_ants
+from bids_sr.engines.itk import ants_session, to_ants, without_shear
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 from bids_sr.imaging.intensity import ordinary_factor
@@ -67,7 +67,7 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
     factor = np.float32(ordinary_factor(volume.data))
     data = volume.data.astype(np.float32) * factor
     with ants_session(threads=threads, seed=seed) as (ants, used):
-        image = to_ants(ants, volume.with_data(data))
+        image = to_ants(ants, without_shear(volume.with_data(data)))
         raw = ants.denoise_image(image, p=patch, r=search, noise_model="Rician").numpy()
     if not np.isfinite(raw).all():
         raise EngineError(

@@ -133,6 +133,25 @@ def to_ants(ants: ModuleType, volume: Volume) -> Any:
     )
 
 
+def without_shear(volume: Volume) -> Volume:
+    """Return the volume, or where its axes are not at right angles the array set upright.
+
+    For filters that look at neighbours and at spacings only: the slices of a tilted stack
+    are shifted against each other by the same step, which no such filter sees.
+    """
+    if _shear(volume.affine) <= _MAX_SHEAR:
+        return volume
+    return Volume(volume.data, np.diag([*volume.spacings, 1.0]))
+
+
+def _shear(affine: npt.NDArray[np.float64]) -> float:
+    """Return how far the axes are from right angles, rad."""
+    linear = _RAS_TO_LPS @ affine[:3, :3]
+    cosines = linear / np.linalg.norm(linear, axis=0)
+    left, _, right = np.linalg.svd(cosines)
+    return float(np.abs(cosines - left @ right).max())
+
+
 def itk_header(
     affine: npt.NDArray[np.float64],
 ) -> tuple[list[float], list[float], npt.NDArray[np.float64]]:
@@ -160,7 +179,7 @@ def itk_header(
     cosines = linear / spacings
     left, _, right = np.linalg.svd(cosines)
     directions: npt.NDArray[np.float64] = left @ right
-    shear = float(np.abs(cosines - directions).max())
+    shear = _shear(affine)
     if shear > _MAX_SHEAR:
         raise EngineError(
             f"Found an affine whose axes are not at right angles (by {shear:.3f} rad); ANTs "

@@ -39,6 +39,18 @@ def test_field_is_found(case: tuple[Volume, np.ndarray]) -> None:
     assert corrected.data.dtype == np.float32
 
 
+def test_the_field_of_a_tilted_stack_is_found(case: tuple[Volume, np.ndarray]) -> None:
+    volume, field = case
+    affine = volume.affine.copy()
+    affine[1, 2] += 2.2  # 20 degrees
+    corrected, record = n4(Volume(volume.data, affine), sloppy=True)
+    inside = volume.data > 0.3 * np.percentile(volume.data, 99)
+    ratio = volume.data[inside] / corrected.data[inside] / field[inside]
+    assert np.std(ratio) / np.mean(ratio) < np.std(field[inside]) / np.mean(field[inside])
+    assert record["Status"] == "corrected"
+    np.testing.assert_array_equal(corrected.affine, affine)
+
+
 def test_mean_within_the_mask_is_kept(case: tuple[Volume, np.ndarray]) -> None:
     volume, _ = case
     mask = volume.with_data((volume.data > 0.3 * volume.data.max()).astype(np.uint8))

@@ -76,6 +76,18 @@ def test_the_unit_of_intensity_does_not_matter(pair: tuple[Volume, Volume], expo
     )
 
 
+def test_a_tilted_stack_is_denoised_as_an_upright_one(pair: tuple[Volume, Volume]) -> None:
+    _, noisy = pair
+    tilt = np.eye(4)
+    tilt[1, 2] = np.tan(np.radians(20)) / noisy.spacings[2] * noisy.spacings[1]
+    tilted = Volume(noisy.data, noisy.affine @ tilt)
+    upright = Volume(noisy.data, np.diag([*tilted.spacings, 1.0]))
+    denoised, record = denoise(tilted)
+    np.testing.assert_array_equal(denoised.data, denoise(upright)[0].data)
+    np.testing.assert_array_equal(denoised.affine, tilted.affine)
+    assert record["ChangeRMS"] > 0
+
+
 def test_negative_values_stay_possible(pair: tuple[Volume, Volume]) -> None:
     _, noisy = pair
     shifted = Volume(noisy.data[:30, :30] - 0.1 * noisy.data.max(), noisy.affine)
