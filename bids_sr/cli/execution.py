@@ -193,8 +193,6 @@ def _send_crashes_to_subjects(
         if image is not None:
             folder = record.log_dir(config.output_dir, image.subject)
             node.config = {"execution": {"crashdump_dir": str(folder)}}
-            if node.run_without_submitting:  # it runs each time: no need to read its inputs twice
-                node.config["execution"]["hash_method"] = "timestamp"
 
 
 def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_gb: float) -> Any:

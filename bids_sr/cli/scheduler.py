@@ -86,12 +86,12 @@ class _Dependencies:
 
     def __init__(self, graph: Any, nodes: Sequence[Any]) -> None:
         places = {node: place for place, node in enumerate(nodes)}
-        self._after = [[places[after] for after in graph.successors(node)] for node in nodes]
+        self.after = [[places[after] for after in graph.successors(node)] for node in nodes]
         self.left: npt.NDArray[np.int64] = np.array([graph.in_degree(node) for node in nodes])
 
     def end(self, job: int) -> None:
         """Take a node for ended."""
-        self.left[self._after[job]] -= 1
+        self.left[self.after[job]] -= 1
 
     def sum(self, axis: int) -> npt.NDArray[np.int64]:
         """Return the counts as a (1, nodes) array."""
@@ -173,6 +173,11 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         """Begin a step; False where it has already ended: kept, done here, or failed."""
         node = self.procs[job]
         try:
+            if self._runs_bare(job):
+                node._get_inputs()
+                node.interface.run()
+                self._task_finished_cb(job)
+                return False
             drop_broken_result(node)
             if self._local_hash_check(job, graph):
                 return False
@@ -189,6 +194,15 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             self._clean_queue(job, graph, result=result)
             return False
         return True
+
+    def _runs_bare(self, job: int) -> bool:
+        """Tell whether a step runs here, each time, and last: its result need not be kept.
+
+        Nipype would read its inputs to the last byte for a hash that nobody compares.
+        """
+        node = self.procs[job]
+        last = not self.depidx.after[job]
+        return bool(node.run_without_submitting and node.interface.always_run and last)
 
     def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
         if self._status_callback:

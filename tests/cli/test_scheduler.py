@@ -511,6 +511,29 @@ def test_a_work_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
         os.chdir(tmp_path)
 
 
+class WritesFile(ReadsFile):
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        target = Path(self.inputs.in_file).with_suffix(".copy")
+        target.write_text(Path(self.inputs.in_file).read_text())
+        return runtime
+
+
+def test_a_last_step_that_always_runs_here_keeps_nothing(
+    tmp_path: Path, three_texts: list[Path]
+) -> None:
+    copy = node("copy", give, path=str(three_texts[0]))
+    write = pe.Node(WritesFile(), name="write", run_without_submitting=True)
+    workflow = pe.Workflow(name="image")
+    workflow.connect(copy, "out", write, "in_file")
+    _, error = run(tmp_path, [workflow])
+    assert error is None
+    folder = tmp_path / "work" / "w" / "image"
+    assert (folder / "copy" / "given.copy").read_text() == "text"
+    assert not (folder / "write").exists()
+
+
 def test_garbage_is_not_collected_at_each_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
