@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from bids_sr.bids.writing import write_text_atomic
-from bids_sr.exceptions import BidsSrError, InputDataError
+from bids_sr.exceptions import BidsSrError, InputDataError, in_words
 from bids_sr.files import read_bytes, read_text
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
@@ -100,7 +100,8 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
     root = Path(output_dir)
     record = read_subject(root, subject)
     methods, problem = _methods(record.methods)
-    shown = [image for image in record.images if image.outcome != "skipped"]
+    sections = [_section(image) for image in record.images if image.outcome != "skipped"]
+    shown = [section["image"] for section in sections]
     context = {
         "subject": record,
         "counts": [
@@ -109,7 +110,7 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
             if (count := Counter(image.outcome for image in record.images)[name])
         ],
         "outcomes": OUTCOMES,
-        "sections": [_section(image) for image in shown],
+        "sections": sections,
         "navigation": [
             (session, list(group)) for session, group in groupby(shown, key=lambda i: i.session)
         ],
@@ -117,9 +118,9 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
         "failed": [image for image in record.images if image.outcome == "failed"],
         "unfinished": [image for image in record.images if image.outcome == "unfinished"],
         "warned": [
-            (image, warnings)
-            for image in shown
-            if image.outcome not in ("failed", "unfinished") and (warnings := _warnings(image))
+            (section["image"], section["warnings"])
+            for section in sections
+            if section["image"].outcome not in ("failed", "unfinished") and section["warnings"]
         ],
         "methods": methods,
         "has_result": bool(record.methods),
@@ -166,6 +167,16 @@ def figure_html(name: str, path: Path) -> Markup:
 
 
 def _section(image: ImageRecord) -> dict[str, Any]:
+    """Gather what is shown of an image; where its files hold what cannot be shown, say so."""
+    try:
+        return _section_of(image)
+    except Exception as error:
+        problem = f"Its QC file or sidecar holds what cannot be shown ({in_words(error)})."
+        problems = (*image.problems, problem)
+        return _section_of(replace(image, quality={}, sidecar={}, problems=problems))
+
+
+def _section_of(image: ImageRecord) -> dict[str, Any]:
     return {
         "image": image,
         "facts": _facts(image),

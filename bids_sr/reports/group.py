@@ -128,7 +128,11 @@ def measure(image: ImageRecord, metric: Metric) -> float | None:
         if isinstance(place, Mapping):
             known = [value for value in place.values() if _is_number(value)]
             place = (sum(known) if known else None) if step == "*" else place.get(step)
-        elif isinstance(place, Sequence) and not isinstance(place, str):
+        elif (
+            isinstance(place, Sequence)
+            and not isinstance(place, str)
+            and step.lstrip("-").isdigit()
+        ):
             known = [value for value in place if value is not None]
             place = known[int(step)] if -len(known) <= int(step) < len(known) else None
         else:
@@ -138,7 +142,10 @@ def measure(image: ImageRecord, metric: Metric) -> float | None:
             place = float(place)
         except ValueError:
             return None
-    return float(place) if _is_number(place) else None
+    try:
+        return float(place) if _is_number(place) else None
+    except OverflowError:
+        return None
 
 
 def segmentation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:

@@ -13,6 +13,7 @@ import pytest
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.reports.assemble import assemble_subject, figure_html
+from bids_sr.reports.group import group_report
 
 from .conftest import acquired, decision, write_decisions
 
@@ -275,3 +276,19 @@ def test_segmentations_are_shown_or_told_why_not(run_copy: Path) -> None:
     assert "refused: the image has no brain mask" in words
     assert page.source.count("Segmentation by wmh, in colours") == 1
     assert "Segmentation by atropos, in colours" not in page.source
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, True, "x", 10**400, [1, "a", None], {"a": {"b": [None]}}, [[[{}]]], {"Status": 5}],
+    ids=str,
+)
+def test_odd_records_of_an_image_cost_no_page(run_copy: Path, odd: object) -> None:
+    """All fields of the QC files and sidecars at once, but for the name of the image."""
+    for path in [*run_copy.glob("sub-01/**/*_qc.json"), *run_copy.glob("sub-01/**/*sr_*w.json")]:
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(dict.fromkeys(content, odd) | {"Image": content.get("Image")}))
+    page = Page(assemble_subject(run_copy, "01"))
+    assert_self_contained(page)
+    assert "sub-01_ses-01_FLAIR" in page.text
+    group_report(run_copy)
