@@ -14,6 +14,7 @@ from bids_sr.exceptions import InputDataError
 if TYPE_CHECKING:
     from bids_sr.bids import ReferenceRule
     from bids_sr.bids.image import AnatImage
+    from bids_sr.cli.fence import Fence
     from bids_sr.config import RunConfig
 
 LOGGER = logging.getLogger(__name__)
@@ -69,35 +70,42 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
         raise ExitError(ExitCode.CANNOT_WRITE, str(error)) from error
 
 
-def finish(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str] = ()) -> None:
+def finish(
+    config: RunConfig, images: Sequence[AnatImage], fence: Fence, made: Iterable[str] = ()
+) -> None:
     """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk.
 
-    ``made`` holds the paths of the images of which this run has made all that it makes.
+    ``fence`` keeps what goes wrong with one subject from the others; ``made`` holds the paths of
+    the images of which this run has made all that it makes.
     """
-    from bids_sr.bids import (
-        dataset_lock,
-        settle_references,
-        subjects_of,
-        surface_notes,
-        write_raw_view,
-    )
+    from bids_sr.bids import subjects_of, write_raw_view
+
+    subjects = subjects_of(images)
+    for subject in subjects:
+        with fence.around(f"hand-over of sub-{subject}"):
+            _settle(config, [image for image in images if image.subject == subject], made)
+    if config.raw_like_dir is None:
+        return
+    for subject in subjects:
+        with fence.around(f"raw-like dataset of sub-{subject}"):
+            for note in write_raw_view(
+                config.raw_like_dir,
+                config.bids_dir,
+                config.output_dir,
+                [subject],
+                surface_contrasts=config.surface_contrasts,
+            ):
+                LOGGER.warning("%s", note)
+    print(f"raw-like dataset: {config.raw_like_dir}")
+
+
+def _settle(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str]) -> None:
+    from bids_sr.bids import dataset_lock, settle_references, surface_notes
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
         notes = settle_references(config.output_dir, images, _rule(config), made=made)
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)
-    if config.raw_like_dir is None:
-        return
-    subjects = subjects_of(images)
-    for note in write_raw_view(
-        config.raw_like_dir,
-        config.bids_dir,
-        config.output_dir,
-        subjects,
-        surface_contrasts=config.surface_contrasts,
-    ):
-        LOGGER.warning("%s", note)
-    print(f"raw-like dataset: {config.raw_like_dir}")
 
 
 def _rule(config: RunConfig) -> ReferenceRule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,10 @@ from bids_sr.files import read_json
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
 
+REMOVED = (
+    "its results were removed from the output folder during the run: run again, which writes them "
+    "without computing anew"
+)
 Status = Literal["planned", "done", "failed", "skipped"]
 
 
@@ -50,6 +54,8 @@ class Outcomes:
     images: list[Outcome] = field(default_factory=list)
     other_crashes: list[Crash] = field(default_factory=list)
     """Failures of steps that belong to no single image."""
+    beside: list[str] = field(default_factory=list)
+    """What else went wrong, a line each: a page that could not be written."""
 
     def having(self, status: Status) -> list[Outcome]:
         """Return the images of one status."""
@@ -59,7 +65,8 @@ class Outcomes:
     def code(self) -> ExitCode:
         """Return the exit code of the run."""
         incomplete = any(outcome.incomplete for outcome in self.images)
-        if self.having("failed") or self.having("planned") or incomplete or self.other_crashes:
+        others = incomplete or self.other_crashes or self.beside
+        if self.having("failed") or self.having("planned") or others:
             return ExitCode.SOME_FAILED
         return ExitCode.OK
 
@@ -126,6 +133,26 @@ def after_run(
             outcome = Outcome(image=image, status="planned", message=LEFT_UNDONE)
         outcomes.append(outcome)
     return Outcomes(images=outcomes, other_crashes=others)
+
+
+def without_removed(outcomes: Outcomes, output_dir: Path) -> Outcomes:
+    """Fail the images that are done, and whose results somebody has removed meanwhile."""
+    from bids_sr.bids import output_paths
+
+    def still_there(outcome: Outcome) -> bool:
+        if outcome.status != "done":
+            return True
+        paths = output_paths(output_dir, outcome.image)
+        needed = [paths.product, paths.quality, *([paths.preproc] if paths.preproc else [])]
+        return all(path.is_file() for path in needed)
+
+    images = [
+        outcome
+        if still_there(outcome)
+        else replace(outcome, status="failed", step="", message=REMOVED)
+        for outcome in outcomes.images
+    ]
+    return replace(outcomes, images=images)
 
 
 def _before(image: AnatImage) -> Outcome:

@@ -12,7 +12,7 @@ import os
 import platform
 import shlex
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,19 @@ class RunRecord:
             "config": config.to_dict(),
         }
 
-    def write(self, config: RunConfig, subjects: Iterable[str]) -> None:
-        """Write the run's options to ``logs/`` and its record to each subject's folder."""
+    def write(self, config: RunConfig) -> Path:
+        """Write the run's options to ``logs/``."""
+        path = config.output_dir / "logs" / f"{self.run_id}.toml"
+        config.to_toml(path)
+        return path
+
+    def write_log(self, config: RunConfig, subject: str) -> Path:
+        """Write the record of the run to the folder of a subject."""
         import tomli_w
 
-        config.to_toml(config.output_dir / "logs" / f"{self.run_id}.toml")
         text = tomli_w.dumps(self.to_dict(config))
-        for subject in subjects:
-            write_text_atomic(self.log_dir(config.output_dir, subject) / "run.toml", text)
+        path = self.log_dir(config.output_dir, subject) / "run.toml"
+        return write_text_atomic(path, text)
 
     def write_methods(self, output_dir: Path, subject: str, methods: str) -> None:
         """Write the methods text to the folder of a subject that has a result."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from bids_sr.cli.fence import Fence
 from bids_sr.cli.outcome import Outcome, Outcomes
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bids_sr.config import RunConfig
 
 LOGGER = logging.getLogger(__name__)
+_AGAIN = "run again, which writes what is missing without computing anew"
 PAGE_SHARE = 0.05
 """Share of a run's time that goes into pages of subjects of whom more images follow."""
 
@@ -40,6 +42,9 @@ class RecordKeeper:
         self.config = config
         self.record = record
         self.methods = methods
+        self.fence = Fence()
+        """Around what belongs to one subject or image."""
+        self._own: dict[str, Path] = {}
         self._rows: dict[str, dict[str, str]] = {}
         self._stale: set[str] = set()
         self._told: set[str] = set()
@@ -48,12 +53,8 @@ class RecordKeeper:
 
     def begin(self, before: Outcomes) -> None:
         """Write down what is about to be done, and what belongs to no single image."""
-        from bids_sr.bids import subjects_of, write_dataset_files
-
-        output_dir, bids_dir = self.config.output_dir, self.config.bids_dir
-        self._stale = set(subjects_of(outcome.image for outcome in before.images))
-        self.record.write(self.config, sorted(self._stale))
-        write_dataset_files(output_dir, bids_dir, derivatives=self.config.derivatives)
+        self._stale = _subjects(before)
+        self._write_own()
         self._write_rows(before.images)
 
     def image_ended(self, outcome: Outcome) -> None:
@@ -71,7 +72,19 @@ class RecordKeeper:
             LOGGER.debug("%s: not on record yet: %s", outcome.image.stem, error)
 
     def end(self, outcomes: Outcomes) -> None:
-        """Write down all images, and every page that is not up to date."""
+        """Write down all images, and every page that is not up to date.
+
+        What somebody has removed meanwhile is written again; that results may be lacking is told.
+        """
+        removed = [what for what, path in self._own.items() if not path.exists()]
+        if removed:
+            self.fence.lines += [
+                f"{what} was removed during the run: {_AGAIN}" for what in removed
+            ]
+            self._rows.clear()
+            self._with_methods.clear()
+            self._stale = _subjects(outcomes)
+            self._write_own()
         self._write_rows(outcomes.images)
         self._write_pages(sorted(self._stale))
 
@@ -82,11 +95,22 @@ class RecordKeeper:
         except Exception as error:
             LOGGER.warning("a page is not up to date (%s): give --reports-only", error)
 
+    def _write_own(self) -> None:
+        """Write what belongs to no single image."""
+        from bids_sr.bids import write_dataset_files
+
+        output_dir, bids_dir = self.config.output_dir, self.config.bids_dir
+        self._own["the output folder's content"] = self.record.write(self.config)
+        for subject in sorted(self._stale):
+            with self.fence.around(f"log of sub-{subject}"):
+                self._own[f"sub-{subject}"] = self.record.write_log(self.config, subject)
+        write_dataset_files(output_dir, bids_dir, derivatives=self.config.derivatives)
+
     def _write_rows(self, outcomes: Iterable[Outcome]) -> None:
         from bids_sr.bids import keep_decisions, update_decisions
 
         output_dir = self.config.output_dir
-        rows = {outcome.image.relpath: _row(output_dir, outcome) for outcome in outcomes}
+        rows = {outcome.image.relpath: self._row(outcome) for outcome in outcomes}
         changed = [row for image, row in rows.items() if self._rows.get(image) != row]
         if not changed:
             return
@@ -94,8 +118,10 @@ class RecordKeeper:
         # A file outside of the subjects' folders has a row, and no subject.
         subjects = {row["participant_id"].removeprefix("sub-") for row in changed} - {""}
         self._stale |= subjects
-        folders = [self.record.log_dir(output_dir, subject) for subject in sorted(subjects)]
-        keep_decisions(folders, self._rows.values())
+        for subject in sorted(subjects):
+            with self.fence.around(f"log of sub-{subject}"):
+                folder = self.record.log_dir(output_dir, subject)
+                keep_decisions([folder], self._rows.values())
         update_decisions(output_dir, changed)
         try:
             self._write_methods(row for row in changed if row["status"] == "done")
@@ -118,13 +144,34 @@ class RecordKeeper:
             with dataset_lock(output_dir):
                 write_citations(self.methods, output_dir / "logs")
         for subject in sorted(new):
-            self.record.write_methods(output_dir, subject, self.methods)
+            with self.fence.around(f"log of sub-{subject}"):
+                self.record.write_methods(output_dir, subject, self.methods)
         self._with_methods |= new
 
     def _write_pages(self, subjects: Iterable[str]) -> None:
         for subject in subjects:
-            LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject))
-            self._stale.discard(subject)
+            with self.fence.around(f"page of sub-{subject}"):
+                LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject))
+                self._stale.discard(subject)
+
+    def _row(self, outcome: Outcome) -> dict[str, str]:
+        from bids_sr.bids import decision_row, output_paths
+
+        output_dir, output = self.config.output_dir, ""
+        if outcome.status == "done":
+            with self.fence.around(f"row of {outcome.image.stem}"):
+                product = output_paths(output_dir, outcome.image).product
+                output = product.relative_to(output_dir).as_posix()
+        message = outcome.message if outcome.image.processed else ""
+        if outcome.status == "failed" and outcome.step and message:
+            message = f"failed at {outcome.step}: {message}"
+        return decision_row(outcome.image, status=outcome.status, message=message, output=output)
+
+
+def _subjects(outcomes: Outcomes) -> set[str]:
+    from bids_sr.bids import subjects_of
+
+    return set(subjects_of(outcome.image for outcome in outcomes.images))
 
 
 def write_page(output_dir: Path, subject: str) -> Path:
@@ -134,16 +181,3 @@ def write_page(output_dir: Path, subject: str) -> Path:
 
     with subject_lock(output_dir, subject):  # its other sessions may have own jobs
         return assemble_subject(output_dir, subject)
-
-
-def _row(output_dir: Path, outcome: Outcome) -> dict[str, str]:
-    from bids_sr.bids import decision_row, output_paths
-
-    output = ""
-    if outcome.status == "done":
-        product = output_paths(output_dir, outcome.image).product
-        output = product.relative_to(output_dir).as_posix()
-    message = outcome.message if outcome.image.processed else ""
-    if outcome.status == "failed" and outcome.step and message:
-        message = f"failed at {outcome.step}: {message}"
-    return decision_row(outcome.image, status=outcome.status, message=message, output=output)

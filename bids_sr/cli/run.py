@@ -10,7 +10,8 @@ import logging
 import secrets
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,34 +102,32 @@ def _run(config: RunConfig, words: list[str]) -> int:
     _make_folders(config)
     hand_over.prepare(config, images)
     if config.reports_only:
-        _report_only(config, images)
-        hand_over.finish(config, images)
-        return ExitCode.OK
+        return _report_only(config, images)
     return _run_participants(config, images, words)
 
 
 def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
     from bids_sr.bids import dataset_lock
     from bids_sr.cli.graph import build
-    from bids_sr.cli.outcome import planned
+    from bids_sr.cli.outcome import planned, without_removed
     from bids_sr.cli.plan import count_words
     from bids_sr.cli.provenance import new_record
     from bids_sr.cli.record_keeping import RecordKeeper
     from bids_sr.reports.boilerplate import write_citations
 
-    before = planned(images)
     usable = any(image.processed for image in images)
     LOGGER.info("%s", count_words(images))
     _tell_what_is_left_out(images)
     record = new_record(words)
     if not usable:
-        keeper = RecordKeeper(config, record)
+        keeper, before = RecordKeeper(config, record), planned(images)
         keeper.begin(before)
         keeper.end(before)
-        hand_over.finish(config, images)
-        _summarise(config, before)
+        hand_over.finish(config, images, keeper.fence)
+        _summarise(config, replace(before, beside=keeper.fence.lines))
         return ExitCode.BAD_DATA
     graph = build(config, images)
+    images = _without_refused(images, graph.refused)
     if config.boilerplate_only:
         with dataset_lock(config.output_dir):
             write_citations(graph.methods, config.output_dir / "logs")
@@ -136,18 +135,33 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
         return ExitCode.OK
     keeper = RecordKeeper(config, record, graph.methods)
     with graph.claim(config.output_dir, [image.relpath for image in images if image.processed]):
-        keeper.begin(before)
+        keeper.begin(planned(images))
         try:
             outcomes = _execute(config, graph, images, record, keeper)
         except BaseException:
             keeper.interrupted()
             raise
+        outcomes = without_removed(outcomes, config.output_dir)
         keeper.end(outcomes)
         made = [outcome.image.relpath for outcome in outcomes.having("done")]
-        hand_over.finish(config, images, made)
-    _warn_of_names(config, images)
+        hand_over.finish(config, images, keeper.fence, made)
+    with keeper.fence.around("names of the results"):
+        _warn_of_names(config, images)
+    outcomes = replace(outcomes, beside=keeper.fence.lines)
     _summarise(config, outcomes)
     return outcomes.code
+
+
+def _without_refused(images: list[AnatImage], refused: Mapping[str, str]) -> list[AnatImage]:
+    """Fail the images that the graph could not be built of."""
+    for relpath, reason in refused.items():
+        LOGGER.warning("%s: %s", relpath, reason)
+    return [
+        replace(image, action="fail", reason=refused[image.relpath])
+        if image.relpath in refused
+        else image
+        for image in images
+    ]
 
 
 def _tell_what_is_left_out(images: list[AnatImage]) -> None:
@@ -326,9 +340,10 @@ def _make_folders(config: RunConfig) -> None:
         ) from error
 
 
-def _report_only(config: RunConfig, images: Iterable[AnatImage]) -> None:
+def _report_only(config: RunConfig, images: list[AnatImage]) -> int:
     """Bring the record in line with the files on disk, and write the pages again."""
     from bids_sr.bids import restore_decisions
+    from bids_sr.cli.fence import Fence
     from bids_sr.cli.record_keeping import write_page
 
     known = [s for s in _subjects(images) if (config.output_dir / f"sub-{s}").is_dir()]
@@ -339,8 +354,12 @@ def _report_only(config: RunConfig, images: Iterable[AnatImage]) -> None:
             "report; run without --reports-only first",
         )
     restore_decisions(config.output_dir, known)
+    fence = Fence()
     for subject in known:
-        print(f"wrote {write_page(config.output_dir, subject)}")
+        with fence.around(f"page of sub-{subject}"):
+            print(f"wrote {write_page(config.output_dir, subject)}")
+    hand_over.finish(config, images, fence)
+    return ExitCode.SOME_FAILED if fence.lines else ExitCode.OK
 
 
 def _warn_of_names(config: RunConfig, images: Iterable[AnatImage]) -> None:
@@ -361,6 +380,8 @@ def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
     for crash in outcomes.other_crashes:
         where = f" ({crash.path})" if crash.path else ""
         print(f"{crash.node} failed: {crash.message}{where}")
+    for line in outcomes.beside:
+        print(line)
     subjects = _subjects([outcome.image for outcome in outcomes.images])
     for subject in subjects[:_SHOWN_REPORTS]:
         print(f"report: {config.output_dir / f'sub-{subject}.html'}")

@@ -27,7 +27,7 @@ class _RecordOutputSpec(TraitedSpec):
 
 
 class _CheckInputInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="acquired image")
+    in_file = File(mandatory=True, desc="acquired image; one that is gone fails the check")
     slice_axis = traits.Range(0, 2, desc="array axis across slices")
     slice_spacing = traits.Float(desc="spacing of the slices that replaces the header's, mm")
 

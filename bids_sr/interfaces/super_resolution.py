@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.exceptions import InputDataError
+from bids_sr.exceptions import in_words
 from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
@@ -240,7 +240,7 @@ class EstimateProfile(OptionalStep):
 
 
 class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(File(exists=True), mandatory=True, desc="images as acquired")
+    in_files = traits.List(File(), mandatory=True, desc="images as acquired; some may be gone")
     acquisitions = traits.List(traits.Dict(), mandatory=True, desc="fields of Acquisition of each")
     estimates = traits.List(
         traits.Enum("nothing", "shape", "width and shape"),
@@ -309,15 +309,16 @@ class LearnFromImages(SimpleInterface):
         for path, known, estimate in zip(files, self.inputs.acquisitions, estimates, strict=True):
             try:
                 first = next(Series.load(path).frames())
-            except InputDataError as error:  # the others of the dataset go on without it
-                LOGGER.warning("Not learnt from: %s", error)
+                acquisition = Acquisition(**known)
+                if estimate != "nothing":
+                    known_width = estimate == "shape"
+                    acquisition, _ = estimated_acquisition(
+                        first, acquisition, thickness_is_known=known_width
+                    )
+            except Exception as error:  # the others of the dataset go on without it
+                LOGGER.warning("Not learnt from %s: %s", path.name, in_words(error))
                 continue
-            found[path] = Acquisition(**known)
-            if estimate != "nothing":
-                known_width = estimate == "shape"
-                found[path], _ = estimated_acquisition(
-                    first, found[path], thickness_is_known=known_width
-                )
+            found[path] = acquisition
         return found
 
 
