@@ -6,6 +6,7 @@ It reads headers and sidecars, never image data.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from bids_sr.bids.places import FoundImage, find_images, is_folder
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
-from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError, in_words
+from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError, in_words, printable
 from bids_sr.files import read_json
 from bids_sr.imaging import Grid, InputReport, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
@@ -136,17 +137,19 @@ class _Planner:
         ignored = f"ignored: .bidsignore has {found.ignored!r}" if found.ignored else ""
         image = AnatImage(
             path=path,
-            relpath=found.relpath,
+            relpath=printable(found.relpath),
             entities={**place, **own},
             suffix=name.suffix,
             action="fail" if found.unreadable and not ignored else "skip",
-            reason=ignored or found.misplaced or why_not(name, self.selection) or "",
+            reason=printable(ignored or found.misplaced or why_not(name, self.selection) or ""),
             misplaced=bool(found.misplaced) and not ignored,
         )
         if image.reason:
             return image
         try:
-            return self._read(image, name, found.note)
+            planned = self._read(image, name, found.note)
+            _output_names(planned)
+            return planned
         except ConfigError:  # an option, which is about all of them
             raise
         except Exception as error:  # of this image alone; the others are planned
@@ -310,16 +313,22 @@ def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
     owners: dict[Path, list[AnatImage]] = {}
     for image in images:
         if image.selected and not image.misplaced:
-            for kind in (
-                {"desc": "sr"},
-                {"space": "orig", "suffix": "mask", "desc": "brain"},
-            ):
-                owners.setdefault(output_path(Path(), image, **kind), []).append(image)
+            with contextlib.suppress(InputDataError):  # it fails for that already
+                for name in _output_names(image):
+                    owners.setdefault(name, []).append(image)
     rivals: dict[str, set[str]] = {}
     for group in owners.values():
         for image in group:
             rivals.setdefault(image.relpath, set()).update(other.relpath for other in group)
     return [_without_rivals(image, rivals.get(image.relpath, set())) for image in images]
+
+
+def _output_names(image: AnatImage) -> list[Path]:
+    """Name one output of each kind: with the suffix of the image, and with another."""
+    return [
+        output_path(Path(), image, desc="sr"),
+        output_path(Path(), image, space="orig", suffix="mask", desc="brain"),
+    ]
 
 
 def _without_rivals(image: AnatImage, rivals: set[str]) -> AnatImage:

@@ -125,6 +125,8 @@ class _Finder:
                 if not looks and is_folder(entry):
                     if not other and self._descends(relpath, entry):
                         folders.append(relpath)
+                elif not looks and _WAY.fullmatch(relpath) and entry.is_symlink():
+                    yield from self._lost(relpath)
                 elif looks and self._wanted(relpath) and not (other and _fits(entry.name)):
                     yield self._image(relpath)
 
@@ -173,6 +175,14 @@ class _Finder:
             note=note,
         )
 
+    def _lost(self, folder: str) -> Iterator[FoundImage]:
+        """Tell of a subject's, session's or ``anat`` folder that is a link to nowhere."""
+        try:
+            if self._wanted(folder):
+                (self.root / folder).stat()
+        except OSError as error:
+            yield from self._unreadable(folder, error)
+
     def _unreadable(self, folder: str, error: OSError) -> Iterator[FoundImage]:
         if not _WAY.fullmatch(folder):
             LOGGER.warning("%s: the folder cannot be listed (%s)", folder, error.strerror)
@@ -184,7 +194,7 @@ class _Finder:
             subject=place["subject"],
             session=place["session"],
             misplaced=f"the folder cannot be listed ({error.strerror}); expected to read it. "
-            "Change its permissions.",
+            "Mend the link or its permissions.",
             unreadable=True,
         )
 

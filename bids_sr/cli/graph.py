@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,17 @@ class Graph:
         root = Path(self.workflow.base_dir) / self.workflow.name
         names = self.workflow.list_node_names()  # subject, image, step, node
         return sorted({root.joinpath(*name.split(".")[:2]) for name in names})
+
+    def without_refused(self, images: Iterable[AnatImage]) -> list[AnatImage]:
+        """Fail the images that the graph could not be built of."""
+        for relpath, reason in self.refused.items():
+            LOGGER.warning("%s: %s", relpath, reason)
+        return [
+            replace(image, action="fail", reason=self.refused[image.relpath])
+            if image.relpath in self.refused
+            else image
+            for image in images
+        ]
 
     @contextlib.contextmanager
     def claim(self, output_dir: Path, images: Iterable[str]) -> Iterator[None]:

@@ -81,9 +81,12 @@ def finish(
     from bids_sr.bids import subjects_of, write_raw_view
 
     subjects = subjects_of(images)
+    own: dict[str, list[AnatImage]] = {subject: [] for subject in subjects}
+    for image in images:
+        own.get(image.subject, []).append(image)
     for subject in subjects:
         with fence.around(f"hand-over of sub-{subject}"):
-            _settle(config, [image for image in images if image.subject == subject], made)
+            _settle(config, own[subject], made)
     if config.raw_like_dir is None:
         return
     for subject in subjects:

@@ -10,7 +10,7 @@ import logging
 import secrets
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +127,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
         _summarise(config, replace(before, beside=keeper.fence.lines))
         return ExitCode.BAD_DATA
     graph = build(config, images)
-    images = _without_refused(images, graph.refused)
+    images = graph.without_refused(images)
     if config.boilerplate_only:
         with dataset_lock(config.output_dir):
             write_citations(graph.methods, config.output_dir / "logs")
@@ -150,18 +150,6 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     outcomes = replace(outcomes, beside=keeper.fence.lines)
     _summarise(config, outcomes)
     return outcomes.code
-
-
-def _without_refused(images: list[AnatImage], refused: Mapping[str, str]) -> list[AnatImage]:
-    """Fail the images that the graph could not be built of."""
-    for relpath, reason in refused.items():
-        LOGGER.warning("%s: %s", relpath, reason)
-    return [
-        replace(image, action="fail", reason=refused[image.relpath])
-        if image.relpath in refused
-        else image
-        for image in images
-    ]
 
 
 def _tell_what_is_left_out(images: list[AnatImage]) -> None:

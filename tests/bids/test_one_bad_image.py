@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,28 @@ def test_a_wrong_option_is_not_an_images_fault(
     monkeypatch.setattr(layout, "check_input", refuse)
     with pytest.raises(ConfigError):
         planned(three)
+
+
+@pytest.mark.parametrize("place", ["sub-04", "sub-04/anat"])
+@pytest.mark.parametrize("target", ["nowhere", "itself"])
+def test_a_folder_that_is_a_link_to_nowhere_has_its_line(
+    three: Path, place: str, target: str
+) -> None:
+    folder = three / place
+    folder.parent.mkdir(exist_ok=True)
+    folder.symlink_to(folder.name if target == "itself" else target)
+    check(planned(three), "the folder cannot be listed", place)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"sub-02_acq-\xff_T1w.nii.gz", b"sub-02_acq-a\nb_T1w.nii.gz", b"sub-02_\x1b[31m_T1w.nii"],
+)
+def test_a_name_that_cannot_be_written_has_its_line(three: Path, name: bytes) -> None:
+    (three / BAD).rename((three / BAD).with_name(os.fsdecode(name)))
+    images = planned(three)
+    (strange,) = [image for relpath, image in images.items() if relpath not in GOOD]
+    assert [images[good].action for good in GOOD] == ["super-resolve"] * 2
+    assert strange.action in ("skip", "fail")
+    assert (strange.relpath + strange.reason).isprintable()
+    assert strange.reason
