@@ -168,7 +168,7 @@ def test_one_call_from_a_file_to_a_file(
     """The default method with adaptation is better than cubic interpolation."""
     path = thick_head.save(tmp_path / "thick.nii.gz")
     acquisition = Acquisition(spacing=4.0, thickness=3.5)
-    made = super_resolve(Volume.load(path), acquisition, device=device, steps=60)
+    made = super_resolve(Volume.load(path), acquisition, device=device, steps=24)
     made = Volume.load(made.save(tmp_path / "fine.nii.gz"))
     cubic = super_resolve(thick_head, acquisition, method="bspline")
     errors = [np.sqrt(np.mean((one.data - head.data) ** 2)) for one in (made, cubic)]
