@@ -32,7 +32,7 @@ STEPS = ("tests", "timings", "train")
 MOST_FILES, MOST_BYTES = 8, 16_000_000
 OF_TRAINING = 4, 56_000_000  # files and bytes; the others are the report and logs
 LOG_BYTES = 2_000_000
-# Of all minutes, at most so much, and at most so many seconds.
+# Of the time that is left, at most so much, and at most so many seconds.
 TESTS, TIMINGS = (0.35, 240.0), (0.35, 240.0)
 LAST_SECONDS = 10.0  # to gather what there is
 GRACE_SECONDS = 8.0  # between asking a step to end and ending it
@@ -199,7 +199,7 @@ class Run:
 
     def share(self, part: tuple[float, float]) -> float:
         """Return the seconds that a step may take."""
-        return max(1.0, min(part[0] * self.seconds, part[1], self.left))
+        return max(1.0, min(part[0] * self.left, part[1]))
 
     def command(
         self,
@@ -251,7 +251,7 @@ class Run:
 
     def keep_training(self) -> None:
         """Copy what the training wrote, the newest first, as far as OUT may hold it."""
-        files = [path for path in self.training.rglob("*") if path.is_file()]
+        files = [path for path in self.training.rglob("[!.]*") if path.is_file()]
         names: set[str] = set()
         left_behind: dict[str, str] = {}
         most_files, room = OF_TRAINING

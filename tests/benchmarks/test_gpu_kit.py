@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +15,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import ndimage
+
+from bids_sr.imaging import Volume
+from bids_sr.sr.networks.backbone import Backbone
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "benchmarks" / "gpu"
 THERE = {"torch", "numpy", "scipy", "safetensors"}  # on the machine
-# Steps that ask for a checkpoint a moment and never end, to be killed.
+TINY = """
+steps = 100000
+patch_slices = 4
+patch_width = 16
+patch_planes = 8
+batch_size = 4
+volume_batch = 2
+report_every = 20
+threads = 1
+device = "cpu"
+left_out_subjects = ["sub-b"]
+"""
+# Writes a file again and again and never ends, to be killed.
 ENDLESS = (
     "import pathlib, sys, time\n"
     "for step in range(10**6):\n"
@@ -64,11 +82,14 @@ def begin(script: ModuleType, kit: Path, out: Path, seconds: float) -> Any:
 
 def test_only_what_travels_is_imported(pack: ModuleType) -> None:
     """What the tests and the library import is on the machine or comes as a wheel."""
-    wanted = THERE | {name.lower() for name in pack.WHEELS} | {"bids_sr"}
+    wanted = (
+        THERE | {name.lower() for name in (*pack.WHEELS, *pack.SCHEDULER_WHEELS)} | {"bids_sr"}
+    )
     rooms = [REPOSITORY / "bids_sr" / room for room in ("sr", "imaging")]
     files = [path for room in (*rooms, REPOSITORY / "tests/sr/gpu") for path in room.rglob("*.py")]
     files += [REPOSITORY / "bids_sr" / name for name in ("published.py", "download.py")]
-    files += [FOLDER / "timings.py", REPOSITORY / "tests" / "conftest.py"]
+    files += [FOLDER / name for name in pack.SCRIPTS if name.endswith(".py")]
+    files += [REPOSITORY / "tests" / name for name in ("conftest.py", *pack.TESTS[2:])]
     optional = {"av", "nilearn"}  # of recipes and fixtures that the kit does not use
     for path in files:
         found = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
@@ -124,6 +145,43 @@ def test_wheels_are_unpacked(script: ModuleType, kit: Path, tmp_path: Path) -> N
     run = begin(script, kit, tmp_path / "out", 60)
     assert run.unpack()["wheels"] == ["some-1.0-py3-none-any.whl"]
     assert (run.work / "site" / "some" / "__init__.py").is_file()
+
+
+OTHER_TESTS = """
+import json, os, warnings, pytest
+pytestmark = pytest.mark.gpu
+
+def test_good():
+    with open(os.environ["BIDS_SR_TEST_MEASUREMENTS"], "a") as stream:
+        stream.write(json.dumps({"test": "good", "difference": 0.1}) + "\\n")
+    warnings.warn("of a newer library", DeprecationWarning)
+    assert os.environ["BIDS_SR_TEST_DEVICE"] == "cpu"
+
+@pytest.mark.parametrize("name", ["with a space"])
+def test_bad(name):
+    assert False
+
+def test_skipped():
+    pytest.skip("not here")
+"""
+
+
+def test_outcomes_are_counted_and_measurements_kept(
+    script: ModuleType, kit: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(kit / "tests")
+    for room in ("sr", "cli"):
+        (kit / "tests" / room).mkdir(parents=True)
+    (kit / "tests" / "sr" / "test_other.py").write_text(OTHER_TESTS)
+    run = begin(script, kit, tmp_path / "out", 300)
+    run.do("tests", run.tests)
+    facts = run.report["steps"]["tests"]
+    counts = {name: facts[name] for name in ("passed", "failed", "error", "skipped")}
+    assert counts == {"passed": 1, "failed": 1, "error": 0, "skipped": 1}
+    assert facts["status"] == "failed"
+    assert facts["not_reached"] == 0
+    assert run.report["measurements"] == [{"test": "good", "difference": 0.1}]
+    assert "with a space" in (tmp_path / "out" / "tests.log").read_text()
 
 
 def test_a_training_is_ended_in_time_and_leaves_what_it_had(
@@ -184,13 +242,29 @@ def written(path: Path, size: int, age: int) -> None:
     os.utime(path, (1e9 + age, 1e9 + age))
 
 
+@pytest.fixture
+def tiny_training(tmp_path: Path) -> list[str]:
+    """Return the words that pack a training of seconds: two images, a small network."""
+    noise = np.random.default_rng(0).standard_normal((2, 48, 48, 48)).astype(np.float32)
+    for name, values in zip("ab", ndimage.gaussian_filter(noise, (0, 2, 2, 2)), strict=True):
+        image = Volume(100 + 300 * values.clip(-0.3, None), np.eye(4))
+        image.save(tmp_path / f"sub-{name}_T1w.nii.gz")
+    packed = tmp_path / "set.tar.bz2"
+    images = [str(tmp_path / f"sub-{name}_T1w.nii.gz") for name in "ab"]
+    assert load("training_set").main([str(packed), *images, "--left-out", "sub-b"]) == 0
+    start = tmp_path / "start.safetensors"
+    Backbone(factor=8, channels=8, blocks=1, planes=3).weights({}).save(start)
+    config = tmp_path / "tiny.toml"
+    config.write_text(TINY)
+    command = "{python} {kit}/train.py {set} {start} {out} --seconds {seconds} --config "
+    given = ["--training-set", str(packed), "--start", str(start)]
+    return [*given, "--train", f"{command}{config}"]
+
+
 @pytest.mark.slow
-def test_rehearsal(pack: ModuleType, tmp_path: Path) -> None:
+def test_rehearsal(pack: ModuleType, tiny_training: list[str], tmp_path: Path) -> None:
     """All steps on the CPU in two minutes; what takes longer is ended, and nothing fails."""
-    training = tmp_path / "endless.py"
-    training.write_text(ENDLESS)
-    words = [str(tmp_path / "kit"), "--without-wheels", "--training-set", str(training)]
-    assert pack.main([*words, "--train", "{python} {set} {out}"]) == 0
+    assert pack.main([str(tmp_path / "kit"), "--without-wheels", *tiny_training]) == 0
     begin = time.monotonic()
     told = subprocess.run(
         [sys.executable, "kit/run.py", "kit", "out", "--minutes", "2", "--rehearse"],
@@ -206,10 +280,9 @@ def test_rehearsal(pack: ModuleType, tmp_path: Path) -> None:
     assert list(steps) == ["unpack", "machine", "tests", "timings", "train"]
     assert steps["tests"]["passed"] > 0
     assert steps["tests"]["failed"] == steps["tests"]["error"] == 0
-    assert report["measurements"]
-    assert steps["train"]["status"] == "out of time"
+    assert "2 images after" in (tmp_path / "out" / "train.log").read_text()
     files = list((tmp_path / "out").iterdir())
-    assert {path.name for path in files} >= {"report.json", "tests.log", "checkpoint.json"}
+    assert {path.name for path in files} >= {"report.json", "tests.log", "timings.log"}
     assert len(files) <= 8
     assert max(path.stat().st_size for path in files) <= 16e6
     assert "--- summary" in told.stdout
