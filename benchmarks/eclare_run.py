@@ -7,11 +7,11 @@ numpy and scipy.  The wheels of the kit, ECLARE's among them, are unpacked into 
 folder, and each case is given to its own command with the arguments that the kit holds.  A case
 that fails or takes too long costs the others nothing.
 
-OUT gets report.json and, for each case, the reconstruction (16 bit) and the log, all while the
-cases run.  Of a case that is ended the report says how far it came, from which follows how long
-it would have taken.  ECLARE draws its patches in up to 8 processes a case, and these, not the GPU,
-may set the pace: --at-once 2 runs two cases side by side.  Without a CUDA device it runs on
-the CPU, and the report says so.
+OUT gets report.json and, for each case, the reconstruction (13 bits, a few MB) and the log, all
+while the cases run.  Of a case that is ended the report says how far it came, from which follows
+how long it would have taken.  ECLARE draws its patches in up to 8 processes a case, and these, not
+the GPU, may set the pace: --at-once 2 runs two cases side by side.  Without a CUDA device it
+runs on the CPU, and the report says so.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import IO, Any
 LAST_SECONDS = 15.0  # to write what there is
 HEARTBEAT_SECONDS = 20.0
 LOG_BYTES = 200_000
+LEVELS = 2**13 - 1  # of intensity; the error is 90 dB below the range
 # What the package's command run-eclare does.
 ECLARE = ("-c", "from eclare.main import main; main()")
 MACHINE = """
@@ -179,15 +180,17 @@ class Run:
         return True
 
     def keep(self) -> str:
-        """Write the reconstruction with 16 bits, whole or not at all, and return its name."""
+        """Write the reconstruction with 13 bits, whole or not at all, and return its name."""
         sys.path.insert(0, str(self.folder.parent / "site"))
         import nibabel as nb
         import numpy as np
 
         (made,) = self.folder.glob("*_eclare.nii.gz")
         image = nb.load(made)
-        small = nb.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine)
-        small.set_data_dtype(np.uint16)  # nibabel scales to the range
+        data = image.get_fdata(dtype=np.float32)
+        low, step = float(data.min()), float(np.ptp(data)) / LEVELS or 1.0
+        small = nb.Nifti1Image(np.round((data - low) / step).astype(np.uint16), image.affine)
+        small.header.set_slope_inter(step, low)
         unfinished = self.out / f".{self.name}.nii.gz"
         nb.save(small, unfinished)
         unfinished.replace(self.out / f"{self.name}.nii.gz")
