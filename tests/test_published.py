@@ -222,6 +222,10 @@ def test_command_line(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "released digest not known" in told
 
 
+SAME_HEADS = ({"sub-adult01", "sub-adult03"}, {"sub-adult02", "sub-adult09"})
+"""Subjects of the development data that benchmarks/same_head.py finds to be one."""
+
+
 @pytest.mark.parametrize("name", ["brain-1", "brain-2", "brain-3", "brain-4"])
 def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     """The file, its card and the settings that made it; no folder of a user stands before it."""
@@ -243,4 +247,11 @@ def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     assert not any(word.startswith("/") for word in shlex.split(card["Command"]))
     assert card["Licence"]
     assert min(card["Validation"]["GainOverCubicDecibel"].values()) > 0.5
-    assert (folder / f"{name}.md").is_file()
+    page = (folder / f"{name}.md").read_text(encoding="utf-8")
+    learnt, left_out = (
+        {image.split("_")[0] for image in card["Data"][side]} for side in ("Files", "LeftOut")
+    )
+    for head in SAME_HEADS:
+        if head & learnt and head & left_out:
+            assert "**the same head**" in page
+            assert all(subject in page for subject in head)
