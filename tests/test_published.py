@@ -226,6 +226,13 @@ SAME_HEADS = ({"sub-adult01", "sub-adult03"}, {"sub-adult02", "sub-adult09"})
 """Subjects of the development data that benchmarks/same_head.py finds to be one."""
 
 
+def test_the_next_training_leaves_out_whole_heads() -> None:
+    settings = Path(__file__).parents[1] / "benchmarks" / "gpu" / "training.toml"
+    left_out = set(tomllib.loads(settings.read_text(encoding="utf-8"))["left_out_subjects"])
+    for head in SAME_HEADS:
+        assert head & left_out in (set(), head)
+
+
 @pytest.mark.parametrize("name", ["brain-1", "brain-2", "brain-3", "brain-4"])
 def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     """The file, its card and the settings that made it; no folder of a user stands before it."""
