@@ -264,7 +264,8 @@ class RunConfig:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
+        text = tomli_w.dumps(self.to_dict())
+        partial.write_bytes(text.encode(errors="replace"))  # half a letter of a path
         return partial.replace(path)
 
     @classmethod

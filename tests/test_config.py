@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,9 @@ def test_the_path_of_a_segmentation_is_absolute(tmp_path: Path, monkeypatch: Any
         segmentation=["wmh", "nnunet=models/a"],
     )
     assert config.segmentation == ("wmh", f"nnunet={tmp_path / 'models' / 'a'}")
+
+
+def test_half_a_letter_in_a_path_leaves_a_file_that_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    config = RunConfig(bids_dir=folder, output_dir=tmp_path / "out")
+    assert RunConfig.from_toml(config.to_toml(tmp_path / "run.toml")).bids_dir.name == "M?ller"

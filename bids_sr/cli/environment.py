@@ -45,6 +45,7 @@ def prepare(threads: int) -> None:
     home folder: where it cannot be written, or everybody may write there, caches go to a
     private folder.
     """
+    leave_removed_folder()
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Threads that spin while they wait for each other stop a busy machine: a training step
@@ -84,6 +85,20 @@ def _set_thread_variables(threads: int) -> None:
         said = os.environ.get(name, "")
         fewer = said.isdigit() and 0 < int(said) < threads
         os.environ[name] = said if fewer else str(threads)
+
+
+def leave_removed_folder() -> None:
+    """Leave a current folder that somebody has removed, in which libraries cannot be loaded.
+
+    Raises
+    ------
+    FileNotFoundError
+        Later, from whatever is relative to it.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir("/")
 
 
 def refuse_network() -> None:

@@ -59,7 +59,13 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
         # threads of a file written on a larger machine are cut, those asked for here are not
         threads = default_threads(values["nprocs"])
         values["omp_nthreads"] = min(values.get("omp_nthreads", threads), values["nprocs"])
-    return RunConfig(**values)
+    try:
+        return RunConfig(**values)
+    except FileNotFoundError as error:  # what a relative path would be relative to
+        raise ConfigError(
+            "the current folder has been removed: change to one that is there, or give every path "
+            "in full, --work-dir too"
+        ) from error
 
 
 def build_parser() -> argparse.ArgumentParser:

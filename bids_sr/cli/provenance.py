@@ -75,7 +75,8 @@ class RunRecord:
         """Write the record of the run to the folder of a subject."""
         import tomli_w
 
-        text = tomli_w.dumps(self.to_dict(config))
+        # TOML has no words for half a letter, which a path may hold.
+        text = tomli_w.dumps(self.to_dict(config)).encode(errors="replace").decode()
         path = self.log_dir(config.output_dir, subject) / "run.toml"
         return write_text_atomic(path, text)
 

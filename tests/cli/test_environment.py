@@ -86,3 +86,15 @@ def test_offline_refuses_connections_to_machines_only(monkeypatch: pytest.Monkey
         pytest.raises(FileNotFoundError),
     ):
         local.connect("/nonexistent/socket")
+
+
+def test_a_current_folder_that_is_gone_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    environment.leave_removed_folder()
+    assert Path.cwd() == tmp_path / "gone"
+    (tmp_path / "gone").rmdir()
+    environment.leave_removed_folder()
+    assert Path.cwd() == Path("/")

@@ -205,3 +205,15 @@ def test_what_other_tools_get(tmp_path: Path) -> None:
     assert config.anat_reference_per == "subject"
     assert config.raw_like_dir == tmp_path / "view"
     assert parse("--anat-reference", "first-lex").anat_reference == ("first-lex",)
+
+
+def test_a_current_folder_that_is_gone_asks_for_whole_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    words = [str(tmp_path / "raw"), str(tmp_path / "out"), "participant"]
+    with pytest.raises(ConfigError, match="the current folder has been removed"):
+        parse_args(words)
+    assert parse_args([*words, "-w", str(tmp_path / "work")]).output_dir == tmp_path / "out"
