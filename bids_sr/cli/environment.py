@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.cli.private_folders import is_open_to_all, private_cache
 
 _THREAD_VARIABLES = (
@@ -25,6 +27,9 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+_ADDRESS_SPACE_GB = 1.0
+"""Reserved by a process that has loaded torch and draws figures, with little of it in use."""
+_ADDRESS_SPACE_A_THREAD_GB = 0.1
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _CACHE_VARIABLES = {
@@ -44,8 +49,14 @@ def prepare(threads: int) -> None:
     No telemetry, no display, at most ``threads`` threads of any library, and no need of a
     home folder: where it cannot be written, or everybody may write there, caches go to a
     private folder.
+
+    Raises
+    ------
+    ExitError
+        If ``ulimit -v`` leaves too little address space: libraries would wait for it for ever.
     """
     leave_removed_folder()
+    _check_address_space(threads)
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Threads that spin while they wait for each other stop a busy machine: a training step
@@ -54,6 +65,19 @@ def prepare(threads: int) -> None:
     _set_thread_variables(threads)
     with contextlib.suppress(OSError):  # then the libraries find a way, or say why not
         _set_cache_variables()
+
+
+def _check_address_space(threads: int) -> None:
+    """Refuse a limit at which libraries cannot be loaded; OpenBLAS waits for ever for memory."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = _ADDRESS_SPACE_GB + threads * _ADDRESS_SPACE_A_THREAD_GB
+    if limit != resource.RLIM_INFINITY and limit / 1e9 < needed:
+        raise ExitError(
+            ExitCode.NO_WORKFLOW,
+            f"the limit of the address space (ulimit -v) is {limit / 1e9:.2f} GB; expected "
+            f"{needed:.2f} GB or more with {threads} threads, to load the libraries: raise it, or "
+            "limit the memory by --mem instead",
+        )
 
 
 def _set_cache_variables() -> None:

@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if argv is None else argv)]
     own, others = split_words(words)
     options = build_parser().parse_args(own, argparse.Namespace(words=words, others=others))
-    prepare(getattr(options, "omp_nthreads", None) or default_threads(available_cpus()))
     try:
+        prepare(getattr(options, "omp_nthreads", None) or default_threads(available_cpus()))
         return _run(options)
     except ExitError as error:
         return _complain(options.command, error, error.code)

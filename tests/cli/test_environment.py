@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bids_sr.cli import environment
+from bids_sr.cli.exit_codes import ExitCode
 
 
 def run(code: str, **variables: str) -> str:
@@ -49,6 +50,26 @@ def test_libraries_that_are_loaded_are_limited_too(tmp_path: Path) -> None:
         "print({one['num_threads'] for one in t.threadpool_info()}, os.environ['OMP_NUM_THREADS'])"
     )
     assert run(show, HOME=str(tmp_path)) == "{1} 1"
+
+
+@pytest.mark.parametrize("command", [["bids_sr", "in", "out", "participant"], ["tools"]])
+@pytest.mark.parametrize("kilobytes", [300_000, 600_000])
+def test_too_little_address_space_is_told(
+    tmp_path: Path, command: list[str], kilobytes: int
+) -> None:
+    words = command[1:] or ["demo", str(tmp_path / "demo")]
+    code = f"from bids_sr.cli import run as bids_sr, tools; raise SystemExit({command[0]}.main("
+    limited = ["bash", "-c", f'ulimit -v {kilobytes}; "$@"', "-"]
+    done = subprocess.run(
+        [*limited, sys.executable, "-c", f"{code}{words}))"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == ExitCode.NO_WORKFLOW
+    assert f"(ulimit -v) is {kilobytes * 1024 / 1e9:.2f} GB; expected" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_good_home_is_left_alone(tmp_path: Path) -> None:
