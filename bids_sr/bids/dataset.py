@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
 from bids_sr.exceptions import InputDataError, printable
 from bids_sr.files import TABLE_LIMIT, read_text
 
+LOGGER = logging.getLogger(__name__)
 BIDS_VERSION = "1.10.0"
 LONGEST_CELL = 20_000
 """Characters of a cell of a table; the reader of tables stops at 131,072."""
@@ -228,12 +230,26 @@ def read_decisions(output_dir: Path) -> list[dict[str, str]]:
     list of dict
         Rows, by image; ``n/a`` is read as empty text.  Empty where there is no table.
     """
+    text = io.StringIO(_decisions_text(output_dir), newline="")
+    found = []
+    try:
+        for row in csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE):
+            found.append({name: _empty_if_na(row.get(name)) for name in DECISION_COLUMNS})
+    except csv.Error as error:
+        LOGGER.warning("%s: rows are lost (%s)", output_dir / "decisions.tsv", error)
+    return found
+
+
+def _decisions_text(output_dir: Path) -> str:
+    """Read the table; where that is not possible it is written anew, from the rows of each run."""
     path = output_dir / "decisions.tsv"
     if not path.exists():
-        return []
-    text = read_text(path, what="the table of decisions", limit=TABLE_LIMIT)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    return [{column: _empty_if_na(row.get(column)) for column in DECISION_COLUMNS} for row in rows]
+        return ""
+    try:
+        return read_text(path, what="the table of decisions", limit=TABLE_LIMIT)
+    except InputDataError as error:
+        LOGGER.warning("%s", error)
+        return ""
 
 
 def restore_decisions(output_dir: Path, subjects: Iterable[str] | None = None) -> Path:
@@ -290,10 +306,8 @@ def _merged(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> str:
     reading and writing its cells takes.
     """
     head, *made = _table(DECISION_COLUMNS, rows).splitlines(keepends=True)
-    path, columns = output_dir / "decisions.tsv", len(DECISION_COLUMNS)
-    text = head
-    if path.exists():
-        text = read_text(path, what="the table of decisions", limit=TABLE_LIMIT)
+    columns = len(DECISION_COLUMNS)
+    text = _decisions_text(output_dir) or head
     known = [f"{line}\n" for line in text.split("\n") if line]
     if known[:1] != [head] or any(line.count("\t") != columns - 1 for line in known):
         known = _table(DECISION_COLUMNS, read_decisions(output_dir)).splitlines(keepends=True)

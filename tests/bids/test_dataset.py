@@ -255,3 +255,19 @@ def test_a_description_of_any_encoding_loses_nothing(
     assert found["License"] == "CC0"
     assert found["SourceDatasets"][0]["DOI"] == "doi:10.1/x"
     assert ("not UTF-8" in caplog.text) is told
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00image\t\n", b"", b"image\n" + 300_000 * b"x", b"\x00\x01"]
+)
+def test_a_table_that_is_broken_is_written_anew(tmp_path: Path, content: bytes) -> None:
+    """One in the output folder, and that of one run of one subject."""
+    folders = [tmp_path / f"sub-{label}" / "log" / "run" for label in ("01", "02")]
+    rows = [
+        {"image": f.parts[-3], "participant_id": f.parts[-3], "status": "done"} for f in folders
+    ]
+    update_decisions(tmp_path, rows, keep_in=folders)
+    (tmp_path / "decisions.tsv").write_bytes(content)
+    (folders[1] / "decisions.tsv").write_bytes(content)
+    restore_decisions(tmp_path)
+    assert "sub-01" in [row["image"] for row in read_decisions(tmp_path)]
