@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 _AGAIN = "run again, which writes what is missing without computing anew"
-PAGE_SHARE = 0.05
+PAGE_SHARE = 0.02
 """Share of a run's time that goes into pages of subjects of whom more images follow."""
 
 
