@@ -194,6 +194,10 @@ def _replace(path: Path, write: Callable[[Path], None]) -> Path:
     try:
         write(temporary)
         temporary.replace(path)
+    except OSError as error:  # of a write the system does not say where
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_sr.cli.system_errors import is_out_of_memory, memory_words
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import read_bytes
 
 # "package.module.SomeError: message"; nipype indents the cause by a tab
 _EXCEPTION = re.compile(
-    r"^\s*(?:[A-Za-z_]\w*\.)*(?P<kind>[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure))"
+    r"^\s*(?:[A-Za-z_]\w*\.)*(?P<kind>_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure))"
     r"(?:: (?P<text>.*))?$"
 )
 _OURS = (
@@ -97,6 +98,9 @@ def last_exception(lines: list[str]) -> str:
             words.append(line.strip())
         text = " ".join(" ".join(words).split())
         if match["kind"] not in _OURS:
-            text = f"{match['kind']}: {text}" if text else match["kind"]
+            kind = match["kind"].lstrip("_")
+            text = f"{kind}: {text}" if text else kind
+            if is_out_of_memory(text):
+                text = memory_words(text)
         return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     return next((line.strip() for line in reversed(lines) if line.strip()), "unknown error")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_sr.cli.environment import leave_signals_to_parent, signals_held_back
 from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.cli.system_errors import explain
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import BidsSrError, ConfigError, in_words
 
@@ -87,6 +88,8 @@ def build(config: RunConfig, images: Sequence[AnatImage]) -> Graph:
         except BidsSrError:
             raise
         except Exception as error:
+            if explained := explain(error):
+                raise ExitError(explained[1], explained[0]) from error
             LOGGER.exception("the workflow could not be built")
             raise ExitError(
                 ExitCode.NO_WORKFLOW,

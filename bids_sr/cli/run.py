@@ -5,7 +5,6 @@ Heavy imports wait until the command line is known to be right.
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 import sys
@@ -20,6 +19,8 @@ from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare, refuse_
 from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
 from bids_sr.cli.private_folders import make_work_folder
+from bids_sr.cli.streams import steady_streams
+from bids_sr.cli.system_errors import explain
 from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
 
 if TYPE_CHECKING:
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
     from bids_sr.config import RunConfig
 
 LOGGER = logging.getLogger(__name__)
-_CANNOT_WRITE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ETIMEDOUT,
-)
 _SHOWN_ERRORS = 10
 _SHOWN_REPORTS = 5
 _SHOWN_IMAGES = 20
@@ -46,7 +39,11 @@ _SHOWN_IMAGES = 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the BIDS-App and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    with steady_streams():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         config = parse_args(words)
@@ -61,16 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _complain(error, code_of(error))
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            return _report_bug()
-        return _complain(error, ExitCode.CANNOT_WRITE)
     except KeyboardInterrupt:
         return _complain("interrupted; run again to go on from here", ExitCode.INTERRUPTED)
     except Terminated:
         return _complain("terminated; run again to go on from here", ExitCode.TERMINATED)
-    except Exception:
-        return _report_bug()
+    except Exception as error:
+        explained = explain(error)
+        return _complain(*explained) if explained else _report_bug()
 
 
 def _run(config: RunConfig, words: list[str]) -> int:
@@ -118,6 +112,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     usable = any(image.processed for image in images)
     LOGGER.info("%s", count_words(images))
     _tell_what_is_left_out(images)
+    _tell_what_gets_coarser(images)
     record = new_record(words)
     if not usable:
         keeper, before = RecordKeeper(config, record), planned(images)
@@ -162,6 +157,25 @@ def _tell_what_is_left_out(images: list[AnatImage]) -> None:
         LOGGER.log(level, "%s: %s: %s", name, words[image.action], image.reason)
     if len(told) > _SHOWN_IMAGES:
         LOGGER.info("and %d more images, see decisions.tsv", len(told) - _SHOWN_IMAGES)
+
+
+def _tell_what_gets_coarser(images: list[AnatImage]) -> None:
+    from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
+
+    found: dict[str, list[str]] = {}
+    for image in images:
+        if image.action == "super-resolve":
+            assert image.facts is not None
+            assert image.source_grid is not None
+            assert image.target_grid is not None
+            axis = image.facts.acquisition.slice_axis
+            assert axis is not None
+            spacing = image.target_spacing or 0.0
+            if lost := lost_in_plane(image.source_grid, image.target_grid, axis, spacing):
+                found.setdefault(lost, []).append(image.stem)
+    for lost, stems in list(found.items())[:_SHOWN_IMAGES]:
+        more = f" and {len(stems) - 1} more" if len(stems) > 1 else ""
+        LOGGER.info("%s (%s): %s%s", lost, KEEP_IN_PLANE, stems[0], more)
 
 
 def _execute(
@@ -360,6 +374,8 @@ def _warn_of_names(config: RunConfig, images: Iterable[AnatImage]) -> None:
 def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
     counts = {status: outcomes.having(status) for status in ("done", "failed", "skipped")}
     print(", ".join(f"{len(found)} {status}" for status, found in counts.items()))
+    if config.sloppy:
+        print("made with --sloppy: not a result")
     for outcome in outcomes.images:
         if outcome.status in ("failed", "planned") or (
             outcome.status == "done" and outcome.message

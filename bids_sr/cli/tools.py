@@ -21,6 +21,8 @@ from bids_sr.cli.options import METHOD_HELP, add_method_options, count, output_r
 from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.slurm import add_slurm_arguments, split_words
+from bids_sr.cli.streams import steady_streams
+from bids_sr.cli.system_errors import explain
 from bids_sr.cli.train import add_train_arguments
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
@@ -33,7 +35,11 @@ ESTIMABLE = "; auto: what the sidecar does not say is estimated from the image"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code."""
-    words = [*(sys.argv[1:] if argv is None else argv)]
+    with steady_streams():
+        return _main([*(sys.argv[1:] if argv is None else argv)])
+
+
+def _main(words: list[str]) -> int:
     own, others = split_words(words)
     options = build_parser().parse_args(own, argparse.Namespace(words=words, others=others))
     try:
@@ -45,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         return _complain(options.command, error, code_of(error))
-    except OSError as error:
-        return _complain(options.command, error, ExitCode.CANNOT_WRITE)
+    except (OSError, MemoryError) as error:
+        message, code = explain(error) or (str(error), ExitCode.CANNOT_WRITE)
+        return _complain(options.command, message, code)
     except KeyboardInterrupt:
         return _complain(options.command, "interrupted", ExitCode.INTERRUPTED)
 

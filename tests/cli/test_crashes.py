@@ -41,7 +41,22 @@ def test_the_cause_is_taken_from_a_crash_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("Traceback:\nKeyError: 'spacing'\n", "KeyError: 'spacing'"),
-        ("MemoryError\n", "MemoryError"),
+        ("MemoryError\n", "out of memory (MemoryError): free memory, or lower --nprocs"),
+        (
+            "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 148. GiB for an array "
+            "with shape (1, 2) and data type float64\n",
+            "out of memory (ArrayMemoryError: Unable to allocate 148. GiB for an array",
+        ),
+        (
+            "RuntimeError: [enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: "
+            "can't allocate memory: you tried to allocate 160000000000 bytes.\n",
+            "out of memory (RuntimeError: [enforce fail",
+        ),
+        (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
+            "out of memory (OutOfMemoryError: CUDA out of memory",
+        ),
+        ("OSError: [Errno 12] Cannot allocate memory\n", "out of memory (OSError"),
         (
             "bids_sr.exceptions.EngineError: line one\nline two\n  \nWhen creating this\n",
             "line one line two",
