@@ -31,6 +31,8 @@ from bids_sr.imaging import Grid, InputReport, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
 LOGGER = logging.getLogger(__name__)
+SAME_SPACING = 0.02  # what fitting whole voxels to the field of view can change
+KEEP_IN_PLANE = "--output-resolution native keeps it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +260,25 @@ def decide(
         )
         return "pass-through", reason, source
     reason = f"voxels of {sizes} mm: anisotropy {anisotropy:.2f}, scale {scale:.2f}"
+    nominal = _nominal_spacing(source, target, "super-resolve", selection, facts)
+    if lost := lost_in_plane(source, target, axis, nominal):
+        reason += f"; {lost} ({KEEP_IN_PLANE})"
     return "super-resolve", reason, target
+
+
+def lost_in_plane(source: Grid, target: Grid, slice_axis: int, spacing: float) -> str:
+    """Say how much coarser an output grid is within the slices; empty where it is not.
+
+    ``spacing`` is the nominal one, before it was made to divide the field of view, mm.
+    """
+    before, after = (
+        float(np.delete(np.asarray(grid.spacings, dtype=float), slice_axis).min())
+        for grid in (source, target)
+    )
+    if after <= before * (1 + SAME_SPACING):
+        return ""
+    words = [f"{value:.2f}".removesuffix("0") for value in (before, spacing)]
+    return f"in-plane {words[0]} -> {words[1]} mm"
 
 
 def _check_subjects(root: Path, wanted: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_sr import __version__
+from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.writing import write_json_atomic
 from bids_sr.cli.console import progress_bar
@@ -27,6 +28,7 @@ from bids_sr.cli.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_json
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
+from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 from bids_sr.method_options import DEFAULT_METHOD, WITH_UNCERTAINTY, MethodOptions
 
 if TYPE_CHECKING:
@@ -106,6 +108,9 @@ def _image(
         memory_gb=memory_limit_gb(),
     ):
         raise ConfigError(f"{options.in_file}: {problem}")
+    nominal = options.output_resolution or DEFAULT_SPACING_MM
+    if lost := lost_in_plane(volume.grid, grid, axis, nominal):
+        print(f"{lost} ({KEEP_IN_PLANE})")
     with progress_bar(options.in_file.name) as progress:
         keywords: dict[str, Any] = {
             "method": asked.method,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -331,3 +332,29 @@ def test_a_plan_does_not_import_what_only_reconstruction_needs() -> None:
     loaded = set(done.stdout.split())
     assert "bids_sr.bids.places" in loaded
     assert not {"bids.layout", "scipy.signal", "scipy.stats", "torch", "nipype", "ants"} & loaded
+
+
+@pytest.mark.parametrize(
+    ("spacings", "resolution", "told"),
+    [
+        ((0.57, 0.57, 5.0), None, "in-plane 0.57 -> 1.0 mm"),
+        ((0.719, 0.719, 4.0), None, "in-plane 0.72 -> 1.0 mm"),
+        ((0.57, 0.57, 5.0), "native", ""),
+        ((0.57, 0.57, 5.0), 0.57, ""),
+        ((1.016, 1.016, 4.8), None, ""),
+        ((1.0, 1.0, 6.0), 2.0, "in-plane 1.0 -> 2.0 mm"),
+        ((0.5, 0.5, 0.5), None, ""),  # kept as it is
+        ((0.5, 0.5, 0.9), None, ""),
+    ],
+)
+def test_a_loss_of_in_plane_resolution_is_told(
+    add_image: AddImage, plan: Plan, spacings: Any, resolution: Any, told: str
+) -> None:
+    add_image("sub-01_T1w", shape=(60, 60, 12), spacings=spacings)
+    image = plan(output_resolution=resolution)["sub-01_T1w"]
+    assert ("in-plane" in image.reason) == bool(told)
+    if told:
+        assert image.reason.endswith(f"; {told} (--output-resolution native keeps it)")
+    elif max(spacings) < 1:
+        assert image.action == "pass-through"
+        assert image.target_grid is image.source_grid
