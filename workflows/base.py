@@ -22,6 +22,10 @@ from .resources import Resources
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
 SLOPPY_RECIPE = {"steps": 10, "width": 4}
+SLOPPY_TEXT = (
+    "**This is not a result**: the run was started with `--sloppy`, which makes every step "
+    "coarse, to see that all works. Do not publish what it made.\n\n"
+)
 INTRODUCTION = (
     "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
     "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* "
@@ -64,7 +68,9 @@ def init_bids_sr_wf(
     workflow = pe.Workflow(
         name=f"bids_sr_{re.sub(r'[^0-9]+', '_', __version__)}_wf", base_dir=str(config.work_dir)
     )
-    workflow.__desc__ = INTRODUCTION.format(version=__version__)
+    workflow.__desc__ = (SLOPPY_TEXT if config.sloppy else "") + INTRODUCTION.format(
+        version=__version__
+    )
     steps = _steps(config)
     learnt = _dataset_graphs(config, steps, todo, use_gpu)
     by_subject: dict[str, list[AnatImage]] = {}
@@ -157,7 +163,7 @@ def makes_product(fullname: str) -> bool:
     if "outputs_wf" in graphs:
         return node in ("gather_before", "save_sr", "save_preproc")
     beside = {"reports_wf", "segmentation_wf"} & {*graphs}
-    return not beside and node != "mask_to_grid"
+    return not beside and node not in ("mask_to_grid", "clear_leftovers")
 
 
 def methods_text(workflow: pe.Workflow) -> str:
@@ -187,6 +193,8 @@ def _steps(config: RunConfig) -> ImageSteps:
         options.method, options.parameters(), model_follows=options.recipe is not None
     )
     provenance: dict[str, Any] = {"Software": {name: version(name) for name in SOFTWARE}}
+    if config.sloppy:
+        provenance["Sloppy"] = True
     if options.recipe is not None:
         provenance["DatasetRecipe"] = options.recipe
     return ImageSteps(

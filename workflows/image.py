@@ -152,6 +152,7 @@ def init_image_wf(
         paths=paths,
         provenance=steps.provenance,
         full=steps.full,
+        sloppy=steps.sloppy,
     )
     reports_wf = init_reports_wf(paths=paths.figures, resources=resources)
 
@@ -196,6 +197,7 @@ def init_image_wf(
             ("outputnode.out_profile", "inputnode.profile"),
             ("outputnode.acquisition", "inputnode.acquisition"),
             ("outputnode.curve", "inputnode.curve"),
+            ("outputnode.record", "inputnode.record"),
         ]),
         (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
     ])  # fmt: skip

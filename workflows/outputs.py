@@ -29,6 +29,7 @@ FILES = (
     "uncertainty",
     "model",
 )
+SLOPPY = " (made with --sloppy: not a result)"
 RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
 LATER_RECORDS = ("sr_mask_record", "figures", "segmentation_figures")
 
@@ -40,6 +41,7 @@ def init_outputs_wf(
     paths: OutputPaths,
     provenance: dict[str, Any],
     full: bool,
+    sloppy: bool = False,
     name: str = "outputs_wf",
 ) -> pe.Workflow:
     """Build the graph that writes the results of one image, each whole or not at all.
@@ -56,6 +58,8 @@ def init_outputs_wf(
         What joins the ``SuperResolution`` object of the sidecars, the same for all images.
     full : bool
         Whether the images between the steps are written as well (``--level full``).
+    sloppy : bool
+        Whether all files say that they are no results.
     name : str
 
     Inputs
@@ -84,6 +88,9 @@ def init_outputs_wf(
     """
     workflow = pe.Workflow(name=name)
     fields = [*FILES, *RECORDS, *LATER_RECORDS, "curve", "skull_stripped", "segmentations"]
+    plan: dict[str, Any] = {"Image": image.relpath, "Suffix": image.suffix, "Action": image.action}
+    if sloppy:
+        plan["Sloppy"] = True
     inputnode = pe.Node(
         niu.IdentityInterface(fields=fields),
         name="inputnode",
@@ -92,29 +99,36 @@ def init_outputs_wf(
     inputnode.inputs.segmentation_figures = []
     gather_before = pe.Node(niu.Merge(3), name="gather_before", run_without_submitting=True)
     gather_later = pe.Node(niu.Merge(3), name="gather_later", run_without_submitting=True)
-    product = _with_provenance(product_metadata(image), provenance)
+
+    def marked(metadata: dict[str, Any]) -> dict[str, Any]:
+        """Say in a sidecar that the file is no result."""
+        return (
+            {**metadata, "Description": metadata["Description"] + SLOPPY} if sloppy else metadata
+        )
+
+    product = marked(_with_provenance(product_metadata(image), provenance))
     save_sr = _save("save_sr", paths.product, product, "SuperResolution")
     save_native_mask = _save(
         "save_native_mask",
         paths.native_mask,
-        mask_metadata(output_dir, image, native=True),
+        marked(mask_metadata(output_dir, image, native=True)),
         "BrainExtraction",
     )
     save_sr_mask = _save(
         "save_sr_mask",
         paths.mask,
-        mask_metadata(output_dir, image, native=False),
+        marked(mask_metadata(output_dir, image, native=False)),
         "BrainExtraction",
     )
     save_profile = _save("save_profile", paths.slice_profile)
     save_uncertainty = _save(
-        "save_uncertainty", paths.uncertainty, uncertainty_metadata(output_dir, image)
+        "save_uncertainty", paths.uncertainty, marked(uncertainty_metadata(output_dir, image))
     )
     save_model = _save("save_model", paths.model)
     save_quality = pe.Node(
         SaveQuality(
             out_path=str(paths.quality),
-            plan={"Image": image.relpath, "Suffix": image.suffix, "Action": image.action},
+            plan=plan,
         ),
         name="save_quality",
         run_without_submitting=True,
@@ -146,7 +160,7 @@ def init_outputs_wf(
         (gather_later, save_quality, [("out", "later")]),
     ])  # fmt: skip
     if paths.preproc is not None:
-        preproc = _with_provenance(preproc_metadata(output_dir, image), provenance)
+        preproc = marked(_with_provenance(preproc_metadata(output_dir, image), provenance))
         save_preproc = pe.Node(
             HandOver(
                 out_path=str(paths.preproc),
@@ -168,8 +182,10 @@ def init_outputs_wf(
             (gather_before, save_preproc, [("out", "steps")]),
         ])  # fmt: skip
     if full:
-        save_denoised = _save("save_denoised", paths.denoised, stage_metadata(image, "denoised"))
-        save_n4 = _save("save_n4", paths.n4, stage_metadata(image, "n4"))
+        save_denoised = _save(
+            "save_denoised", paths.denoised, marked(stage_metadata(image, "denoised"))
+        )
+        save_n4 = _save("save_n4", paths.n4, marked(stage_metadata(image, "n4")))
         workflow.connect([
             (inputnode, save_denoised, [
                 ("denoised", "in_file"),

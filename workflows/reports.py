@@ -51,6 +51,8 @@ def init_reports_wf(
         Table of the slice profile that was used, and fields of ``Acquisition``.
     curve
         Learning curve.
+    record
+        What the super-resolution did.
 
     Outputs
     -------
@@ -69,6 +71,7 @@ def init_reports_wf(
                 "profile",
                 "acquisition",
                 "curve",
+                "record",
             ]
         ),
         name="inputnode",
@@ -92,7 +95,11 @@ def init_reports_wf(
 
     workflow.connect([
         (inputnode, draw_mask, [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
-        (inputnode, draw_sr, [("preprocessed_file", "before_file"), ("sr_file", "after_file")]),
+        (inputnode, draw_sr, [
+            ("preprocessed_file", "before_file"),
+            ("sr_file", "after_file"),
+            ("record", "record"),
+        ]),
         (inputnode, draw_uncertainty, [
             ("sr_file", "in_file"), ("uncertainty", "in_uncertainty"),
         ]),

@@ -61,7 +61,7 @@ IGNORED = (
     "*_model.json",
 )
 DESCRIPTIONS = {
-    "sr": "super-resolved image, or the image itself where it was passed through",
+    "sr": "super-resolved or interpolated image, or the image itself where it was passed through",
     "preproc": "the super-resolved image that stands for its contrast in the session",
     "brain": "brain mask",
     "denoised": "image after denoising, on the acquired grid",

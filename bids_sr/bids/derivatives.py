@@ -7,9 +7,10 @@ order), built by pybids.  Sidecars are in :mod:`.output_sidecars`, dataset-wide 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
@@ -25,9 +26,12 @@ __all__ = [
     "resolution_label",
     "segmentation_paths",
     "source_uri",
+    "was_interpolated",
     "write_json_atomic",
 ]
 
+INTERPOLATIONS = ("bspline", "lanczos", "linear")
+"""Methods of super-resolution that add no detail."""
 FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
 
 
@@ -216,6 +220,11 @@ def resolution_label(image: AnatImage) -> str:
             "that is processed. Leave it out of the workflow."
         )
     return f"{image.target_spacing:.2f}".rstrip("0").rstrip(".").replace(".", "p") + "mm"
+
+
+def was_interpolated(record: Mapping[str, Any]) -> bool:
+    """Tell from the record of a super-resolution whether it was an interpolation after all."""
+    return record.get("Method") in INTERPOLATIONS or bool(record.get("FallbackReason"))
 
 
 def source_uri(image: AnatImage) -> str:

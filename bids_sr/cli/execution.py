@@ -38,7 +38,7 @@ def run_graph(
     images: Sequence[AnatImage],
     record: RunRecord,
     *,
-    ended: Callable[[Outcome], None],
+    ended: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcomes:
     """Run the graph to its end and tell what became of each image.
 
@@ -86,7 +86,7 @@ def run_graph(
         crashes = read_crashes([record.log_dir(config.output_dir, image.subject)])
         ended(tell([image], crashes).images[0])
 
-    watch = ImageEnds(lines, _own_nodes(workflow, image_of), image_ended)
+    watch = ImageEnds(lines, _own_nodes(workflow, image_of), image_ended, makes_product)
     error: Exception | None = None
     with _in_folder(config.work_dir), _graph_kept():
         planned = memory_for_steps_gb(config)

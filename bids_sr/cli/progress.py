@@ -72,7 +72,9 @@ class StageLines:
 
 
 class ImageEnds:
-    """Tell when the last step of an image has ended, or one of its steps has failed.
+    """Tell when the last step of an image has ended, or one that its product waits for has failed.
+
+    Where a step beside the product fails, only what the product waits for is waited for.
 
     Parameters
     ----------
@@ -82,6 +84,8 @@ class ImageEnds:
         Each image with the full names of its nodes.
     ended : callable
         Called once with each image.
+    makes_product : callable
+        Whether the product waits for a node, by its full name.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class ImageEnds:
         lines: StageLines,
         images: Iterable[tuple[AnatImage, set[str]]],
         ended: Callable[[AnatImage], None],
+        makes_product: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.lines = lines
         self._image_of: dict[str, AnatImage] = {}
@@ -97,6 +102,7 @@ class ImageEnds:
             self._image_of |= dict.fromkeys(names, image)
             self._left[image.relpath] = set(names)
         self._ended = ended
+        self._makes_product = makes_product
         self._failed: list[AnatImage] = []
 
     def __call__(self, node: Any, status: str) -> None:
@@ -108,11 +114,15 @@ class ImageEnds:
         found = self._image_of.get(node.fullname)
         if found is None or found.relpath not in self._left:
             return
-        if status == "exception":
+        left = self._left[found.relpath]
+        if status == "exception" and self._makes_product(node.fullname):
             del self._left[found.relpath]
             self._failed.append(found)
+            return
+        if status == "exception":
+            left &= {name for name in left if self._makes_product(name)}
         elif status == "end":
-            self._left[found.relpath].discard(node.fullname)
-            if not self._left[found.relpath]:
-                del self._left[found.relpath]
-                self._ended(found)
+            left.discard(node.fullname)
+        if not left:
+            del self._left[found.relpath]
+            self._ended(found)

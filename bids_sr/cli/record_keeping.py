@@ -114,14 +114,13 @@ class RecordKeeper:
         changed = [row for image, row in rows.items() if self._rows.get(image) != row]
         if not changed:
             return
-        self._rows |= rows
         # A file outside of the subjects' folders has a row, and no subject.
         subjects = {row["participant_id"].removeprefix("sub-") for row in changed} - {""}
         self._stale |= subjects
         for subject in sorted(subjects):
             with self.fence.around(f"log of sub-{subject}"):
                 folder = self.record.log_dir(output_dir, subject)
-                keep_decisions([folder], self._rows.values())
+                keep_decisions([folder], [*(self._rows | rows).values()])
         update_decisions(output_dir, changed)
         try:
             self._write_methods(row for row in changed if row["status"] == "done")
@@ -130,6 +129,7 @@ class RecordKeeper:
         except Exception:  # images are worth more than a text about them
             LOGGER.warning("no methods text: writing it failed", exc_info=True)
             self.methods = ""
+        self._rows |= rows  # last: what could not be written is tried again
 
     def _write_methods(self, done: Iterable[dict[str, str]]) -> None:
         """Write the methods text for the first result of the run, and of each subject."""

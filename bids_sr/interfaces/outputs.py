@@ -18,9 +18,15 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.io import add_traits
 
-from bids_sr.bids.derivatives import copy_atomic, remove_others, write_json_atomic
+from bids_sr.bids.derivatives import (
+    copy_atomic,
+    remove_others,
+    was_interpolated,
+    write_json_atomic,
+)
 
 LOGGER = logging.getLogger(__name__)
+NOT_A_RESULT = "not a result: made with --sloppy, coarse settings for tests only"
 RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
 
 
@@ -60,6 +66,9 @@ class SaveDerivative(SimpleInterface):
             metadata[key] = {**metadata.get(key, {}), **self.inputs.record}
             if said := warnings_in(self.inputs.steps or []):
                 metadata[key]["Warnings"] = [*metadata[key].get("Warnings", []), *said]
+            if was_interpolated(self.inputs.record):
+                words = str(metadata.get("Description", ""))
+                metadata["Description"] = words.replace("Super-resolved", "Interpolated", 1)
         stripped = self.inputs.skull_stripped
         if metadata and isdefined(stripped) and stripped is not None:
             metadata["SkullStripped"] = stripped
@@ -261,5 +270,8 @@ def summarise(
         "LearningCurve": {name: [point[name] for point in curve] for name in names},
         "Segmentations": {one["Tool"]: one for one in segmentations},
         "TimingsSeconds": times,
-        "Warnings": warnings_in((*records.values(), *segmentations, *later)),
+        "Warnings": [
+            *([NOT_A_RESULT] if plan.get("Sloppy") else []),
+            *warnings_in((*records.values(), *segmentations, *later)),
+        ],
     }

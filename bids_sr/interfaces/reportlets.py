@@ -8,6 +8,7 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
+from bids_sr.bids.derivatives import was_interpolated
 from bids_sr.imaging import Acquisition, Series, SliceProfile, Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
@@ -61,6 +62,7 @@ class MaskFigure(_Figure):
 class _BeforeAfterFigureInputSpec(OptionalInputSpec):
     before_file = File(exists=True, mandatory=True, desc="acquired image")
     after_file = File(exists=True, mandatory=True, desc="super-resolved image")
+    record = traits.Dict({}, usedefault=True, desc="what the super-resolution did")
 
 
 class BeforeAfterFigure(_Figure):
@@ -77,7 +79,13 @@ class BeforeAfterFigure(_Figure):
 
         after = _first_frame(self.inputs.after_file)
         before = resample(_first_frame(self.inputs.before_file), after.grid)
-        figures.plot_before_after(before, after, out_file)
+        record = self.inputs.record
+        made = "Interpolated" if was_interpolated(record) else "Super-resolved"
+        labels = (
+            "Acquired, B-spline interpolation",
+            "Result" if record.get("Method") == "none" else made,
+        )
+        figures.plot_before_after(before, after, out_file, labels=labels)
         return True
 
 

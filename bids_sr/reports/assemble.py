@@ -27,13 +27,14 @@ from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, re
 
 OUTCOMES = {
     "done": "super-resolved",
+    "interpolated": "interpolated",
     "passed-through": "passed through",
     "skipped": "skipped",
     "failed": "failed",
     "unfinished": "not finished",
 }
 ALT_TEXTS = {
-    "sr": "The acquired image and the super-resolved image in three planes",
+    "sr": "The acquired image and the result in three planes",
     "mask": "Outline of the brain mask on the acquired image in three planes",
     "uncertainty": "Standard deviation to expect of the super-resolved image",
     "sliceprofile": "Slice profile",
@@ -110,6 +111,7 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
             if (count := Counter(image.outcome for image in record.images)[name])
         ],
         "outcomes": OUTCOMES,
+        "sloppy": sum(image.sloppy for image in record.images),
         "sections": sections,
         "navigation": [
             (session, list(group)) for session, group in groupby(shown, key=lambda i: i.session)

@@ -68,7 +68,8 @@ METRICS = (
     Metric(name="output_max", title="Highest, result", path=("OutputRange", "1"), plotted=False),
 )
 TEXT_COLUMNS = ("participant_id", "session_id", "image", "outcome")
-LAST_COLUMNS = ("method", "brain_mask_method", "message")
+LAST_COLUMNS = ("method", "brain_mask_method", "validity", "message")
+SLOPPY = "not a result (--sloppy)"
 
 
 def group_report(output_dir: str | Path) -> list[Path]:
@@ -122,7 +123,7 @@ def measure(image: ImageRecord, metric: Metric) -> float | None:
         None where the image does not have it.
     """
     # What lies beside an image that failed is from before the failure: not its result.
-    quality = {} if image.outcome == "failed" else image.quality
+    quality = image.quality if image.has_result else {}
     place: Any = {**quality, "row": dict(image.row)}
     for step in metric.path:
         if isinstance(place, Mapping):
@@ -268,6 +269,7 @@ def _context(
             (name, words, counts[name]) for name, words in OUTCOMES.items() if counts[name]
         ],
         "outcomes": OUTCOMES,
+        "sloppy": sum(image.sloppy for image in images),
         "failed": [
             (image, address)
             for image, (_, address) in zip(images, names, strict=True)
@@ -306,7 +308,9 @@ def _texts(image: ImageRecord) -> list[str]:
 def _last_texts(image: ImageRecord) -> list[str]:
     record = image.quality.get("SuperResolution")
     method = record.get("Method") if isinstance(record, Mapping) else None
-    return [_cell(t) for t in (method, image.quality.get("BrainMaskMethod"), image.message)]
+    validity = SLOPPY if image.sloppy else ""
+    mask = image.quality.get("BrainMaskMethod")
+    return [_cell(t) for t in (method, mask, validity, image.message)]
 
 
 def _cell(value: Any) -> str:

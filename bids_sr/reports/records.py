@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_sr.bids.derivatives import was_interpolated
 from bids_sr.bids.places import is_at_home
 from bids_sr.bids.status import checked_row
 from bids_sr.exceptions import InputDataError
@@ -85,7 +86,10 @@ class ImageRecord:
 
     @property
     def outcome(self) -> str:
-        """``done``, ``passed-through``, ``skipped``, ``failed`` or ``unfinished``."""
+        """``done``, ``interpolated``, ``passed-through``, ``skipped``, ``failed``, ``unfinished``.
+
+        Only ``done`` says that the image was super-resolved.
+        """
         status = self.row.get("status", "done" if self.quality else "")
         if status == "failed" or self.action == "fail":
             return "failed"
@@ -93,7 +97,21 @@ class ImageRecord:
             return "skipped"
         if status != "done":
             return "unfinished"
-        return "passed-through" if self.action == "pass-through" else "done"
+        if self.action == "pass-through":
+            return "passed-through"
+        record = self.quality.get("SuperResolution")
+        made = isinstance(record, Mapping) and was_interpolated(record)
+        return "interpolated" if made else "done"
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the latest run, or an earlier one that still counts, made its product."""
+        return self.outcome in ("done", "interpolated", "passed-through")
+
+    @property
+    def sloppy(self) -> bool:
+        """Whether it was made with ``--sloppy``: not a result."""
+        return self.has_result and bool(self.quality.get("Sloppy"))
 
     @property
     def message(self) -> str:
@@ -319,7 +337,7 @@ def _methods_of_results(
     found: dict[Path, tuple[str, ...]] = {}
     texts: dict[str, Path] = {}  # several runs of the same methods count as one
     for image in images:
-        if image.outcome not in ("done", "passed-through"):
+        if not image.has_result:
             continue
         own = made_in.get(image.image, runs[-1] if runs else log) / "CITATION.md"
         # The text in logs/ is that of whichever job wrote last.

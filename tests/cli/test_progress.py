@@ -87,4 +87,18 @@ def test_an_image_ends_once_with_its_last_step_or_after_its_first_failure(
     watch(node("good3"), "end")
     watch(node("good3"), "end")
     assert ended == ["bad", "good"]
-    assert len(lines.ended) == 5
+
+
+def test_a_step_beside_the_product_does_not_end_its_image(lines: StageLines) -> None:
+    ended: list[str] = []
+    names = {f"w.sub_01_T1w_wf.{name}" for name in ("save_sr", "draw", "save_figure")}
+    watch = ImageEnds(
+        lines,
+        [(SimpleNamespace(relpath="a"), names)],
+        lambda image: ended.append(image.relpath),
+        lambda name: name.endswith("save_sr"),
+    )
+    watch(node("draw"), "exception")
+    assert ended == []
+    watch(node("save_sr"), "end")
+    assert ended == ["a"]

@@ -292,3 +292,29 @@ def test_odd_records_of_an_image_cost_no_page(run_copy: Path, odd: object) -> No
     assert_self_contained(page)
     assert "sub-01_ses-01_FLAIR" in page.text
     group_report(run_copy)
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ({"Method": "bspline"}, "interpolated"),
+        ({"Method": "self", "FallbackReason": "too few slices"}, "interpolated"),
+        ({"Method": "self"}, "done"),
+    ],
+)
+@pytest.mark.parametrize("sloppy", [True, False])
+def test_what_is_interpolated_or_no_result_says_so(
+    run_copy: Path, record: dict[str, str], outcome: str, sloppy: bool
+) -> None:
+    path = run_copy / "sub-01/ses-01/anat/sub-01_ses-01_acq-FLAIR_desc-sr_qc.json"
+    quality = json.loads(path.read_text()) | {"SuperResolution": record, "Sloppy": sloppy}
+    path.write_text(json.dumps(quality))
+    page = Page(assemble_subject(run_copy, "01"))
+    assert ('class="badge done"' in page.source) == (outcome == "done")
+    assert ('class="badge interpolated"' in page.source) == (outcome == "interpolated")
+    assert ("not a result (--sloppy)" in page.text) == sloppy
+    group_report(run_copy)
+    table = (run_copy / "group_FLAIR.tsv").read_text()
+    assert f"\t{outcome}\t" in table
+    assert ("\tnot a result (--sloppy)\t" in table) == sloppy
+    assert ("Not a result." in (run_copy / "group_FLAIR.html").read_text()) == sloppy
