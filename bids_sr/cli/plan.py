@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -12,6 +13,8 @@ from bids_sr.config import RunConfig
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
 
+LOGGER = logging.getLogger(__name__)
+SHOWN_IMAGES = 20
 COLUMNS = ("image", "what happens", "slices", "output", "why")
 
 
@@ -81,6 +84,12 @@ def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:
     stream.write(count_words(images) + "\n")
 
 
+def log_plan(images: Sequence[AnatImage]) -> None:
+    """Tell in the log which images are left out and which lose in-plane resolution, and why."""
+    _tell_what_is_left_out(images)
+    _tell_what_gets_coarser(images)
+
+
 def notes(image: AnatImage) -> list[str]:
     """Return what was assumed about an image and what a user should look at."""
     found = []
@@ -117,6 +126,37 @@ def steps_words(config: RunConfig) -> str:
         f"{config.method_options.words()}"
         + (f"; segmentation {', '.join(config.segmentation)}" if config.segmentation else "")
     )
+
+
+def _tell_what_is_left_out(images: Sequence[AnatImage]) -> None:
+    words = {"skip": "skipped", "pass-through": "passed through", "fail": "cannot be used"}
+    told = [image for image in images if image.action in words]
+    told.sort(key=lambda image: not image.misplaced)
+    for image in told[:SHOWN_IMAGES]:
+        level = logging.WARNING if image.misplaced else logging.INFO
+        name = image.relpath if image.misplaced else image.stem
+        LOGGER.log(level, "%s: %s: %s", name, words[image.action], image.reason)
+    if len(told) > SHOWN_IMAGES:
+        LOGGER.info("and %d more images, see decisions.tsv", len(told) - SHOWN_IMAGES)
+
+
+def _tell_what_gets_coarser(images: Sequence[AnatImage]) -> None:
+    from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
+
+    found: dict[str, list[str]] = {}
+    for image in images:
+        if image.action == "super-resolve":
+            assert image.facts is not None
+            assert image.source_grid is not None
+            assert image.target_grid is not None
+            axis = image.facts.acquisition.slice_axis
+            assert axis is not None
+            spacing = image.target_spacing or 0.0
+            if lost := lost_in_plane(image.source_grid, image.target_grid, axis, spacing):
+                found.setdefault(lost, []).append(image.stem)
+    for lost, stems in list(found.items())[:SHOWN_IMAGES]:
+        more = f" and {len(stems) - 1} more" if len(stems) > 1 else ""
+        LOGGER.info("%s (%s): %s%s", lost, KEEP_IN_PLANE, stems[0], more)
 
 
 _COUNTED = {

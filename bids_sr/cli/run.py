@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 _SHOWN_ERRORS = 10
 _SHOWN_REPORTS = 5
-_SHOWN_IMAGES = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,15 +103,14 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     from bids_sr.bids import dataset_lock
     from bids_sr.cli.graph import build
     from bids_sr.cli.outcome import planned, without_removed
-    from bids_sr.cli.plan import count_words
+    from bids_sr.cli.plan import count_words, log_plan
     from bids_sr.cli.provenance import new_record
     from bids_sr.cli.record_keeping import RecordKeeper
     from bids_sr.reports.boilerplate import write_citations
 
     usable = any(image.processed for image in images)
     LOGGER.info("%s", count_words(images))
-    _tell_what_is_left_out(images)
-    _tell_what_gets_coarser(images)
+    log_plan(images)
     record = new_record(words)
     if not usable:
         keeper, before = RecordKeeper(config, record), planned(images)
@@ -145,37 +143,6 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     outcomes = replace(outcomes, beside=keeper.fence.lines)
     _summarise(config, outcomes)
     return outcomes.code
-
-
-def _tell_what_is_left_out(images: list[AnatImage]) -> None:
-    words = {"skip": "skipped", "pass-through": "passed through", "fail": "cannot be used"}
-    told = [image for image in images if image.action in words]
-    told.sort(key=lambda image: not image.misplaced)
-    for image in told[:_SHOWN_IMAGES]:
-        level = logging.WARNING if image.misplaced else logging.INFO
-        name = image.relpath if image.misplaced else image.stem
-        LOGGER.log(level, "%s: %s: %s", name, words[image.action], image.reason)
-    if len(told) > _SHOWN_IMAGES:
-        LOGGER.info("and %d more images, see decisions.tsv", len(told) - _SHOWN_IMAGES)
-
-
-def _tell_what_gets_coarser(images: list[AnatImage]) -> None:
-    from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
-
-    found: dict[str, list[str]] = {}
-    for image in images:
-        if image.action == "super-resolve":
-            assert image.facts is not None
-            assert image.source_grid is not None
-            assert image.target_grid is not None
-            axis = image.facts.acquisition.slice_axis
-            assert axis is not None
-            spacing = image.target_spacing or 0.0
-            if lost := lost_in_plane(image.source_grid, image.target_grid, axis, spacing):
-                found.setdefault(lost, []).append(image.stem)
-    for lost, stems in list(found.items())[:_SHOWN_IMAGES]:
-        more = f" and {len(stems) - 1} more" if len(stems) > 1 else ""
-        LOGGER.info("%s (%s): %s%s", lost, KEEP_IN_PLANE, stems[0], more)
 
 
 def _execute(
