@@ -14,6 +14,7 @@ from typing import Any
 
 from bids_sr.bids.ignored import BidsIgnore
 from bids_sr.bids.names import ParsedName, parse_name
+from bids_sr.bids.places import foreign_link
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import read_json
 
@@ -145,16 +146,11 @@ class SidecarReader:
         return self._contents[path]
 
     def _refuse_foreign(self, path: Path, own: ParsedName) -> None:
-        if not path.is_symlink():
-            return
-        target = Path(os.path.realpath(path))
-        owner = parse_name(target.name).entities.get("subject")
-        inside = target.is_relative_to(os.path.realpath(self._root))
-        if inside and owner not in (None, own.entities.get("subject")):
-            raise InputDataError(
-                f"{path}: the sidecar is a link to {target.name}, of sub-{owner}; expected a file "
-                "of this subject. Replace the link by the right file."
-            )
+        relpath = path.relative_to(self._root).as_posix()
+        root = Path(os.path.realpath(self._root))
+        why = path.is_symlink() and foreign_link(root, relpath, own.entities.get("subject", ""))[0]
+        if why:
+            raise InputDataError(f"{path}: the sidecar: {why}. Replace the link by its own file.")
 
 
 def _applies(sidecar: ParsedName, image: ParsedName) -> bool:

@@ -232,7 +232,7 @@ def why_misplaced(root: Path, relpath: str) -> tuple[str, str]:
         folder = relpath.rpartition("/")[0] or "the root of the dataset"
         return f"it lies in {folder}; {EXPECTED}", ""
     why = _misnamed(relpath.rpartition("/")[2], home)
-    return (why, "") if why else _foreign(root, relpath, home["subject"])
+    return (why, "") if why else foreign_link(root, relpath, home["subject"])
 
 
 def _misnamed(name: str, home: re.Match[str]) -> str:
@@ -251,8 +251,25 @@ def _misnamed(name: str, home: re.Match[str]) -> str:
     return ""
 
 
-def _foreign(root: Path, relpath: str, subject: str) -> tuple[str, str]:
-    """Say that a link leads to another subject's image, or that it may."""
+def foreign_link(root: Path, relpath: str, subject: str) -> tuple[str, str]:
+    """Say that a file is a link to one of another subject.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the dataset, without links.
+    relpath : str
+        Path of the file from there, with slashes.
+    subject : str
+        Label of the subject that it shall be of, without ``sub-``.
+
+    Returns
+    -------
+    why : str
+        That it is one of another subject of the dataset; empty where it is not.
+    note : str
+        That it leads out of the dataset to a name with another label; empty where it does not.
+    """
     real = Path(os.path.realpath(root / relpath))
     inside = real.is_relative_to(root)
     target = (real.relative_to(root) if inside else real).as_posix()
@@ -261,10 +278,7 @@ def _foreign(root: Path, relpath: str, subject: str) -> tuple[str, str]:
     if owner in (None, subject):
         return "", ""
     if inside:
-        return (
-            f"it is a link to {target}, an image of sub-{owner}; expected one of sub-{subject}",
-            "",
-        )
+        return f"it is a link to {target}, of sub-{owner}; expected one of sub-{subject}", ""
     return "", f"it is a link to {target}, whose name says sub-{owner}: is it the same person?"
 
 

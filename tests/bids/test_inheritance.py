@@ -160,10 +160,14 @@ def test_a_sidecar_that_is_a_link_to_another_subjects_fails_the_image(
     (dataset / "sub-03/anat/sub-03_T1w.json").symlink_to("../../store/0a1b.json")
     images = plan()
     assert images["sub-02_T1w"].action == "fail"
-    assert "is a link to sub-01_T1w.json, of sub-01" in images["sub-02_T1w"].reason
+    assert "is a link to sub-01/anat/sub-01_T1w.json, of sub-01" in images["sub-02_T1w"].reason
     assert images["sub-03_T1w"].metadata == {"SliceThickness": 2}
     with pytest.raises(InputDataError, match="of sub-01"):
         SidecarReader(dataset).read(images["sub-02_T1w"].path)
+    (dataset / "T1w.json").symlink_to("sub-01/anat/sub-01_T1w.json")
+    images = plan()
+    assert images["sub-01_T1w"].processed
+    assert images["sub-03_T1w"].action == "fail"
 
 
 def test_derivatives_keep_their_sidecars(dataset: Path) -> None:

@@ -216,14 +216,14 @@ def test_an_image_that_is_a_link(add_image: AddImage, write_nifti: Write, datase
         (folder / f"sub-{label}_T1w.nii.gz").symlink_to(target)
     images = {i.subject: i for i in plan_images(open_layout(dataset), Selection())}
     assert images["02"].reason == (
-        "it is a link to sub-01/anat/sub-01_T1w.nii.gz, an image of sub-01; expected one of sub-02"
+        "it is a link to sub-01/anat/sub-01_T1w.nii.gz, of sub-01; expected one of sub-02"
     )
     assert images["03"].action == images["04"].action == "super-resolve"
     assert images["03"].facts is not None
     assert images["04"].facts is not None
     assert not images["03"].facts.warnings
     assert "whose name says sub-77: is it the same person?" in images["04"].facts.warnings[0]
-    assert "sourcedata/sub-78_T1w.nii.gz, an image of sub-78" in images["05"].reason
+    assert "sourcedata/sub-78_T1w.nii.gz, of sub-78" in images["05"].reason
 
 
 def test_bidsignore_is_obeyed_and_said(
