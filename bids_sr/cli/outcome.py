@@ -35,6 +35,8 @@ class Outcome:
     crash_file: Path | None = None
     incomplete: bool = False
     """Whether the product is there, and something that was asked for beside it is not."""
+    left_out: tuple[str, ...] = ()
+    """What the methods text says and this image has not: a step that failed."""
 
     @property
     def line(self) -> str:
@@ -143,7 +145,8 @@ def without_removed(outcomes: Outcomes, output_dir: Path) -> Outcomes:
         if outcome.status != "done":
             return True
         paths = output_paths(output_dir, outcome.image)
-        needed = [paths.product, paths.quality, *([paths.preproc] if paths.preproc else [])]
+        # Others may have failed, or be withheld: what has no brain mask is not handed on.
+        needed = [paths.product, *([] if outcome.crash_file else [paths.quality])]
         return all(path.is_file() for path in needed)
 
     images = [
@@ -172,6 +175,8 @@ def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Out
     said, tools = quality.get("Warnings"), quality.get("Segmentations")
     warnings = [str(sentence) for sentence in said] if isinstance(said, list) else []
     warnings += [f"{crash.step} failed: {crash.message}" for crash in crashes]
+    steps = [quality.get(name) for name in ("Denoise", "BiasCorrection", "BrainMask")]
+    failed = [step for step in steps if isinstance(step, dict) and step.get("Status") == "failed"]
     records = tools.values() if isinstance(tools, dict) else ()
     lacks = any(record.get("Status") == "failed" for record in records if isinstance(record, dict))
     return Outcome(
@@ -180,4 +185,5 @@ def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Out
         message="; ".join(warnings),
         crash_file=crashes[0].path if crashes else None,
         incomplete=lacks or bool(crashes),
+        left_out=tuple(str(step.get("Warning")).partition(":")[0] for step in failed),
     )

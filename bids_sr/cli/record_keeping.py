@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bids_sr.cli.fence import Fence
@@ -48,7 +49,8 @@ class RecordKeeper:
         self._rows: dict[str, dict[str, str]] = {}
         self._stale: set[str] = set()
         self._told: set[str] = set()
-        self._with_methods: set[str] = set()
+        self._methods_of: dict[str, str] = {}
+        self._left_out: dict[str, dict[str, tuple[str, ...]]] = {}
         self._pages_until = 0.0
 
     def begin(self, before: Outcomes) -> None:
@@ -82,7 +84,7 @@ class RecordKeeper:
                 f"{what} was removed during the run: {_AGAIN}" for what in removed
             ]
             self._rows.clear()
-            self._with_methods.clear()
+            self._methods_of.clear()
             self._stale = _subjects(outcomes)
             self._write_own()
         self._write_rows(outcomes.images)
@@ -106,7 +108,7 @@ class RecordKeeper:
                 self._own[f"sub-{subject}"] = self.record.write_log(self.config, subject)
         write_dataset_files(output_dir, bids_dir, derivatives=self.config.derivatives)
 
-    def _write_rows(self, outcomes: Iterable[Outcome]) -> None:
+    def _write_rows(self, outcomes: Sequence[Outcome]) -> None:
         from bids_sr.bids import keep_decisions, update_decisions
 
         output_dir = self.config.output_dir
@@ -123,7 +125,7 @@ class RecordKeeper:
                 keep_decisions([folder], [*(self._rows | rows).values()])
         update_decisions(output_dir, changed)
         try:
-            self._write_methods(row for row in changed if row["status"] == "done")
+            self._write_methods(outcome for outcome in outcomes if outcome.status == "done")
         except OSError:
             raise
         except Exception:  # images are worth more than a text about them
@@ -131,22 +133,32 @@ class RecordKeeper:
             self.methods = ""
         self._rows |= rows  # last: what could not be written is tried again
 
-    def _write_methods(self, done: Iterable[dict[str, str]]) -> None:
-        """Write the methods text for the first result of the run, and of each subject."""
+    def _write_methods(self, done: Iterable[Outcome]) -> None:
+        """Write the methods text of the run and of each subject with a result, where it is new."""
         from bids_sr.bids import dataset_lock
         from bids_sr.reports.boilerplate import write_citations
 
-        new = {row["participant_id"].removeprefix("sub-") for row in done} - self._with_methods
-        if not new or not self.methods:
+        if not self.methods:
             return
+        subjects = set()
+        for outcome in done:
+            subjects.add(outcome.image.subject)
+            self._left_out.setdefault(outcome.image.subject, {})[outcome.image.relpath] = (
+                outcome.left_out
+            )
         output_dir = self.config.output_dir
-        if not self._with_methods:
+        for subject in sorted(subjects):
+            text = self.methods + exceptions_text(self._left_out[subject].values())
+            if self._methods_of.get(subject) != text:
+                with self.fence.around(f"log of sub-{subject}"):
+                    self.record.write_methods(output_dir, subject, text)
+                    self._methods_of[subject] = text
+        every = [steps for images in self._left_out.values() for steps in images.values()]
+        text = self.methods + exceptions_text(every)
+        if every and self._methods_of.get("") != text:
             with dataset_lock(output_dir):
-                write_citations(self.methods, output_dir / "logs")
-        for subject in sorted(new):
-            with self.fence.around(f"log of sub-{subject}"):
-                self.record.write_methods(output_dir, subject, self.methods)
-        self._with_methods |= new
+                write_citations(text, output_dir / "logs")
+            self._methods_of[""] = text
 
     def _write_pages(self, subjects: Iterable[str]) -> None:
         for subject in subjects:
@@ -172,6 +184,19 @@ def _subjects(outcomes: Outcomes) -> set[str]:
     from bids_sr.bids import subjects_of
 
     return set(subjects_of(outcome.image for outcome in outcomes.images))
+
+
+def exceptions_text(left_out: Iterable[tuple[str, ...]]) -> str:
+    """Say what the methods text claims and images lack; empty where all have all."""
+    images = list(left_out)
+    counts = Counter(step for steps in images for step in steps)
+    if not counts:
+        return ""
+    words = [f"{step} ({number})" for step, number in counts.most_common()]
+    lacking = sum(map(bool, images))
+    return f"\n\nSteps failed and were left out in {lacking} of {len(images)} images: " + (
+        f"{'; '.join(words)}."
+    )
 
 
 def write_page(output_dir: Path, subject: str) -> Path:

@@ -18,7 +18,7 @@ from bids_sr.cli.run import main
 from bids_sr.engines import ants
 from bids_sr.engines.segmentation.atropos import Atropos
 from bids_sr.reports import figures
-import bids_sr.sr, bids_sr.sr.methods.base, bids_sr.workflows.base
+import bids_sr.sr, bids_sr.sr.methods.base
 
 def failing(how):
     def fail(*_, **__):
@@ -35,7 +35,6 @@ figures.plot_before_after = failing(ValueError("Surface level must be within vol
 figures.plot_slice_profile = failing(signal.SIGKILL)
 bids_sr.sr.data_consistency_residual = failing(MemoryError("no room"))
 bids_sr.sr.methods.base.agreement = failing(KeyError("x"))
-bids_sr.workflows.base.methods_text = failing(RuntimeError("no text"))
 sys.exit(main(sys.argv[1:]))
 """
 EXPECTED = (
@@ -84,3 +83,5 @@ def test_the_product_arrives_whatever_else_fails(
     assert all(sentence in warnings for sentence in EXPECTED[:3])
     assert quality["DataConsistencyResidualPercent"] is None
     assert not list(output.glob("sub-01/log/*/crash*"))
+    (methods,) = output.glob("sub-01/log/*/CITATION.md")
+    assert "left out in 1 of 1 images: the image was not denoised (1)" in methods.read_text()

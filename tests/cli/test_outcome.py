@@ -143,3 +143,18 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
         "5 images of 4 subjects: 2 to super-resolve, 1 to pass through, 1 skipped, "
         "1 that cannot be used\n"
     )
+
+
+def test_what_failed_and_was_left_out_is_known(tmp_path: Path) -> None:
+    quality = {
+        "Warnings": ["the image was not denoised: killed"],
+        "Denoise": {"Status": "failed", "Warning": "the image was not denoised: killed"},
+        "BiasCorrection": {"Status": "corrected"},
+        "BrainMask": None,
+    }
+    (tmp_path / "sub-01_T1w.json").write_text(json.dumps(quality))
+    found = outcomes(tmp_path, [], {one.stem for one in IMAGES})
+    assert found.images[0].left_out == ("the image was not denoised",)
+    assert found.images[1].left_out == ()
+    assert found.code == ExitCode.SOME_FAILED  # of the image without header alone
+    assert not found.images[0].incomplete

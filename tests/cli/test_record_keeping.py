@@ -15,6 +15,7 @@ import pytest
 
 from bids_sr.bids import read_decisions
 from bids_sr.cli.exit_codes import ExitCode
+from bids_sr.cli.record_keeping import exceptions_text
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 NO_STEPS = (
@@ -151,3 +152,11 @@ def test_what_a_run_does_not_make_goes(
     assert "Learning curve" not in page
     assert "Brain mask on the acquired image" not in page
     assert {path: path.stat().st_mtime_ns for path in other} == other
+
+
+def test_the_methods_text_names_the_steps_that_failed() -> None:
+    assert exceptions_text([(), ()]) == ""
+    text = exceptions_text([(), ("no brain mask",), ("no brain mask", "not denoised"), ()])
+    assert text.strip() == (
+        "Steps failed and were left out in 2 of 4 images: no brain mask (2); not denoised (1)."
+    )
