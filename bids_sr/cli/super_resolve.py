@@ -210,8 +210,14 @@ def checked_output(out_file: Path, in_file: Path) -> Path:
             ExitCode.USAGE,
             f"{out_file} is no NIfTI name: expected an ending in .nii.gz or .nii",
         )
-    if out_file.absolute() == in_file.absolute():
+    if _same_file(out_file, in_file):
         raise ExitError(ExitCode.USAGE, f"{out_file} is the input: choose another name")
+    if _same_file(record_path(out_file), record_path(in_file)):
+        raise ExitError(
+            ExitCode.USAGE,
+            f"{record_path(out_file)}, the record of {out_file.name}, is the input's sidecar: "
+            "choose another name",
+        )
     if not in_file.exists() and not in_file.is_symlink():
         raise ExitError(ExitCode.NO_INPUT, f"{in_file} does not exist: check the path")
     folder = out_file.absolute().parent
@@ -220,6 +226,13 @@ def checked_output(out_file: Path, in_file: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} cannot be written to")
     return out_file
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Tell whether two paths are one file, by whatever links they are reached."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def record_path(image: Path) -> Path:

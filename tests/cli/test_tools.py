@@ -69,6 +69,9 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
         ("none.nii.gz", "sr.nii.gz", ExitCode.NO_INPUT, "does not exist"),
         ("image.nii.gz", "sr.mgz", ExitCode.USAGE, "is no NIfTI name"),
         ("image.nii.gz", "image.nii.gz", ExitCode.USAGE, "is the input"),
+        ("image.nii.gz", "again/image.nii.gz", ExitCode.USAGE, "is the input"),
+        ("image.nii.gz", "link.nii.gz", ExitCode.USAGE, "is the input"),
+        ("image.nii.gz", "image.nii", ExitCode.USAGE, "is the input's sidecar"),
         ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: make it"),
         ("text.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "cannot be read as NIfTI"),
         ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "it holds a list"),
@@ -87,6 +90,8 @@ def test_errors_are_one_clear_line(
     for name in ("image", "listed", "broken"):
         (tmp_path / f"{name}.nii.gz").write_bytes(image.read_bytes())
     (tmp_path / "text.nii.gz").write_text("no image")
+    (tmp_path / "again").symlink_to(".")
+    (tmp_path / "link.nii.gz").symlink_to("image.nii.gz")
     (tmp_path / "listed.json").write_text("[]")
     (tmp_path / "broken.json").write_text("{")
     words = ["super-resolve", str(tmp_path / in_name), str(tmp_path / out_name)]
