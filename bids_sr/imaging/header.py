@@ -28,6 +28,8 @@ from bids_sr.imaging.grid import Grid
 
 _MAX_HEADER = 64 << 20
 """Bytes that a header and its extensions may have; some converters keep all of DICOM there."""
+MOST_UNPACKED = 1 << 30
+"""Bytes of a gzip stream that are unpacked beyond what a header promises."""
 FORM_TOLERANCE_MM = 0.1
 """Corner distance above which qform and sform are said to disagree."""
 ZOOM_TOLERANCE = 0.01
@@ -185,7 +187,7 @@ def _gzip_fault(path: Path) -> Exception | None:
         return None
     try:
         with gzip.open(path, "rb") as stream:
-            while stream.read(1 << 22):
+            while stream.tell() < MOST_UNPACKED and stream.read(1 << 22):
                 pass
     except READ_ERRORS as fault:
         return fault

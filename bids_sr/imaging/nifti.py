@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging.header import READ_ERRORS, InputReport, describe, open_image
+from bids_sr.imaging.header import MOST_UNPACKED, READ_ERRORS, InputReport, describe, open_image
 
 LOGGER = logging.getLogger(__name__)
+_MOST_TIMES = 16
+"""A stream may hold so many times what its header promises, for example frames not told."""
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}  # names of nibabel; all else is taken for seconds
 
 
@@ -177,16 +179,20 @@ def _read(image: Any, report: InputReport, dtype: np.dtype[Any]) -> npt.NDArray[
 def _check_length(image: Any) -> None:
     """Refuse a file shorter than its header says, before memory is asked for (EOFError).
 
-    Decompresses to the end: only there a gzip stream holds its checksum.
+    Decompresses to the end: only there a gzip stream holds its checksum.  A stream that unpacks
+    to many times what the header promises is not followed (ValueError).
     """
     path, data = Path(image.file_map["image"].filename), image.dataobj
     length = path.stat().st_size
+    promised = data.offset + data.dtype.itemsize * math.prod(data.shape)
+    most = _MOST_TIMES * promised + MOST_UNPACKED
     if path.suffix == ".gz":
         length = 0
         with gzip.open(path, "rb") as stream:
             while chunk := stream.read(1 << 22):
                 length += len(chunk)
-    promised = data.offset + data.dtype.itemsize * math.prod(data.shape)
+                if length > most:
+                    raise ValueError(f"more than {most} bytes where {promised} are promised")
     if length < promised:
         raise EOFError(f"{length} bytes where the header promises {promised}")
 

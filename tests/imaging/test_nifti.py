@@ -241,3 +241,18 @@ def test_a_failed_write_leaves_the_old_file(
         write_nifti(path, _data() + 1, OBLIQUE)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["image.nii.gz"]
+
+
+def test_a_stream_that_unpacks_to_far_more_than_promised_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bids_sr.imaging.nifti.MOST_UNPACKED", 1 << 20)
+    path = tmp_path / "image.nii.gz"
+    nb.Nifti1Image(_data(), OBLIQUE).to_filename(path)
+    with gzip.open(path, "ab") as stream:
+        stream.write(bytes(1 << 20))
+    read_nifti(path)  # some more is no harm
+    with gzip.open(path, "ab", compresslevel=1) as stream:
+        stream.write(bytes(1 << 23))
+    with pytest.raises(InputDataError, match=r"more than \d+ bytes where \d+ are promised"):
+        read_nifti(path)
