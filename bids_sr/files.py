@@ -14,6 +14,7 @@ import logging
 import os
 import stat
 import tomllib
+import zipfile
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
@@ -70,6 +71,28 @@ def open_regular(path: Path, limit: int | None = None) -> BufferedReader:
 def check_regular(path: Path, limit: int | None = None) -> None:
     """Refuse what :func:`open_regular` refuses, before another library opens it."""
     open_regular(path, limit).close()
+
+
+def check_stored(path: Path) -> None:
+    """Refuse a zip archive, such as a checkpoint of torch, that unpacks to more than it is.
+
+    Raises
+    ------
+    InputDataError
+        If it does, or :func:`check_regular` refuses it.
+    """
+    with open_regular(path) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+        except (zipfile.BadZipFile, ValueError):  # none, or damaged: who reads it will say so
+            return
+        size = os.fstat(stream.fileno()).st_size
+    if unpacked > size:
+        raise InputDataError(
+            f"{path}: found {size} bytes that unpack to {unpacked}; expected a file that is not "
+            "compressed. Save it again."
+        )
 
 
 def read_bytes(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.exceptions import EngineError, WeightsError
-from bids_sr.files import check_regular, read_json
+from bids_sr.files import check_stored, read_json
 from bids_sr.published import sha256
 
 CHECKPOINT = "checkpoint_final.pth"
@@ -254,7 +254,7 @@ def _load(path: Path, restricted: bool) -> dict[str, Any]:
     import torch
 
     try:
-        check_regular(path)
+        check_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=restricted)
     except pickle.UnpicklingError as error:
         raise WeightsError(

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bids_sr.exceptions import WeightsError
+from bids_sr.exceptions import InputDataError, WeightsError
+from bids_sr.files import check_stored
 from bids_sr.sr.weights import Weights
 
 WRAPPERS = ("model_weights", "generator_weights", "params_ema", "params", "state_dict", "model")
@@ -107,6 +108,7 @@ def load_into(network: torch.nn.Module, state: State, *, idle: tuple[str, ...] =
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
+        check_stored(path)
         with torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -117,6 +119,8 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
             "damaged; expected a checkpoint. It was not opened, as such objects can run code: "
             "save the state_dict of the network alone."
         ) from error
+    except InputDataError as error:
+        raise WeightsError(str(error)) from error
     except Exception as error:  # a damaged pickle fails in any way
         raise WeightsError(
             f"Found {path}, which cannot be read as a checkpoint ({type(error).__name__}); it "

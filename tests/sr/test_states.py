@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,16 @@ def read_cut(state: Any) -> Any:
 
     tensors = {"weight": state.tensors["bias"], "bias": state.tensors["bias"]}
     return replace(state, tensors=tensors)
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "plain.pth")
+    assert read_state(tmp_path / "plain.pth").tensors["a"].numel() == 1_000_000
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(WeightsError, match=r"packed\.pth: found \d+ bytes that unpack to \d+"):
+        read_state(tmp_path / "packed.pth")
