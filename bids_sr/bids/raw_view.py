@@ -7,6 +7,7 @@ whole, all other files are links to the input dataset.  Nothing is written outsi
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -123,6 +124,7 @@ def write_raw_view(
     interrupted run can leave a scan out, never twice.
     """
     notes = []
+    kept_raw: Counter[str] = Counter()
     _place(root, dataset_contents(bids_dir))
     for subject in subjects:
         with subject_lock(output_dir, subject):
@@ -140,11 +142,13 @@ def write_raw_view(
             f"{relpath}: as acquired in {root}, its super-resolution {what}"
             for relpath, what in missing.items()
         ]
-        notes += [
-            f"{relpath}: as acquired in {root}, so that no tool refines surfaces with estimated "
-            f"detail; give --surface-contrasts {name} to have it super-resolved"
-            for relpath, name in held_back.items()
-        ]
+        kept_raw.update(held_back.values())
+    notes += [
+        f"{count} {suffix} images are in {root} as acquired, so that no tool refines surfaces "
+        f"with estimated detail; give --surface-contrasts {suffix} to have them super-resolved "
+        "there"
+        for suffix, count in sorted(kept_raw.items())
+    ]
     return notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,22 @@ def test_an_image_that_is_not_the_subjects_is_left_out(
     (dataset / "sub-05/anat/sub-05_T2w.nii.gz").symlink_to("../../sub-07_T2w.nii.gz")
     write_raw_view(view, dataset, out, ["05"])
     assert files(view) == ["sub-05/anat/sub-05_T1w.nii.gz"]
+
+
+def test_contrasts_that_refine_surfaces_are_as_acquired_unless_asked_for(
+    dataset: Path, add_image: AddImage, out: Path, view: Path
+) -> None:
+    stems = [f"sub-01_acq-{acq}_{suffix}" for acq in "ab" for suffix in ("T1w", "T2w", "FLAIR")]
+    for stem in stems:
+        add_image(stem)
+        add_product(out, f"sub-01/anat/{stem}.nii.gz")
+    words = "images are in .* as acquired, so that no tool refines surfaces .* --surface-contrasts"
+    for asked, held in ((), ["FLAIR", "T2w"]), (("T2w",), ["FLAIR"]), (("T2w", "FLAIR"), []):
+        notes = write_raw_view(view, dataset, out, ["01"], surface_contrasts=asked)
+        assert len(notes) == len(held)
+        for note, suffix in zip(notes, held, strict=True):
+            assert re.match(f"2 {suffix} {words} {suffix} ", note)
+        made = {name.split("_")[-1] for name in files(view) if "rec-SR" in name}
+        assert made == {f"{one}.nii.gz" for one in ("T1w", *asked)} | {
+            f"{one}.json" for one in ("T1w", *asked)
+        }
