@@ -94,7 +94,7 @@ def time_image(name: str, image: Image, options: argparse.Namespace) -> None:
         given = {**parameters, **more, "device": "cuda" if on_gpu else "cpu"}
         taken: list[float] = []
         records: list[dict[str, Any]] = []
-        if on_gpu:
+        if torch.cuda.is_initialized():  # the first call starts CUDA
             torch.cuda.reset_peak_memory_stats()
         while not taken or (
             len(taken) <= MOST_REPEATS
