@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +163,29 @@ def test_content_that_cannot_be_taken_is_said(
 
     with pytest.raises(InputDataError, match=words):
         read(path)
+
+
+# What the kernel, the package or a process of the same run wrote.
+READ_BY_THEMSELVES = {
+    "bids/names.py",
+    "bids/writing.py",
+    "cli/evaluate.py",
+    "cli/evaluate_pool.py",
+    "cli/resources.py",
+    "cli/scheduler.py",
+    "download.py",
+    "evaluation/job.py",
+    "published.py",
+    "reports/bibliography.py",
+}
+
+
+def test_files_of_others_are_read_in_one_place() -> None:
+    package = Path(__file__).resolve().parents[1] / "bids_sr"
+    reading = re.compile(r"\.read_(text|bytes)\(|\byaml\.safe_load|\bjson\.load\(")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if reading.search(path.read_text(encoding="utf-8"))
+    }
+    assert found - {"files.py", "cli/evaluate_job.py"} <= READ_BY_THEMSELVES
