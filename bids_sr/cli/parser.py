@@ -20,7 +20,7 @@ from bids_sr.cli.hand_over import add_hand_over
 from bids_sr.cli.resources import available_cpus, available_memory_gb, default_threads
 from bids_sr.cli.step_options import add_preprocessing, add_segmentation
 from bids_sr.config import RunConfig, read_toml
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, printable
 from bids_sr.files import read_json
 
 ANALYSIS_LEVELS = ("participant", "group")
@@ -60,12 +60,19 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
         threads = default_threads(values["nprocs"])
         values["omp_nthreads"] = min(values.get("omp_nthreads", threads), values["nprocs"])
     try:
-        return RunConfig(**values)
+        config = RunConfig(**values)
     except FileNotFoundError as error:  # what a relative path would be relative to
         raise ConfigError(
             "the current folder has been removed: change to one that is there, or give every path "
             "in full, --work-dir too"
         ) from error
+    for path in (config.bids_dir, config.output_dir, config.work_dir):
+        if printable(str(path)) != str(path):
+            raise ConfigError(
+                f"{printable(str(path))}: the path holds bytes that are no UTF-8 or no letters, "
+                "and libraries that read images cannot open it; rename the folder"
+            )
+    return config
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -143,6 +143,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         seen = (int(self.proc_done.sum()), len(self.pending_tasks))
         if seen == self._seen:  # nothing has ended or begun since
             return
+        self._enter()
         while self._begin_ready(updatehash, graph):  # what ended at once made others ready
             pass
         self._seen = (int(self.proc_done.sum()), len(self.pending_tasks))
@@ -163,6 +164,14 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 else:
                     ended = True
         return ended
+
+    def _enter(self) -> None:
+        """Work in the folder of the run, which somebody may have removed."""
+        with contextlib.suppress(FileNotFoundError):
+            if str(Path.cwd()) == self._cwd:
+                return
+        Path(self._cwd).mkdir(parents=True, exist_ok=True)
+        os.chdir(self._cwd)
 
     def _needed(self, node: Any) -> tuple[float, int, int]:
         """Return memory (GB), processors and GPU slots; all that there is, where more is asked."""
@@ -246,8 +255,7 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     def _run_step(self, sender: Connection, step: _Step, taskid: int, name: str | None) -> None:
         leave_signals_to_parent()  # which ends its children in stop
         try:
-            Path(self._cwd).mkdir(parents=True, exist_ok=True)  # somebody may have removed it
-            os.chdir(self._cwd)
+            self._enter()
             if step.device is not None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = step.device
             limit_threads(step.node.n_procs)
@@ -286,8 +294,10 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             result = self._tried_again(taskid)
         if result and result["traceback"] and step.can_be_left_out:
             text = "".join(result["traceback"])
-            LOGGER.warning("%s failed:\n%s", step.node.fullname, text)
-            step.leave_out(last_exception(text.splitlines()))
+            reason = last_exception(text.splitlines())
+            LOGGER.warning("%s failed: %s", step.node.fullname, reason)
+            LOGGER.debug("%s", text)
+            step.leave_out(reason)
             self._start(taskid)
             return None
         return result

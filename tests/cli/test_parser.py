@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -217,3 +218,12 @@ def test_a_current_folder_that_is_gone_asks_for_whole_paths(
     with pytest.raises(ConfigError, match="the current folder has been removed"):
         parse_args(words)
     assert parse_args([*words, "-w", str(tmp_path / "work")]).output_dir == tmp_path / "out"
+
+
+@pytest.mark.parametrize("name", [b"M\xfcller", b"two\nlines"])
+def test_a_path_that_libraries_cannot_open_is_refused(tmp_path: Path, name: bytes) -> None:
+    folder, raw, out = tmp_path / os.fsdecode(name), tmp_path / "raw", tmp_path / "out"
+    for bids, output, work in ((folder, out, out), (raw, folder, out), (raw, out, folder)):
+        with pytest.raises(ConfigError, match="the path holds bytes that are no UTF-8"):
+            parse_args([str(bids), str(output), "participant", "-w", str(work)])
+    assert parse_args([f"{tmp_path}/Müller", str(out), "participant"]).output_dir == out

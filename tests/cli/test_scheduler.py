@@ -496,7 +496,10 @@ def test_a_process_that_can_never_be_started_fails_its_step(
     assert crash.message == "BlockingIOError: too many processes"
 
 
-def test_a_work_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("here", [True, False])
+def test_a_work_folder_that_is_gone_is_made_again(
+    tmp_path: Path, three_texts: list[Path], here: bool
+) -> None:
     def note(node: Any, status: str) -> None:
         if node.name == "first" and status == "end":
             (tmp_path / "current").rmdir()
@@ -504,11 +507,14 @@ def test_a_work_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     nipype_config.update_config({"execution": {"poll_sleep_duration": 0.05}})
     workflow = pe.Workflow(name="w", base_dir=str(tmp_path / "work"))
-    workflow.add_nodes([node(name, wait, seconds=0.01) for name in ("first", "second")])
+    write = pe.Node(WritesFile(in_file=str(three_texts[0])), name="write")
+    write.run_without_submitting = here
+    workflow.add_nodes([node("first", wait, seconds=0.01), write])
     with contextlib.chdir(tmp_path / "current"):
         plugin = SteadyMultiProcPlugin({"n_procs": 1, "memory_gb": 8, "status_callback": note})
         workflow.run(plugin=plugin)
         os.chdir(tmp_path)
+    assert three_texts[0].with_suffix(".copy").exists()
 
 
 class WritesFile(ReadsFile):
