@@ -67,7 +67,7 @@ class SidecarReader:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._ignored = BidsIgnore.of(root)
-        self._folders: dict[Path, list[tuple[ParsedName, Path]]] = {}
+        self._folders: dict[Path, list[tuple[ParsedName, Path, bool]]] = {}
         self._contents: dict[Path, dict[str, Any]] = {}
 
     def read(self, image: Path) -> dict[str, Any]:
@@ -98,16 +98,20 @@ class SidecarReader:
         A sidecar applies where it has the suffix of the image and no entity that the image lacks.
         BIDS allows one such file a folder.  Where there are more, as ``sub-01_T1w.json`` beside
         ``sub-01_acq-tse_T1w.json``, the one with the most entities counts and the others belong to
-        other images; of equals none counts.
+        other images; of equals none counts.  One that ``.bidsignore`` names is read for images
+        only that it names too, where a training asks for these.
         """
         own = parse_name(image.name)
         metadata: dict[str, Any] = {}
         origins: dict[str, str] = {}
         warnings = []
         nearest = None
+        set_aside = self._is_ignored(image)
         for folder in self._folders_down_to(image.parent):
             applicable = [
-                (name, path) for name, path in self._listed(folder) if _applies(name, own)
+                (name, path)
+                for name, path, ignored in self._listed(folder)
+                if _applies(name, own) and (set_aside or not ignored)
             ]
             nearest, equals = _closest(applicable)
             if equals:
@@ -128,17 +132,17 @@ class SidecarReader:
         parts = folder.relative_to(self._root).parts
         return [self._root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
 
-    def _listed(self, folder: Path) -> list[tuple[ParsedName, Path]]:
+    def _listed(self, folder: Path) -> list[tuple[ParsedName, Path, bool]]:
         if folder not in self._folders:
-            paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".json"]
-            names = [(parse_name(path.name), path) for path in paths]
             self._folders[folder] = [
-                (name, path)
-                for name, path in names
-                if name.extension == ".json"
-                and not self._ignored.line_for(path.relative_to(self._root).as_posix())
+                (name, path, self._is_ignored(path))
+                for path in sorted(folder.iterdir())
+                if (name := parse_name(path.name)).extension == ".json"
             ]
         return self._folders[folder]
+
+    def _is_ignored(self, path: Path) -> bool:
+        return bool(self._ignored.line_for(path.relative_to(self._root).as_posix()))
 
     def _content(self, path: Path) -> dict[str, Any]:
         if path not in self._contents:

@@ -58,11 +58,6 @@ class FoundImage:
     unreadable: bool = False
     """Whether it is in truth a folder of a subject that cannot be listed."""
 
-    @property
-    def usable(self) -> bool:
-        """Whether it is the image of its subject."""
-        return not (self.ignored or self.misplaced)
-
 
 def find_images(
     root: Path, subjects: Iterable[str] = (), left_out: Iterable[Path] = ()

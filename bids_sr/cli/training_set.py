@@ -90,8 +90,9 @@ def read_acquisitions(
 
 def _below(folder: Path, endings: tuple[str, ...], suffixes: Sequence[str]) -> list[Path]:
     if (folder / DESCRIPTION).is_file():
-        found = find_images(folder)
-        listed = [folder / image.relpath for image in found if image.usable]
+        # What teaches need be no subject's: hearts lie in cmr/, which BIDS has to ignore.
+        found = [image for image in find_images(folder) if not image.unreadable]
+        listed = [folder / image.relpath for image in found]
         listed = [path for path in listed if parse_name(path.name).suffix not in NOT_IMAGES]
     else:
         listed = [path for path in folder.rglob("*") if _visible(path.relative_to(folder))]

@@ -144,8 +144,11 @@ def test_files_that_do_not_apply(
 def test_an_ignored_sidecar_is_not_read(add_image: AddImage, plan: Plan, dataset: Path) -> None:
     add_image("sub-01_T1w")
     write(dataset, {"T1w.json": {"SliceThickness": 3}})
-    (dataset / ".bidsignore").write_text("/T1w.json\n")
+    (dataset / ".bidsignore").write_text("/T1w.json\n**/cmr\n")
     assert plan()["sub-01_T1w"].metadata == {}
+    write(dataset, {"sub-01/cmr/sub-01_cine.json": {"SliceThickness": 8}})
+    heart = dataset / "sub-01/cmr/sub-01_cine.nii.gz"  # asked for by a training all the same
+    assert SidecarReader(dataset).read(heart) == {"SliceThickness": 8}
 
 
 def test_a_sidecar_that_is_a_link_to_another_subjects_fails_the_image(

@@ -163,6 +163,12 @@ def test_files_of_a_folder_and_of_a_dataset(dataset: Path, fine: Path, tmp_path:
     assert {path.name.split("_")[-1] for path in listed} >= {"T1w.nii.gz"}
     (single,) = list_files(options(dataset, suffix=["T1w"], exclude=["*sub-02*"]), ENDINGS)[:1]
     assert single.name == "sub-01_T1w.nii.gz"
+    hearts = tmp_path / "hearts" / "sub-01" / "cmr" / "sub-01_cine.nii.gz"
+    hearts.parent.mkdir(parents=True)
+    hearts.touch()
+    (tmp_path / "hearts" / "dataset_description.json").write_text("{}")
+    (tmp_path / "hearts" / ".bidsignore").write_text("**/cmr\n")
+    assert list_files(options(tmp_path / "hearts"), ENDINGS) == [hearts]
     both = list_files(options(fine, fine / "sub-a_T1w.nii.gz"), ENDINGS)
     assert len(both) == 1
     with pytest.raises(ExitError, match="does not exist"):
