@@ -6,6 +6,7 @@ Nipype submits; what each job asks for is said here.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ POLL_SECONDS = 5.0  # every look asks the batch system once for each job
 FILE_SECONDS = 60  # until another machine sees a file that was written
 LEAST_GB = 0.6
 """Memory of a process that loads an image and its libraries."""
-_NUMBERS = ("n_procs", "n_gpu_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout")
+_COUNTS = ("n_procs", "max_jobs")
+_NUMBERS = ("n_gpu_procs", "memory_gb", "max_tries", "retry_timeout")
 _TEXTS = ("sbatch_args", "qsub_args", "bsub_args", "template", "scheduler", "mp_context")
 
 
@@ -114,11 +116,22 @@ def _plugin_args(path: Path, given: Any) -> dict[str, Any]:
             "{sbatch_args: --time=60}"
         )
     for name, value in given.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name in _NUMBERS and not (number and 0 <= value < math.inf):
-            raise ConfigError(
-                f"--use-plugin {path}: {name} is {value!r}; expected a number from 0 on"
-            )
-        if name in _TEXTS and not isinstance(value, str):
-            raise ConfigError(f"--use-plugin {path}: {name} is {value!r}; expected text")
+        expected = _expected(name, value)
+        if expected:
+            raise ConfigError(f"--use-plugin {path}: {name} is {value!r}; expected {expected}")
     return dict(given)
+
+
+def _expected(name: Any, value: Any) -> str:
+    """Say what an argument should be; empty where it is that, or is not known to us."""
+    if name in _COUNTS and not (type(value) is int and value > 0):
+        return "a whole number from 1 on"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _NUMBERS and not (number and 0 <= value < math.inf):
+        return "a number from 0 on"
+    if name == "memory_gb" and not value:
+        return "a number above 0"
+    if name in _TEXTS and not isinstance(value, str):
+        return "text"
+    methods = multiprocessing.get_all_start_methods()
+    return f"one of {', '.join(methods)}" if name == "mp_context" and value not in methods else ""
