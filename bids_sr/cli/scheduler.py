@@ -297,6 +297,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             reason = last_exception(text.splitlines())
             LOGGER.warning("%s failed: %s", step.node.fullname, reason)
             LOGGER.debug("%s", text)
+            if "MemoryError" in text and step.tries == 1:  # alone it may have enough
+                step.process = None
+                return None
             step.leave_out(reason)
             self._start(taskid)
             return None

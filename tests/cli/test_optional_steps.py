@@ -39,7 +39,7 @@ sys.exit(main(sys.argv[1:]))
 """
 EXPECTED = (
     "the image was not denoised: the process of this step was killed twice",
-    "the bias field was not corrected: MemoryError: Unable to allocate 148. GiB",
+    "the bias field was not corrected: out of memory (MemoryError: Unable to allocate 148. GiB)",
     "no brain mask: the process of this step crashed twice (SIGSEGV)",
     "the data consistency was not measured",
     "no segmentation by atropos: TimeoutError: no answer",
