@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nipype.pipeline.engine.utils import topological_sort
+from nipype.pipeline.engine.utils import save_resultfile, topological_sort
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from bids_sr.cli.console import name_messages
@@ -182,10 +182,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         """Begin a step; False where it has already ended: kept, done here, or failed."""
         node = self.procs[job]
         try:
-            if self._runs_bare(job):
-                node._get_inputs()
-                node.interface.run()
-                self._task_finished_cb(job)
+            if node.run_without_submitting and node.interface.always_run:
+                self._run_bare(job)
                 return False
             drop_broken_result(node)
             if self._local_hash_check(job, graph):
@@ -204,14 +202,19 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             return False
         return True
 
-    def _runs_bare(self, job: int) -> bool:
-        """Tell whether a step runs here, each time, and last: its result need not be kept.
+    def _run_bare(self, job: int) -> None:
+        """Run a step that runs here and each time.
 
-        Nipype would read its inputs to the last byte for a hash that nobody compares.
+        Nipype would read its inputs to the last byte, for a hash that nobody compares, and keep
+        them; only what a later step asks for is kept.
         """
         node = self.procs[job]
-        last = not self.depidx.after[job]
-        return bool(node.run_without_submitting and node.interface.always_run and last)
+        node._get_inputs()
+        result = node.interface.run()
+        if self.depidx.after[job]:
+            Path(node.output_dir()).mkdir(parents=True, exist_ok=True)
+            save_resultfile(result, node.output_dir(), node.name, rebase=False)
+        self._task_finished_cb(job)
 
     def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
         if self._status_callback:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -523,21 +524,29 @@ class WritesFile(ReadsFile):
     def _run_interface(self, runtime: Any) -> Any:
         target = Path(self.inputs.in_file).with_suffix(".copy")
         target.write_text(Path(self.inputs.in_file).read_text())
+        self._results["out"] = 0
         return runtime
 
 
-def test_a_last_step_that_always_runs_here_keeps_nothing(
+def test_a_step_that_always_runs_here_keeps_what_a_later_one_asks_for(
     tmp_path: Path, three_texts: list[Path]
 ) -> None:
     copy = node("copy", give, path=str(three_texts[0]))
     write = pe.Node(WritesFile(), name="write", run_without_submitting=True)
+    last = pe.Node(WritesFile(), name="last", run_without_submitting=True)
     workflow = pe.Workflow(name="image")
     workflow.connect(copy, "out", write, "in_file")
-    _, error = run(tmp_path, [workflow])
-    assert error is None
+    workflow.connect(copy, "out", last, "in_file")
+    workflow.connect(write, "out", node("wait", wait, seconds=9.0), "seconds")
+    for _ in range(2):
+        lines, error = run(tmp_path, [deepcopy(workflow)])
+        assert error is None
+        assert len(lines.ended) == 4
+        (tmp_path / "crashes").rmdir()
     folder = tmp_path / "work" / "w" / "image"
     assert (folder / "copy" / "given.copy").read_text() == "text"
-    assert not (folder / "write").exists()
+    assert [path.name for path in (folder / "write").iterdir()] == ["result_write.pklz"]
+    assert not (folder / "last").exists()
 
 
 def test_garbage_is_not_collected_at_each_look(
