@@ -128,8 +128,8 @@ class RunConfig:
     """mm, overrides the sidecar."""
     slice_spacing: float | None = None
     """mm, overrides sidecar and header."""
-    slice_profile: str = "gaussian"
-    """One of :data:`SLICE_PROFILES` or the path of a TSV file."""
+    slice_profile: str | None = None
+    """One of :data:`SLICE_PROFILES` or the path of a TSV file; None: assumed."""
     denoise_method: DenoiseMethod = "nlm"
     anat_biascorrect: BiasCorrection = "n4"
     skull_strip_method: SkullStripMethod = "auto"
@@ -151,8 +151,9 @@ class RunConfig:
         for name, hint in _hints().items():
             value = _converted(name, getattr(self, name), hint)
             object.__setattr__(self, name, value)
-        if self.slice_profile not in SLICE_PROFILES:  # nodes run in folders of their own
-            object.__setattr__(self, "slice_profile", os.path.abspath(self.slice_profile))
+        profile = self.slice_profile
+        if profile is not None and profile not in SLICE_PROFILES:  # nodes run in other folders
+            object.__setattr__(self, "slice_profile", os.path.abspath(profile))
         tools = tuple(_with_absolute_path(one) for one in self.segmentation)
         object.__setattr__(self, "segmentation", tools)
         asked = self.method_options

@@ -42,8 +42,8 @@ def init_dataset_wf(
         Of one suffix; read as they were acquired, so that none waits for another.
     acquisitions : sequence of dict
         Fields of ``Acquisition`` of each.
-    estimates : sequence of {"nothing", "shape", "width and shape"}
-        What of the slice profile of each is estimated from it.
+    estimates : sequence of {"nothing", "width", "check"}
+        What each is asked for of its slices.
     recipe : str
         Name of a registered recipe.
     parameters : dict

@@ -54,8 +54,8 @@ class ImageSteps:
     """Weights that the result depends on."""
     save_model: bool = False
     """Whether what was learnt is written."""
-    slice_profile: str = "gaussian"
-    """Name of the profile, the path of its table, or ``auto``."""
+    slice_profile: str | None = None
+    """Name of the profile, the path of its table, or ``auto``; None: assumed."""
     output_spacing: float | str | None = None
     """mm, ``native``, or None for the default."""
     output_grid: str = "fov"
@@ -258,18 +258,28 @@ def acquisition_fields(image: AnatImage, steps: ImageSteps) -> dict[str, Any]:
     return {
         "spacing": acquisition.spacing,
         "thickness": acquisition.thickness,
-        "profile": "gaussian" if steps.slice_profile == "auto" else steps.slice_profile,
+        "profile": _profile(image, steps),
         "slice_axis": acquisition.slice_axis,
+        "assumed": list(acquisition.assumed),
     }
 
 
 def estimated_part(image: AnatImage, steps: ImageSteps) -> str:
-    """Return what of the slice profile is estimated: nothing, shape, or width and shape."""
+    """Return what the image is asked for: ``nothing``, their ``width``, or a ``check``.
+
+    The check compares a thickness that is stated with the image.
+    """
     assert image.facts is not None
     if steps.slice_profile != "auto":
         return "nothing"
-    known = image.facts.sources.get("thickness") in ("sidecar", "command line")
-    return "shape" if known else "width and shape"
+    return "width" if "thickness" in image.facts.acquisition.assumed else "check"
+
+
+def _profile(image: AnatImage, steps: ImageSteps) -> str:
+    """Return the name of the profile, or the path of its table: the file joins the hash."""
+    assert image.facts is not None
+    stated = steps.slice_profile not in (None, "auto")
+    return str(steps.slice_profile) if stated else image.facts.acquisition.slice_profile.name
 
 
 def _skull_strip(image: AnatImage, steps: ImageSteps) -> str:

@@ -45,7 +45,15 @@ PROFILE_TEXT = (
 
 PLACES = ("weights_dir", "offline")
 """Parameters that say where weights come from, and change no result."""
-RESULTS = ("out_file", "out_profile", "out_uncertainty", "out_model", "record", "curve")
+RESULTS = (
+    "out_file",
+    "out_profile",
+    "out_uncertainty",
+    "out_model",
+    "acquisition",
+    "record",
+    "curve",
+)
 
 
 def init_super_resolution_wf(
@@ -67,8 +75,8 @@ def init_super_resolution_wf(
     ----------
     acquisition : dict
         Fields of ``Acquisition``: spacing, thickness, profile, slice axis.
-    estimate : {"nothing", "shape", "width and shape"}
-        What of the slice profile is estimated from the image.
+    estimate : {"nothing", "width", "check"}
+        What the image is asked for of its slices.
     method : str
         Name of a registered method; ``"none"`` keeps the image as it is.
     parameters : dict
@@ -105,7 +113,7 @@ def init_super_resolution_wf(
     out_uncertainty, out_model
         Standard deviation to expect, and what was learnt; each may be None.
     acquisition
-        Fields of ``Acquisition``, completed by what was estimated.
+        Fields of ``Acquisition`` by which the image was made.
     record, curve
         What the method did, and its learning curve.
     """
@@ -119,10 +127,8 @@ def init_super_resolution_wf(
     )
     inputnode.inputs.in_model = None
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=[*RESULTS, "out_mask", "mask_record", "acquisition"]),
-        name="outputnode",
+        niu.IdentityInterface(fields=[*RESULTS, "out_mask", "mask_record"]), name="outputnode"
     )
-    outputnode.inputs.acquisition = acquisition
     super_resolve = pe.Node(
         SuperResolve(
             acquisition=acquisition,
@@ -152,9 +158,7 @@ def init_super_resolution_wf(
     if estimate != "nothing" and method != "none":
         workflow.__desc__ = PROFILE_TEXT + workflow.__desc__
         estimate_profile = pe.Node(
-            EstimateProfile(
-                acquisition=acquisition, thickness_is_known=estimate != "width and shape"
-            ),
+            EstimateProfile(acquisition=acquisition, thickness_is_known=estimate == "check"),
             name="estimate_profile",
             mem_gb=resources.acquired_gb,
         )
@@ -164,6 +168,5 @@ def init_super_resolution_wf(
                 ("acquisition", "acquisition"),
                 ("record", "profile_record"),
             ]),
-            (estimate_profile, outputnode, [("acquisition", "acquisition")]),
         ])  # fmt: skip
     return workflow

@@ -132,14 +132,13 @@ def decision_row(
     }
     if image.facts is not None:
         acquisition = image.facts.acquisition
-        profile = acquisition.profile
         row |= {
             "message": "; ".join([*image.facts.warnings, *filter(None, [message])]),
             "slice_axis": str(acquisition.slice_axis),
             "spacing": f"{acquisition.spacing:.4g}",
             "thickness": f"{acquisition.thickness:.4g}",
             "gap": f"{acquisition.gap:.4g}",
-            "profile": profile if isinstance(profile, str) else profile.name,
+            "profile": acquisition.slice_profile.name,
             "assumptions": "; ".join(image.facts.assumptions),
         }
     return row

@@ -18,6 +18,7 @@ import numpy as np
 
 from bids_sr.exceptions import AcquisitionError
 from bids_sr.imaging import Acquisition, InputReport
+from bids_sr.imaging.acquisition import ASSUMED_PROFILE, ASSUMED_SHARE, PROFILES
 
 Origin = Literal["sidecar", "header", "command line", "assumed", "estimated"]
 AUTO = "auto"
@@ -30,6 +31,7 @@ SPACING_TOLERANCE = 0.01
 PLAUSIBLE_RATIO = (0.04, 10.0)
 # Slices this many times thicker than their spacing overlap beyond what can be undone.
 MAX_OVERLAP_RATIO = 5.0
+_SLICE = ("thickness", "profile")
 UNITS = {"millimetres": 1.0, "micrometres": 1e-3, "metres": 1e3}
 BRAIN_WORDS = ("BRAIN", "HEAD", "SKULL", "CRANI", "ENCEPH")
 UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
@@ -43,9 +45,19 @@ class AcquisitionOverrides:
     """Slice thickness, mm."""
     spacing: float | None = None
     """Slice spacing, mm."""
-    profile: str = "gaussian"
-    """Slice profile: ``gaussian``, ``rect``, ``slr``, the path of a TSV file, or ``auto``:
-    estimated from the image once it is read, a Gaussian until then."""
+    profile: str | None = None
+    """Slice profile: ``gaussian``, ``rect``, ``slr``, the path of a TSV file, or ``auto``: its
+    width is estimated from the image once it is read, where the sidecar does not state it."""
+
+    @property
+    def estimates(self) -> bool:
+        """Whether the image is asked for what is not stated."""
+        return self.profile == AUTO
+
+    @property
+    def stated_profile(self) -> str | None:
+        """The profile that is stated, if one is."""
+        return None if self.estimates else self.profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,18 +126,20 @@ def read_acquisition(
     if overrides.spacing is None:
         known = notes.sources["thickness"] in ("sidecar", "command line")
         _compare_spacing(sidecar, header_spacing, thickness if known else None, notes)
-    profile = "gaussian" if overrides.profile == AUTO else overrides.profile
+    profile = _profile(overrides, notes)
     if str(sidecar.get("MRAcquisitionType", "")).upper() == "3D":
         notes.assumptions.append(
             "MRAcquisitionType is 3D: the slices are partitions of an encoded slab; "
             f"the {Path(profile).name} profile stands for their point spread function"
         )
-    notes.sources["profile"] = "command line" if profile != "gaussian" else "assumed"
-    if overrides.profile == AUTO:
-        notes.sources["profile"] = "estimated"
+    unknown = [name for name in _SLICE if notes.sources[name] in ("assumed", "estimated")]
     return AcquisitionFacts(
         acquisition=Acquisition(
-            spacing=spacing, thickness=thickness, profile=profile, slice_axis=axis
+            spacing=spacing,
+            thickness=thickness,
+            profile=profile,
+            slice_axis=axis,
+            assumed=tuple(unknown),
         ),
         header_spacing=header_spacing,
         sources=notes.sources,
@@ -245,27 +259,16 @@ def _thickness(
     overrides: AcquisitionOverrides,
     spacing: float,
     notes: _Notes,
-) -> float:
+) -> float | None:
+    """Return the thickness; None where the table of a profile says it."""
     if overrides.thickness is not None:
         notes.sources["thickness"] = "command line"
         thickness = _positive(overrides.thickness, "--slice-thickness", notes.path)
     else:
         notes.sources["thickness"] = "sidecar"
         stated = _stated_thickness(sidecar, spacing, notes)
-        if stated is None and overrides.profile == AUTO:
-            notes.sources["thickness"] = "estimated"
-            notes.assumptions.append(
-                "SliceThickness is not given: the width of the slice profile is estimated from "
-                "the image"
-            )
-            return spacing
         if stated is None:
-            notes.sources["thickness"] = "assumed"
-            notes.assumptions.append(
-                f"SliceThickness is not given: taken as the slice spacing, {spacing:.4g} mm "
-                "(no gap)"
-            )
-            return spacing
+            return _unstated_thickness(overrides, spacing, notes)
         thickness = stated
     if thickness > MAX_OVERLAP_RATIO * spacing:
         raise AcquisitionError(
@@ -280,6 +283,37 @@ def _thickness(
             f"{thickness - spacing:.4g} mm"
         )
     return thickness
+
+
+def _unstated_thickness(
+    overrides: AcquisitionOverrides, spacing: float, notes: _Notes
+) -> float | None:
+    if overrides.stated_profile not in (None, *PROFILES):
+        notes.sources["thickness"] = "command line"
+        return None
+    assumed = ASSUMED_SHARE * spacing
+    words = f"{ASSUMED_SHARE:g} of the slice spacing, {assumed:.4g} mm"
+    if overrides.estimates:
+        notes.sources["thickness"] = "estimated"
+        notes.assumptions.append(
+            "SliceThickness is not given: the width of the slice profile is estimated from "
+            f"the image; where that fails it is taken as {words}"
+        )
+    else:
+        notes.sources["thickness"] = "assumed"
+        notes.assumptions.append(f"SliceThickness is not given: taken as {words}")
+    return assumed
+
+
+def _profile(overrides: AcquisitionOverrides, notes: _Notes) -> str:
+    if overrides.stated_profile is not None:
+        notes.sources["profile"] = "command line"
+        return overrides.stated_profile
+    notes.sources["profile"] = "assumed"
+    notes.assumptions.append(
+        f"the slice profile is not given: taken as {ASSUMED_PROFILE}, that of a selective pulse"
+    )
+    return ASSUMED_PROFILE
 
 
 def _stated_thickness(sidecar: Mapping[str, Any], spacing: float, notes: _Notes) -> float | None:

@@ -53,13 +53,13 @@ SUBJECTS = (
     DemoSubject(
         label="01",
         plane="axial",
-        acquisition=Acquisition(spacing=6.0, thickness=5.0, slice_axis=2),
+        acquisition=Acquisition(spacing=6.0, thickness=5.0, profile="slr", slice_axis=2),
         seed=1,
     ),
     DemoSubject(
         label="02",
         plane="sagittal",
-        acquisition=Acquisition(spacing=4.4, thickness=4.0, slice_axis=0),
+        acquisition=Acquisition(spacing=4.4, thickness=4.0, profile="slr", slice_axis=0),
         seed=2,
     ),
 )

@@ -149,7 +149,7 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
         "--slice-thickness",
         type=float,
         metavar="MM",
-        help="slice thickness (default: sidecar, else the spacing)",
+        help="slice thickness (default: sidecar, else 0.85 of the spacing)",
     )
     group.add_argument(
         "--slice-spacing",
@@ -160,8 +160,8 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--slice-profile",
         metavar="{auto,gaussian,rect,slr,FILE}",
-        help="shape of the slice; auto: what the sidecar does not say is estimated from the "
-        "image; FILE is a TSV with position (mm) and weight",
+        help="shape of the slice (default: slr); auto: the width of the slice is estimated from "
+        "the image where it is not stated; FILE is a TSV with position (mm) and weight",
     )
 
 

@@ -226,7 +226,8 @@ def check_files(config: RunConfig) -> None:
     if config.template != BUNDLED_TEMPLATE:
         _require_template(config)
     profile = config.slice_profile
-    if profile not in SLICE_PROFILES and not Path(profile).is_file():
+    named = profile is None or profile in SLICE_PROFILES
+    if not named and not Path(str(profile)).is_file():
         raise ConfigError(
             f"--slice-profile {profile}: no such file; expected "
             f"{', '.join(SLICE_PROFILES)} or the path of a TSV file"

@@ -18,7 +18,12 @@ import numpy as np
 
 from bids_sr import __version__
 from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
-from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
+from bids_sr.bids.sidecar import (
+    AUTO,
+    AcquisitionFacts,
+    AcquisitionOverrides,
+    read_acquisition,
+)
 from bids_sr.bids.writing import write_json_atomic
 from bids_sr.cli.console import progress_bar
 from bids_sr.cli.environment import refuse_network
@@ -96,7 +101,7 @@ def _image(
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
         series = replace(series, affine=volume.affine)
     acquisition, estimate = facts.acquisition, {}
-    if facts.sources["profile"] == "estimated":
+    if options.slice_profile == AUTO:
         acquisition, estimate = _estimated(volume, facts)
     mode = options.output_grid or asked.output_grid
     grid = output_grid(volume, slice_axis=axis, spacing=options.output_resolution, mode=mode)
@@ -127,6 +132,9 @@ def _image(
     _save_model(result.learned, options)
     _save_uncertainty(result.uncertainty, options)
     spacings = [float(value) for value in volume.spacings]
+    for warning in ("AssumptionWarning", "FallbackReason"):
+        if warning in result.record:
+            print(f"warning: {result.record[warning]}")
     return result.volume, {"SourceSpacings": spacings, **estimate, **result.record}
 
 
@@ -134,7 +142,7 @@ def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, di
     """Return the acquisition with the profile that the image shows, and the record of it."""
     from bids_sr.sr.estimated_acquisition import estimated_acquisition
 
-    known = facts.sources["thickness"] != "estimated"
+    known = "thickness" not in facts.acquisition.assumed
     acquisition, record = estimated_acquisition(
         volume, facts.acquisition, thickness_is_known=known
     )

@@ -30,7 +30,7 @@ from bids_sr.method_options import DEFAULT_METHOD, METHOD_NAMES
 
 SR_METHODS = tuple(name for name in METHOD_NAMES if name != "none")
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
-ESTIMABLE = "; auto: what the sidecar does not say is estimated from the image"
+ESTIMABLE = "; auto: the width of the slice is estimated from the image where it is not stated"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,7 +180,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes beside it"
     )
-    _add_acquisition(command, "sidecar beside IN, else header")
+    _add_acquisition(command, "sidecar beside IN, else 0.85 of the spacing")
     command.add_argument(
         "--sr-method",
         choices=SR_METHODS,
@@ -258,7 +258,7 @@ def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:
         "--slice-spacing", type=positive, metavar="MM", help="distance between slice centres"
     )
     estimable = "" if default.startswith("required") else ESTIMABLE
-    command.add_argument("--slice-profile", default="gaussian", help=PROFILE_HELP + estimable)
+    command.add_argument("--slice-profile", help=f"{PROFILE_HELP}{estimable} (default: slr)")
 
 
 if __name__ == "__main__":

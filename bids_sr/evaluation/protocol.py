@@ -20,6 +20,8 @@ from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, degrade
 SLICES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Orientation of the simulated slices, and the array axis across them in RAS+."""
 LEAVE_OUT = "leave-slices-out"
+_PROFILE = "gaussian"
+"""Of protocols that name none, whatever is assumed of scans: their tables stay comparable."""
 _LEAST_SCALE = 1.2
 _LEAST_SLICES = 5
 
@@ -31,7 +33,8 @@ class Protocol:
     """State how a test is made of an image."""
 
     name: str
-    """``thickness/spacing`` in mm, optionally with ``/profile``; or ``leave-slices-out``."""
+    """``thickness/spacing`` in mm, optionally with ``/profile`` (else a Gaussian); or
+    ``leave-slices-out``."""
     slices: str = "axial"
     """``axial``, ``sagittal`` or ``coronal``; ``own`` where slices are left out."""
     noise: float = 0.0
@@ -77,7 +80,7 @@ class Protocol:
             return Acquisition(
                 thickness=thickness,
                 spacing=spacing,
-                profile="/".join(rest[1:]) or "gaussian",
+                profile="/".join(rest[1:]) or _PROFILE,
                 slice_axis=SLICES[self.slices],
             )
         except ValueError as error:
@@ -197,7 +200,7 @@ def _leave_out(stack: Volume, thickness: float | None) -> TestCase:
     place = affine.copy()
     place[:3, 3] += stack.affine[:3, axis]
     acquisition = Acquisition(
-        spacing=spacing, thickness=thickness or spacing / 2, slice_axis=axis
+        spacing=spacing, thickness=thickness or spacing / 2, profile=_PROFILE, slice_axis=axis
     ).for_volume(lr)
     return TestCase(
         lr=lr,

@@ -48,12 +48,12 @@ class Reference:
         return named and is_brain(self.metadata)
 
     def thickness(self) -> float | None:
-        """Return the thickness of its slices, mm, where sidecar and header agree on one."""
+        """Return the thickness of its slices, mm, where its sidecar states it."""
         try:
             facts = read_acquisition(check_input(self.path), self.metadata)
         except (InputDataError, ValueError):
             return None
-        return facts.acquisition.thickness
+        return None if "thickness" in facts.acquisition.assumed else facts.acquisition.thickness
 
 
 def find_references(

@@ -6,7 +6,7 @@ them.  Where they come from (sidecar, header, command line) is the caller's matt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ PROFILES = {
     "slr": SliceProfile.slr,
 }
 """Named slice profiles, each made from its FWHM in mm."""
+ASSUMED_PROFILE = "slr"
+"""Profile where none is stated: 2D slices are excited selectively, which is closer to a box
+than to a Gaussian."""
+ASSUMED_SHARE = 0.85
+"""Thickness where none is stated, as a share of the slice spacing."""
 _LARGEST_MM = 100.0  # beyond any slice: the number is in micrometres or garbage
 
 
@@ -33,11 +38,14 @@ class Acquisition:
     spacing: float
     """Distance between the centres of neighbouring slices, mm."""
     thickness: float | None = None
-    """Nominal FWHM of a slice, mm; if not given that of a given profile, else the spacing."""
-    profile: str | SliceProfile = "gaussian"
-    """``gaussian``, ``rect``, ``slr``, the path of a table, or the profile itself."""
+    """Nominal FWHM of a slice, mm; if not given that of a given profile, else 0.85 spacings."""
+    profile: str | SliceProfile | None = None
+    """``gaussian``, ``rect``, ``slr``, the path of a table, or the profile itself; if not
+    given ``slr``."""
     slice_axis: int | None = None
     """Array axis across the slices; None for the axis of the largest spacing."""
+    assumed: tuple[str, ...] = field(default=(), compare=False)
+    """Which of ``thickness`` and ``profile`` nobody stated; those not given are added."""
 
     def __post_init__(self) -> None:
         """Check the numbers, resolve the profile's file and fill in the thickness.
@@ -48,7 +56,10 @@ class Acquisition:
             If a number is impossible or the profile is unknown.
         """
         _check_length("slice spacing", self.spacing)
+        if self.profile is None:
+            self._assume("profile", ASSUMED_PROFILE)
         profile = self.profile
+        assert profile is not None
         if not isinstance(profile, SliceProfile) and profile not in PROFILES:
             if not Path(profile).is_file():
                 raise AcquisitionError(
@@ -58,13 +69,19 @@ class Acquisition:
             profile = SliceProfile.from_file(profile)
             object.__setattr__(self, "profile", profile)
         if self.thickness is None:
-            known = profile.fwhm if isinstance(profile, SliceProfile) else self.spacing
-            object.__setattr__(self, "thickness", float(known))
+            if isinstance(profile, SliceProfile):
+                object.__setattr__(self, "thickness", float(profile.fwhm))
+            else:
+                self._assume("thickness", ASSUMED_SHARE * self.spacing)
         _check_length("slice thickness", self.nominal_thickness)
         if self.slice_axis not in (None, 0, 1, 2):
             raise AcquisitionError(
                 f"Found slice axis {self.slice_axis}; expected 0, 1 or 2 (an array axis)."
             )
+
+    def _assume(self, name: str, value: float | str) -> None:
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "assumed", tuple(dict.fromkeys([*self.assumed, name])))
 
     @classmethod
     def from_volume(
@@ -72,7 +89,7 @@ class Acquisition:
         volume: Volume,
         *,
         thickness: float | None = None,
-        profile: str | SliceProfile = "gaussian",
+        profile: str | SliceProfile | None = None,
         slice_axis: int | None = None,
     ) -> Acquisition:
         """Take the spacing from the volume; see the fields for the rest."""
@@ -96,6 +113,7 @@ class Acquisition:
         """The profile across a slice; a given one counts more than the nominal thickness."""
         if isinstance(self.profile, SliceProfile):
             return self.profile
+        assert self.profile is not None
         return PROFILES[self.profile](self.nominal_thickness)
 
     def scale(self, target_spacing: float) -> float:

@@ -97,6 +97,7 @@ class _SuperResolveOutputSpec(TraitedSpec):
         None, File(exists=True), desc="standard deviation to expect, or None"
     )
     out_model = traits.Either(None, File(exists=True), desc="what was learnt, or None")
+    acquisition = traits.Dict(desc="fields of Acquisition by which it was made")
     record = traits.Dict(desc="what the method did")
     curve = traits.List(desc="learning curve, a dictionary a point")
 
@@ -120,6 +121,7 @@ class SuperResolve(SimpleInterface):
         first = next(series.frames())
         acquisition = Acquisition(**self.inputs.acquisition).for_volume(first)
         result = self._reconstruct(series, acquisition)
+        acquisition = getattr(result, "acquisition", None) or acquisition
         made = getattr(result, "volume", None) or result.series
         volume = made if isinstance(made, Volume) else next(made.frames())
         residual = side_result(
@@ -130,10 +132,12 @@ class SuperResolve(SimpleInterface):
         self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
         self._save_extras(result, cwd)
+        self._results["acquisition"] = acquisition_values(acquisition)
         record, warnings = dict(result.record), list[str]()
         if estimate := dict(self.inputs.profile_record):
             record |= {**acquisition.to_dict(), "SliceProfileEstimate": estimate}
             warnings += filter(None, [estimate.get("Warning")])
+        warnings += filter(None, [record.get("AssumptionWarning")])
         if reason := record.get("DeviceFallback"):
             warnings.append(f"computed on the CPU: {reason}")
         if reason := record.get("FallbackReason"):
@@ -230,9 +234,7 @@ class EstimateProfile(OptionalStep):
             Acquisition(**self.inputs.acquisition),
             thickness_is_known=self.inputs.thickness_is_known,
         )
-        self._results["acquisition"] = {
-            field.name: getattr(acquisition, field.name) for field in fields(Acquisition)
-        }
+        self._results["acquisition"] = acquisition_values(acquisition)
         self._results["record"] = record
 
     def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -243,9 +245,9 @@ class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(), mandatory=True, desc="images as acquired; some may be gone")
     acquisitions = traits.List(traits.Dict(), mandatory=True, desc="fields of Acquisition of each")
     estimates = traits.List(
-        traits.Enum("nothing", "shape", "width and shape"),
+        traits.Enum("nothing", "width", "check"),
         usedefault=True,
-        desc="what of the slice profile of each is estimated; empty: nothing",
+        desc="what each is asked for of its slices; empty: nothing",
     )
     recipe = traits.Str(mandatory=True, desc="name of a registered recipe")
     parameters = traits.Dict({}, usedefault=True, desc="settings of the recipe")
@@ -310,16 +312,21 @@ class LearnFromImages(SimpleInterface):
             try:
                 first = next(Series.load(path).frames())
                 acquisition = Acquisition(**known)
-                if estimate != "nothing":
-                    known_width = estimate == "shape"
+                if estimate == "width":
                     acquisition, _ = estimated_acquisition(
-                        first, acquisition, thickness_is_known=known_width
+                        first, acquisition, thickness_is_known=False
                     )
             except Exception as error:  # the others of the dataset go on without it
                 LOGGER.warning("Not learnt from %s: %s", path.name, in_words(error))
                 continue
             found[path] = acquisition
         return found
+
+
+def acquisition_values(acquisition: Acquisition) -> dict[str, Any]:
+    """Return the fields of an acquisition by name, as nodes hand them on."""
+    values = {entry.name: getattr(acquisition, entry.name) for entry in fields(Acquisition)}
+    return values | {"assumed": list(acquisition.assumed)}
 
 
 def _log_progress() -> Any:

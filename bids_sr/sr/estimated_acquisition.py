@@ -31,7 +31,7 @@ def estimated_acquisition(
     acquisition : Acquisition
         What is known and what is assumed.
     thickness_is_known : bool
-        Whether the thickness is stated; then only the shape of the profile is estimated.
+        Whether the thickness is stated; then it is only compared with the image.
 
     Returns
     -------
@@ -42,17 +42,17 @@ def estimated_acquisition(
     """
     acquisition = acquisition.for_volume(volume)
     assert acquisition.slice_axis is not None
+    kind = acquisition.slice_profile.name
     try:
-        estimate = estimate_slice_profile(volume, acquisition.slice_axis)
+        # An image tells the width of a profile, but hardly its kind.
+        estimate = estimate_slice_profile(volume, acquisition.slice_axis, kinds=(kind,))
     except InputDataError as error:
         LOGGER.warning("The slice profile is assumed, not estimated: %s", error)
         return acquisition, {"Warning": f"the slice profile is assumed, not estimated: {error}"}
     record: dict[str, Any] = estimate.to_dict()
-    # Kind and width belong together: they leave what is seen across the slices.
-    kind, thickness = estimate.kind, estimate.profile.fwhm
+    thickness = estimate.fwhm
     if thickness_is_known:
         thickness = acquisition.nominal_thickness
-        kind = record["SliceProfile"] = estimate.kind_at(thickness)
         voxel = min(v for a, v in enumerate(volume.spacings) if a != acquisition.slice_axis)
         if abs(thickness - estimate.fwhm) > NOTABLE_VOXELS * voxel + estimate.deviation:
             record["Warning"] = (
@@ -60,4 +60,4 @@ def estimated_acquisition(
                 f"{estimate.fwhm:.3g} mm (confidence {estimate.confidence:.2f}); the stated "
                 "thickness is used"
             )
-    return replace(acquisition, thickness=thickness, profile=kind), record
+    return replace(acquisition, thickness=thickness), record

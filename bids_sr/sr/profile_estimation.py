@@ -27,7 +27,7 @@ _KNOTS = 7  # of the anatomy's spectrum
 _SAME_BOTH_WAYS = 0.3  # strength of the wish that it is alike along and across
 _PASSES = 3
 _KIND_TOLERANCE = 0.006  # relative misfit by which a kind of profile stands out
-_KIND_PRIOR = {"gaussian": 2.0}  # what the package assumes; 1 for the others
+_KIND_PRIOR = {"gaussian": 2.0}  # 1 for the others; chosen with the tolerance
 _LOWEST_CYCLES = 1.5  # a field of view: less is anatomy's place, not its texture
 _WIDEST = 1.6  # of the spacing
 
@@ -76,10 +76,6 @@ class ProfileEstimate:
         """The profile that leaves what is seen: of the best kind, at the FWHM of its own fit."""
         (best,) = (fit for fit in self.fits if fit.kind == self.kind)
         return PROFILES[self.kind](best.fwhm)
-
-    def kind_at(self, fwhm: float) -> str:
-        """Return the kind that fits best where the FWHM (mm) is known from elsewhere."""
-        return min(self.fits, key=lambda fit: np.interp(fwhm, fit.widths, fit.misfits)).kind
 
     def to_dict(self) -> dict[str, float | str]:
         """Return the facts as plain values for a record; lengths in mm.

@@ -148,9 +148,10 @@ def test_sidecar_of_the_product(add_image: AddImage, plan: Plan) -> None:
     assert history["Action"] == "super-resolve"
     assert history["Scale"] == 4.0
     assert (history["SpacingBetweenSlices"], history["SliceThickness"]) == (4, 3)
-    assert (history["SliceAxis"], history["SliceProfile"]) == (2, "gaussian")
+    assert (history["SliceAxis"], history["SliceProfile"]) == (2, "slr")
     assert history["Origins"]["thickness"] == "sidecar"
-    assert history["Assumptions"] == []
+    (assumption,) = history["Assumptions"]
+    assert assumption.startswith("the slice profile is not given: taken as slr")
 
 
 def test_sidecar_of_an_image_passed_through(add_image: AddImage, plan: Plan) -> None:

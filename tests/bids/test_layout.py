@@ -301,7 +301,7 @@ def test_decision_rows(add_image: AddImage, plan: Plan) -> None:
         "3",
         "1",
     )
-    assert row["profile"] == "gaussian"
+    assert row["profile"] == "slr"
     failed = decision_row(images["sub-02_T1w"])
     assert (failed["action"], failed["status"], failed["session_id"]) == ("fail", "planned", "")
     assert "spacing" not in failed

@@ -13,7 +13,9 @@ from bids_sr.bids.sidecar import (
     read_acquisition,
 )
 from bids_sr.exceptions import AcquisitionError
-from bids_sr.imaging import Grid, InputReport
+from bids_sr.imaging import Grid, InputReport, SliceProfile
+
+PULSE = "the slice profile is not given: taken as slr, that of a selective pulse"
 
 
 def report(*spacings: float, warnings: tuple[str, ...] = ()) -> InputReport:
@@ -45,26 +47,43 @@ def test_sidecar_and_header_agree() -> None:
         "thickness": "sidecar",
         "profile": "assumed",
     }
-    assert found.assumptions == ()
+    assert found.assumptions == (PULSE,)
+    assert found.acquisition.profile == "slr"
+    assert found.acquisition.assumed == ("profile",)
     assert found.warnings == ()
     assert not found.respaced
+
+
+def test_nothing_is_assumed_of_what_is_stated() -> None:
+    found = facts({"SliceThickness": 5}, profile="gaussian")
+    assert found.sources["profile"] == "command line"
+    assert (found.acquisition.assumed, found.assumptions) == ((), ())
+
+
+def test_the_table_of_a_profile_says_the_thickness(tmp_path: Path) -> None:
+    table = SliceProfile.rect(3.5).save(tmp_path / "measured.tsv")
+    found = facts({}, profile=str(table))
+    assert found.acquisition.nominal_thickness == pytest.approx(3.5, rel=1e-4)
+    assert found.sources["thickness"] == "command line"
+    assert (found.acquisition.assumed, found.assumptions) == ((), ())
 
 
 def test_without_a_sidecar_the_zoom_is_the_spacing_and_the_thickness_is_assumed() -> None:
     found = read_acquisition(report(5.0, 1.0, 1.0), {})
     assert found.acquisition.slice_axis == 0
-    assert (found.acquisition.spacing, found.acquisition.thickness) == (5.0, 5.0)
+    assert (found.acquisition.spacing, found.acquisition.thickness) == (5.0, 4.25)
     assert found.sources["spacing"] == "header"
     assert found.sources["thickness"] == "assumed"
     assert found.assumptions == (
-        "SliceThickness is not given: taken as the slice spacing, 5 mm (no gap)",
+        "SliceThickness is not given: taken as 0.85 of the slice spacing, 4.25 mm",
+        PULSE,
     )
 
 
 def test_what_is_not_stated_is_left_to_the_image() -> None:
     found = facts({"SliceThickness": 5}, profile="auto")
-    assert found.acquisition.profile == "gaussian"
-    assert (found.sources["profile"], found.sources["thickness"]) == ("estimated", "sidecar")
+    assert found.acquisition.profile == "slr"
+    assert (found.sources["profile"], found.sources["thickness"]) == ("assumed", "sidecar")
     found = facts({}, profile="auto")
     assert found.sources["thickness"] == "estimated"
     assert "is estimated from the image" in found.assumptions[0]
@@ -78,7 +97,8 @@ def test_what_is_not_stated_is_left_to_the_image() -> None:
 def test_units_of_converters(field: str, value: float, unit: str | None) -> None:
     found = facts({field: value}, 1.0, 1.0, 5.0)
     assert found.acquisition.spacing == 5.0
-    assert found.acquisition.thickness == pytest.approx(5.0)
+    stated = field == "SliceThickness"
+    assert found.acquisition.thickness == pytest.approx(5.0 if stated else 4.25)
     assert found.warnings == ()
     noted = [sentence for sentence in found.assumptions if "taken for" in sentence]
     assert noted == (
@@ -89,7 +109,7 @@ def test_units_of_converters(field: str, value: float, unit: str | None) -> None
 def test_small_animals_are_in_mm_too() -> None:
     found = facts({"SliceThickness": 0.3, "SpacingBetweenSlices": 0.5}, 0.05, 0.05, 0.5)
     assert found.acquisition.thickness == 0.3
-    assert found.assumptions == ()
+    assert found.assumptions == (PULSE,)
 
 
 def test_one_percent_is_agreement_and_more_is_a_conflict() -> None:
@@ -202,7 +222,7 @@ def test_a_thickness_of_zero_counts_as_not_given() -> None:
 def test_overlap_is_allowed_and_said() -> None:
     found = facts({"SliceThickness": 5}, 1.0, 1.0, 2.5)
     assert found.acquisition.gap == pytest.approx(-2.5)
-    assert found.assumptions == ("slices of 5 mm every 2.5 mm overlap by 2.5 mm",)
+    assert found.assumptions == ("slices of 5 mm every 2.5 mm overlap by 2.5 mm", PULSE)
 
 
 def test_ambiguous_slice_axis_is_said() -> None:
@@ -214,7 +234,7 @@ def test_ambiguous_slice_axis_is_said() -> None:
 
 def test_three_dimensional_acquisition_is_said() -> None:
     found = facts({"MRAcquisitionType": "3D", "SliceThickness": 6})
-    assert "MRAcquisitionType is 3D" in found.assumptions[0]
+    assert "MRAcquisitionType is 3D" in found.assumptions[-1]
 
 
 def test_header_warnings_are_handed_on() -> None:

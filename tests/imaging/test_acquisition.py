@@ -16,9 +16,25 @@ def _volume(spacings: tuple[float, float, float] = (1.0, 1.0, 6.0)) -> Volume:
     return Volume(np.zeros((4, 4, 4), np.float32), np.diag([*spacings, 1.0]))
 
 
-def test_thickness_defaults_to_the_spacing() -> None:
-    assert Acquisition(spacing=4.4).thickness == 4.4
-    assert Acquisition(spacing=4.4).gap == 0
+def test_slices_of_a_selective_pulse_thinner_than_the_spacing_are_assumed() -> None:
+    nothing = Acquisition(spacing=4.0)
+    assert (nothing.thickness, nothing.profile) == (pytest.approx(3.4), "slr")
+    assert nothing.gap == pytest.approx(0.6)
+    assert nothing.slice_profile.name == "slr"
+    assert Acquisition.from_volume(_volume()).thickness == pytest.approx(5.1)
+
+
+def test_what_is_assumed_is_kept_apart_from_what_is_stated() -> None:
+    assert set(Acquisition(spacing=4.0).assumed) == {"thickness", "profile"}
+    assert Acquisition(spacing=4.0, thickness=3.4).assumed == ("profile",)
+    assert Acquisition(spacing=4.0, profile="rect").assumed == ("thickness",)
+    assert Acquisition(spacing=4.0, profile=SliceProfile.rect(3.0)).assumed == ()
+    stated = Acquisition(spacing=4.0, thickness=3.4, profile="slr")
+    assert stated.assumed == ()
+    # What is known of the slices is the same, whoever says so.
+    assert stated == Acquisition(spacing=4.0, thickness=3.4)
+    volume = _volume((1.0, 1.0, 4.0))
+    assert Acquisition(spacing=4.0, thickness=3.4).for_volume(volume).assumed == ("profile",)
 
 
 @pytest.mark.parametrize(("spacing", "thickness", "gap"), [(6, 5, 1), (4, 4, 0), (3, 4, -1)])

@@ -12,7 +12,8 @@ from bids_sr.imaging import Acquisition, Volume, degrade
 @pytest.fixture(scope="session")
 def thick(mni152_2mm: Volume) -> Volume:
     """Axial stack, 2 mm in-plane, 6 mm spacing, 5 mm thick."""
-    return degrade(mni152_2mm, Acquisition(spacing=6.0, thickness=5.0, slice_axis=2))
+    acquisition = Acquisition(spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=2)
+    return degrade(mni152_2mm, acquisition)
 
 
 @pytest.fixture

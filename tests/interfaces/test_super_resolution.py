@@ -131,7 +131,7 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
     done = LearnFromImages(
         in_files=[*files, str(tmp_path / "broken.nii.gz")],
         acquisitions=[ACQUISITION] * 3,
-        estimates=["nothing", "width and shape", "nothing"],
+        estimates=["nothing", "width", "nothing"],
         recipe="autoencoder",
         parameters={"steps": 2, "width": 4, "device": "cpu", "spacing": 1.0},
     ).run(cwd=tmp_path)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from bids_sr.imaging import Acquisition, Volume, degrade
-from bids_sr.imaging.acquisition import PROFILES
 from bids_sr.sr.estimated_acquisition import estimated_acquisition
 
-ASSUMED = Acquisition(spacing=8.0, thickness=8.0, slice_axis=2)
+ASSUMED = Acquisition(spacing=8.0, slice_axis=2)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,8 @@ def test_what_is_not_stated_is_estimated(thick_head: Volume) -> None:
     assert found.spacing == 8.0
     assert found.nominal_thickness != ASSUMED.nominal_thickness
     assert found.slice_profile.fwhm == pytest.approx(record["FWHMOfKind"], abs=0.02)
-    assert found.profile == record["SliceProfile"]
+    assert found.profile == record["SliceProfile"] == "slr"
+    assert set(found.assumed) == {"thickness", "profile"}  # the estimate is tested too
     assert 0 <= record["Confidence"] <= 1
 
 
@@ -28,7 +28,7 @@ def test_a_stated_thickness_counts_more(thick_head: Volume) -> None:
     stated = Acquisition(spacing=8.0, thickness=2.0, slice_axis=2)
     found, record = estimated_acquisition(thick_head, stated, thickness_is_known=True)
     assert found.nominal_thickness == 2.0
-    assert found.profile in PROFILES
+    assert found == stated
     assert "stated to be 2 mm thick, the image suggests" in record["Warning"]
 
 

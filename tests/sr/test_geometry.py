@@ -18,7 +18,7 @@ TRAINED = Acquisition(spacing=6.0, thickness=5.0)
     [
         (TRAINED, 1.0),
         (Acquisition(spacing=6.01, thickness=4.99), 1.004),
-        (Acquisition(spacing=6.0, thickness=5.0, profile=SliceProfile.gaussian(5.0)), 1.0),
+        (Acquisition(spacing=6.0, thickness=5.0, profile=SliceProfile.slr(5.0)), 1.0),
     ],
 )
 def test_same_geometry_is_accepted(acquisition: Acquisition, voxel: float) -> None:
@@ -34,10 +34,10 @@ def test_same_geometry_is_accepted(acquisition: Acquisition, voxel: float) -> No
         (
             Acquisition(spacing=6.0, thickness=5.0, profile="rect"),
             1.0,
-            "slice profile rect, expected gaussian",
+            "slice profile rect, expected slr",
         ),
         (
-            Acquisition(spacing=6.0, thickness=5.0, profile=SliceProfile.gaussian(4.0)),
+            Acquisition(spacing=6.0, thickness=5.0, profile=SliceProfile.slr(4.0)),
             1.0,
             "FWHM of the slice profile of 4 mm, expected 5 mm",
         ),

@@ -41,13 +41,13 @@ def test_gap_and_no_gap_are_told_apart() -> None:
     """Two scans with the same header and other slices."""
     found = []
     for fwhm in (3.0, 6.0):
-        acquisition = Acquisition(spacing=6.0, thickness=fwhm, slice_axis=2)
+        acquisition = Acquisition(spacing=6.0, thickness=fwhm, profile="gaussian", slice_axis=2)
         found.append(estimate_slice_profile(degrade(texture(1), acquisition), 2).fwhm)
     assert found[1] - found[0] > 2
 
 
 def test_units_are_millimetres() -> None:
-    acquisition = Acquisition(spacing=4.0, thickness=3.0, slice_axis=2)
+    acquisition = Acquisition(spacing=4.0, thickness=3.0, profile="gaussian", slice_axis=2)
     lr = degrade(texture(0), acquisition)
     larger = Volume(lr.data, lr.affine @ np.diag([2, 2, 2, 1]))
     small, large = (
@@ -72,13 +72,6 @@ def test_the_record_and_the_diagnostics() -> None:
     assert estimate.observed[-3:].mean() < 0.9 * estimate.observed[1:4].mean()
     upper = slice(2, None)
     assert np.corrcoef(estimate.observed[upper], estimate.expected[upper])[0, 1] > 0.9
-
-
-@pytest.mark.parametrize("kind", ["gaussian", "rect"])
-def test_the_kind_where_the_width_is_known(kind: str) -> None:
-    acquisition = Acquisition(spacing=4.0, thickness=4.0, profile=kind, slice_axis=2)
-    estimate = estimate_slice_profile(degrade(texture(3), acquisition), 2)
-    assert estimate.kind_at(4.0) == kind
 
 
 def test_response_is_what_the_profile_does_to_a_wave() -> None:

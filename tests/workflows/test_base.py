@@ -341,8 +341,9 @@ def test_the_profile_is_estimated_before_it_is_used(
     config = make_config(sr_method="linear", slice_profile="auto")
     workflow = init_bids_sr_wf(config, [make_image()])
     nodes = _graph(workflow)
-    assert not nodes["estimate_profile"].inputs.thickness_is_known
-    assert nodes["estimate_profile"].inputs.acquisition["profile"] == "gaussian"
+    assert nodes["estimate_profile"].inputs.thickness_is_known
+    assert nodes["estimate_profile"].inputs.acquisition["profile"] == "slr"
+    assert nodes["estimate_profile"].inputs.acquisition["assumed"] == ["profile"]
     assert "@han2023" in methods_text(workflow)
     passed = _graph(init_bids_sr_wf(config, [make_image(action="pass-through")]))
     assert "estimate_profile" not in passed

@@ -6,6 +6,7 @@ its one verb is :meth:`Method.reconstruct`.  How it reconstructs is its own matt
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,14 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from bids_sr.exceptions import ConfigError, InputDataError
-from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates
+from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, resample
 from bids_sr.sr.consistency import agreement, make_consistent
 from bids_sr.sr.device import or_on_cpu, resolve_device
+from bids_sr.sr.held_out import Verdict, judged
 from bids_sr.sr.side_results import side_result
 from bids_sr.sr.weights import Weights
 
+LOGGER = logging.getLogger(__name__)
 _Kind = TypeVar("_Kind")
 Progress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all and a line of text."""
@@ -56,6 +59,8 @@ class Reconstruction:
     None for methods that cannot tell."""
     learned: Weights | None = None
     """What was learnt from this image, for reuse; None for methods that do not learn."""
+    acquisition: Acquisition | None = None
+    """By which it was made: what is assumed of slices may change when it is tested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,25 +115,35 @@ class Method(ABC):
         acquisition = acquisition.for_volume(lr)
         _check_volume(lr, acquisition, grid)
         start = time.perf_counter()
-        result, reason = or_on_cpu(
-            self.device_name,
-            lambda name: self.on(name)._reconstruct(lr, acquisition, grid, progress or _silent),
-        )
+        verdict = self._verdict(lr, acquisition, grid)
+        acquisition = verdict.acquisition
+        if verdict.interpolate:
+            result, reason = interpolated(lr, grid, verdict.interpolate), ""
+        else:
+            result, reason = or_on_cpu(
+                self.device_name,
+                lambda name: self.on(name)._reconstruct(
+                    lr, acquisition, grid, progress or _silent
+                ),
+            )
         if not reason and self._left_the_gpu(result.record):
             reason = "the GPU had too little memory even for small tiles"
         data = result.volume.data.astype(np.float32, copy=False)
         if data.shape != grid.shape or not np.isfinite(data).all():
             raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
-        volume, consistency = self._agreed(Volume(data, grid.affine), lr, acquisition)
+        # Agreement with slices of a thickness that nobody trusts would sharpen all the same.
+        maker = replace(self, data_consistency=False) if verdict.interpolate else self
+        volume, consistency = maker._agreed(Volume(data, grid.affine), lr, acquisition)
         record = {
             "Method": self.name,
             "Parameters": self.parameters(),
             "Seconds": round(time.perf_counter() - start, 2),
             "DataConsistency": consistency,
             **({"DeviceFallback": reason} if reason else {}),
+            **verdict.record,
             **result.record,
         }
-        return replace(result, volume=volume, record=record)
+        return replace(result, volume=volume, record=record, acquisition=acquisition)
 
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain values."""
@@ -169,6 +184,39 @@ class Method(ABC):
         """
         return self
 
+    def tester(self) -> Method | None:
+        """Return the method that makes slices left out again, to test what is assumed.
+
+        It stands for this one and takes seconds; None where no thickness is made use of.
+        """
+        return None
+
+    def _verdict(self, lr: Volume, acquisition: Acquisition, grid: Grid) -> Verdict:
+        """Test what is assumed of the slices; an assumption stays where the test fails."""
+        tested = side_result(
+            "test of what is assumed of the slices",
+            lambda: or_on_cpu(
+                self.device_name, lambda name: self.on(name)._tested(lr, acquisition, grid)
+            ),
+        )
+        if tested is not None:
+            return tested[0]
+        record = {"HeldOutSlices": {"Assumption": "not tested: the test failed"}}
+        return Verdict(acquisition=acquisition, record=record)
+
+    def _tested(self, lr: Volume, acquisition: Acquisition, grid: Grid) -> Verdict:
+        """Test what is assumed of the slices, if that makes a difference to the result."""
+        tester = self.tester()
+        if tester is None:
+            return Verdict(acquisition=acquisition)
+
+        def remake(kept: Volume, told: Acquisition, between: Grid) -> Volume:
+            return tester.reconstruct(kept, told, between).volume
+
+        assert acquisition.slice_axis is not None
+        voxel = float(grid.spacings[acquisition.slice_axis])
+        return judged(lr, acquisition, voxel, remake)
+
     @property
     def device_name(self) -> str:
         """Name of the device that it computes on; ``cpu`` where it has no such parameter."""
@@ -203,6 +251,13 @@ class Method(ABC):
         self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
     ) -> Reconstruction:
         """Do the work of :meth:`reconstruct`; all arguments are checked."""
+
+
+def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
+    """Return cubic interpolation in place of what a method cannot do, and say why."""
+    LOGGER.warning("Interpolated instead of super-resolved: %s", reason)
+    record: dict[str, Any] = {"Fallback": "bspline", "FallbackReason": reason, "Device": "cpu"}
+    return Reconstruction(volume=resample(lr, grid), record=record)
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_sr.imaging import Acquisition
 from bids_sr.sr.methods.base import Method, require
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
@@ -23,6 +24,8 @@ from bids_sr.sr.training.recipe import curve_of
 from bids_sr.sr.weights import Weights, locate
 
 LOGGER = logging.getLogger(__name__)
+THINNEST_SHARE = 0.5
+"""Least thickness that a network is told, as a share of the slice spacing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,12 @@ class Finetuned(ViewNetwork):
         Backbone.from_weights(Weights.load(path))
         return (path,)
 
+    def tester(self) -> Method | None:
+        """Return the network as it is before it is adapted; None for memberships."""
+        if not self.scale_intensities:
+            return None
+        return replace(self, adapt="none", mirrored=False)
+
     def for_labels(self) -> Method:
         """Return the method for memberships: nothing is learnt from them."""
         return replace(self, scale_intensities=False, data_consistency=False, adapt="none")
@@ -110,6 +119,7 @@ class Finetuned(ViewNetwork):
     def _make_ready(self, job: ImageJob) -> Learnt:
         path = self._path()
         weights = Weights.load(path)
+        job = job._replace(acquisition=_taught(job.acquisition))
         backbone = Backbone.from_weights(weights).to(job.device)
         network = backbone.for_acquisition(job.acquisition, job.work.spacing)
         record: dict[str, Any] = {
@@ -174,3 +184,20 @@ class Finetuned(ViewNetwork):
                 "Curve": curve_of(curve),
             }
         )
+
+
+def _taught(acquisition: Acquisition) -> Acquisition:
+    """Return an acquisition that weights have learnt: slices not thinner than half of the spacing.
+
+    What is told of thinner ones lies far from all that training drew, and a network makes
+    anything of it; half of the spacing serves them as well as they can be served.
+    """
+    width = acquisition.slice_profile.fwhm
+    least = THINNEST_SHARE * acquisition.spacing
+    if width >= least * (1 - 1e-6):
+        return acquisition
+    if isinstance(acquisition.profile, str):
+        return replace(acquisition, thickness=least)
+    profile = acquisition.slice_profile
+    wider = replace(profile, positions=profile.positions * (least / width))
+    return replace(acquisition, thickness=least, profile=wider)

@@ -21,6 +21,7 @@ import torch
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.sr.geometry import TrainedGeometry
 from bids_sr.sr.methods.base import CurvePoint, Method, require
+from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.view_network import (
     ImageJob,
     Learnt,
@@ -129,6 +130,18 @@ class SelfSupervised(ViewNetwork):
         path = Path(self.reuse)
         TrainedGeometry.from_card(Weights.load(path).card, path)
         return (path,)
+
+    def tester(self) -> Method | None:
+        """Return the pre-trained network, which takes seconds; None where nothing is learnt."""
+        if self.reuse is not None or not self.scale_intensities:
+            return None
+        return Finetuned(
+            adapt="none",
+            mirrored=False,
+            threads=self.threads,
+            device=self.device,
+            mixed_precision=self.mixed_precision,
+        )
 
     def for_labels(self) -> Method:
         """Return the method for memberships; only what was learnt elsewhere applies to them."""

@@ -20,7 +20,14 @@ import torch
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
 from bids_sr.sr.device import limited_threads, resolve_device
 from bids_sr.sr.inference import InferenceSettings
-from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
+from bids_sr.sr.methods.base import (
+    CurvePoint,
+    Method,
+    Progress,
+    Reconstruction,
+    interpolated,
+    require,
+)
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
 from bids_sr.sr.side_results import side_result
 from bids_sr.sr.training.own_slices import LEAST_SLICES_A_PATCH
@@ -131,7 +138,7 @@ class ViewNetwork(Method):
         work = Workspace.of(lr, acquisition.slice_axis, grid)
         refusal = self._refusal(work, acquisition.scale(work.spacing))
         if refusal:
-            return _interpolated(lr, grid, refusal)
+            return interpolated(lr, grid, refusal)
         scaler = RobustScaler(offset=0.0, width=1.0)
         if self.scale_intensities:
             scaler = RobustScaler.fit(work.slices.data)
@@ -145,7 +152,7 @@ class ViewNetwork(Method):
                 "NetworkParameters": sum(part.numel() for part in learnt.network.parameters()),
             }
             if learnt.weights is None:
-                fallback = _interpolated(lr, grid, "the network is no better than interpolation")
+                fallback = interpolated(lr, grid, "the network is no better than interpolation")
                 return replace(fallback, record=record | fallback.record, curve=learnt.curve)
             start = time.perf_counter()
             settings = InferenceSettings(
@@ -196,9 +203,3 @@ def why_not_own_slices(work: Workspace, scale: float) -> str | None:
         f"{shortest} in-plane voxels hold fewer than {LEAST_SLICES_A_PATCH} thick slices "
         f"of {scale:.3g} voxels"
     )
-
-
-def _interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
-    LOGGER.warning("Interpolated instead of learning: %s", reason)
-    record: dict[str, Any] = {"Fallback": "bspline", "FallbackReason": reason, "Device": "cpu"}
-    return Reconstruction(volume=resample(lr, grid), record=record)

@@ -25,8 +25,8 @@ from bids_sr.sr.training.teachers import Teacher
 from bids_sr.sr.weights import Weights
 
 VALIDATED = (
-    Acquisition(spacing=6.0, thickness=5.0),
-    Acquisition(spacing=4.0, thickness=4.0),
+    Acquisition(spacing=6.0, thickness=5.0, profile="gaussian"),
+    Acquisition(spacing=4.0, thickness=4.0, profile="gaussian"),
     Acquisition(spacing=3.3, thickness=2.5, profile="slr"),
     Acquisition(spacing=5.0, thickness=5.0, profile="rect"),
 )

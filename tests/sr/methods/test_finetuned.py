@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.imaging import Acquisition, Volume, degrade, resample
+from bids_sr.imaging import Acquisition, SliceProfile, Volume, degrade, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
+from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.training.supervised import Supervised
 from bids_sr.sr.weights import Weights
@@ -213,3 +214,16 @@ def test_weights_must_fit(tmp_path: Path) -> None:
         make_method("finetuned", {"model": str(path)}).required_files()
     with pytest.raises(ConfigError, match="adapt"):
         make_method("finetuned", {"adapt": "dataset"})
+
+
+@pytest.mark.parametrize("profile", ["slr", "rect", SliceProfile.slr(2.0)])
+def test_slices_much_thinner_than_their_spacing_are_not_made_up(
+    mni152_2mm: Volume, profile: str | SliceProfile
+) -> None:
+    """Weights have never seen slices of a quarter of their spacing, and made anything of them."""
+    true = Acquisition(spacing=8.0, thickness=2.0, profile=profile, slice_axis=2)
+    lr = degrade(mni152_2mm, true)
+    made = Finetuned(adapt="none", threads=1, device="cpu").reconstruct(lr, true, mni152_2mm.grid)
+    cubic = resample(lr, mni152_2mm.grid)
+    gain = [np.mean((one.data - mni152_2mm.data) ** 2) for one in (cubic, made.volume)]
+    assert gain[1] < gain[0]

@@ -94,12 +94,14 @@ def test_condition_is_what_the_slices_let_through() -> None:
     box = condition_of(Acquisition(spacing=4, thickness=3, profile="rect"), 1.0).numpy()
     assert box[0] == pytest.approx(0)
     np.testing.assert_allclose(box[1:5], np.sinc(0.75 * cycles), atol=5e-3)
-    gaussian = condition_of(Acquisition(spacing=6, thickness=5), 1.0).numpy()
+    slices = Acquisition(spacing=6, thickness=5, profile="gaussian")
+    gaussian = condition_of(slices, 1.0).numpy()
     sigma = 5 / 6 / 2.3548
     np.testing.assert_allclose(
         gaussian[1:5], np.exp(-2 * (np.pi * sigma * cycles) ** 2), atol=2e-3
     )
-    again = condition_of(Acquisition(spacing=3, thickness=2.5), 0.5).numpy()
+    half = Acquisition(spacing=3, thickness=2.5, profile="gaussian")
+    again = condition_of(half, 0.5).numpy()
     np.testing.assert_allclose(again, gaussian, atol=1e-6)
 
 

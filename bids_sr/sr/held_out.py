@@ -1,0 +1,206 @@
+"""Slices left out and made again tell whether what is assumed of slices can do harm.
+
+How thick slices are cannot be seen by leaving some of them out.  What can be seen is how
+much there is to win between them, and so how wrong an assumption may be: where slices
+twice as far apart, said to be thicker than they are, are still made better than by
+interpolation, a wrong thickness does not matter.  Nothing here knows where an acquisition
+comes from.
+
+Notes
+-----
+The numbers were chosen on 90 stacks of hearts with every second slice taken away, on
+clinical scans and on simulated heads; ``benchmarks/RESULTS.md`` has them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.imaging import Acquisition, Grid, Volume, resample
+
+LOGGER = logging.getLogger(__name__)
+Remake = Callable[[Volume, Acquisition, Grid], Volume]
+"""From slices, how they were taken and a grid to what a method makes of them."""
+
+TOLD_SHARE = 0.7
+"""Thickness that the test tells, as a share of the doubled spacing: slices that are as thick
+as assumed have about 0.43 of it."""
+LEAST_GAIN = 0.1
+"""Gain over cubic interpolation below which thinner slices are assumed, dB."""
+THINNER_SHARE = 0.5
+"""Thickness that is assumed then, as a share of the slice spacing."""
+WORST_GAIN = -1.5
+"""Gain of the test with that thickness below which the image is interpolated, dB.  At twice
+the spacing there is about a decibel less to win."""
+_LONGEST = 128  # voxels of the fine grid in-plane
+_MOST_SLICES = 48
+_DARK = 0.1  # of the bright voxels
+_LEAST_SCALE = 1.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Say by which acquisition an image is reconstructed, and whether it is at all."""
+
+    acquisition: Acquisition
+    """As it was given, or with thinner slices."""
+    interpolate: str = ""
+    """Why the image shall only be interpolated; empty where it need not be."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """What was found, as plain values for a sidecar; empty where nothing was assumed."""
+
+
+def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -> Verdict:
+    """Test what is assumed of an image's slices on slices left out.
+
+    Parameters
+    ----------
+    lr : Volume
+        The acquired slices.
+    acquisition : Acquisition
+        What is known and what is assumed of them, with the slice axis.
+    voxel : float, mm
+        Voxel size across the slices that is aimed at.
+    remake : callable
+
+    Returns
+    -------
+    Verdict
+        What is stated is never changed: with a stated thickness and profile the image is
+        not even looked at.
+    """
+    if not acquisition.assumed or acquisition.scale(voxel) < _LEAST_SCALE:
+        return Verdict(acquisition=acquisition)
+    part = _part(lr, acquisition.slice_axis or 0, voxel)
+    spacing, thickness = acquisition.spacing, acquisition.nominal_thickness
+    told = thickness / (2 * spacing)
+    record: dict[str, Any] = {"Assumption": "kept"}
+    if "thickness" in acquisition.assumed:
+        gain = held_out_gain(part, acquisition, voxel, TOLD_SHARE, remake)
+        record["GainDecibel"] = _rounded(gain)
+        if gain is None or gain >= LEAST_GAIN:
+            return Verdict(acquisition=acquisition, record={"HeldOutSlices": record})
+        acquisition = replace(acquisition, thickness=min(thickness, THINNER_SHARE * spacing))
+        record["Assumption"] = "thinner slices"
+    worst = held_out_gain(part, acquisition, voxel, max(told, THINNER_SHARE), remake)
+    record["LeastGainDecibel"] = _rounded(worst)
+    interpolate = worst is not None and worst < WORST_GAIN
+    if interpolate:
+        record["Assumption"] = "none: interpolated"
+    return _verdict(acquisition, record, interpolate=interpolate)
+
+
+def held_out_gain(
+    lr: Volume, acquisition: Acquisition, voxel: float, share: float, remake: Remake
+) -> float | None:
+    """Leave every second slice out, make it again and compare it with the one acquired.
+
+    Parameters
+    ----------
+    lr : Volume
+        The acquired slices, in-plane of about `voxel` mm.
+    acquisition : Acquisition
+        How they were taken, with the slice axis.
+    voxel : float, mm
+        Voxel size across the slices of what is made.
+    share : float
+        Thickness that the method is told, as a share of the doubled spacing.
+    remake : callable
+
+    Returns
+    -------
+    float or None
+        Gain over cubic interpolation, dB, over even and odd slices; None for fewer than 3
+        slices, or where interpolation leaves nothing to win.
+    """
+    axis, spacing = acquisition.slice_axis or 0, 2 * acquisition.spacing
+    told = replace(acquisition, spacing=spacing, thickness=share * spacing, assumed=())
+    errors = np.zeros(2)
+    for first in (0, 1):
+        slices = np.moveaxis(lr.data[...], axis, 0)[first:]
+        kept, truth = slices[::2], slices[1 : 2 * ((len(slices) - 1) // 2) : 2]
+        if not len(truth):
+            continue
+        affine = lr.affine.copy()
+        affine[:3, 3] += first * affine[:3, axis]
+        affine[:3, axis] *= 2
+        volume = Volume(np.ascontiguousarray(np.moveaxis(kept, 0, axis)), affine)
+        grid, steps = _between(volume.grid, axis, voxel)
+        bright = truth > _DARK * np.percentile(truth, 99)
+        for number, made in enumerate((resample(volume, grid), remake(volume, told, grid))):
+            planes = np.moveaxis(np.maximum(made.data, 0), axis, 0)[steps // 2 :: steps]
+            errors[number] += np.sum((planes[: len(truth)] - truth)[bright] ** 2)
+    cubic, remade = errors
+    if cubic <= 1e-12 * float(np.sum(lr.data.astype(np.float64) ** 2)):
+        return None
+    return float(10 * np.log10(cubic / max(remade, 1e-12 * cubic)))
+
+
+def _between(kept: Grid, axis: int, voxel: float) -> tuple[Grid, int]:
+    """Return a grid with an even number of steps from slice to slice, and that number."""
+    steps = max(2, 2 * round(float(kept.spacings[axis]) / voxel / 2))
+    shape, affine = list(kept.shape), kept.affine.copy()
+    shape[axis] = (shape[axis] - 1) * steps + 1
+    affine[:3, axis] /= steps
+    return Grid((shape[0], shape[1], shape[2]), affine), steps
+
+
+def _part(lr: Volume, axis: int, voxel: float) -> Volume:
+    """Cut out the middle of what is bright, in-plane on voxels of `voxel` mm."""
+    data = lr.data.astype(np.float32, copy=False)
+    bright = data > _DARK * np.percentile(data, 99.5)
+    affine, box = lr.affine.copy(), []
+    for current in range(3):
+        size, spacing = lr.shape[current], float(lr.spacings[current])
+        most = _MOST_SLICES if current == axis else round(_LONGEST * voxel / spacing)
+        count = min(size, max(2, most))
+        first = min(max(0, _middle(bright, current) - count // 2), size - count)
+        box.append(slice(first, first + count))
+        affine[:3, 3] += first * lr.affine[:3, current]
+    part = Volume(np.ascontiguousarray(data[tuple(box)]), affine)
+    shape, affine = list(part.shape), part.affine.copy()
+    for current in range(3):
+        if current != axis:
+            shape[current] = max(1, round(float(part.grid.fov[current]) / voxel))
+            factor = part.shape[current] / shape[current]
+            affine[:3, 3] += part.affine[:3, current] * (factor - 1) / 2
+            affine[:, current] *= factor
+    return resample(part, Grid((shape[0], shape[1], shape[2]), affine))
+
+
+def _middle(bright: npt.NDArray[np.bool_], axis: int) -> int:
+    counts = bright.sum(axis=tuple({0, 1, 2} - {axis})).astype(np.float64)
+    if not counts.any():
+        return int(bright.shape[axis]) // 2
+    return int(counts @ np.arange(counts.size) / counts.sum() + 0.5)
+
+
+def _verdict(acquisition: Acquisition, record: dict[str, Any], *, interpolate: bool) -> Verdict:
+    facts: dict[str, Any] = {"HeldOutSlices": record}
+    if not interpolate and record["Assumption"] == "kept":
+        return Verdict(acquisition=acquisition, record=facts)
+    gain = record.get("GainDecibel", record["LeastGainDecibel"])
+    reason = (
+        f"slices left out and made again gain {gain:+.2f} dB over interpolation, too little to "
+        "rely on an assumed slice thickness or profile"
+    )
+    if interpolate:
+        return Verdict(acquisition=acquisition, interpolate=reason, record=facts)
+    facts |= acquisition.to_dict()
+    facts["AssumptionWarning"] = (
+        f"{reason}: the slices are taken as {acquisition.nominal_thickness:.4g} mm thick, "
+        f"{THINNER_SHARE:g} of their spacing; state their thickness (SliceThickness in the "
+        "sidecar, or --slice-thickness)"
+    )
+    LOGGER.warning("Thinner slices assumed: %s", facts["AssumptionWarning"])
+    return Verdict(acquisition=acquisition, record=facts)
+
+
+def _rounded(gain: float | None) -> float | None:
+    return None if gain is None else round(gain, 3)
