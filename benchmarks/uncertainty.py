@@ -67,7 +67,10 @@ def measure(
     """Return the map and the error in the foreground, in units of the robust range."""
     reference = Volume.load(path).canonical()
     acquisition = Acquisition(
-        spacing=arguments.spacing, thickness=arguments.thickness, slice_axis=2
+        spacing=arguments.spacing,
+        thickness=arguments.thickness,
+        profile="gaussian",
+        slice_axis=2,
     )
     lr = degrade(reference, acquisition, noise=arguments.noise)
     parameters = {"threads": arguments.threads}

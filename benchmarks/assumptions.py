@@ -1,0 +1,206 @@
+"""Measure what it costs not to know how slices were taken, or to be told wrongly.
+
+    python benchmarks/assumptions.py IMAGE ... --out FOLDER --methods finetuned:adapt=none self
+    python benchmarks/assumptions.py STACK ... --out FOLDER --leave-out
+
+Fine images are degraded along z with each true profile and gap, and reconstructed with each
+thing that a method may be told.  Of stacks of thick slices every second slice is left out, so
+that half of each spacing is gap.  Scores: gain over cubic interpolation, dB, where the image
+is bright.  `guard` counts the images whose assumption was changed, or that were interpolated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_sr.cli.evaluate_options import parse_spec
+from bids_sr.evaluation.protocol import LEAVE_OUT, Protocol, TestCase, covered, make_case
+from bids_sr.imaging import Acquisition, Volume, degrade, resample
+from bids_sr.sr import reconstruct
+
+NOISE = 0.01
+_BRIGHT = 0.05  # of the 99th percentile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One image, how its slices were truly taken, and by which method they are reconstructed."""
+
+    image: Path
+    method: str
+    profile: str = ""
+    spacing: float = 0.0
+    gap: float = 0.0
+    """As a share of the spacing."""
+    told: tuple[str, ...] = ()
+    """What the method is told, by name; empty: everything."""
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What a line of the summary is about."""
+        if not self.profile:
+            return (self.method, "slices left out")
+        return (self.method, f"{self.spacing:g} mm", self.profile, f"{100 * self.gap:g} %")
+
+
+def tellings(true: Acquisition) -> dict[str, Acquisition]:
+    """Return what a method may be told, by name."""
+    thickness, spacing, axis = true.nominal_thickness, true.spacing, true.slice_axis
+    known = replace(true, assumed=())
+    return {
+        "all": known,
+        "profile unknown": Acquisition(spacing=spacing, thickness=thickness, slice_axis=axis),
+        "thickness unknown": Acquisition(spacing=spacing, profile=true.profile, slice_axis=axis),
+        "nothing": Acquisition(spacing=spacing, slice_axis=axis),
+        "gaussian, no gap": replace(known, thickness=spacing, profile="gaussian"),
+        "20 % too thick": replace(known, thickness=1.2 * thickness),
+        "20 % too thin": replace(known, thickness=0.8 * thickness),
+    }
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Reconstruct one image with everything that can be told; gains over cubic, dB."""
+    case = _case(cell)
+    spec = parse_spec(cell.method)
+    truth = case.truth.data
+    bright = case.region & (truth > _BRIGHT * np.percentile(truth, 99))
+
+    def error(volume: Volume) -> float:
+        difference = np.maximum(case.at_truth(volume.data), 0) - truth
+        return float(np.mean(difference[bright] ** 2))
+
+    cubic = error(resample(case.lr, case.grid))
+    linear = error(resample(case.lr, case.grid, kernel="linear"))
+    found: dict[str, Any] = {"linear": 10 * np.log10(cubic / linear)}
+    done: dict[tuple[Any, ...], Any] = {}
+    for name, told in tellings(case.acquisition).items():
+        if cell.told and name not in cell.told:
+            continue
+        key = (told.profile, round(told.nominal_thickness, 6), told.assumed)
+        if key not in done:
+            made = reconstruct(
+                case.lr,
+                told,
+                method=spec.method,
+                grid=case.grid,
+                parameters={"threads": 1, **spec.parameters},
+            )
+            done[key] = (10 * np.log10(cubic / error(made.volume)), made.record)
+        found[name], record = done[key]
+        if name == "nothing":
+            tested = record.get("HeldOutSlices", {})
+            found["guard"] = tested.get("Assumption", "not asked")
+            found["guard gain"] = tested.get("GainDecibel", np.nan)
+    return found
+
+
+@cache
+def _load(path: Path) -> Volume:
+    return Volume.load(path).canonical()
+
+
+def _case(cell: Cell) -> TestCase:
+    image = _load(cell.image)
+    if not cell.profile:
+        return make_case(image, Protocol(name=LEAVE_OUT))
+    true = Acquisition(
+        spacing=cell.spacing,
+        thickness=(1 - cell.gap) * cell.spacing,
+        profile=cell.profile,
+        slice_axis=2,
+    )
+    image = _middle(image)
+    lr = degrade(image, true, noise=NOISE, seed=0)
+    region = covered(image.grid, lr.grid)
+    return TestCase(lr=lr, acquisition=true, grid=image.grid, truth=image, region=region)
+
+
+def _middle(image: Volume, share: float = 0.6) -> Volume:
+    """Cut out the middle of the head, whole along z: a fair sample at a third of the time."""
+    bright = image.data > 0.1 * np.percentile(image.data, 99.5)
+    box, affine = [slice(None)] * 3, image.affine.copy()
+    for axis in (0, 1):
+        inside = np.flatnonzero(bright.mean(axis=tuple({0, 1, 2} - {axis})) > 0.02)
+        count = int(share * (inside[-1] + 1 - inside[0]))
+        first = int(inside[0] + inside[-1] + 1 - count) // 2
+        box[axis] = slice(first, first + count)
+        affine[:3, 3] += first * image.affine[:3, axis]
+    data = np.ascontiguousarray(image.data[tuple(box)])
+    return Volume(data, affine)
+
+
+def cells(options: argparse.Namespace) -> Iterator[Cell]:
+    told = tuple(options.told)
+    for method, image in itertools.product(options.methods, options.images):
+        if options.leave_out:
+            yield Cell(image=image, method=method, told=told)
+            continue
+        for spacing, profile, gap in itertools.product(
+            options.spacings, options.profiles, options.gaps
+        ):
+            yield Cell(
+                image=image,
+                method=method,
+                spacing=spacing,
+                profile=profile,
+                gap=gap,
+                told=told,
+            )
+
+
+def summary(found: dict[Cell, dict[str, Any]]) -> str:
+    """Return the mean gain of each row, and the least in brackets, as a table."""
+    names = [name for name in next(iter(found.values())) if not name.startswith("guard")]
+    rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for cell, gains in found.items():
+        rows.setdefault(cell.row, []).append(gains)
+    lines = [f"| true | n | {' | '.join(names)} | guard |", "|" + " --- |" * (len(names) + 3)]
+    for row, some in rows.items():
+        values = [[one[name] for one in some] for name in names]
+        gains = [f"{np.mean(each):+.2f} ({np.min(each):+.2f})" for each in values]
+        fired = sum(one["guard"] not in ("kept", "not asked") for one in some)
+        lines.append(f"| {' '.join(row)} | {len(some)} | {' | '.join(gains)} | {fired} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", type=Path, nargs="+", help="NIfTI images")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table")
+    parser.add_argument("--methods", nargs="+", default=["finetuned:adapt=none"])
+    parser.add_argument("--profiles", nargs="+", default=["gaussian", "slr", "rect"])
+    parser.add_argument("--spacings", nargs="+", type=float, default=[4.0, 6.0], help="mm")
+    parser.add_argument("--gaps", nargs="+", type=float, default=[0.0, 0.1, 0.2, 0.35, 0.5])
+    parser.add_argument("--told", nargs="+", default=[], help="only these (default: all)")
+    parser.add_argument("--leave-out", action="store_true", help="the images are thick slices")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    options.out.mkdir(parents=True, exist_ok=True)
+    todo, found = list(cells(options)), {}
+    with (
+        (options.out / "assumptions.tsv").open("w", encoding="utf-8") as table,
+        get_context("spawn").Pool(options.jobs) as pool,
+    ):
+        for cell, gains in zip(todo, pool.imap(measure, todo), strict=True):
+            if not found:
+                print("image", "method", "true", *gains, sep="\t", file=table)
+            found[cell] = gains
+            values = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in gains.values()]
+            true = " ".join(cell.row[1:])
+            print(cell.image.name, cell.method, true, *values, sep="\t", file=table, flush=True)
+    print(summary(found))
+
+
+if __name__ == "__main__":
+    main()
