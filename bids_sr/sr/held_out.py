@@ -121,25 +121,47 @@ def held_out_gain(
     """
     axis, spacing = acquisition.slice_axis or 0, 2 * acquisition.spacing
     told = replace(acquisition, spacing=spacing, thickness=share * spacing, assumed=())
-    errors = np.zeros(2)
-    for first in (0, 1):
-        slices = np.moveaxis(lr.data[...], axis, 0)[first:]
-        kept, truth = slices[::2], slices[1 : 2 * ((len(slices) - 1) // 2) : 2]
+    gaps = [gap for first in (0, 1) if (gap := _Gaps.of(lr, axis, first, voxel)) is not None]
+    cubic = sum(gap.error(resample(gap.kept, gap.grid)) for gap in gaps)
+    if cubic <= 1e-12 * float(np.sum(lr.data.astype(np.float64) ** 2)):
+        return None
+    remade = sum(gap.error(remake(gap.kept, told, gap.grid)) for gap in gaps)
+    return float(10 * np.log10(cubic / max(remade, 1e-12 * cubic)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Gaps:
+    """Hold every second slice, and those between them."""
+
+    kept: Volume
+    truth: npt.NDArray[np.floating]
+    """(K, H, W) slices that were left out."""
+    grid: Grid
+    """A plane lies where each of them does."""
+    steps: int
+    """From one kept slice to the next."""
+    axis: int
+
+    @classmethod
+    def of(cls, lr: Volume, axis: int, first: int, voxel: float) -> _Gaps | None:
+        """Keep the slices `first`, `first` + 2, ...; None if nothing lies between them."""
+        slices = np.moveaxis(lr.data, axis, 0)[first:]
+        truth = slices[1 : 2 * ((len(slices) - 1) // 2) : 2]
         if not len(truth):
-            continue
+            return None
         affine = lr.affine.copy()
         affine[:3, 3] += first * affine[:3, axis]
         affine[:3, axis] *= 2
-        volume = Volume(np.ascontiguousarray(np.moveaxis(kept, 0, axis)), affine)
-        grid, steps = _between(volume.grid, axis, voxel)
-        bright = truth > _DARK * np.percentile(truth, 99)
-        for number, made in enumerate((resample(volume, grid), remake(volume, told, grid))):
-            planes = np.moveaxis(np.maximum(made.data, 0), axis, 0)[steps // 2 :: steps]
-            errors[number] += np.sum((planes[: len(truth)] - truth)[bright] ** 2)
-    cubic, remade = errors
-    if cubic <= 1e-12 * float(np.sum(lr.data.astype(np.float64) ** 2)):
-        return None
-    return float(10 * np.log10(cubic / max(remade, 1e-12 * cubic)))
+        kept = Volume(np.ascontiguousarray(np.moveaxis(slices[::2], 0, axis)), affine)
+        grid, steps = _between(kept.grid, axis, voxel)
+        return cls(kept, truth, grid, steps, axis)
+
+    def error(self, made: Volume) -> float:
+        """Return the sum of squared differences where the slices are bright."""
+        planes = np.moveaxis(np.maximum(made.data, 0), self.axis, 0)
+        planes = planes[self.steps // 2 :: self.steps][: len(self.truth)]
+        bright = self.truth > _DARK * np.percentile(self.truth, 99)
+        return float(np.sum((planes - self.truth)[bright] ** 2))
 
 
 def _between(kept: Grid, axis: int, voxel: float) -> tuple[Grid, int]:

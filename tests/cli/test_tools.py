@@ -30,7 +30,7 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
     words = ["super-resolve", image, out, "--sr-steps", 3, "--omp-nthreads", 1]
     ended = command(*words, "--random-seed", 5, "--device", "cpu", **TOOLS)
     assert ended.returncode == ExitCode.OK, ended.stderr
-    assert "6 mm apart (header), 5 mm thick (sidecar), gaussian profile (assumed)" in ended.stdout
+    assert "6 mm apart (header), 5 mm thick (sidecar), slr profile (assumed)" in ended.stdout
     made = Volume.load(out)
     assert made.shape == (20, 22, 18)
     np.testing.assert_allclose(made.fov, Volume.load(image).fov, atol=0.01)
@@ -51,7 +51,8 @@ def test_super_resolve_says_what_it_assumes(
     words += ["--output-resolution", "3", "--output-grid", "slice"]
     assert tools.main(words) == ExitCode.OK
     shown = capsys.readouterr().out
-    assert "assumed: SliceThickness is not given: taken as the slice spacing" in shown
+    assert "assumed: SliceThickness is not given: taken as 0.85 of the slice spacing" in shown
+    assert "assumed: the slice profile is not given: taken as slr" in shown
     assert Volume.load(tmp_path / "sr.nii.gz").shape == (13, 15, 11)
 
 
