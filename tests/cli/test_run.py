@@ -150,7 +150,9 @@ def test_dry_run_explains_every_image_and_writes_nothing(
     assert all(cells[4] for cells in rows.values())
     assert "4 images of 3 subjects" in ended.stdout
     assert "steps: denoising nlm; bias correction n4; brain mask " in ended.stdout
-    assert "sub-01_FLAIR: assumed: " not in ended.stdout  # its sidecar says the thickness
+    # Its sidecar says the thickness, and nothing of the profile.
+    assert "sub-01_FLAIR: assumed: SliceThickness" not in ended.stdout
+    assert "sub-01_FLAIR: assumed: the slice profile is not given" in ended.stdout
     assert tree(dataset) == before
     assert tree(tmp_path) == set()
 

@@ -17,7 +17,7 @@ def reference(mni152_2mm: Volume) -> Volume:
 
 @pytest.fixture(scope="session")
 def acquisition() -> Acquisition:
-    return Acquisition(spacing=8.0, thickness=6.0, slice_axis=2)
+    return Acquisition(spacing=8.0, thickness=6.0, profile="gaussian", slice_axis=2)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def test_learns_on_a_real_image(
 
 @pytest.mark.slow
 def test_default_network_beats_cubic_by_a_decibel(mni152_2mm: Volume) -> None:
-    acquisition = Acquisition(spacing=8.0, thickness=8.0, slice_axis=2)
+    acquisition = Acquisition(spacing=8.0, thickness=8.0, profile="gaussian", slice_axis=2)
     lr = degrade(mni152_2mm, acquisition)
     made, cubic = (
         reconstruct(lr, acquisition, method=name, grid=mni152_2mm.grid, parameters=parameters)
@@ -271,7 +271,7 @@ def test_another_geometry_is_refused(
     )
     assert made.learned is not None
     path = made.learned.save(tmp_path / "model.safetensors")
-    thinner = Acquisition(spacing=8.0, thickness=4.0, slice_axis=2)
+    thinner = Acquisition(spacing=8.0, thickness=4.0, profile="gaussian", slice_axis=2)
     reuse = {"reuse": str(path), "device": "cpu"}
     with pytest.raises(WeightsError, match="thickness of 4 mm, expected 6 mm"):
         reconstruct(thick, thinner, method="self", grid=reference.grid, parameters=reuse)
