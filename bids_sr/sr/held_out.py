@@ -53,7 +53,7 @@ class Verdict:
     interpolate: str = ""
     """Why the image shall only be interpolated; empty where it need not be."""
     record: dict[str, Any] = field(default_factory=dict)
-    """What was found, as plain values for a sidecar; empty where nothing was assumed."""
+    """What was found, as plain values for a sidecar; empty where no thickness was assumed."""
 
 
 def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -> Verdict:
@@ -72,28 +72,35 @@ def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -
     Returns
     -------
     Verdict
-        What is stated is never changed: with a stated thickness and profile the image is
-        not even looked at.
+        A stated thickness is never changed; the image is then not even looked at.
     """
-    if not acquisition.assumed or acquisition.scale(voxel) < _LEAST_SCALE:
+    if "thickness" not in acquisition.assumed or acquisition.scale(voxel) < _LEAST_SCALE:
         return Verdict(acquisition=acquisition)
     part = _part(lr, acquisition.slice_axis or 0, voxel)
-    spacing, thickness = acquisition.spacing, acquisition.nominal_thickness
-    told = thickness / (2 * spacing)
-    record: dict[str, Any] = {"Assumption": "kept"}
-    if "thickness" in acquisition.assumed:
-        gain = held_out_gain(part, acquisition, voxel, TOLD_SHARE, remake)
-        record["GainDecibel"] = _rounded(gain)
-        if gain is None or gain >= LEAST_GAIN:
-            return Verdict(acquisition=acquisition, record={"HeldOutSlices": record})
-        acquisition = replace(acquisition, thickness=min(thickness, THINNER_SHARE * spacing))
-        record["Assumption"] = "thinner slices"
-    worst = held_out_gain(part, acquisition, voxel, max(told, THINNER_SHARE), remake)
+    gain = held_out_gain(part, acquisition, voxel, TOLD_SHARE, remake)
+    record: dict[str, Any] = {"Assumption": "kept", "GainDecibel": _rounded(gain)}
+    if gain is None or gain >= LEAST_GAIN:
+        return Verdict(acquisition=acquisition, record={"HeldOutSlices": record})
+    least = THINNER_SHARE * acquisition.spacing
+    thin = replace(acquisition, thickness=min(acquisition.nominal_thickness, least))
+    worst = held_out_gain(part, thin, voxel, THINNER_SHARE, remake)
     record["LeastGainDecibel"] = _rounded(worst)
-    interpolate = worst is not None and worst < WORST_GAIN
-    if interpolate:
+    reason = (
+        f"slices left out and made again gain {gain:+.2f} dB over interpolation, too little to "
+        "rely on an assumed slice thickness"
+    )
+    if worst is not None and worst < WORST_GAIN:
         record["Assumption"] = "none: interpolated"
-    return _verdict(acquisition, record, interpolate=interpolate)
+        return Verdict(acquisition=thin, interpolate=reason, record={"HeldOutSlices": record})
+    record["Assumption"] = "thinner slices"
+    warning = (
+        f"{reason}: the slices are taken as {thin.nominal_thickness:.4g} mm thick, "
+        f"{THINNER_SHARE:g} of their spacing; state their thickness (SliceThickness in the "
+        "sidecar, or --slice-thickness)"
+    )
+    LOGGER.warning("Thinner slices assumed: %s", warning)
+    facts = {"HeldOutSlices": record, "AssumptionWarning": warning, **thin.to_dict()}
+    return Verdict(acquisition=thin, record=facts)
 
 
 def held_out_gain(
@@ -201,27 +208,6 @@ def _middle(bright: npt.NDArray[np.bool_], axis: int) -> int:
     if not counts.any():
         return int(bright.shape[axis]) // 2
     return int(counts @ np.arange(counts.size) / counts.sum() + 0.5)
-
-
-def _verdict(acquisition: Acquisition, record: dict[str, Any], *, interpolate: bool) -> Verdict:
-    facts: dict[str, Any] = {"HeldOutSlices": record}
-    if not interpolate and record["Assumption"] == "kept":
-        return Verdict(acquisition=acquisition, record=facts)
-    gain = record.get("GainDecibel", record["LeastGainDecibel"])
-    reason = (
-        f"slices left out and made again gain {gain:+.2f} dB over interpolation, too little to "
-        "rely on an assumed slice thickness or profile"
-    )
-    if interpolate:
-        return Verdict(acquisition=acquisition, interpolate=reason, record=facts)
-    facts |= acquisition.to_dict()
-    facts["AssumptionWarning"] = (
-        f"{reason}: the slices are taken as {acquisition.nominal_thickness:.4g} mm thick, "
-        f"{THINNER_SHARE:g} of their spacing; state their thickness (SliceThickness in the "
-        "sidecar, or --slice-thickness)"
-    )
-    LOGGER.warning("Thinner slices assumed: %s", facts["AssumptionWarning"])
-    return Verdict(acquisition=acquisition, record=facts)
 
 
 def _rounded(gain: float | None) -> float | None:
