@@ -132,9 +132,6 @@ def _image(
     _save_model(result.learned, options)
     _save_uncertainty(result.uncertainty, options)
     spacings = [float(value) for value in volume.spacings]
-    for warning in ("AssumptionWarning", "FallbackReason"):
-        if warning in result.record:
-            print(f"warning: {result.record[warning]}")
     return result.volume, {"SourceSpacings": spacings, **estimate, **result.record}
 
 

@@ -166,7 +166,8 @@ def test_narrowed_profile_can_be_used() -> None:
     volume = _volume()
     narrowed = SliceProfile.gaussian(5.0).narrowed(1.0)
     sharper = degrade(volume, Acquisition(spacing=6, thickness=5, profile=narrowed, slice_axis=2))
-    softer = degrade(volume, Acquisition(spacing=6, thickness=5, slice_axis=2))
+    gaussian = Acquisition(spacing=6, thickness=5, profile="gaussian", slice_axis=2)
+    softer = degrade(volume, gaussian)
     assert sharper.data.std() > softer.data.std()
 
 
