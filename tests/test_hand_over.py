@@ -51,10 +51,12 @@ class Run:
     work: Path
     masks: Path
 
-    def again(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def again(
+        self, *words: str, contrasts: tuple[str, ...] = ("T2w", "FLAIR")
+    ) -> subprocess.CompletedProcess[str]:
         folders = ["--raw-like-dir", self.view, "-w", self.work, "-d", f"masks={self.masks}"]
         command = [sys.executable, "-m", "bids_sr", self.bids, self.out, "participant", *folders]
-        command += ["--surface-contrasts", "T2w", "FLAIR"]
+        command += ["--surface-contrasts", *contrasts] if contrasts else []
         command += ["--skip-bids-validation", "--use-plugin", self.masks / "linear.yml"]
         return subprocess.run(
             [*map(str, command), *OPTIONS, *words], capture_output=True, text=True, timeout=600
@@ -382,3 +384,16 @@ def test_one_reference_a_subject_is_what_a_run_over_sessions_needs(
         "t2w_preproc": str(run.out / f"{ONE}_desc-preproc_T2w.nii.gz"),
         "transforms": {},
     }
+
+
+def test_no_contrast_refines_surfaces_unasked(run: Run, tmp_path: Path) -> None:
+    """After a run that was asked to hand on T2w and FLAIR: what it handed on goes."""
+    done = run.again("--participant-label", "01", contrasts=())
+    assert "removed sub-01_ses-1_desc-preproc_T2w.nii.gz: this run hands on no T2w" in done.stderr
+    assert "FLAIR and T2w images are in" in done.stderr
+    (one,) = smriprep(SMRIPREP, tmp_path, str(run.out), '["1"]')
+    assert sorted(one) == ["t1w_mask", "t1w_preproc", "transforms"]
+    made = {path.name for path in run.view.glob("sub-01/**/anat/*SR_*.nii.gz")}
+    assert made == {"sub-01_ses-1_rec-normSR_T1w.nii.gz", "sub-01_ses-2_rec-SR_T1w.nii.gz"}
+    t2w = run.view / f"{ONE}_T2w.nii.gz"
+    assert t2w.resolve() == (run.bids / f"{ONE}_T2w.nii.gz").resolve()

@@ -7,7 +7,6 @@ whole, all other files are links to the input dataset.  Nothing is written outsi
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -111,7 +110,7 @@ def write_raw_view(
     -------
     list of str
         One sentence for each scan that is in the view as acquired because its
-        super-resolution failed or is not done, or was not asked for here.
+        super-resolution failed or is not done.
 
     Raises
     ------
@@ -124,17 +123,16 @@ def write_raw_view(
     interrupted run can leave a scan out, never twice.
     """
     notes = []
-    kept_raw: Counter[str] = Counter()
     _place(root, dataset_contents(bids_dir))
     for subject in subjects:
         with subject_lock(output_dir, subject):
             products, missing = find_products(output_dir, subject)
-            held_back = {
-                relpath: name
-                for relpath in products
-                if (name := suffix_of(relpath)) in SURFACE_CONTRASTS - set(surface_contrasts)
+            held_back = SURFACE_CONTRASTS - set(surface_contrasts)
+            products = {
+                relpath: product
+                for relpath, product in products.items()
+                if suffix_of(relpath) not in held_back
             }
-            products = {key: one for key, one in products.items() if key not in held_back}
             contents = subject_contents(bids_dir, subject, products)
             _remove_others(root, f"sub-{subject}", contents.names())
             _place(root, contents)
@@ -142,13 +140,6 @@ def write_raw_view(
             f"{relpath}: as acquired in {root}, its super-resolution {what}"
             for relpath, what in missing.items()
         ]
-        kept_raw.update(held_back.values())
-    notes += [
-        f"{count} {suffix} images are in {root} as acquired, so that no tool refines surfaces "
-        f"with estimated detail; give --surface-contrasts {suffix} to have them super-resolved "
-        "there"
-        for suffix, count in sorted(kept_raw.items())
-    ]
     return notes
 
 

@@ -80,16 +80,11 @@ def finish(
     """
     from bids_sr.bids import subjects_of, write_raw_view
 
-    subjects = subjects_of(images)
-    own: dict[str, list[AnatImage]] = {subject: [] for subject in subjects}
-    for image in images:
-        own.get(image.subject, []).append(image)
-    for subject in subjects:
-        with fence.around(f"hand-over of sub-{subject}"):
-            _settle(config, own[subject], made)
+    settle(config, images, fence, made)
     if config.raw_like_dir is None:
         return
-    for subject in subjects:
+    _tell_what_is_as_acquired(config, images)
+    for subject in subjects_of(images):
         with fence.around(f"raw-like dataset of sub-{subject}"):
             for note in write_raw_view(
                 config.raw_like_dir,
@@ -100,6 +95,35 @@ def finish(
             ):
                 LOGGER.warning("%s", note)
     print(f"raw-like dataset: {config.raw_like_dir}")
+
+
+def settle(
+    config: RunConfig, images: Sequence[AnatImage], fence: Fence, made: Iterable[str]
+) -> None:
+    """Leave one reference of a kind, as :func:`finish` does; also after a run that was ended."""
+    from bids_sr.bids import subjects_of
+
+    subjects = subjects_of(images)
+    own: dict[str, list[AnatImage]] = {subject: [] for subject in subjects}
+    for image in images:
+        own.get(image.subject, []).append(image)
+    for subject in subjects:
+        with fence.around(f"hand-over of sub-{subject}"):
+            _settle(config, own[subject], made)
+
+
+def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) -> None:
+    from bids_sr.bids.raw_view import SURFACE_CONTRASTS
+
+    found = {image.suffix for image in images if image.action == "super-resolve"}
+    if held_back := sorted((found & SURFACE_CONTRASTS) - {*config.surface_contrasts}):
+        LOGGER.info(
+            "%s images are in %s as acquired, so that no tool refines surfaces with estimated "
+            "detail; give --surface-contrasts %s to have them super-resolved there",
+            " and ".join(held_back),
+            config.raw_like_dir,
+            " ".join(held_back),
+        )
 
 
 def _settle(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str]) -> None:

@@ -90,6 +90,11 @@ class RecordKeeper:
         self._write_rows(outcomes.images)
         self._write_pages(sorted(self._stale))
 
+    @property
+    def done(self) -> list[str]:
+        """Paths of the images that are done."""
+        return [image for image, row in self._rows.items() if row["status"] == "done"]
+
     def interrupted(self) -> None:
         """Write the pages of the subjects of whom an image has ended."""
         try:

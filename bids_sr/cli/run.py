@@ -133,6 +133,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
             outcomes = _execute(config, graph, images, record, keeper)
         except BaseException:
             keeper.interrupted()
+            hand_over.settle(config, images, keeper.fence, keeper.done)
             raise
         outcomes = without_removed(outcomes, config.output_dir)
         keeper.end(outcomes)

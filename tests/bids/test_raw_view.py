@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -305,13 +304,7 @@ def test_contrasts_that_refine_surfaces_are_as_acquired_unless_asked_for(
     for stem in stems:
         add_image(stem)
         add_product(out, f"sub-01/anat/{stem}.nii.gz")
-    words = "images are in .* as acquired, so that no tool refines surfaces .* --surface-contrasts"
-    for asked, held in ((), ["FLAIR", "T2w"]), (("T2w",), ["FLAIR"]), (("T2w", "FLAIR"), []):
-        notes = write_raw_view(view, dataset, out, ["01"], surface_contrasts=asked)
-        assert len(notes) == len(held)
-        for note, suffix in zip(notes, held, strict=True):
-            assert re.match(f"2 {suffix} {words} {suffix} ", note)
+    for asked in ((), ("T2w",), ("T2w", "FLAIR")):
+        assert write_raw_view(view, dataset, out, ["01"], surface_contrasts=asked) == []
         made = {name.split("_")[-1] for name in files(view) if "rec-SR" in name}
-        assert made == {f"{one}.nii.gz" for one in ("T1w", *asked)} | {
-            f"{one}.json" for one in ("T1w", *asked)
-        }
+        assert made == {f"{one}{end}" for one in ("T1w", *asked) for end in (".nii.gz", ".json")}
