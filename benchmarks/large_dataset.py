@@ -69,30 +69,21 @@ def main() -> None:
 
 
 def commands(folder: Path, count: int) -> dict[str, Callable[[], list[str]]]:
-    """Return name -> what makes the command line, removing what a run must not find."""
-    bids, out, database = folder / "bids", folder / "out", folder / "database"
+    """Return name -> what makes the command line, given anew each time."""
+    bids, out = folder / "bids", folder / "out"
     run = [*PROGRAM, str(bids), str(folder / "new"), "participant", "-w", str(folder / "work")]
     run += ["--skip-bids-validation", "--device", "cpu"]
     label = ["--participant-label", f"{count // 2:04d}"]
-    kept = ["--bids-database-dir", str(database)]
     library = [sys.executable, "-c"]
     validate = "from bids_sr.bids import validate_dataset as v; import pathlib, sys; "
     validate += "r = v(pathlib.Path(sys.argv[1])); sys.exit(r.note or len(r.errors))"
 
-    def first(words: list[str]) -> list[str]:
-        shutil.rmtree(database, ignore_errors=True)
-        return words
-
     return {
         "import: --version": lambda: [*PROGRAM, "--version"],
         "import: --help": lambda: [*PROGRAM, "--help"],
-        "plan all (--dry-run), no database": lambda: [*run, "--dry-run"],
-        "plan all, database made": lambda: first([*run, "--dry-run", *kept]),
-        "plan all, database there": lambda: [*run, "--dry-run", *kept],
-        "plan one, no database": lambda: [*run, "--dry-run", *label],
-        "plan one, database there": lambda: [*run, "--dry-run", *label, *kept],
-        "graph of one, no database": lambda: [*run, "--boilerplate-only", *label],
-        "graph of one, database there": lambda: [*run, "--boilerplate-only", *label, *kept],
+        "plan all (--dry-run)": lambda: [*run, "--dry-run"],
+        "plan one": lambda: [*run, "--dry-run", *label],
+        "graph of one": lambda: [*run, "--boilerplate-only", *label],
         "validation of the input": lambda: [*library, validate, str(bids)],
         "validation of the output": lambda: [*library, validate, str(out)],
         f"decisions.tsv, {count} jobs": lambda: [sys.executable, __file__, "merge", str(folder)],
@@ -100,7 +91,6 @@ def commands(folder: Path, count: int) -> dict[str, Callable[[], list[str]]]:
         "pages of all (--reports-only)": lambda: [
             *[word if word != str(folder / "new") else str(out) for word in run],
             "--reports-only",
-            *kept,
         ],
         "group": lambda: [*PROGRAM, str(bids), str(out), "group"],
     }

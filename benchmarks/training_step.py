@@ -5,7 +5,8 @@
 
 Prints seconds a step (median), of which pairs alone take how much, and the share of a
 step in which the host works on anything but the network: on a GPU the time until the
-pairs' operations are queued, on a CPU the time until they are made.
+pairs' operations are queued, on a CPU the time until they are made.  Of that the drawing of
+random numbers, which is the host's on every device.
 """
 
 from __future__ import annotations
@@ -60,8 +61,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(200):  # so that all acquisitions are worked out
         batch = next(pairs)
 
-    queued, made, forward = [], [], []
+    drawn, queued, made, forward = [], [], [], []
     for _ in range(options.steps):
+        table = pairs._table(pairs._plans[0].shape)
+        number = pairs._number(table.planes)
+        begin = time.perf_counter()
+        pairs._choices(table, pairs._random.integers(len(table.plans), size=number))
+        drawn.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         batch = next(pairs)
         queued.append(time.perf_counter() - begin)
@@ -78,6 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "StepSeconds": round(whole, 5),
         "PairsSeconds": round(statistics.median(made), 5),
         "PairsQueuedSeconds": round(statistics.median(queued), 5),
+        "DrawnSeconds": round(statistics.median(drawn), 5),
         "ForwardSeconds": round(statistics.median(forward), 5),
         "PairsShareOfStep": round(statistics.median(made) / whole, 4),
         "HostShareOfStep": round(statistics.median(queued) / whole, 4),

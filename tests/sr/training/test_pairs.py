@@ -35,7 +35,7 @@ def test_thick_slices_are_cut_in_plane_only(thick: Volume) -> None:
 def test_slices_are_the_rows_seen_through_the_profile(teacher: Teacher) -> None:
     """Slices as thick as they are apart, a box: plain means of whole voxels."""
     pairs = Pairs([teacher], QUIET, SIZE, factor=4, seed=0, varied=False)
-    slices, rows = pairs.draw(teacher, Acquisition(spacing=8, profile="rect"))
+    slices, rows = pairs.draw(teacher, Acquisition(spacing=8, thickness=8, profile="rect"))
     assert slices.lr.shape == (3, 1, 4, 16)
     assert rows.hr.shape == (3, 16, 16)
     means = rows.hr.reshape(3, 4, 4, 16).mean(2)
@@ -49,7 +49,7 @@ def test_slices_are_the_rows_seen_through_the_profile(teacher: Teacher) -> None:
 def test_neighbouring_planes_are_cut_together(teacher: Teacher, thick: Volume) -> None:
     """Of images with thin ones: each is what it is by itself, and next to its like."""
     size = PatchSize(slices=4, width=16, batch=3, planes=7, volume_batch=2)
-    box = Acquisition(spacing=8, profile="rect")
+    box = Acquisition(spacing=8, thickness=8, profile="rect")
     ramps = np.stack(np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")) / 40
     for orders in ((0, 1, 2), (2, 0, 1)):
         image = ramps[orders[0]].astype(np.float32)  # differs from plane to plane alone
@@ -174,7 +174,7 @@ def test_drawing_goes_on_where_it_stood(teacher: Teacher) -> None:
 
 
 def test_noise_is_in_the_slices_only(teacher: Teacher) -> None:
-    acquisition = Acquisition(spacing=8, profile="rect")
+    acquisition = Acquisition(spacing=8, thickness=8, profile="rect")
     noisy = Pairs([teacher], Protocols(noise=0.5), SIZE, factor=4, seed=0, varied=False)
     slices, rows = noisy.draw(teacher, acquisition)
     clean = rows.hr.reshape(3, 4, 4, 16).mean(2)

@@ -9,7 +9,7 @@ from bids_sr.sr.training.patches import PatchGeometry, SlicePatches
 
 
 def geometry(spacing: float = 6.0, thickness: float = 5.0, width: int = 8) -> PatchGeometry:
-    acquisition = Acquisition(spacing=spacing, thickness=thickness)
+    acquisition = Acquisition(spacing=spacing, thickness=thickness, profile="gaussian")
     return PatchGeometry.of(acquisition, 1.0, slices=5, width=width)
 
 
@@ -19,7 +19,10 @@ def test_patch_operator_is_the_forward_model(spacing: float) -> None:
     laid = geometry(spacing, 0.8 * spacing)
     column = np.random.default_rng(0).random((1, 1, laid.rows + 2 * laid.margin))
     volume = Volume(column.astype(np.float32), np.eye(4))
-    acquisition = Acquisition(spacing=spacing, thickness=0.8 * spacing, slice_axis=2)
+    thickness = 0.8 * spacing
+    acquisition = Acquisition(
+        spacing=spacing, thickness=thickness, profile="gaussian", slice_axis=2
+    )
     whole = degrade(volume, acquisition).data[0, 0]
     made = laid.matrix @ column[0, 0]
     # The core begins at the window's edge, the patch a margin later.
