@@ -14,7 +14,8 @@ what is left in the common head, 6 mm within its edge, when a Gaussian mean (sig
 taken away.  Other contrasts are allowed for: before, the intensities of one image are
 replaced by the mean of the other at that intensity, and the better of both ways counts.
 
-* score: correlation of the fine detail.  Rows from THRESHOLD on are called the same head.
+* score: correlation of the fine detail.  From THRESHOLD on a pair is called the same head; from
+  LOOK on look at both, registered, side by side.
 * common: volume of the compared region, mL.  Below LEAST_COMMON nothing is said.
 
 A low score proves nothing.  Measured on pairs that are known to be one head (RESULTS.md), other
@@ -55,7 +56,7 @@ from bids_sr.evaluation.references import find_references
 from bids_sr.exceptions import BidsSrError, EngineError
 from bids_sr.imaging import Volume
 
-THRESHOLD = 0.4
+THRESHOLD, LOOK = 0.4, 0.3
 LEAST_COMMON = 100.0  # mL
 SPACING = 2.0  # mm
 COARSE = 4.0  # mm
@@ -175,7 +176,9 @@ def compare(first: Head, second: Head, threads: int) -> dict[str, Any]:
 def verdict(score: float, common: float) -> str:
     if common < LEAST_COMMON:
         return "too little in common"
-    return "same head" if score >= THRESHOLD else "different"
+    if score >= THRESHOLD:
+        return "same head"
+    return "look" if score >= LOOK else "different"
 
 
 def register(first: Head, second: Head, threads: int) -> FloatArray:

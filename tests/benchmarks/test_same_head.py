@@ -98,6 +98,12 @@ def test_pairs_that_are_there_are_not_done_again(
     assert len(set(done)) == 6
 
 
+def test_a_score_between_is_to_be_looked_at(same_head: ModuleType) -> None:
+    scores = (0.29, 0.33, 0.41)
+    told = [same_head.verdict(score, 900.0) for score in scores]
+    assert told == ["different", "look", "same head"]
+
+
 def test_where_too_little_is_common_nothing_is_said(same_head: ModuleType) -> None:
     image = np.zeros((60, 60, 60), np.float32)
     image[:20] = 0.5
