@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 TEMPORARY_BYTES = 18
 """Bytes that the temporary name of a file is longer (:mod:`bids_sr.bids.writing`)."""
 _LINUX_NAME, _LINUX_PATH = 255, 4096
+_MOST_ADDED = 100
+"""Bytes that the name of an output is at most longer than the image's."""
+_MOST_FOLDERS = 100
+"""Bytes of the folders' names in a path, without those that come from the image's name."""
 
 
 def refuse_impossible(
@@ -60,6 +64,8 @@ def memory_here_gb(config: RunConfig) -> float | None:
 
 def name_problem(image: AnatImage, config: RunConfig) -> str:
     """Tell whether a file or folder of an image would get a name that is too long."""
+    if _is_surely_short(image, config):
+        return ""
     for path in _paths(image, config):
         longest_name = _limit(path, "PC_NAME_MAX", _LINUX_NAME)
         longest_path = _limit(path, "PC_PATH_MAX", _LINUX_PATH)
@@ -123,6 +129,19 @@ def memory_shortage(
         f"{needed:,.1f} GB of memory; this machine, container or job has {memory_gb:.1f} GB. "
         "Give a coarser --output-resolution, or run where there is more memory."
     )
+
+
+def _is_surely_short(image: AnatImage, config: RunConfig) -> bool:
+    """Tell by an upper bound that no name is too long: making all names is slow."""
+    stem = len(os.fsencode(image.stem))
+    name = stem + _MOST_ADDED + TEMPORARY_BYTES
+    for folder in (config.output_dir, config.work_dir):
+        whole = len(os.fsencode(str(folder))) + 2 * stem + _MOST_FOLDERS + name
+        if name > _limit(folder / "_", "PC_NAME_MAX", _LINUX_NAME):
+            return False
+        if whole >= _limit(folder / "_", "PC_PATH_MAX", _LINUX_PATH):
+            return False
+    return True
 
 
 def _paths(image: AnatImage, config: RunConfig) -> Iterator[Path]:

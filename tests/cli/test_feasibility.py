@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from bids_sr.bids import AnatImage
+from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import AcquisitionFacts
+from bids_sr.cli import feasibility
 from bids_sr.cli.feasibility import memory_problem, name_problem, refuse_impossible
 from bids_sr.cli.plan import make_plan
 from bids_sr.config import RunConfig
@@ -131,3 +133,36 @@ def test_the_plan_refuses(dataset: Path, tmp_path: Path) -> None:
         here=False,
     )
     assert any(one.action == "super-resolve" for one in elsewhere)
+
+
+def test_names_are_made_only_where_they_may_be_too_long(
+    config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(feasibility, "_paths", lambda *words: made.append(words) or [])
+    assert not name_problem(image(), config(segmentation=("atropos", "wmh")))
+    assert not made
+    name_problem(image(f"sub-01_acq-{150 * 'x'}"), config())
+    assert made
+
+
+@pytest.mark.parametrize("suffix", specification()["anat_suffixes"])
+@pytest.mark.parametrize("having", ["sub", "sub acq", "all"])
+def test_no_name_is_longer_than_the_bound_says(
+    config: Callable[..., RunConfig], suffix: str, having: str
+) -> None:
+    known = specification()["entities"]
+    short = [key for key in known if key in {"sub", *having.split()} or having == "all"]
+    plan = image(
+        path=Path("/raw") / ("_".join(f"{key}-1" for key in short) + f"_{suffix}.nii.gz"),
+        suffix=suffix,
+        entities={known[key]: "1" for key in short},
+        is_reference=True,
+        target_spacing=0.05,
+    )
+    settings = config(segmentation=("atropos", "wmh"))
+    most = 2 * len(plan.stem) + feasibility._MOST_ADDED + feasibility._MOST_FOLDERS
+    for path in feasibility._paths(plan, settings):
+        root = next(f for f in (settings.output_dir, settings.work_dir) if f in path.parents)
+        assert len(path.name) <= len(plan.stem) + feasibility._MOST_ADDED
+        assert len(str(path)) <= len(str(root)) + most
