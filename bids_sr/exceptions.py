@@ -37,6 +37,13 @@ class MissingToolError(BidsSrError):
 
 LONGEST = 500
 """Characters of an error in a table, on a page or in a last line."""
+# cuDNN says the second where no way to convolve fits into the memory that is left.
+_DEVICE_FULL = (
+    "out of memory",
+    "unable to find an engine",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def in_words(error: BaseException) -> str:
@@ -59,6 +66,13 @@ def in_words(error: BaseException) -> str:
         words = f"{type(error).__name__}: {words}" if words else type(error).__name__
     line = printable(" ".join(words.split()))
     return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
+
+
+def is_device_full(error: RuntimeError) -> bool:
+    """Tell whether a GPU had too little memory, whichever of torch's libraries says so."""
+    return type(error).__name__ == "OutOfMemoryError" or any(
+        words in str(error) for words in _DEVICE_FULL
+    )
 
 
 def printable(text: str) -> str:

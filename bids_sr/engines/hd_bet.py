@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.engines.nnunet_model import NnUNetModel, new_predictor
-from bids_sr.exceptions import EngineError
+from bids_sr.exceptions import EngineError, is_device_full
 from bids_sr.imaging import Volume
 from bids_sr.published import published_weights
 
@@ -198,7 +198,9 @@ def on_device(name: str, device: str, work: Callable[[torch.device], _Made]) -> 
     chosen = resolve_device(device)
     try:
         return work(chosen), str(chosen)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_device_full(error):
+            raise
         if device != "auto":
             raise EngineError(
                 f"The device {chosen} has too little memory for {name} ({error}). "

@@ -13,17 +13,10 @@ from typing import TypeVar
 
 import torch
 
-from bids_sr.exceptions import ConfigError, EngineError
+from bids_sr.exceptions import ConfigError, EngineError, is_device_full
 
 LOGGER = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
-# cuDNN says the second where no way to convolve fits into the memory that is left.
-_FULL = (
-    "out of memory",
-    "unable to find an engine",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -55,11 +48,6 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether a device had too little memory, however its library says so."""
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in _FULL)
-
-
 def or_on_cpu(name: str, work: Callable[[str], _Made]) -> tuple[_Made, str]:
     """Do work on a device; on the CPU where a GPU that nobody insisted on has too little memory.
 
@@ -85,7 +73,7 @@ def or_on_cpu(name: str, work: Callable[[str], _Made]) -> tuple[_Made, str]:
     try:
         return work(name), ""
     except RuntimeError as error:
-        if not is_out_of_memory(error):
+        if not is_device_full(error):
             raise
         found = str(error).splitlines()[0]
         if name != "auto":

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bids_sr.exceptions import EngineError
+from bids_sr.exceptions import EngineError, is_device_full
 from bids_sr.sr.device import (
     half_precision,
-    is_out_of_memory,
     mixed_precision,
     single_core_workers,
 )
@@ -97,7 +96,7 @@ def run_over_slices(
                 made = _run(network, predict, stack, settings, device, pixels, pool)
             return made, str(device)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if not is_device_full(error):
                 raise
             _free(device)
             if pixels > _LEAST_PIXELS:

@@ -19,6 +19,8 @@ from bids_sr.imaging import Volume
 
 pytestmark = pytest.mark.engine
 
+FULL = (torch.OutOfMemoryError("full"), RuntimeError("GET was unable to find an engine"))
+
 
 class Trap:
     """Unpickling it would leave a file behind."""
@@ -173,12 +175,13 @@ def test_unknown_and_absent_device(release: Path, monkeypatch: pytest.MonkeyPatc
     assert hd_bet.brain_mask(volume, weights_dir=release, device="auto")[1]["Device"] == "cpu"
 
 
-def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", FULL, ids=str)
+def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
     load = hd_bet._load
 
     def full(model: NnUNetModel, device: torch.device, tta: bool, **more: Any) -> Any:
         if device.type == "cuda":
-            raise torch.cuda.OutOfMemoryError("full")
+            raise error
         return load(model, device, tta, **more)
 
     monkeypatch.setattr(hd_bet, "_load", full)

@@ -15,7 +15,7 @@ import numpy as np
 from bids_sr.engines.hd_bet import TOO_SMALL, fence, on_device
 from bids_sr.engines.nnunet_model import CHECKPOINT, NnUNetModel, new_predictor
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
-from bids_sr.exceptions import EngineError, MissingToolError
+from bids_sr.exceptions import EngineError, MissingToolError, is_device_full
 from bids_sr.files import read_json
 from bids_sr.imaging import Volume
 
@@ -114,13 +114,11 @@ class NnUNet(SegmentationTool):
         )
 
     def _labels(self, image: Any, spacings: list[float], device: Any) -> Any:
-        import torch
-
         try:
             return self._predictor(device).predict_single_npy_array(image, {"spacing": spacings})
-        except torch.OutOfMemoryError:  # for the CPU to take over
-            raise
         except RuntimeError as error:
+            if is_device_full(error):  # for the CPU to take over
+                raise
             raise EngineError(
                 f"nnU-Net failed on {device} ({error}). Where memory is too small, use "
                 "--device cpu; else look whether the model fits the image."
