@@ -108,6 +108,7 @@ class NnUNetModel:
         configurations = plans.get("configurations")
         if not isinstance(configurations, dict):
             raise WeightsError(f"{path}: found no configurations; expected plans of nnU-Net v2.")
+        _check_labels(folder / "dataset.json", dataset)
         kept = {key: plans[key] for key in _OF_PLANS if key in plans}
         return cls(
             folder=folder,
@@ -229,6 +230,37 @@ def _checked(path: Path, told: Any) -> dict[str, Any]:
         _check(path, "_kw_requires_import", key, _LAYER_ARGUMENTS, needed=True)
         _check(path, key, arguments.get(key), LAYERS)
     return told | {"architecture": network | {"network_class_name": NETWORKS[str(name)]}}
+
+
+def _check_labels(path: Path, dataset: dict[str, Any]) -> None:
+    """Refuse labels that nnU-Net or the table of labels could not use."""
+    labels = dataset.get("labels")
+    if (
+        not isinstance(labels, dict)
+        or labels.get("background") != 0
+        or len(labels) < 2
+        or not all(_is_label(value) or _is_region(value) for value in labels.values())
+    ):
+        raise WeightsError(
+            f"{path}: found labels {str(labels)[:100]}; expected background 0 and a whole number, "
+            "or a list of them, for each other name. Get the model again."
+        )
+    if not any(_is_region(value) for value in labels.values()):
+        return
+    order = dataset.get("regions_class_order")
+    if not _is_region(order) or len(order) != len(labels.keys() - {"background", "ignore"}):
+        raise WeightsError(
+            f"{path}: found regions_class_order {str(order)[:100]}; expected a whole number for "
+            "each region of the labels. Get the model again."
+        )
+
+
+def _is_label(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_region(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_label, value))
 
 
 def _listed(path: Path, told: dict[str, Any], key: str) -> list[Any]:

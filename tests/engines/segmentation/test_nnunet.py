@@ -20,6 +20,8 @@ from bids_sr.imaging import Volume
 
 pytestmark = pytest.mark.engine
 
+FULL = (torch.OutOfMemoryError("full"), RuntimeError("GET was unable to find an engine"))
+
 
 def body(spacings: tuple[float, float, float], flips: tuple[int, int, int]) -> Volume:
     """Make a bright ellipsoid off the centre on a grid of any spacing and direction."""
@@ -57,14 +59,15 @@ def test_labels_lie_on_the_own_grid(
     assert len(found.record["WeightsSHA256"]["all"]) == 64
 
 
+@pytest.mark.parametrize("error", FULL, ids=str)
 def test_a_full_gpu_hands_over_to_the_cpu_unless_it_was_asked_for(
-    release: Path, monkeypatch: pytest.MonkeyPatch
+    release: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     predictor_on = NnUNet._predictor
 
     def full(tool: NnUNet, device: torch.device) -> Any:
         if device.type == "cuda":
-            raise torch.OutOfMemoryError("full")
+            raise error
         return predictor_on(tool, device)
 
     monkeypatch.setattr(NnUNet, "_predictor", full)
@@ -100,6 +103,36 @@ def test_a_folder_that_is_no_model_is_refused(release: Path, tmp_path: Path) -> 
         check_segmentations([f"nnunet={folder}"])
     (folder / "dataset.json").write_text("{")
     with pytest.raises(MissingToolError, match="cannot be read"):
+        check_segmentations([f"nnunet={folder}"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"labels": None}, "labels None"),
+        ({"labels": ["background", "brain"]}, "labels"),
+        ({"labels": {"brain": 1}}, "labels"),
+        ({"labels": {"background": 0}}, "labels"),
+        ({"labels": {"background": 0, "brain": "one"}}, "labels"),
+        ({"labels": {"background": 0, "brain": True}}, "labels"),
+        ({"labels": {"background": 0, "brain": [1, 1.5]}}, "labels"),
+        ({"labels": {"background": 0, "brain": []}}, "labels"),
+        ({"labels": {"background": 0, "all": [1, 2], "core": 2}}, "regions_class_order None"),
+        (
+            {"labels": {"background": 0, "all": [1, 2]}, "regions_class_order": [1, 2]},
+            r"regions_class_order \[1, 2\]",
+        ),
+    ],
+)
+def test_labels_that_say_nothing_are_refused_in_the_plan(
+    release: Path, tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(release, folder)
+    dataset = json.loads((folder / "dataset.json").read_text()) | changes
+    kept = {key: value for key, value in dataset.items() if value is not None}
+    (folder / "dataset.json").write_text(json.dumps(kept))
+    with pytest.raises(WeightsError, match=f"dataset.json: found {problem}"):
         check_segmentations([f"nnunet={folder}"])
 
 
