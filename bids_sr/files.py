@@ -73,6 +73,25 @@ def check_regular(path: Path, limit: int | None = None) -> None:
     open_regular(path, limit).close()
 
 
+def check_own(path: Path) -> None:
+    """Refuse to write into what is not a file of ours: a named pipe, a device, a link.
+
+    Raises
+    ------
+    InputDataError
+        If something else than a regular file has the name; nothing at all is fine.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else _kind(mode)
+        raise InputDataError(
+            f"{path}: found {kind}; expected a regular file that bids_sr made. Remove it."
+        )
+
+
 def check_stored(path: Path) -> None:
     """Refuse a zip archive, such as a checkpoint of torch, that unpacks to more than it is.
 
@@ -209,10 +228,13 @@ def _opened(path: Path, limit: int | None) -> BufferedReader:
 
 def _check_kind(status: os.stat_result, limit: int | None) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
-        raise _UnusableError(kind)
+        raise _UnusableError(_kind(status.st_mode))
     if limit is not None and status.st_size > limit:
         raise _UnusableError(f"{status.st_size} bytes, more than {limit}")
+
+
+def _kind(mode: int) -> str:
+    return next((name for test, name in _KINDS if test(mode)), "something else")
 
 
 def _bounded(path: Path, limit: int) -> bytes:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bids_sr.files import check_own
+
 LOGGER = logging.getLogger(__name__)
 LOCK_SECONDS = 300.0
 _POLL_SECONDS = 1.0
@@ -39,8 +41,11 @@ def locked(path: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     ------
     TimeoutError
         If it was not to be had in that time.
+    InputDataError
+        If the file is something else, such as a named pipe.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    check_own(path)
     lock = FileLock(path, timeout=seconds)
     try:
         lock.acquire()
@@ -73,12 +78,18 @@ def claimed(path: Path, names: Iterable[str], *, what: str) -> Iterator[None]:
     what : str
         What the claims are about, for the message to who has to wait.
 
+    Raises
+    ------
+    InputDataError
+        If the file is something else, such as a named pipe.
+
     Notes
     -----
     Waits as long as another run has one of them.  Record locks of POSIX: many names need but one
     open file, NFS and Lustre pass them on to other machines, and children do not inherit them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    check_own(path)
     with path.open("ab") as stream:
         for place, name in sorted((_place(name), name) for name in names):
             try:
