@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import logging
 import re
 import time
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from bids_sr.exceptions import WeightsError
-from bids_sr.files import open_regular
+from bids_sr.files import check_own, open_regular
 
 LOGGER = logging.getLogger(__name__)
 Report = Callable[[int, int | None], None]
@@ -31,6 +32,7 @@ Report = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
+_SLOWEST, _WATCHED = 1000.0, 60.0  # bytes a second, over so many seconds
 _WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
 LIMIT = 1_000_000_000
 """Bytes; no published weights that are known here have as many."""
@@ -76,13 +78,18 @@ def download(
     ------
     WeightsError
         If the server cannot be reached, has no such file, sends a web page instead or more
-        than `limit`, names a place that is not on the web, or the digest differs.
+        than `limit`, is far too slow, names a place that is not on the web, or the digest differs.
+    InputDataError
+        If a named pipe or the like has the name of a file that is to be written.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise WeightsError(f"Found address {url!r}; expected one that begins with https://.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    with FileLock(part.with_name(f"{part.name}.lock")):
+    lock = part.with_name(f"{part.name}.lock")
+    for path in (lock, part, _validator(part)):
+        check_own(path)
+    with FileLock(lock):
         if target.is_file():  # another process brought it meanwhile
             return target
         _retried(_Source(url, part, limit, report), attempts, pause)
@@ -112,6 +119,62 @@ class _Source:
     part: Path
     limit: int
     report: Report | None
+
+
+class _TooSlowError(Exception):
+    """So few bytes came that no time is enough."""
+
+
+class _PacedBytes(io.RawIOBase):
+    """What a server sends, headers too; a byte now and then is not waited for."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._since, self._count = time.monotonic(), 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what is there; _TooSlowError where too little came."""
+        count: int | None = self._raw.readinto(buffer)
+        self._count += count or 0
+        seconds = time.monotonic() - self._since
+        if count and seconds >= _WATCHED:
+            if self._count < _SLOWEST * seconds:
+                raise _TooSlowError(f"{self._count} bytes in {seconds:.0f} s")
+            self._since, self._count = time.monotonic(), 0
+        return count
+
+    def close(self) -> None:
+        """Close the connection's side of it too."""
+        self._raw.close()
+        super().close()
+
+
+class _PacedResponse(http.client.HTTPResponse):
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.fp = io.BufferedReader(_PacedBytes(self.fp.detach()))
+
+
+class _Paced(urllib.request.AbstractHTTPHandler):
+    def do_open(self, http_class: Any, req: Any, **more: Any) -> Any:
+        def connection(*words: Any, **options: Any) -> Any:
+            made = http_class(*words, **options)
+            made.response_class = _PacedResponse
+            return made
+
+        return super().do_open(connection, req, **more)
+
+
+class _PacedHTTP(_Paced, urllib.request.HTTPHandler):
+    pass
+
+
+class _PacedHTTPS(_Paced, urllib.request.HTTPSHandler):
+    pass
 
 
 class _WebOnly(urllib.request.HTTPRedirectHandler):
@@ -154,6 +217,11 @@ def _retried(source: _Source, attempts: int, pause: float) -> None:
                     f"Found answer {error.code} ({_plain(error.reason)}) of {source.url}."
                 ) from error
             problem: Exception = error
+        except _TooSlowError as error:
+            raise WeightsError(
+                f"Found that {source.url} sends too slowly ({error}); expected at least "
+                f"{_SLOWEST:.0f} bytes a second. Try again later, or on a faster connection."
+            ) from error
         # ValueError: a place that a server names may be no address at all
         except (http.client.HTTPException, OSError, ValueError) as error:
             problem = error
@@ -174,7 +242,8 @@ def _continue(source: _Source) -> None:
         # The server sends the rest only of the very file that the beginning is from.
         headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="ascii")}
     request = urllib.request.Request(source.url, headers=headers)
-    with urllib.request.build_opener(_WebOnly).open(request, timeout=_TIMEOUT) as answer:
+    opener = urllib.request.build_opener(_WebOnly, _PacedHTTP, _PacedHTTPS)
+    with opener.open(request, timeout=_TIMEOUT) as answer:
         _check_kind(source.url, answer)
         resumed = answer.status == http.client.PARTIAL_CONTENT
         if resumed and not str(answer.headers.get("Content-Range")).startswith(f"bytes {have}-"):

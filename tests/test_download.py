@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bids_sr.download import _WebOnly, download
-from bids_sr.exceptions import WeightsError
+from bids_sr.exceptions import InputDataError, WeightsError
 
 CONTENT = bytes(range(256)) * 9000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -264,3 +266,43 @@ def test_nobody_is_led_from_a_secure_place_to_another() -> None:
     request = urllib.request.Request("https://127.0.0.1/x")
     with pytest.raises(WeightsError, match="leads to http://127"):
         _WebOnly().redirect_request(request, None, 302, "", {}, "http://127.0.0.1/y")
+
+
+@pytest.mark.parametrize("slow", ["headers", "body", "chunks"])
+def test_a_byte_now_and_then_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr("bids_sr.download._WATCHED", 0.3)
+    begin = {
+        "headers": b"HTTP/1.1 200 OK\r\nX: ",
+        "body": answer("Content-Length: 1000000", body=b""),
+        "chunks": answer("Transfer-Encoding: chunked", body=b""),
+    }[slow]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(begin)
+                for _ in range(600):
+                    connection.sendall(b"0")
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        begun = time.monotonic()
+        with pytest.raises(WeightsError, match=r"sends too slowly \(\d+ bytes in 0 s\)"):
+            download(url, tmp_path / "file.pth", pause=0)
+        assert time.monotonic() - begun < 5
+        thread.join(20)
+
+
+@pytest.mark.parametrize("name", [".file.pth.part", ".file.pth.part.lock", ".file.pth.part.etag"])
+def test_a_named_pipe_in_the_way_is_not_waited_for(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputDataError, match=f"{name}: found a named pipe"):
+        download(server.url, tmp_path / "file.pth")
