@@ -227,12 +227,21 @@ def check_files(config: RunConfig) -> None:
     if config.template != BUNDLED_TEMPLATE:
         _require_template(config)
     profile = config.slice_profile
-    named = profile is None or profile in SLICE_PROFILES
-    if not named and not Path(str(profile)).is_file():
-        raise ConfigError(
-            f"--slice-profile {profile}: no such file; expected "
-            f"{', '.join(SLICE_PROFILES)} or the path of a TSV file"
-        )
+    if profile is not None and profile not in SLICE_PROFILES:
+        _require_profile(Path(profile), ", ".join(SLICE_PROFILES))
+
+
+def _require_profile(path: Path, names: str) -> None:
+    from bids_sr.files import TABLE_LIMIT, check_regular
+
+    expected = f"expected {names} or the path of a TSV file"
+    try:
+        check_regular(path, TABLE_LIMIT)
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ConfigError(f"--slice-profile {path}: {found}; {expected}") from error
+    except InputDataError as error:
+        raise ConfigError(f"--slice-profile {error}") from error
 
 
 def _require_template(config: RunConfig) -> None:

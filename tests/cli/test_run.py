@@ -65,6 +65,7 @@ def test_wrong_use(command: Command, dataset: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--slice-profile", "gausian"], "gausian: no such file; expected auto, gaussian, rect"),
+        (["--slice-profile", "/dev/null"], "slice-profile /dev/null: found a device; expected a"),
         (["-d", "masks=/nonexistent"], "--derivatives masks: /nonexistent does not exist"),
         (["--use-plugin", "/nonexistent"], "--use-plugin: /nonexistent"),
         (["--weights-dir", "/nonexistent"], "--weights-dir: /nonexistent"),
