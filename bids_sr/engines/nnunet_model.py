@@ -15,7 +15,7 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bids_sr.exceptions import EngineError, WeightsError
 from bids_sr.files import check_stored, read_json
@@ -259,7 +259,7 @@ def _is_label(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_region(value: Any) -> bool:
+def _is_region(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and bool(value) and all(map(_is_label, value))
 
 
