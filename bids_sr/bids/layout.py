@@ -117,7 +117,7 @@ def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     subjects = selection.subjects or layout.subjects
     planner = _Planner(layout.root, selection)
     found = find_images(layout.root, subjects, layout.left_out)
-    planned = _without_collisions([planner.plan(image) for image in found])
+    planned = _with_shared_files(_without_collisions([planner.plan(image) for image in found]))
     return choose_references(planned, selection.reference)
 
 
@@ -341,6 +341,25 @@ def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
         for image in group:
             rivals.setdefault(image.relpath, set()).update(other.relpath for other in group)
     return [_without_rivals(image, rivals.get(image.relpath, set())) for image in images]
+
+
+def _with_shared_files(images: list[AnatImage]) -> list[AnatImage]:
+    """Warn where one file is the image of several subjects, by links of whatever kind."""
+    owners: dict[tuple[int, int], list[AnatImage]] = {}
+    for image in images:
+        if image.facts is not None:
+            with contextlib.suppress(OSError):
+                status = image.path.stat()
+                owners.setdefault((status.st_dev, status.st_ino), []).append(image)
+    warned = {}
+    for group in owners.values():
+        for image in group:
+            others = [one.relpath for one in group if one.subject != image.subject]
+            if image.facts is not None and others:
+                warning = f"it is the very same file as {', '.join(others)}, of another subject"
+                facts = replace(image.facts, warnings=(*image.facts.warnings, warning))
+                warned[image.relpath] = replace(image, facts=facts)
+    return [warned.get(image.relpath, image) for image in images]
 
 
 def _output_names(image: AnatImage) -> list[Path]:

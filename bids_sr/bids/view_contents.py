@@ -8,8 +8,9 @@ writes a file.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -171,17 +172,19 @@ def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Produc
     contents = Contents()
     reader = SidecarReader(bids_dir)
     root = bids_dir.resolve()
-    files = [
-        (relpath, name)
-        for relpath, name in sorted(_files(bids_dir, f"sub-{subject}"))
-        if not (_is_image(relpath, name) and why_misplaced(root, relpath)[0])
-    ]
+    there = sorted(_files(bids_dir, f"sub-{subject}"))
+    misplaced = {
+        relpath
+        for relpath, name in there
+        if _is_image(relpath, name) and why_misplaced(root, relpath)[0]
+    }
+    files = [(relpath, name) for relpath, name in there if relpath not in misplaced]
     images = {relpath: name for relpath, name in files if _is_image(relpath, name)}
     kept = {relpath: products[relpath] for relpath in images if relpath in products}
     renamed = {PurePosixPath(old).name: PurePosixPath(view_name(old)).name for old in kept}
     scans = {_scan(images[relpath]) for relpath in kept}
-    left_out = {
-        PurePosixPath(relpath).name
+    left_out = misplaced | {
+        relpath
         for relpath, name in images.items()
         if relpath not in kept and "part" in name.entities and _scan(name) in scans
     }
@@ -194,7 +197,7 @@ def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Produc
             contents.copies[view_name(relpath)] = kept[relpath].path
             contents.sidecars[_sidecar(view_name(relpath))] = _raw_metadata(kept[relpath].metadata)
         elif relpath in images:
-            if source.name not in left_out:
+            if relpath not in left_out:
                 contents.links[relpath] = source
                 _add_sidecar(contents, reader, relpath, bids_dir)
         elif name.extension == ".json" and (
@@ -256,21 +259,27 @@ def _add_text(
     relpath: str,
     source: Path,
     renamed: Mapping[str, str],
-    left_out: Iterable[str],
+    left_out: Container[str],
 ) -> None:
-    """Add a table or sidecar that may name images, under the names of the view."""
+    """Add a table or sidecar that may name images, under the names of the view.
+
+    Rows of images that are left out are left out too.
+    """
     try:
         text = read_text(source, limit=TABLE_LIMIT, any_encoding=True)
     except InputDataError:
         contents.links[relpath] = source
         return
     changed = text
+    if source.suffix == ".tsv":
+        folder = PurePosixPath(relpath).parent
+        changed = "".join(
+            line
+            for line in text.splitlines(keepends=True)
+            if posixpath.normpath(folder / line.split("\t")[0].strip()) not in left_out
+        )
     for old, new in renamed.items():
         changed = re.sub(rf"(?<![\w.+-]){re.escape(old)}(?![\w.+-])", new, changed)
-    if source.suffix == ".tsv":
-        lines = changed.splitlines(keepends=True)
-        gone = [re.compile(rf"(^|/){re.escape(old)}\s") for old in left_out]
-        changed = "".join(one for one in lines if not any(name.search(one) for name in gone))
     if changed == text:
         contents.links[relpath] = source
     else:
@@ -308,7 +317,7 @@ def _is_in(path: str, folder: str) -> bool:
 
 
 def _is_image(relpath: str, name: ParsedName) -> bool:
-    return PurePosixPath(relpath).parent.name == "anat" and name.extension in EXTENSIONS
+    return "anat" in PurePosixPath(relpath).parts and name.extension in EXTENSIONS
 
 
 def _scan(name: ParsedName) -> tuple[Any, ...]:

@@ -205,6 +205,27 @@ def test_a_subject_that_is_a_link_is_the_one_that_its_names_say(
         assert f"its name has sub-01, its folder sub-{label}" in reason
 
 
+def test_one_file_as_the_image_of_two_subjects_is_told(add_image: AddImage, dataset: Path) -> None:
+    source = add_image("sub-01_T1w")
+    add_image("sub-03_T1w")
+    store = dataset.parent / "store.nii.gz"
+    store.hardlink_to(source)
+    for relpath in ("sub-01/anat/sub-01_run-2_T1w.nii.gz", "sub-02/anat/sub-02_T1w.nii.gz"):
+        (dataset / relpath).parent.mkdir(parents=True, exist_ok=True)
+        (dataset / relpath).hardlink_to(source)
+    (dataset / "sub-03/anat/sub-03_run-2_T1w.nii.gz").symlink_to(store)
+    warned = {
+        image.path.name.split("_T1w")[0]: [w for w in image.facts.warnings if "very same" in w]
+        for image in plan_images(open_layout(dataset), Selection())
+        if image.facts is not None
+    }
+    same = "it is the very same file as sub-01/anat/sub-01_T1w.nii.gz"
+    assert [len(lines) for lines in warned.values()] == [1, 1, 1, 0, 1]
+    assert warned["sub-02"][0].startswith(same)
+    assert warned["sub-02"][0].endswith("of another subject")
+    assert "sub-01_run-2" not in warned["sub-01"][0]
+
+
 def test_an_image_that_is_a_link(add_image: AddImage, write_nifti: Write, dataset: Path) -> None:
     add_image("sub-01_T1w")
     store = dataset.parent / "store"

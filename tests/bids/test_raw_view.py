@@ -293,8 +293,15 @@ def test_an_image_that_is_not_the_subjects_is_left_out(
     write_nifti(dataset / "sub-05/extra/anat/sub-05_T1w.nii.gz")
     write_nifti(dataset / "sub-05_T1w.nii.gz")
     (dataset / "sub-05/anat/sub-05_T2w.nii.gz").symlink_to("../../sub-07_T2w.nii.gz")
+    write_nifti(dataset / "sub-05/anat/original/sub-05_T1w.nii.gz")
+    rows = ["anat/sub-05_T1w", "anat/sub-06_T1w", "anat/original/sub-05_T1w", "func/sub-05_bold"]
+    table = "".join(f"{row}.nii.gz\t1\n" for row in rows)
+    (dataset / "sub-05/sub-05_scans.tsv").write_text(f"filename\tn\n{table}")
     write_raw_view(view, dataset, out, ["05"])
-    assert files(view) == ["sub-05/anat/sub-05_T1w.nii.gz"]
+    assert files(view) == ["sub-05/anat/sub-05_T1w.nii.gz", "sub-05/sub-05_scans.tsv"]
+    assert (view / "sub-05/sub-05_scans.tsv").read_text() == (
+        "filename\tn\nanat/sub-05_T1w.nii.gz\t1\nfunc/sub-05_bold.nii.gz\t1\n"
+    )
 
 
 def test_contrasts_that_refine_surfaces_are_as_acquired_unless_asked_for(
