@@ -16,6 +16,8 @@ LOGGER = logging.getLogger(__name__)
 def drop_broken_result(node: Any) -> None:
     """Remove the kept result of a node that cannot be read or names an empty or absent file.
 
+    So are named pipes and devices in its folder, where nobody should have put them.
+
     Parameters
     ----------
     node : nipype.pipeline.engine.Node
@@ -23,6 +25,7 @@ def drop_broken_result(node: Any) -> None:
     """
     from nipype.pipeline.engine.utils import load_resultfile
 
+    _drop_odd_files(Path(node.output_dir()))
     path = Path(node.output_dir()) / f"result_{node.name}.pklz"
     if not path.exists():
         return
@@ -35,6 +38,14 @@ def drop_broken_result(node: Any) -> None:
     if not whole:
         LOGGER.warning("%s: the kept result is broken; the step is done again", node.fullname)
         path.unlink()
+
+
+def _drop_odd_files(folder: Path) -> None:
+    """Remove named pipes and devices: Nipype would wait for them for ever."""
+    for path in folder.glob("**/*"):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            LOGGER.warning("%s: it is no regular file and was removed", path)
+            path.unlink()
 
 
 def _texts(value: Any) -> Iterator[str]:

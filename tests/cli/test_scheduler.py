@@ -395,6 +395,23 @@ def test_a_kept_result_that_is_broken_is_made_again(
         assert kept.stat().st_size > len(content)
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_named_pipes_in_the_work_folder_are_not_waited_for(
+    tmp_path: Path, three_texts: list[Path], here: bool
+) -> None:
+    def again() -> tuple[StageLines, Exception | None]:
+        return run(tmp_path, [chain(three_texts[0], 0, here=here)])
+
+    assert again()[1] is None
+    (tmp_path / "crashes").rmdir()
+    for path in list((tmp_path / "work").rglob("*")):
+        if path.is_file():
+            path.unlink()
+            os.mkfifo(path)
+    assert again()[1] is None
+    assert (tmp_path / "work/w/image0/copy/given.txt").read_text() == "text"
+
+
 def test_a_kept_file_that_is_empty_is_made_again(tmp_path: Path, three_texts: list[Path]) -> None:
     assert run(tmp_path, [chain(three_texts[0], 0, here=False)])[1] is None
     kept = tmp_path / "work" / "w" / "image0" / "copy" / "given.txt"
