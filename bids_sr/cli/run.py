@@ -209,11 +209,12 @@ def check_files(config: RunConfig) -> None:
     named = {f"--derivatives {name}": path for name, path in config.derivatives.items()}
     if config.weights_dir is not None:
         named["--weights-dir"] = config.weights_dir
-    if config.use_plugin is not None:
-        named["--use-plugin"] = config.use_plugin
     for spelled, path in named.items():
-        if not path.exists():
-            raise ConfigError(f"{spelled}: {path} does not exist; check the path")
+        if not path.is_dir():
+            found = "is no folder" if path.exists() else "does not exist"
+            raise ConfigError(f"{spelled}: {path} {found}; check the path")
+    if config.use_plugin is not None and not config.use_plugin.exists():
+        raise ConfigError(f"--use-plugin: {config.use_plugin} does not exist; check the path")
     if config.use_plugin is not None:
         from bids_sr.cli.batch_queue import read_plugin
 

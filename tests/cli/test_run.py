@@ -67,6 +67,8 @@ def test_wrong_use(command: Command, dataset: Path, tmp_path: Path) -> None:
         (["--slice-profile", "gausian"], "gausian: no such file; expected auto, gaussian, rect"),
         (["--slice-profile", "/dev/null"], "slice-profile /dev/null: found a device; expected a"),
         (["-d", "masks=/nonexistent"], "--derivatives masks: /nonexistent does not exist"),
+        (["-d", f"masks={__file__}"], "test_run.py is no folder"),
+        (["--weights-dir", __file__], "test_run.py is no folder"),
         (["--use-plugin", "/nonexistent"], "--use-plugin: /nonexistent"),
         (["--weights-dir", "/nonexistent"], "--weights-dir: /nonexistent"),
     ],
