@@ -14,11 +14,13 @@ from typing import Any
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
+from bids_sr.bids.sidecar import ASSUMED_THICKNESS
 from bids_sr.bids.writing import copy_atomic, remove_others, write_json_atomic
 from bids_sr.exceptions import InputDataError
 
 __all__ = [
     "OutputPaths",
+    "assumptions_made",
     "copy_atomic",
     "output_path",
     "output_paths",
@@ -225,6 +227,27 @@ def resolution_label(image: AnatImage) -> str:
 def was_interpolated(record: Mapping[str, Any]) -> bool:
     """Tell from the record of a super-resolution whether it was an interpolation after all."""
     return record.get("Method") in INTERPOLATIONS or bool(record.get("FallbackReason"))
+
+
+def assumptions_made(planned: Iterable[str], record: Mapping[str, Any]) -> list[str]:
+    """Say what a result rests on, where slices left out have changed what was planned.
+
+    Parameters
+    ----------
+    planned : iterable of str
+        Assumptions of the plan, a sentence each.
+    record : mapping
+        Of the super-resolution.
+    """
+    test, thickness = record.get("HeldOutSlices"), record.get("SliceThickness")
+    found = str(test.get("Assumption")) if isinstance(test, Mapping) else "kept"
+    if thickness is None or found.startswith(("kept", "not tested")):
+        return list(planned)
+    instead = (
+        f"{ASSUMED_THICKNESS}taken as {thickness:.4g} mm, as slices left out and made again "
+        f"gained too little with thicker ones ({found})"
+    )
+    return [instead if text.startswith(ASSUMED_THICKNESS) else text for text in planned]
 
 
 def source_uri(image: AnatImage) -> str:

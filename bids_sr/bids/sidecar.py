@@ -32,6 +32,8 @@ PLAUSIBLE_RATIO = (0.04, 10.0)
 # Slices this many times thicker than their spacing overlap beyond what can be undone.
 MAX_OVERLAP_RATIO = 5.0
 _SLICE = ("thickness", "profile")
+ASSUMED_THICKNESS = "SliceThickness is not given: "
+"""How the sentence begins that says what is assumed of it."""
 UNITS = {"millimetres": 1.0, "micrometres": 1e-3, "metres": 1e3}
 BRAIN_WORDS = ("BRAIN", "HEAD", "SKULL", "CRANI", "ENCEPH")
 UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
@@ -296,12 +298,12 @@ def _unstated_thickness(
     if overrides.estimates:
         notes.sources["thickness"] = "estimated"
         notes.assumptions.append(
-            "SliceThickness is not given: the width of the slice profile is estimated from "
+            f"{ASSUMED_THICKNESS}the width of the slice profile is estimated from "
             f"the image; where that fails it is taken as {words}"
         )
     else:
         notes.sources["thickness"] = "assumed"
-        notes.assumptions.append(f"SliceThickness is not given: taken as {words}")
+        notes.assumptions.append(f"{ASSUMED_THICKNESS}taken as {words}")
     return assumed
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bids_sr.bids.derivatives import assumptions_made
 from bids_sr.bids.writing import read_json
 
 LEFT_UNDONE = "the run ended before it"
@@ -50,10 +51,37 @@ def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
     told = [text for text in (row.get("message") or "").split("; ") if text != LEFT_UNDONE]
     told += [str(text) for text in quality.get("Warnings") or []]
     return {
-        **row,
+        **row_as_made(row, quality),
         "status": "done",
         "message": "; ".join(dict.fromkeys(filter(None, told))),
         "output": product.relative_to(output_dir).as_posix(),
+    }
+
+
+def row_as_made(row: Mapping[str, str], quality: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row of decisions with the slices as the result was made from.
+
+    What was assumed of them can have changed since the plan, as the image was looked at.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of ``decisions.tsv`` of an image that is done.
+    quality : mapping
+        Its QC file.
+    """
+    record = quality.get("SuperResolution")
+    numbers = {"thickness": "SliceThickness", "gap": "SliceGap"}
+    if not isinstance(record, Mapping) or not all(
+        isinstance(record.get(field), int | float) for field in numbers.values()
+    ):
+        return dict(row)
+    planned = (row.get("assumptions") or "").split("; ")
+    return {
+        **row,
+        **{name: f"{record[field]:.4g}" for name, field in numbers.items()},
+        "profile": str(record.get("SliceProfile")),
+        "assumptions": "; ".join(assumptions_made(planned, record)),
     }
 
 

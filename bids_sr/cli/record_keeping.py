@@ -173,6 +173,8 @@ class RecordKeeper:
 
     def _row(self, outcome: Outcome) -> dict[str, str]:
         from bids_sr.bids import decision_row, output_paths
+        from bids_sr.bids.status import row_as_made
+        from bids_sr.bids.writing import read_json
 
         output_dir, output = self.config.output_dir, ""
         if outcome.status == "done":
@@ -182,7 +184,10 @@ class RecordKeeper:
         message = outcome.message if outcome.image.processed else ""
         if outcome.status == "failed" and outcome.step and message:
             message = f"failed at {outcome.step}: {message}"
-        return decision_row(outcome.image, status=outcome.status, message=message, output=output)
+        row = decision_row(outcome.image, status=outcome.status, message=message, output=output)
+        if outcome.status != "done":
+            return row
+        return row_as_made(row, read_json(output_paths(output_dir, outcome.image).quality))
 
 
 def _subjects(outcomes: Outcomes) -> set[str]:

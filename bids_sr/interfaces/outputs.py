@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
 from nipype.interfaces.io import add_traits
 
 from bids_sr.bids.derivatives import (
+    assumptions_made,
     copy_atomic,
     remove_others,
     was_interpolated,
@@ -63,7 +64,11 @@ class SaveDerivative(SimpleInterface):
         metadata = dict(self.inputs.metadata)
         if self.inputs.record_key:
             key = self.inputs.record_key
-            metadata[key] = {**metadata.get(key, {}), **self.inputs.record}
+            planned = metadata.get(key, {})
+            metadata[key] = {**planned, **self.inputs.record}
+            if "Assumptions" in planned:
+                assumed = assumptions_made(planned["Assumptions"], metadata[key])
+                metadata[key]["Assumptions"] = assumed
             if said := warnings_in(self.inputs.steps or []):
                 metadata[key]["Warnings"] = [*metadata[key].get("Warnings", []), *said]
             if was_interpolated(self.inputs.record):

@@ -133,9 +133,9 @@ class SuperResolve(SimpleInterface):
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
         self._save_extras(result, cwd)
         self._results["acquisition"] = acquisition_values(acquisition)
-        record, warnings = dict(result.record), list[str]()
+        record, warnings = {**result.record, **acquisition.to_dict()}, list[str]()
         if estimate := dict(self.inputs.profile_record):
-            record |= {**acquisition.to_dict(), "SliceProfileEstimate": estimate}
+            record["SliceProfileEstimate"] = estimate
             warnings += filter(None, [estimate.get("Warning")])
         warnings += filter(None, [record.get("AssumptionWarning")])
         if reason := record.get("DeviceFallback"):

@@ -26,6 +26,21 @@ def test_a_result_is_copied_with_its_sidecar(thick_file: Path, tmp_path: Path) -
     assert len(list(target.parent.iterdir())) == 2
 
 
+def test_thinner_slices_than_planned_are_in_words_too(thick_file: Path, tmp_path: Path) -> None:
+    planned = "SliceThickness is not given: taken as 0.85 of the slice spacing, 5.1 mm"
+    SaveDerivative(
+        in_file=thick_file,
+        out_path=str(tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"),
+        metadata={"SuperResolution": {"SliceThickness": 5.1, "Assumptions": [planned, "other"]}},
+        record={"SliceThickness": 3.0, "HeldOutSlices": {"Assumption": "thinner slices"}},
+        record_key="SuperResolution",
+    ).run(cwd=tmp_path)
+    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
+    thickness, other = sidecar["SuperResolution"]["Assumptions"]
+    assert "taken as 3 mm" in thickness
+    assert other == "other"
+
+
 def test_warnings_of_earlier_steps_join_the_sidecar(thick_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"
     SaveDerivative(

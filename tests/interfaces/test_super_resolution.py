@@ -38,6 +38,8 @@ def test_interpolation_goes_to_the_asked_grid(
     record = done.outputs.record
     assert record["OutputShape"] == list(out.shape)
     assert 0 < record["DataConsistencyResidualPercent"] < 20
+    slices = (record["SliceThickness"], record["SliceGap"], record["SliceProfile"])
+    assert slices == (5.0, 1.0, "gaussian")
     assert done.outputs.curve == []
     assert Path(done.outputs.out_profile).read_text().startswith("position_mm")
 
