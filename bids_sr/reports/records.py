@@ -307,8 +307,9 @@ def _read_image(
     for name in FIGURE_NAMES:
         for extension in (".svg", ".png"):
             path = root / label / "figures" / f"{prefix}_desc-{name}_{suffix}{extension}"
-            if path.is_file():
-                figures.setdefault(name, path)
+            with contextlib.suppress(OSError):  # a name too long for the file system
+                if path.is_file():
+                    figures.setdefault(name, path)
     for path in sorted((root / label / "figures").glob(f"*_desc-{SEGMENTATION}*_{suffix}.svg")):
         name = path.name.removeprefix(f"{prefix}_desc-").removesuffix(f"_{suffix}.svg")
         if name.startswith(SEGMENTATION):  # of this image, not of one with more entities

@@ -130,6 +130,14 @@ def test_broken_pieces_are_told(tmp_path: Path) -> None:
     assert "1/run.toml: the file cannot be read" in record.run.problems[0]
 
 
+def test_a_name_as_long_as_a_file_system_takes_costs_no_page(tmp_path: Path) -> None:
+    """Names of its figures would be longer."""
+    image = f"sub-01/anat/sub-01_acq-{'a' * 230}_T1w.nii.gz"
+    write_decisions(tmp_path, [decision(image, status="failed"), decision(IMAGE, status="done")])
+    (tmp_path / "sub-01" / "figures").mkdir(parents=True)
+    assert [found.image for found in read_subject(tmp_path, "01").images] == [image, IMAGE]
+
+
 def test_quality_file_without_a_row_is_shown(tmp_path: Path) -> None:
     write_json(tmp_path / "sub-01/anat/sub-01_run-1_desc-sr_qc.json", quality(IMAGE))
     (image,) = read_all(tmp_path)
