@@ -6,7 +6,6 @@ error, results to standard output.
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import time
@@ -36,8 +35,8 @@ def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
         Where to; standard error by default.
     """
     for output in (sys.stdout, sys.stderr):
-        if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="backslashreplace")
+        if reconfigure := getattr(output, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_say_what_and_how_bad)
@@ -48,8 +47,10 @@ def set_up_logging(verbose: int, *, stream: TextIO | None = None) -> None:
     ours = logging.getLogger("bids_sr")
     ours.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
     if verbose == 0:
-        # repeated warnings of libraries tell a user nothing that they could act on
+        # Repeated warnings of libraries tell a user nothing that they could act on, and
+        # nibabel's on headers name no file: what is wrong with an image is told with it.
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
+        logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
 def name_messages(name: str | None) -> None:

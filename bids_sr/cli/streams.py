@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -27,6 +27,11 @@ class SteadyStream:
         except OSError:
             self._give_up()
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts, as :meth:`write` does."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Hand over what was written."""

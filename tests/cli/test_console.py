@@ -72,3 +72,16 @@ def test_letters_that_a_terminal_does_not_know_are_spelled_out(
     sys.stdout.write("sub-é\udcff\n")
     sys.stdout.flush()
     assert shown.getvalue() == b"sub-\\xe9\\udcff\n"
+
+
+def test_headers_that_nibabel_mends_are_told_with_the_image_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import nibabel as nb
+
+    console.set_up_logging(0)
+    header = nb.Nifti1Header()
+    header["vox_offset"] = 353
+    header["pixdim"][1] = -1
+    nb.Nifti1Header(header.binaryblock)
+    assert capsys.readouterr().err == ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bids_sr.cli.streams import SteadyStream
 
 PLAN = ("participant", "--dry-run", "--skip-bids-validation")
 
@@ -33,6 +36,26 @@ ENDS = ["2>&-", ">&-", "<&- >&- 2>&-", "2>&1 | true", ">/dev/full", "2>/dev/full
 @pytest.mark.parametrize("end", ENDS)
 def test_the_plan(dataset: Path, tmp_path: Path, end: str) -> None:
     assert run(["bids_sr", str(dataset), str(tmp_path / "out"), *PLAN], end) == 0
+
+
+def test_a_pipe_that_nobody_reads_takes_any_number_of_lines() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        stream = SteadyStream(pipe)
+        for _ in range(2):
+            stream.writelines("x" * 80 for _ in range(1000))
+            print("x" * 100_000, file=stream, flush=True)  # type: ignore[call-overload]
+
+
+def test_letters_that_a_terminal_does_not_know_are_spelled_out(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(dataset, tmp_path / "dätaset")
+    (path,) = (tmp_path / "dätaset").glob("sub-01/anat/*_T1w.nii.gz")
+    path.rename(path.with_name(path.name.replace("_T1w", "_acq-é_T1w")))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert run(["bids_sr", str(tmp_path / "dätaset"), str(tmp_path / "öut"), *PLAN], "") == 0
 
 
 @pytest.mark.parametrize("end", ["| true", ">&-", ">/dev/full"])
