@@ -137,7 +137,7 @@ def decision_row(
             "slice_axis": str(acquisition.slice_axis),
             "spacing": f"{acquisition.spacing:.4g}",
             "thickness": f"{acquisition.thickness:.4g}",
-            "gap": f"{acquisition.gap:.4g}",
+            "gap": f"{round(acquisition.gap, 4) + 0.0:.4g}",  # without traces of float32
             "profile": acquisition.slice_profile.name,
             "assumptions": "; ".join(image.facts.assumptions),
         }

@@ -79,8 +79,8 @@ def output_grid(
     most = float(source.fov.max()) / wanted
     if most > MOST_VOXELS:
         raise AcquisitionError(
-            f"Found a target spacing of {wanted:g} mm, which makes {most:.3g} voxels of "
-            f"{source.fov.max():.4g} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
+            f"Found a target spacing of {wanted:g} mm, which makes {most:.0f} voxels of "
+            f"{source.fov.max():.0f} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
             "Give a coarser output resolution."
         )
     shape, affine = list(source.shape), source.affine.copy()

@@ -307,6 +307,11 @@ def test_decision_rows(add_image: AddImage, plan: Plan) -> None:
     assert "spacing" not in failed
 
 
+def test_traces_of_float32_are_no_gap(add_image: AddImage, plan: Plan) -> None:
+    add_image("sub-01_T1w", {"SliceThickness": 4 - 1e-7})
+    assert decision_row(plan()["sub-01_T1w"])["gap"] == "0"
+
+
 def test_real_clinical_dataset(shared_data: Path) -> None:
     root = shared_data / "clinical-2d"
     images = {image.stem: image for image in plan_images(open_layout(root), Selection())}

@@ -26,6 +26,13 @@ def test_messages_say_what_they_are_about_and_how_bad_it_is() -> None:
     assert second == "sub-01_100%_T1w: warning: 3 voxels"
 
 
+def test_what_nibabel_mends_is_not_said_without_the_files_name() -> None:
+    stream = io.StringIO()
+    console.set_up_logging(0, stream=stream)
+    logging.getLogger("nibabel.global").error("vox offset too low; setting it")
+    assert not stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("verbose", "shown"),
     [(0, ["ours"]), (1, ["ours", "theirs"]), (2, ["ours", "theirs", "details"])],
