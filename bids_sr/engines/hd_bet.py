@@ -1,17 +1,19 @@
 """HD-BET: brain extraction by a trained nnU-Net, driven in this process.
 
-HD-BET's own code fixes its weights' folder at import, sets torch's threads, replaces
-``sys.stdout`` and starts worker processes, so its network is given to nnU-Net's predictor
-directly; nnU-Net prints and reads the environment, which is fenced in here.  The weights are
-not part of this package.
+HD-BET fixes its weights' folder at import, sets torch's threads, replaces ``sys.stdout`` and
+starts worker processes; nnU-Net prints and reads the environment.  All of that is fenced in
+here, and HD-BET's predictor gets a network whose files were checked
+(:mod:`.nnunet_model`).  The weights are not part of this package.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.engines.nnunet_model import NnUNetModel, new_predictor
+from bids_sr.engines.nnunet_model import NnUNetModel
 from bids_sr.exceptions import EngineError, is_device_full
 from bids_sr.imaging import Volume
 from bids_sr.published import published_weights
@@ -237,16 +239,36 @@ def resolve_device(device: str) -> torch.device:
 
 
 def _load(model: NnUNetModel, device: torch.device, tta: bool, *, restricted: bool = True) -> Any:
-    """Build the predictor that HD-BET builds."""
-    predictor = new_predictor(
-        "hd-bet",
-        tile_step_size=0.5,
-        use_gaussian=True,
-        use_mirroring=tta,
-        perform_everything_on_device=True,
-        device=device,
-    )
-    return model.load_into(predictor, ["all"], restricted=restricted)
+    """Build HD-BET's own predictor, and its network from files that were checked."""
+    module = _hd_bet_module()
+    import torch
+
+    class Checked(module.nnUNetPredictor):  # type: ignore[name-defined, misc]
+        def initialize_from_trained_model_folder(self, _: str, fold: str) -> None:
+            model.load_into(self, [fold], restricted=restricted)
+
+    threads, before = torch.get_num_threads(), module.nnUNetPredictor
+    module.nnUNetPredictor = Checked
+    try:
+        predictor = module.get_hdbet_predictor(use_tta=tta, device=device, verbose=False)
+    finally:
+        module.nnUNetPredictor = before
+        torch.set_num_threads(threads)  # HD-BET sets as many as there are cores
+    predictor.allow_tqdm = False
+    return predictor
+
+
+def _hd_bet_module() -> Any:
+    try:
+        with warnings.catch_warnings():
+            # HD-BET opens os.devnull as stdout while it is imported, and never closes it.
+            warnings.simplefilter("ignore", ResourceWarning)
+            return importlib.import_module("HD_BET.hd_bet_prediction")
+    except ImportError as error:
+        raise EngineError(
+            f"The package hd-bet cannot be imported ({error}); expected it installed. "
+            "Run: pip install HD_BET, or use --skull-strip-method template."
+        ) from error
 
 
 @contextmanager

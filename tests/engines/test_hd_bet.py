@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_sr.engines import hd_bet, nnunet_model
+from bids_sr.engines import hd_bet
 from bids_sr.engines.nnunet_model import NnUNetModel
 from bids_sr.exceptions import EngineError, WeightsError
 from bids_sr.imaging import Volume
@@ -197,6 +197,6 @@ def test_package_absent(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(nnunet_model, "importlib", SimpleNamespace(import_module=absent))
+    monkeypatch.setattr(hd_bet, "importlib", SimpleNamespace(import_module=absent))
     with pytest.raises(EngineError, match="hd-bet cannot be imported"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
