@@ -11,22 +11,31 @@ from typing import Any
 
 from bids_sr.bids.sidecar import UNKNOWN_WORDS
 
-AGENT_FIELDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
-TEXT_FIELDS = ("SeriesDescription", "ProtocolName")
+AGENT_FIELDS = (
+    "ContrastBolusAgent",
+    "ContrastBolusIngredient",
+    "ContrastBolusVolume",
+    "ContrastBolusTotalDose",
+)
+TEXT_FIELDS = ("SeriesDescription", "ProtocolName", "ImageType")
 BODY_FIELDS = ("BodyPart", "BodyPartExamined")
-NO_AGENT = (*UNKNOWN_WORDS, "NO", "NO CONTRAST", "WITHOUT", "FALSE", "0")
-# A word ends where letters do: "T1_GD" and "t1 +c", not "gdx" or "record".
+NO_AGENT = (*UNKNOWN_WORDS, "NO", "NO CONTRAST", "WITHOUT", "FALSE", "0", "0.0")
+# A word ends where letters do: "T1_GD" and "t1 +c", not "gdx" or "record".  German ones too: KM is
+# a contrast agent, HWS, BWS and LWS are parts of the spine.
 _WORDS = {
     "contrast-enhanced": re.compile(
         r"post.?(con|gad|gd)|gadolin|(?<![a-z])(gd|gad|gado)(?![a-z])|(?<![a-z])with.?contrast"
-        r"|\+ ?c(?![a-z])",
+        r"|\+ ?c(?![a-z])|(?<![a-z])c ?\+|t1ce?(?![a-z])|(?<![a-z])ce(?![a-z])"
+        r"|(?<![a-z])post(?![a-z]|.?(op|surg|treat|ict))"
+        r"|(?<![a-z])(?<!ohne.)(?<!vor.)(?<!pre.)km(?![a-z])",
     ),
     "a localiser": re.compile(
-        r"locali[sz]|scout|survey|(?<![a-z])(loc|locs)(?![a-z])|3-? ?pl(ane)?(?![a-z])"
+        r"locali[sz](?!ed)|scout|survey|topogram|(?<![a-z])(loc|locs)(?![a-z])"
+        r"|3-? ?pl(ane)?(?![a-z])"
     ),
     "no head": re.compile(
         r"spine|spinal|cervic|thorac|lumb|sacr(al|um)|knee|ankle|shoulder|pelvi|abdom|cardiac"
-        r"|heart|liver|prostat|breast"
+        r"|heart|liver|prostat|breast|(?<![a-z])(hws|bws|lws)(?![a-z])|wirbel|rachis|columna"
     ),
 }
 

@@ -254,6 +254,36 @@ def test_nothing_to_choose(add_image: AddImage, plan: Plan) -> None:
         ),
         (
             "sub-01_run-1_T1w",
+            {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+            "a localiser (ImageType",
+        ),
+        (
+            "sub-01_run-1_T1w",
+            {"ContrastBolusVolume": 7.5},
+            "contrast-enhanced (ContrastBolusVolume: 7.5)",
+        ),
+        ("sub-01_run-1_T1w", {"ContrastBolusVolume": 0.0}, ""),
+        ("sub-01_acq-post_T1w", {}, "contrast-enhanced (acq: post)"),
+        ("sub-01_acq-t1ce_T1w", {}, "contrast-enhanced (acq: t1ce)"),
+        (
+            "sub-01_run-1_T1w",
+            {"SeriesDescription": "AX T1 C+"},
+            "contrast-enhanced (SeriesDescription",
+        ),
+        (
+            "sub-01_run-1_T1w",
+            {"SeriesDescription": "t1_se_tra nach KM"},
+            "contrast-enhanced (SeriesDescription",
+        ),
+        ("sub-01_run-1_T1w", {"SeriesDescription": "t1_se_tra ohne KM"}, ""),
+        ("sub-01_run-1_T1w", {"SeriesDescription": "t1 post-op, localized shim"}, ""),
+        (
+            "sub-01_run-1_T1w",
+            {"SeriesDescription": "T1 TSE HWS sag"},
+            "no head (SeriesDescription",
+        ),
+        (
+            "sub-01_run-1_T1w",
             {"ContrastBolusAgent": "n/a", "SeriesDescription": "without contrast"},
             "",
         ),
