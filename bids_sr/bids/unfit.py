@@ -27,7 +27,7 @@ _WORDS = {
         r"post.?(con|gad|gd)|gadolin|(?<![a-z])(gd|gad|gado)(?![a-z])|(?<![a-z])with.?contrast"
         r"|\+ ?c(?![a-z])|(?<![a-z])c ?\+|t1ce?(?![a-z])|(?<![a-z])ce(?![a-z])"
         r"|(?<![a-z])post(?![a-z]|.?(op|surg|treat|ict))"
-        r"|(?<![a-z])(?<!ohne.)(?<!vor.)(?<!pre.)km(?![a-z])",
+        r"|(?<![a-z])km(?![a-z])",
     ),
     "a localiser": re.compile(
         r"locali[sz](?!ed)|scout|survey|topogram|(?<![a-z])(loc|locs)(?![a-z])"
@@ -38,6 +38,10 @@ _WORDS = {
         r"|heart|liver|prostat|breast|(?<![a-z])(hws|bws|lws)(?![a-z])|wirbel|rachis|columna"
     ),
 }
+_NATIVE = re.compile(
+    r"(?<![a-z])(pre|no|non|without|w/o|ohne|vor|sans)[^a-z]*(gd|gado?|gadolinium|km|ce|contrast)"
+    r"(?![a-z])"
+)
 
 
 def why_unfit(
@@ -74,7 +78,7 @@ def why_unfit(
     texts |= {field: str(metadata.get(field) or "") for field in TEXT_FIELDS}
     for what, words in _WORDS.items():
         for field, text in texts.items():
-            if words.search(text.lower()):
+            if words.search(_NATIVE.sub(" ", text.lower())):
                 verb = "shows" if what == "no head" else "is"
                 return f"it {verb} {what} ({field}: {text})"
     return ""

@@ -276,6 +276,8 @@ def test_nothing_to_choose(add_image: AddImage, plan: Plan) -> None:
             "contrast-enhanced (SeriesDescription",
         ),
         ("sub-01_run-1_T1w", {"SeriesDescription": "t1_se_tra ohne KM"}, ""),
+        ("sub-01_run-1_T1w", {"SeriesDescription": "T1_without_Gd"}, ""),
+        ("sub-01_run-1_T1w", {"SeriesDescription": "AX T1 PRE GAD"}, ""),
         ("sub-01_run-1_T1w", {"SeriesDescription": "t1 post-op, localized shim"}, ""),
         (
             "sub-01_run-1_T1w",
