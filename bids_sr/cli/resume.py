@@ -6,6 +6,7 @@ A power loss can leave files that are empty or cut off.  Nipype would take them 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def drop_broken_result(node: Any) -> None:
-    """Remove the kept result of a node that cannot be read or names an empty or absent file.
+    """Remove the kept result of a node that cannot be read, or a file of which is not whole.
 
     So are named pipes and devices in its folder, where nobody should have put them.
 
@@ -60,8 +61,33 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _is_whole(text: str, folder: Path) -> bool:
-    """Tell whether a text is no path of a file in the folder, or that of one with content."""
-    if not text.startswith(f"{folder}/"):
-        return True
+    """Tell whether a text is no path of a file in the folder, or that of one with all it had.
+
+    An image's header says how long it is; a drawing has an end; of others, any content counts.
+    """
     path = Path(text)
-    return path.is_dir() or (path.is_file() and path.stat().st_size > 0)
+    if not text.startswith(f"{folder}/") or path.is_dir():
+        return True
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    if path.name.endswith((".nii", ".nii.gz")):
+        return _is_whole_image(path)
+    return path.suffix != ".svg" or b"</svg>" in _end(path, 64)
+
+
+def _is_whole_image(path: Path) -> bool:
+    """Compare the length that the header asks for with that of the data, which are not read."""
+    import nibabel as nb
+    import numpy as np
+
+    data = nb.load(path).dataobj
+    expected = int(data.offset + np.prod(data.shape, dtype=int) * data.dtype.itemsize)
+    if path.suffix == ".gz":  # which ends with the length of what it unpacks to
+        return int.from_bytes(_end(path, 4), "little") == expected % 2**32
+    return path.stat().st_size >= expected
+
+
+def _end(path: Path, count: int) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(-min(count, path.stat().st_size), os.SEEK_END)
+        return stream.read()

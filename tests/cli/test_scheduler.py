@@ -395,6 +395,42 @@ def test_a_kept_result_that_is_broken_is_made_again(
         assert kept.stat().st_size > len(content)
 
 
+def draw(folder: str) -> list[str]:
+    from pathlib import Path
+
+    import nibabel as nb
+    import numpy as np
+
+    files = [Path(name).resolve() for name in ("a.nii.gz", "b.nii", "c.svg", "d.tsv")]
+    volume = np.random.default_rng(0).random((9, 9, 9)).astype("f4")
+    for path in files[:2]:
+        nb.Nifti1Image(volume, np.eye(4)).to_filename(path)
+    files[2].write_text(f"<svg>{' ' * 100}</svg>\n")
+    files[3].write_text("x\n1\n")
+    return [str(path) for path in files]
+
+
+@pytest.mark.parametrize(("name", "left"), [("a.nii.gz", 0.5), ("b.nii", 0.9), ("c.svg", 0.5)])
+def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, name: str, left: float) -> None:
+    """Not empty: a power loss can leave the first part of what was written last."""
+
+    def again() -> list[bytes]:
+        workflow = pe.Workflow(name="image0")
+        workflow.add_nodes([node("draw", draw, folder="")])
+        assert run(tmp_path, [workflow])[1] is None
+        (tmp_path / "crashes").rmdir()
+        return [path.read_bytes() for path in sorted(folder.glob("?.*"))]
+
+    folder = tmp_path / "work" / "w" / "image0" / "draw"
+    made = again()
+    assert len(made) == 4
+    before = (folder / "d.tsv").stat().st_mtime_ns
+    assert again() == made
+    assert (folder / "d.tsv").stat().st_mtime_ns == before, "what is whole is kept"
+    os.truncate(folder / name, int(left * (folder / name).stat().st_size))
+    assert again() == made
+
+
 @pytest.mark.parametrize("here", [True, False])
 def test_named_pipes_in_the_work_folder_are_not_waited_for(
     tmp_path: Path, three_texts: list[Path], here: bool
