@@ -29,6 +29,14 @@ def statuses(output: Path) -> dict[str, str]:
     return {Path(row["image"]).parts[0]: row["status"] for row in read_decisions(output)}
 
 
+def having(found: dict[str, str], status: str) -> set[str]:
+    return {subject for subject in found if found[subject] == status}
+
+
+def with_result(output: Path) -> set[str]:
+    return {path.parents[1].name for path in output.glob("sub-*/anat/*_desc-sr_qc.json")}
+
+
 def results(output: Path) -> dict[str, bytes]:
     """Read what a resumed run must have as an uninterrupted one has."""
     return {
@@ -64,20 +72,22 @@ def test_a_run_that_was_ended_tells_the_truth_and_goes_on(
     output, work = tmp_path / "out", tmp_path / "work"
     words = [*map(str, (empty_dataset, output, "participant", "-w", work)), *NO_STEPS]
     code = end_after_first_result(words, output, number)
-    assert code in (ExitCode.TERMINATED, -number)
+    # On a busy machine the run may go on a while, or end, before the signal arrives.
+    assert code in (ExitCode.OK, ExitCode.TERMINATED, -number)
     found = statuses(output)
-    done = {subject for subject, status in found.items() if status == "done"}
-    assert "sub-01" in done
-    assert set(found.values()) == {"done", "planned"}
-    if number == signal.SIGTERM:
+    assert found["sub-01"] == "done"
+    assert set(found.values()) <= {"done", "planned"}
+    assert having(found, "done") <= with_result(output)
+    if code == ExitCode.TERMINATED:
         for subject in found:
-            assert (output / f"{subject}.html").is_file() == (subject in done)
+            assert (output / f"{subject}.html").is_file() == (found[subject] == "done")
     assert command(*words, "--reports-only").returncode == ExitCode.OK
-    assert statuses(output) == found
-    for subject in found:
+    now = statuses(output)
+    assert having(found, "done") <= having(now, "done") <= with_result(output)
+    for subject, status in now.items():
         page = (output / f"{subject}.html").read_text()
-        assert (NO_METHODS in page) == (subject not in done)
-        assert ("was not finished" in page) == (subject not in done)
+        assert (NO_METHODS in page) == (status != "done")
+        assert ("was not finished" in page) == (status != "done")
     assert command(*words).returncode == ExitCode.OK
     assert set(statuses(output).values()) == {"done"}
     alone = [str(tmp_path / "alone") if word == str(output) else word for word in words]
