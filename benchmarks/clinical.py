@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.bids.sidecar import AcquisitionOverrides
+from bids_sr.bids.training_set import read_acquisitions
 from bids_sr.cli.evaluate_options import parse_spec
-from bids_sr.cli.training_set import read_acquisitions
 from bids_sr.evaluation.sharpness import sharpness
 from bids_sr.imaging import RobustScaler, Volume, output_grid
 from bids_sr.sr import reconstruct
-from bids_sr.sr.consistency import agreement
+from bids_sr.sr.slices.consistency import agreement
 
 _NEIGHBOURS = (5 / 6, 7 / 6)  # of the frequency of the slices
 

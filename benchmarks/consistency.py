@@ -18,7 +18,7 @@ from bids_sr.evaluation import psnr
 from bids_sr.evaluation.protocol import Protocol
 from bids_sr.imaging import RobustScaler, Volume, degrade
 from bids_sr.sr import reconstruct
-from bids_sr.sr.consistency import make_consistent
+from bids_sr.sr.slices.consistency import make_consistent
 
 
 def main() -> None:

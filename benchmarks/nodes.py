@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_sr.bids.writing import write_json_atomic
-from bids_sr.cli.environment import prepare
 from bids_sr.cli.parser import parse_args
+from bids_sr.compute.environment import prepare
+from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Grid, resample
 
 HEADING = """\
@@ -106,10 +106,10 @@ def measure(
     bids: Path, out: Path, options: Sequence[str], tell: Callable[[Measured], None]
 ) -> None:
     """Run the graph and tell of each step what it declared and what it took."""
-    from bids_sr.cli import execution, scheduler
-    from bids_sr.cli.graph import build
-    from bids_sr.cli.plan import make_plan
-    from bids_sr.cli.provenance import new_record
+    from bids_sr.run import execution, scheduler
+    from bids_sr.run.graph import build
+    from bids_sr.run.plan import make_plan
+    from bids_sr.run.provenance import new_record
     from bids_sr.workflows.base import image_of_node, images_by_graph
 
     shutil.rmtree(out / "work", ignore_errors=True)  # a step that was done is not run again

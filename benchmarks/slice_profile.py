@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr.imaging import Acquisition, Volume, degrade
-from bids_sr.sr.profile_estimation import estimate_slice_profile
+from bids_sr.sr.slices.profile_estimation import estimate_slice_profile
 
 PROTOCOLS = (
     "gaussian/2/2/0",

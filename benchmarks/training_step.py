@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
-from bids_sr.sr.device import half_precision, mixed_precision, resolve_device
+from bids_sr.compute.device import half_precision, mixed_precision, resolve_device
+from bids_sr.sr.contract.weights import Weights
+from bids_sr.sr.learning.loop import Schedule, fit
+from bids_sr.sr.learning.pairs import Pairs, PatchSize
+from bids_sr.sr.learning.protocols import Protocols
+from bids_sr.sr.learning.sources import read_images
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.training.backbone import _predicted
-from bids_sr.sr.training.loop import Schedule, fit
-from bids_sr.sr.training.pairs import Pairs, PatchSize
-from bids_sr.sr.training.protocols import Protocols
-from bids_sr.sr.training.sources import read_images
-from bids_sr.sr.training.supervised import teacher_of
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.recipes.backbone import _predicted
+from bids_sr.sr.recipes.supervised import teacher_of
 
 
 def main() -> None:

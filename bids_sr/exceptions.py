@@ -15,6 +15,18 @@ class InputDataError(BidsSrError):
     """An image or dataset cannot be read or is not what the step needs."""
 
 
+class NoInputError(InputDataError):
+    """There is nothing to work on: no such path, or nothing in it."""
+
+
+class OutputError(BidsSrError):
+    """A place cannot be written to, or what lies there must not be trusted."""
+
+
+class MachineError(BidsSrError):
+    """The machine, or what it lends to this process, is too small."""
+
+
 class AcquisitionError(BidsSrError, ValueError):
     """Slice thickness, spacing or profile are impossible or contradict the image."""
 

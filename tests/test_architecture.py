@@ -23,19 +23,21 @@ MAY_IMPORT = {
     "exceptions": set(),
     "data": set(),
     "files": {"exceptions"},
+    "compute": {"exceptions", "files"},
     "download": {"exceptions", "files"},
     "published": {"exceptions", "files", "download"},
     "imaging": {"exceptions", "files"},
     "method_options": {"exceptions"},
     "config": {"exceptions", "files", "method_options"},
-    "sr": {"exceptions", "files", "imaging", "download", "published"},
-    "engines": {"exceptions", "files", "imaging", "published"},
+    "sr": {"exceptions", "files", "compute", "imaging", "download", "published"},
+    "engines": {"exceptions", "files", "compute", "imaging", "published"},
     "bids": {"exceptions", "files", "imaging"},
-    "evaluation": {"exceptions", "files", "imaging", "sr", "bids"},
+    "evaluation": {"exceptions", "files", "compute", "imaging", "sr", "engines", "bids"},
     "reports": {"exceptions", "files", "imaging", "sr", "bids"},
     "interfaces": {
         "exceptions",
         "files",
+        "compute",
         "imaging",
         "sr",
         "engines",
@@ -44,9 +46,22 @@ MAY_IMPORT = {
         "bids.derivatives",
     },
     "workflows": {"exceptions", "interfaces", "bids"},
+    "run": {
+        "exceptions",
+        "files",
+        "compute",
+        "config",
+        "method_options",
+        "engines",
+        "bids",
+        "reports",
+        "interfaces",
+        "workflows",
+    },
     "cli": {
         "exceptions",
         "files",
+        "compute",
         "config",
         "method_options",
         "download",
@@ -57,15 +72,29 @@ MAY_IMPORT = {
         "bids",
         "evaluation",
         "reports",
-        "interfaces",
+        "run",
         "workflows",
     },
+}
+# The stack inside sr: each sub-room and what of sr it may import besides itself.
+SR_STACK = {
+    "contract": set(),
+    "slices": set(),
+    "networks": {"contract"},
+    "inference": {"contract", "networks"},
+    "learning": {"contract", "networks", "inference"},
+    "recipes": {"contract", "slices", "networks", "inference", "learning"},
+    "methods": {"contract", "slices", "networks", "inference", "learning", "recipes"},
+    "registry": {"contract", "methods"},
+    "series": {"contract", "methods", "registry"},
+    "labels": {"contract", "methods", "registry"},
 }
 NEVER = {
     "imaging": {"torch", "nipype", "bids"},
     "method_options": {"torch", "nipype", "bids", "numpy"},
     "config": {"torch", "nipype", "bids"},
     "files": {"torch", "nipype", "bids", "numpy"},
+    "compute": {"nipype", "bids", "numpy"},
     "download": {"torch", "nipype", "bids", "numpy"},
     "published": {"torch", "nipype", "bids", "numpy"},
     "sr": {"nipype", "bids"},
@@ -128,6 +157,18 @@ def sources(root: Path) -> list[Path]:
     return sorted([*(root / "bids_sr").rglob("*.py"), *(root / "workflows").rglob("*.py")])
 
 
+def _arrow_up_in_sr(path: Path, root: Path, found: ImportLine) -> list[str]:
+    """Say what is wrong with an import from one sub-room of ``sr`` to another."""
+    here, there = (
+        [*name.split("."), "", ""][2] for name in (module_name(path, root), found.target)
+    )
+    if path == root / "bids_sr" / "sr" / "__init__.py" or here == there:
+        return []
+    if there in SR_STACK.get(here, set()):
+        return []
+    return [f"{found}; sr.{here} may import of sr only {sorted(SR_STACK.get(here, set()))}"]
+
+
 def broken_walls(root: Path) -> list[str]:
     """List each import that goes up, sideways or to a library its room never uses."""
     problems = []
@@ -150,6 +191,8 @@ def broken_walls(root: Path) -> list[str]:
                     problems.append(f"{found}; {room} never uses {library}")
                 continue
             target = room_of(found.target)
+            if target == room == "sr":
+                problems += _arrow_up_in_sr(path, root, found)
             if target in ("", room, "__version__"):
                 continue
             narrow = ".".join(found.target.split(".")[1:3])
@@ -171,9 +214,14 @@ def test_imports_go_down_only() -> None:
             "from bids_sr.sr import super_resolve",
             "imports bids_sr.sr",
         ),
-        ("bids_sr/sr/fusion.py", "import nipype", "sr never uses nipype"),
-        ("bids_sr/sr/fusion.py", "from bids_sr import bids", "imports bids_sr.bids"),
+        ("bids_sr/sr/inference/fusion.py", "import nipype", "sr never uses nipype"),
+        ("bids_sr/sr/inference/fusion.py", "from bids_sr import bids", "imports bids_sr.bids"),
         ("bids_sr/reports/group.py", "from ..evaluation import x", "imports bids_sr.evaluation"),
+        (
+            "bids_sr/sr/networks/x.py",
+            "from bids_sr.sr.methods import base",
+            "sr.networks may import",
+        ),
         ("bids_sr/interfaces/sr.py", "from bids_sr.bids import layout", "bids_sr.bids.layout"),
         ("bids_sr/interfaces/sr.py", "from bids_sr.config import RunConfig", "bids_sr.config"),
         ("workflows/outputs.py", "from bids_sr.config import RunConfig", "imports bids_sr.config"),

@@ -89,8 +89,8 @@ def test_words() -> None:
 
 def test_names_are_those_of_the_methods() -> None:
     from bids_sr.sr import METHODS
+    from bids_sr.sr.recipes.registry import RECIPES
     from bids_sr.sr.registry import parameters_for
-    from bids_sr.sr.training.registry import RECIPES
 
     assert set(method_options.METHOD_NAMES) == set(METHODS)
     for name, presets in method_options.PRESETS.items():

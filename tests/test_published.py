@@ -22,7 +22,7 @@ from bids_sr.published import (
     published_weights,
     sha256,
 )
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.contract.weights import Weights
 
 
 def test_registry_entry() -> None:

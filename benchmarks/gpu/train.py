@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(files: Sequence[Path], options: argparse.Namespace) -> None:
     """Train and write what was learnt."""
-    from bids_sr.sr.training.recipe import make_recipe
-    from bids_sr.sr.training.registry import RECIPES
-    from bids_sr.sr.weights import Weights
+    from bids_sr.sr.contract.weights import Weights
+    from bids_sr.sr.recipes.base import make_recipe
+    from bids_sr.sr.recipes.registry import RECIPES
 
     checkpoint = options.out / "training.checkpoint"
     settings = tomllib.loads(options.config.read_text(encoding="utf-8"))

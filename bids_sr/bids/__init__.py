@@ -19,7 +19,6 @@ from bids_sr.bids.derivatives import (
 )
 from bids_sr.bids.image import AnatImage, decision_row, selected_images, subjects_of
 from bids_sr.bids.layout import open_layout, plan_images
-from bids_sr.bids.locking import claimed
 from bids_sr.bids.output_sidecars import (
     mask_metadata,
     preproc_metadata,
@@ -31,6 +30,7 @@ from bids_sr.bids.references import settle_references, surface_notes
 from bids_sr.bids.selection import ReferenceRule, Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset
+from bids_sr.files.locking import claimed
 
 __all__ = [
     "AcquisitionFacts",

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr import __version__
-from bids_sr.bids.locking import locked
 from bids_sr.bids.status import true_row
-from bids_sr.bids.writing import read_json, write_json_atomic, write_text_atomic
 from bids_sr.exceptions import InputDataError, printable
 from bids_sr.files import TABLE_LIMIT, read_text
+from bids_sr.files.locking import locked
+from bids_sr.files.writing import read_json, write_json_atomic, write_text_atomic
 
 LOGGER = logging.getLogger(__name__)
 BIDS_VERSION = "1.10.0"

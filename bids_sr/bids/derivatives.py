@@ -15,8 +15,8 @@ from typing import Any
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import ASSUMED_THICKNESS
-from bids_sr.bids.writing import copy_atomic, remove_others, write_json_atomic
 from bids_sr.exceptions import InputDataError
+from bids_sr.files.writing import copy_atomic, remove_others, write_json_atomic
 
 __all__ = [
     "OutputPaths",

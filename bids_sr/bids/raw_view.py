@@ -21,13 +21,13 @@ from bids_sr.bids.view_contents import (
     subject_contents,
     suffix_of,
 )
-from bids_sr.bids.writing import (
+from bids_sr.exceptions import InputDataError
+from bids_sr.files.writing import (
     copy_atomic,
     link_atomic,
     write_json_atomic,
     write_text_atomic,
 )
-from bids_sr.exceptions import InputDataError
 
 SURFACE_CONTRASTS = frozenset({"T2w", "FLAIR"})
 """What fMRIPrep and sMRIPrep refine pial surfaces with, where its voxels are below 1.2 mm."""

@@ -14,7 +14,7 @@ from bids_sr.bids.derivatives import output_path, output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.unfit import why_unfit
-from bids_sr.bids.writing import read_json
+from bids_sr.files.writing import read_json
 from bids_sr.imaging import check_input
 
 SUFFIXES = ("T1w", "T2w")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.bids.derivatives import assumptions_made
-from bids_sr.bids.writing import read_json
+from bids_sr.files.writing import read_json
 
 LEFT_UNDONE = "the run ended before it"
 """Message of an image that a run did not come to."""

@@ -19,9 +19,9 @@ from bids_sr.bids.dataset import read_decisions
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.names import ParsedName, parse_name, specification
 from bids_sr.bids.places import EXTENSIONS, looks_like_image, why_misplaced
-from bids_sr.bids.writing import read_json
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_text
+from bids_sr.files.writing import read_json
 
 LABEL = "SR"
 FOLDERS = ("phenotype", "stimuli")

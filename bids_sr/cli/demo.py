@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr import __version__
-from bids_sr.bids.writing import write_json_atomic, write_text_atomic
-from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.files.writing import write_json_atomic, write_text_atomic
 from bids_sr.imaging import Acquisition, Volume, degrade
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 INTENSITY_SCALE = 1000.0
 """The template runs from 0 to 1; scanners write integers."""

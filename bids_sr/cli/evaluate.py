@@ -17,12 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr import __version__
-from bids_sr.bids.writing import write_json_atomic, write_text_atomic
-from bids_sr.cli.console import progress_bar
-from bids_sr.cli.environment import Terminated, end_on_sigterm
 from bids_sr.cli.evaluate_options import MASKS, MethodSpec, read_specs
-from bids_sr.cli.evaluate_pool import Ended, TaskPool
-from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.compute.environment import Terminated, end_on_sigterm
+from bids_sr.evaluation.pool import Ended, TaskPool
 from bids_sr.evaluation.protocol import Protocol
 from bids_sr.evaluation.references import (
     Reference,
@@ -32,6 +29,9 @@ from bids_sr.evaluation.references import (
     own_derivatives,
 )
 from bids_sr.exceptions import BidsSrError, ConfigError
+from bids_sr.files.writing import write_json_atomic, write_text_atomic
+from bids_sr.run.console import progress_bar
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 LOGGER = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bids_sr.cli.resources import available_cpus
+from bids_sr.compute.resources import available_cpus
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml

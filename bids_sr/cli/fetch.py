@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bids_sr.cli.exit_codes import ExitCode
 from bids_sr.download import digest
 from bids_sr.published import names, published_weights
+from bids_sr.run.exit_codes import ExitCode
 
 
 def add_fetch_arguments(command: argparse.ArgumentParser) -> None:

@@ -14,22 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_sr.cli import hand_over
-from bids_sr.cli.environment import Terminated, end_on_sigterm, prepare, refuse_network
-from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.parser import parse_args
-from bids_sr.cli.private_folders import make_work_folder
-from bids_sr.cli.streams import steady_streams
-from bids_sr.cli.system_errors import explain
+from bids_sr.compute.environment import Terminated, end_on_sigterm, prepare, refuse_network
 from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
+from bids_sr.files.private_folders import make_work_folder
+from bids_sr.run import hand_over
+from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
+from bids_sr.run.streams import steady_streams
+from bids_sr.run.system_errors import explain
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
-    from bids_sr.cli.graph import Graph
-    from bids_sr.cli.outcome import Outcomes
-    from bids_sr.cli.provenance import RunRecord
-    from bids_sr.cli.record_keeping import RecordKeeper
     from bids_sr.config import RunConfig
+    from bids_sr.run.graph import Graph
+    from bids_sr.run.outcome import Outcomes
+    from bids_sr.run.provenance import RunRecord
+    from bids_sr.run.record_keeping import RecordKeeper
 
 LOGGER = logging.getLogger(__name__)
 _SHOWN_ERRORS = 10
@@ -67,7 +67,7 @@ def _main(words: list[str]) -> int:
 
 
 def _run(config: RunConfig, words: list[str]) -> int:
-    from bids_sr.cli.console import set_up_logging
+    from bids_sr.run.console import set_up_logging
 
     set_up_logging(max(config.verbose, 2 * config.debug))
     if not config.bids_dir.is_dir():
@@ -83,7 +83,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
         validate(config.bids_dir)
     images = plan(config)
     if config.dry_run:
-        from bids_sr.cli.plan import print_plan, steps_words
+        from bids_sr.run.plan import print_plan, steps_words
 
         print_plan(images, sys.stdout)
         print(steps_words(config))
@@ -101,12 +101,12 @@ def _run(config: RunConfig, words: list[str]) -> int:
 
 def _run_participants(config: RunConfig, images: list[AnatImage], words: list[str]) -> int:
     from bids_sr.bids import dataset_lock
-    from bids_sr.cli.graph import build
-    from bids_sr.cli.outcome import planned, without_removed
-    from bids_sr.cli.plan import count_words, log_plan
-    from bids_sr.cli.provenance import new_record
-    from bids_sr.cli.record_keeping import RecordKeeper
     from bids_sr.reports.boilerplate import write_citations
+    from bids_sr.run.graph import build
+    from bids_sr.run.outcome import planned, without_removed
+    from bids_sr.run.plan import count_words, log_plan
+    from bids_sr.run.provenance import new_record
+    from bids_sr.run.record_keeping import RecordKeeper
 
     usable = any(image.processed for image in images)
     LOGGER.info("%s", count_words(images))
@@ -153,8 +153,8 @@ def _execute(
     record: RunRecord,
     keeper: RecordKeeper,
 ) -> Outcomes:
-    from bids_sr.cli import graph as graphs
-    from bids_sr.cli.execution import run_graph
+    from bids_sr.run import graph as graphs
+    from bids_sr.run.execution import run_graph
 
     if config.write_graph:
         try:
@@ -216,7 +216,7 @@ def check_files(config: RunConfig) -> None:
     if config.use_plugin is not None and not config.use_plugin.exists():
         raise ConfigError(f"--use-plugin: {config.use_plugin} does not exist; check the path")
     if config.use_plugin is not None:
-        from bids_sr.cli.batch_queue import read_plugin
+        from bids_sr.run.batch_queue import read_plugin
 
         read_plugin(config.use_plugin)
     if config.segmentation:
@@ -278,7 +278,7 @@ def plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
 
     ``here`` says whether the steps run on this machine.
     """
-    from bids_sr.cli.plan import make_plan, print_plan
+    from bids_sr.run.plan import make_plan, print_plan
 
     try:
         images = make_plan(config, here=here)
@@ -324,8 +324,8 @@ def _make_folders(config: RunConfig) -> None:
 def _report_only(config: RunConfig, images: list[AnatImage]) -> int:
     """Bring the record in line with the files on disk, and write the pages again."""
     from bids_sr.bids import restore_decisions
-    from bids_sr.cli.fence import Fence
-    from bids_sr.cli.record_keeping import write_page
+    from bids_sr.run.fence import Fence
+    from bids_sr.run.record_keeping import write_page
 
     known = [s for s in _subjects(images) if (config.output_dir / f"sub-{s}").is_dir()]
     if not known:

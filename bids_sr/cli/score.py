@@ -14,10 +14,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from bids_sr.cli.demo import SUBJECTS, reference_path
-from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.evaluation.metrics import psnr, ssim
 from bids_sr.evaluation.protocol import covered
 from bids_sr.imaging import Volume, resample
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 _FIELD_SIGMA = 1.0  # acquired voxels; fills the ratio where the image is zero
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from bids_sr import __version__
-from bids_sr.bids.writing import write_json_atomic
-from bids_sr.cli.exit_codes import ExitCode
 from bids_sr.cli.super_resolve import checked_output, record_path
+from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Volume, degrade
+from bids_sr.run.exit_codes import ExitCode
 
 
 def simulate_file(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bids_sr.cli.exit_codes import ExitCode, ExitError
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 
 def add_slice_profile_arguments(command: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def estimate_file(options: argparse.Namespace) -> int:
     """Estimate the profile of ``options.in_file``, print it as JSON and write what is asked."""
     from bids_sr.bids.sidecar import read_acquisition
     from bids_sr.imaging import Series, check_input
-    from bids_sr.sr.profile_estimation import estimate_slice_profile
+    from bids_sr.sr.slices.profile_estimation import estimate_slice_profile
 
     for path in (options.out, options.plot):
         if path is not None and not path.absolute().parent.is_dir():

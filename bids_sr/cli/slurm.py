@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from bids_sr import __version__
 from bids_sr.cli import options as types
-from bids_sr.cli.exit_codes import ExitCode
-from bids_sr.cli.resources import MEMORY_SHARE
+from bids_sr.compute.resources import MEMORY_SHARE
 from bids_sr.exceptions import ConfigError
+from bids_sr.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
@@ -157,8 +157,8 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
         If anything that the jobs need is not there, or the scripts are there already.
     """
     from bids_sr.bids import prepare_output_dir
-    from bids_sr.bids.writing import write_text_atomic
     from bids_sr.cli.run import check_files, check_folders, validate
+    from bids_sr.files.writing import write_text_atomic
 
     _check_values(options)
     words = [_absolute(word) for word in words]
@@ -263,7 +263,7 @@ def _context(
 
 def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float, str]:
     """Return the memory, GB (1e9 bytes), that is enough for any participant, and who needs it."""
-    from bids_sr.cli.memory import MAIN_PROCESS_GB, participant_memory_gb
+    from bids_sr.run.memory import MAIN_PROCESS_GB, participant_memory_gb
 
     found = [(MAIN_PROCESS_GB / MEMORY_SHARE, "no image that can be processed")]
     by_subject: dict[str, list[AnatImage]] = {}

@@ -24,20 +24,20 @@ from bids_sr.bids.sidecar import (
     AcquisitionOverrides,
     read_acquisition,
 )
-from bids_sr.bids.writing import write_json_atomic
-from bids_sr.cli.console import progress_bar
-from bids_sr.cli.environment import refuse_network
-from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.cli.feasibility import memory_shortage
-from bids_sr.cli.resources import memory_limit_gb
+from bids_sr.compute.environment import refuse_network
+from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_json
+from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 from bids_sr.method_options import DEFAULT_METHOD, WITH_UNCERTAINTY, MethodOptions
+from bids_sr.run.console import progress_bar
+from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.run.feasibility import memory_shortage
 
 if TYPE_CHECKING:
-    from bids_sr.sr.weights import Weights
+    from bids_sr.sr.contract.weights import Weights
 
 
 def super_resolve_file(options: argparse.Namespace) -> int:
@@ -137,7 +137,7 @@ def _image(
 
 def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:
     """Return the acquisition with the profile that the image shows, and the record of it."""
-    from bids_sr.sr.estimated_acquisition import estimated_acquisition
+    from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
     known = "thickness" not in facts.acquisition.assumed
     acquisition, record = estimated_acquisition(
@@ -159,7 +159,8 @@ def _labels(
     facts: AcquisitionFacts,
     parameters: dict[str, Any],
 ) -> tuple[Volume | Series, dict[str, Any]]:
-    from bids_sr.sr.labels import read_labels, super_resolve_labels
+    from bids_sr.imaging.labels import read_labels
+    from bids_sr.sr.labels import super_resolve_labels
 
     volume = read_labels(options.in_file)
     axis = facts.acquisition.slice_axis

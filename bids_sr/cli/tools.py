@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_sr import __version__
-from bids_sr.cli.environment import prepare
 from bids_sr.cli.evaluate_options import add_evaluate
-from bids_sr.cli.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.cli.fetch import add_fetch_arguments
 from bids_sr.cli.options import METHOD_HELP, add_method_options, count, output_resolution, positive
-from bids_sr.cli.resources import available_cpus, default_threads
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.slurm import add_slurm_arguments, split_words
-from bids_sr.cli.streams import steady_streams
-from bids_sr.cli.system_errors import explain
 from bids_sr.cli.train import add_train_arguments
+from bids_sr.compute.environment import prepare
+from bids_sr.compute.resources import available_cpus, default_threads
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
 from bids_sr.method_options import DEFAULT_METHOD, METHOD_NAMES
+from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
+from bids_sr.run.streams import steady_streams
+from bids_sr.run.system_errors import explain
 
 SR_METHODS = tuple(name for name in METHOD_NAMES if name != "none")
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
@@ -59,7 +59,7 @@ def _main(words: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bids_sr.cli.console import set_up_logging
+    from bids_sr.run.console import set_up_logging
 
     set_up_logging(2 if options.debug else 0)
     if options.command == "super-resolve":

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.cli.resources import available_cpus, default_threads
+from bids_sr.compute.resources import available_cpus, default_threads
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 RECIPE_NAMES: tuple[str, ...] = ("video", "supervised", "adapt", "perceptual", "autoencoder")
 """The recipes; the registry that knows them would bring torch with it."""
@@ -89,12 +89,12 @@ def train_file(options: argparse.Namespace) -> int:
     if checkpoint is None:
         return ExitCode.OK
     from bids_sr.bids.sidecar import AcquisitionOverrides
-    from bids_sr.cli.console import progress_bar
-    from bids_sr.cli.model_card import write_card
-    from bids_sr.cli.training_set import list_files, read_acquisitions
-    from bids_sr.sr.training.recipe import IMAGES, make_recipe
-    from bids_sr.sr.training.registry import RECIPES
-    from bids_sr.sr.weights import Weights
+    from bids_sr.bids.training_set import list_files, read_acquisitions
+    from bids_sr.reports.model_card import write_card
+    from bids_sr.run.console import progress_bar
+    from bids_sr.sr.contract.weights import Weights
+    from bids_sr.sr.recipes.base import IMAGES, make_recipe
+    from bids_sr.sr.recipes.registry import RECIPES
 
     recipe = make_recipe(RECIPES, options.recipe, settings(options, RECIPES[options.recipe]))
     start = None if options.start is None else Weights.load(options.start)

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_sr.bids.writing import write_json_atomic
 from bids_sr.evaluation.scoring import MEASURES
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import read_json
+from bids_sr.files.writing import write_json_atomic
 
 Row = Mapping[str, Any]
 FACTS = ("image", "protocol", "slices", "noise", "method", "status")

@@ -114,7 +114,7 @@ class SuperResolve(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from bids_sr import sr
-        from bids_sr.sr.side_results import side_result
+        from bids_sr.sr.contract.side_results import side_result
 
         start, cwd = time.monotonic(), Path(runtime.cwd)
         series = Series.load(self.inputs.in_file)
@@ -188,7 +188,7 @@ class SuperResolve(SimpleInterface):
         )
 
     def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> None:
-        from bids_sr.sr.side_results import side_result
+        from bids_sr.sr.contract.side_results import side_result
 
         uncertainty = getattr(result, "uncertainty", None)
         self._results["out_uncertainty"] = self._results["out_model"] = None
@@ -226,7 +226,7 @@ class EstimateProfile(OptionalStep):
     without = "the slice profile was not estimated, the assumed one is used"
 
     def _run_step(self, runtime: Any) -> None:
-        from bids_sr.sr.estimated_acquisition import estimated_acquisition
+        from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
         volume = next(Series.load(self.inputs.in_file).frames())
         acquisition, record = estimated_acquisition(
@@ -273,10 +273,10 @@ class LearnFromImages(SimpleInterface):
     output_spec = _LearnFromImagesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from bids_sr.sr.device import or_on_cpu
-        from bids_sr.sr.training.recipe import make_recipe
-        from bids_sr.sr.training.registry import RECIPES
-        from bids_sr.sr.weights import Weights
+        from bids_sr.compute.device import or_on_cpu
+        from bids_sr.sr.contract.weights import Weights
+        from bids_sr.sr.recipes.base import make_recipe
+        from bids_sr.sr.recipes.registry import RECIPES
 
         known = {field.name for field in fields(RECIPES[self.inputs.recipe])}
         asked = {**self.inputs.parameters, "threads": self.inputs.num_threads}
@@ -303,7 +303,7 @@ class LearnFromImages(SimpleInterface):
 
     def _acquisitions(self) -> dict[Path, Acquisition]:
         """Return how each image was taken; without those that cannot be read."""
-        from bids_sr.sr.estimated_acquisition import estimated_acquisition
+        from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
         files = [Path(name) for name in self.inputs.in_files]
         estimates = self.inputs.estimates or ["nothing"] * len(files)

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from bids_sr.bids.writing import write_text_atomic
 from bids_sr.exceptions import BidsSrError, InputDataError, in_words
 from bids_sr.files import read_bytes, read_text
+from bids_sr.files.writing import write_text_atomic
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
 from bids_sr.reports.inline_figure import inline_svg

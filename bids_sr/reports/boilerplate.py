@@ -13,7 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from bids_sr.bids.writing import write_text_atomic
+from bids_sr.files.writing import write_text_atomic
 from bids_sr.reports.bibliography import Reference, look_up
 from bids_sr.reports.page import render
 

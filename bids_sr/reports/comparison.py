@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from bids_sr.bids.writing import write_text_atomic
+from bids_sr.files.writing import write_text_atomic
 from bids_sr.reports.drawing import encode
 from bids_sr.reports.page import render
 

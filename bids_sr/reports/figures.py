@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_sr.bids.writing import write_text_atomic
 from bids_sr.exceptions import InputDataError
+from bids_sr.files.writing import write_text_atomic
 from bids_sr.imaging import Acquisition, SliceProfile, Volume
 from bids_sr.reports import drawing
 from bids_sr.reports import montage as mt

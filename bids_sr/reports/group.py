@@ -14,8 +14,8 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from bids_sr.bids.writing import write_text_atomic
 from bids_sr.exceptions import InputDataError
+from bids_sr.files.writing import write_text_atomic
 from bids_sr.reports import wording
 from bids_sr.reports.assemble import OUTCOMES
 from bids_sr.reports.page import render

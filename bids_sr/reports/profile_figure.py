@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr.reports.figures import ACCENT, INK, MUTED, SECOND, _new_figure, _save
-from bids_sr.sr.profile_estimation import ProfileEstimate
+from bids_sr.sr.slices.profile_estimation import ProfileEstimate
 
 COLOURS = {"gaussian": ACCENT, "rect": SECOND, "slr": MUTED}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_sr.bids.writing import write_text_atomic
+from bids_sr.files.writing import write_text_atomic
 from bids_sr.imaging import Volume
 from bids_sr.reports import drawing
 from bids_sr.reports import montage as mt

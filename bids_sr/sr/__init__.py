@@ -1,10 +1,12 @@
 """Super-resolution: a volume and its acquisition in, a finer volume out."""
 
+from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Volume
-from bids_sr.sr.consistency import data_consistency_residual
+from bids_sr.sr.contract.results import CurvePoint, Reconstruction
 from bids_sr.sr.labels import super_resolve_labels
-from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction
+from bids_sr.sr.methods.base import Method
 from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
+from bids_sr.sr.slices.consistency import data_consistency_residual
 
 __all__ = [
     "METHODS",

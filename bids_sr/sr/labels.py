@@ -6,16 +6,15 @@ made up: what was not in the map does not come out of it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bids_sr.exceptions import InputDataError
+from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Volume, output_grid
-from bids_sr.sr.methods.base import Progress
+from bids_sr.imaging.labels import label_values
 from bids_sr.sr.registry import make_method
 
 _RAMP_VOXELS = 1.5
@@ -65,7 +64,7 @@ def super_resolve_labels(
     slice to slice is continued between them (shape-based interpolation, Raya and Udupa
     1990, doi:10.1109/42.52980).
     """
-    labels = _labels_of(volume, "a label map")
+    labels = label_values(volume, "a label map")
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
     assert acquisition.slice_axis is not None
     chosen = make_method(method, parameters).for_labels()
@@ -85,24 +84,6 @@ def super_resolve_labels(
         if progress:
             progress(number + 1, labels.size, f"label {label:g}")
     return Volume(found, target.affine)
-
-
-def read_labels(path: Path) -> Volume:
-    """Load a label map as int32 (InputDataError where it holds fractions)."""
-    volume = Volume.load(path)
-    _labels_of(volume, path.name)
-    return volume.with_data(volume.data.astype(np.int32))
-
-
-def _labels_of(volume: Volume, name: str) -> npt.NDArray[np.number]:
-    labels = np.unique(volume.data)
-    fractions = labels[labels != np.round(labels)]
-    if fractions.size:
-        raise InputDataError(
-            f"Found values such as {fractions[0]:g} in {name}; expected the integers of a label "
-            "map. It may be an image."
-        )
-    return labels
 
 
 def _membership(

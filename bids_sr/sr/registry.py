@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
+from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
-from bids_sr.sr.methods.base import Method, Progress, Reconstruction, configured
+from bids_sr.sr.contract.results import Reconstruction
+from bids_sr.sr.contract.settings import configured
+from bids_sr.sr.methods.base import Method
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.interpolation import BSpline, Lanczos, Linear, NoReconstruction
 from bids_sr.sr.methods.latent import Latent

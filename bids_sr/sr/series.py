@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bids_sr.compute.device import or_on_cpu
+from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Series
-from bids_sr.sr.device import or_on_cpu
-from bids_sr.sr.methods.base import CurvePoint, Progress
+from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.registry import METHODS, make_method
-from bids_sr.sr.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)

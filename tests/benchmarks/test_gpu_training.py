@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from bids_sr.imaging import RobustScaler, Volume
+from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.weights import Weights
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"
 TINY = """

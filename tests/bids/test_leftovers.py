@@ -11,7 +11,7 @@ import pytest
 from bids_sr.bids.derivatives import FIGURES, output_path, output_paths, segmentation_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.leftovers import leftover_patterns
-from bids_sr.bids.writing import remove_others, write_json_atomic
+from bids_sr.files.writing import remove_others, write_json_atomic
 
 Plan = Callable[..., dict[str, AnatImage]]
 FIELDS = ("SuperResolution", "BrainExtraction", "Segmentation", "Sources")

@@ -15,8 +15,8 @@ from bids_sr.bids.dataset import update_decisions
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.raw_view import prepare_raw_view, write_raw_view
 from bids_sr.bids.view_contents import view_name
-from bids_sr.bids.writing import link_atomic
 from bids_sr.exceptions import InputDataError
+from bids_sr.files.writing import link_atomic
 
 AddImage = Callable[..., Path]
 Plan = Callable[..., dict[str, AnatImage]]

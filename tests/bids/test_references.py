@@ -19,8 +19,8 @@ from bids_sr.bids.references import (
     without_reference,
 )
 from bids_sr.bids.selection import ReferenceRule
-from bids_sr.bids.writing import write_json_atomic
 from bids_sr.exceptions import ConfigError
+from bids_sr.files.writing import write_json_atomic
 
 AddImage = Callable[..., Path]
 Plan = Callable[..., dict[str, AnatImage]]

@@ -8,9 +8,9 @@ from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, traits
 from nipype.pipeline import engine as pe
 
-from bids_sr.cli import batch_queue
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
+from bids_sr.run import batch_queue
 
 
 class _OnGpuInputSpec(BaseInterfaceInputSpec):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bids_sr.cli import console
+from bids_sr.run import console
 
 
 def test_messages_say_what_they_are_about_and_how_bad_it_is() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_sr.cli.crashes import last_exception, read_crash
+from bids_sr.run.crashes import last_exception, read_crash
 
 NIPYPE_CRASH = """\
 Node: bids_sr_wf.sub_01_wf.sub_01_T1w_wf.preprocessing_wf.check_input

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_sr.cli import downstream
 from bids_sr.cli.evaluate import _only_segmented
+from bids_sr.evaluation import downstream_tools as downstream
 from bids_sr.evaluation.downstream import Segmented
 from bids_sr.evaluation.job import Job
 from bids_sr.evaluation.protocol import Protocol

@@ -14,12 +14,12 @@ import pytest
 
 from bids_sr.cli import tools
 from bids_sr.cli.evaluate_options import MethodSpec, parse_spec, read_specs, read_tables
-from bids_sr.cli.evaluate_pool import TaskPool
-from bids_sr.cli.exit_codes import ExitCode
 from bids_sr.evaluation import Protocol
 from bids_sr.evaluation.job import Job
+from bids_sr.evaluation.pool import TaskPool
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Volume
+from bids_sr.run.exit_codes import ExitCode
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
-from bids_sr.cli import execution
-from bids_sr.cli.graph import named_nodes
 from bids_sr.exceptions import ConfigError
+from bids_sr.run import execution
+from bids_sr.run.graph import named_nodes
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 from bids_sr.bids import AnatImage
 from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import AcquisitionFacts
-from bids_sr.cli import feasibility
-from bids_sr.cli.feasibility import memory_problem, name_problem, refuse_impossible
-from bids_sr.cli.plan import make_plan
 from bids_sr.config import RunConfig
 from bids_sr.imaging import Acquisition, Grid, output_grid
+from bids_sr.run import feasibility
+from bids_sr.run.feasibility import memory_problem, name_problem, refuse_impossible
+from bids_sr.run.plan import make_plan
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_names_with_room_are_written_and_those_without_are_not(
     config: Callable[..., RunConfig],
 ) -> None:
     from bids_sr.bids.derivatives import output_paths
-    from bids_sr.bids.writing import write_text_atomic
+    from bids_sr.files.writing import write_text_atomic
 
     def written(length: int) -> bool:
         paths = output_paths(config().output_dir, image(f"sub-01_acq-{'a' * length}"))

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from bids_sr.cli import execution, record_keeping, run
-from bids_sr.cli.exit_codes import ExitCode
-from bids_sr.cli.fence import Fence
-from bids_sr.cli.outcome import REMOVED, Outcome, Outcomes
-from bids_sr.cli.provenance import new_record
-from bids_sr.cli.record_keeping import RecordKeeper
+from bids_sr.cli import run
+from bids_sr.run import execution, record_keeping
+from bids_sr.run.exit_codes import ExitCode
+from bids_sr.run.fence import Fence
+from bids_sr.run.outcome import REMOVED, Outcome, Outcomes
+from bids_sr.run.provenance import new_record
+from bids_sr.run.record_keeping import RecordKeeper
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bids_sr.cli import graph
-from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.run import graph
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 
 class Workflow:

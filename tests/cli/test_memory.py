@@ -10,8 +10,8 @@ import pytest
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_sr.cli import memory
 from bids_sr.config import RunConfig
+from bids_sr.run import memory
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 
 from bids_sr import __version__
 from bids_sr.cli import parser
-from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.cli.options import WORK_DIR_VARIABLE
 from bids_sr.cli.parser import build_parser, parse_args
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bids_sr.cli.progress import ImageEnds, StageLines
+from bids_sr.run.progress import ImageEnds, StageLines
 
 
 def node(name: str) -> SimpleNamespace:

@@ -14,8 +14,8 @@ import nibabel as nb
 import pytest
 
 from bids_sr.bids import read_decisions
-from bids_sr.cli.exit_codes import ExitCode
-from bids_sr.cli.record_keeping import exceptions_text
+from bids_sr.run.exit_codes import ExitCode
+from bids_sr.run.record_keeping import exceptions_text
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 NO_STEPS = (

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bids_sr.cli import run
-from bids_sr.cli.exit_codes import ExitCode
+from bids_sr.run.exit_codes import ExitCode
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 NO_STEPS = (

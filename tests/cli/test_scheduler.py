@@ -24,11 +24,11 @@ from nipype.interfaces.base import (
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import load_resultfile as load_result
 
-from bids_sr.cli.crashes import read_crashes, unreported
-from bids_sr.cli.progress import StageLines
-from bids_sr.cli.scheduler import SteadyMultiProcPlugin
 from bids_sr.exceptions import EngineError
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
+from bids_sr.run.crashes import read_crashes, unreported
+from bids_sr.run.progress import StageLines
+from bids_sr.run.scheduler import SteadyMultiProcPlugin
 
 pytestmark = [
     # Nipype's own habits

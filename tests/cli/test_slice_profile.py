@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bids_sr.cli import tools
-from bids_sr.cli.exit_codes import ExitCode
 from bids_sr.imaging import Acquisition, SliceProfile, Volume, degrade
+from bids_sr.run.exit_codes import ExitCode
 
 
 @pytest.fixture

@@ -195,8 +195,8 @@ def test_words_after_two_dashes_are_for_bids_sr() -> None:
 
 
 def test_memory_is_that_of_the_participant_that_needs_most(dataset: Path, tmp_path: Path) -> None:
-    from bids_sr.cli.memory import participant_memory_gb
-    from bids_sr.cli.plan import make_plan
+    from bids_sr.run.memory import participant_memory_gb
+    from bids_sr.run.plan import make_plan
 
     config = RunConfig(
         bids_dir=dataset, output_dir=tmp_path / "out", work_dir=tmp_path / "work", mem_gb=0.3

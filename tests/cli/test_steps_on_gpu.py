@@ -26,8 +26,8 @@ import numpy as np
 from nipype import config
 from nipype.pipeline import engine as pe
 
-from bids_sr.cli.graph import gpus_for
-from bids_sr.cli.scheduler import SteadyMultiProcPlugin
+from bids_sr.run.graph import gpus_for
+from bids_sr.run.scheduler import SteadyMultiProcPlugin
 from bids_sr.imaging import Volume
 from bids_sr.interfaces.super_resolution import SuperResolve
 

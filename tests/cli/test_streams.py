@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_sr.cli.streams import SteadyStream
+from bids_sr.run.streams import SteadyStream
 
 PLAN = ("participant", "--dry-run", "--skip-bids-validation")
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bids_sr.cli import tools
-from bids_sr.cli.exit_codes import ExitCode
 from bids_sr.imaging import Series, Volume
-from bids_sr.sr.weights import Weights
+from bids_sr.run.exit_codes import ExitCode
+from bids_sr.sr.contract.weights import Weights
 
 QUICK = ["--sr-steps", "60", "--omp-nthreads", "1", "--device", "cpu", "--output-resolution", "3"]
 

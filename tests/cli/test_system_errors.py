@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.bids.writing import write_text_atomic
-from bids_sr.cli.exit_codes import ExitCode
-from bids_sr.cli.system_errors import explain
+from bids_sr.files.writing import write_text_atomic
+from bids_sr.run.exit_codes import ExitCode
+from bids_sr.run.system_errors import explain
 
 
 def test_numpy_out_of_memory_is_named() -> None:
@@ -47,7 +47,7 @@ def test_a_full_disk_is_told_with_the_file(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bids_sr.bids.writing.os.fsync", full)
+    monkeypatch.setattr("bids_sr.files.writing.os.fsync", full)
     with pytest.raises(OSError, match="No space") as caught:
         write_text_atomic(tmp_path / "page.html", "text")
     explained = explain(caught.value)

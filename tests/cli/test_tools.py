@@ -11,8 +11,8 @@ import pytest
 
 from bids_sr.bids import validate_dataset
 from bids_sr.cli import demo, score, tools
-from bids_sr.cli.exit_codes import ExitCode, ExitError
 from bids_sr.imaging import Volume, degrade, resample
+from bids_sr.run.exit_codes import ExitCode, ExitError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TOOLS = {"module": "bids_sr.cli.tools"}

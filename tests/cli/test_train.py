@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from bids_sr.bids.sidecar import AcquisitionOverrides
+from bids_sr.bids.training_set import list_files, read_acquisitions
 from bids_sr.cli import tools, train
-from bids_sr.cli.exit_codes import ExitCode, ExitError
-from bids_sr.cli.training_set import list_files, read_acquisitions
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Volume
-from bids_sr.sr.training.registry import RECIPES
-from bids_sr.sr.weights import Weights
+from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.sr.contract.weights import Weights
+from bids_sr.sr.recipes.registry import RECIPES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = ["channels=4", "blocks=1", "batch_size=2", "patch_width=8", "patch_slices=4"]

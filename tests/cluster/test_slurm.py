@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bids_sr.cli.batch_queue import LEAST_GB
+from bids_sr.run.batch_queue import LEAST_GB
 
 if TYPE_CHECKING:
     from bids_sr.imaging import Volume

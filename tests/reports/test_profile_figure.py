@@ -6,7 +6,7 @@ import pytest
 
 from bids_sr.imaging import Acquisition, Volume, degrade
 from bids_sr.reports.profile_figure import plot_profile_estimate
-from bids_sr.sr.profile_estimation import estimate_slice_profile
+from bids_sr.sr.slices.profile_estimation import estimate_slice_profile
 
 
 @pytest.mark.parametrize("name", ["plot.svg", "plot.png"])

@@ -289,9 +289,9 @@ def test_what_learns_from_the_dataset_comes_before_its_images(
 def test_a_model_at_hand_needs_no_dataset_and_is_part_of_the_node(
     make_image: MakeImage, make_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    from bids_sr.sr.latent_space import LatentSpace
+    from bids_sr.sr.contract.weights import Weights
+    from bids_sr.sr.inference.latent_space import LatentSpace
     from bids_sr.sr.networks.autoencoder import Autoencoder
-    from bids_sr.sr.weights import Weights
 
     hashes = []
     for value in (0.0, 1.0):

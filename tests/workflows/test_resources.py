@@ -14,9 +14,9 @@ import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_sr.bids.image import AnatImage
-from bids_sr.cli.memory import MAIN_PROCESS_GB, participant_memory_gb
-from bids_sr.cli.resources import MEMORY_SHARE
+from bids_sr.compute.resources import MEMORY_SHARE
 from bids_sr.config import RunConfig
+from bids_sr.run.memory import MAIN_PROCESS_GB, participant_memory_gb
 from bids_sr.workflows.base import init_bids_sr_wf
 
 MakeImage = Callable[..., AnatImage]

@@ -9,58 +9,24 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.compute.device import or_on_cpu, resolve_device
+from bids_sr.compute.progress import Progress, silent
+from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, resample
-from bids_sr.sr.consistency import agreement, make_consistent
-from bids_sr.sr.device import or_on_cpu, resolve_device
-from bids_sr.sr.held_out import Verdict, judged
-from bids_sr.sr.side_results import side_result
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.contract.results import Reconstruction
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.side_results import side_result
+from bids_sr.sr.slices.consistency import agreement, make_consistent
+from bids_sr.sr.slices.held_out import Verdict, judged
 
 LOGGER = logging.getLogger(__name__)
-_Kind = TypeVar("_Kind")
-Progress = Callable[[int, int, str], None]
-"""Called with the steps done, the steps in all and a line of text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoint:
-    """Hold one point of a learning curve."""
-
-    step: int
-    """Training steps done."""
-    seconds: float
-    """Time since training began, s."""
-    loss: float
-    """Mean training loss since the point before."""
-    validation: float | None = None
-    """Gain over cubic interpolation on held-out patches, dB; None where not measured."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reconstruction:
-    """Hold what a method made and how."""
-
-    volume: Volume
-    """The reconstruction, float32, on the grid that was asked for."""
-    record: dict[str, Any] = field(default_factory=dict)
-    """What was done, as plain values for a sidecar."""
-    curve: tuple[CurvePoint, ...] = ()
-    """Learning curve; empty for methods that do not learn."""
-    uncertainty: Volume | None = None
-    """Standard deviation to expect of every voxel, in units of intensity, on the same grid;
-    None for methods that cannot tell."""
-    learned: Weights | None = None
-    """What was learnt from this image, for reuse; None for methods that do not learn."""
-    acquisition: Acquisition | None = None
-    """By which it was made: what is assumed of slices may change when it is tested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +88,7 @@ class Method(ABC):
         else:
             result, reason = or_on_cpu(
                 self.device_name,
-                lambda name: self.on(name)._reconstruct(
-                    lr, acquisition, grid, progress or _silent
-                ),
+                lambda name: self.on(name)._reconstruct(lr, acquisition, grid, progress or silent),
             )
         if not reason and self._left_the_gpu(result.record):
             reason = "the GPU had too little memory even for small tiles"
@@ -260,54 +224,6 @@ def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
     return Reconstruction(volume=resample(lr, grid), record=record)
 
 
-def require(condition: bool, name: str, value: object, expected: str) -> None:
-    """Raise a ConfigError about a hyper-parameter unless the condition holds."""
-    if not condition:
-        raise ConfigError(f"Found {name} = {value!r}; expected {expected}. Change that parameter.")
-
-
-def configured(
-    kinds: Mapping[str, type[_Kind]], what: str, name: str, parameters: Mapping[str, Any] | None
-) -> _Kind:
-    """Return an instance of the kind of that name with its parameters set.
-
-    Parameters
-    ----------
-    kinds : mapping
-        Dataclasses with ``presets``, by name.
-    what : str
-        What they are, for the errors.
-    name : str
-    parameters : mapping, optional
-        Values by name.  ``preset`` names a set of them, over which the others win.
-
-    Raises
-    ------
-    ConfigError
-        If the name or a parameter is unknown, or a value is impossible.
-    """
-    if name not in kinds:
-        raise ConfigError(f"Found {what} {name!r}; expected one of {', '.join(kinds)}.")
-    kind: Any = kinds[name]
-    given = dict(parameters or {})
-    if (preset := given.pop("preset", None)) is not None:
-        if preset not in kind.presets:
-            raise ConfigError(
-                f"Found preset {preset!r} for {what} {name!r}; expected "
-                f"{' or '.join(kind.presets) or 'none: it has no presets'}."
-            )
-        given = {**kind.presets[preset], **given}
-    known = {entry.name for entry in fields(kind)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigError(
-            f"Found parameter {', '.join(unknown)} for {what} {name!r}; expected one of "
-            f"{', '.join(sorted(known))}."
-        )
-    made: _Kind = kind(**given)
-    return made
-
-
 def _measured(made: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
     found = side_result("data consistency", lambda: agreement(made, lr, acquisition))
     return found or {"ResidualPercent": None, "NoisePercent": None}
@@ -332,7 +248,3 @@ def _check_volume(lr: Volume, acquisition: Acquisition, grid: Grid) -> None:
                 f"Found a grid that begins {inside[0]:.1f} voxels along axis {current} of an "
                 f"image of {lr.shape[current]}; expected both to overlap. Check the affines."
             )
-
-
-def _silent(step: int, total: int, message: str) -> None:
-    """Show nothing."""

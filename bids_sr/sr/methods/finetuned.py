@@ -4,7 +4,7 @@ References
 ----------
 Wang et al., pre-training on videos and on public MRI, then self-supervised fine-tuning,
 for super-resolution between slices: this is the last stage; the others are recipes
-(:mod:`bids_sr.sr.training`).
+(:mod:`bids_sr.sr.recipes`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_sr.imaging import Acquisition
-from bids_sr.sr.methods.base import Method, require
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.weights import Weights, locate
+from bids_sr.sr.learning.loop import Schedule
+from bids_sr.sr.learning.own_slices import OwnSlices
+from bids_sr.sr.methods.base import Method
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.training.loop import Schedule
-from bids_sr.sr.training.own_slices import OwnSlices
-from bids_sr.sr.training.recipe import curve_of
-from bids_sr.sr.weights import Weights, locate
+from bids_sr.sr.recipes.base import curve_of
 
 LOGGER = logging.getLogger(__name__)
 THINNEST_SHARE = 0.5

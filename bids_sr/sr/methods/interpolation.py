@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
 from bids_sr.imaging.resample import Kernel
-from bids_sr.sr.methods.base import Method, Progress, Reconstruction
+from bids_sr.sr.contract.results import Reconstruction
+from bids_sr.sr.methods.base import Method
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,20 +18,23 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
+from bids_sr.compute.device import limited_threads, resolve_device
+from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
-from bids_sr.sr.device import limited_threads, resolve_device
-from bids_sr.sr.latent_space import LatentSpace
-from bids_sr.sr.methods.base import CurvePoint, Method, Progress, Reconstruction, require
+from bids_sr.sr.contract.results import CurvePoint, Reconstruction
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.weights import Weights, locate
+from bids_sr.sr.inference.latent_space import LatentSpace
+from bids_sr.sr.learning.loop import FitResult, Schedule
+from bids_sr.sr.methods.base import Method
 from bids_sr.sr.networks.autoencoder import Autoencoder
-from bids_sr.sr.training.autoencoder import (
+from bids_sr.sr.recipes.autoencoder import (
     PAPER,
     NeighbourTraining,
     gain_of,
     training_stack,
 )
-from bids_sr.sr.training.loop import FitResult, Schedule
-from bids_sr.sr.weights import Weights, locate
 
 LOGGER = logging.getLogger(__name__)
 ADAPTATIONS = ("none", "image")

@@ -22,23 +22,32 @@ import nibabel as nb
 import numpy as np
 import torch
 
+from bids_sr.compute.device import limited_threads, resolve_device
+from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, View, Volume, output_grid, resample
-from bids_sr.sr.device import limited_threads, resolve_device
-from bids_sr.sr.fusion import FUSIONS
-from bids_sr.sr.inference import InferenceSettings, run_over_slices
-from bids_sr.sr.methods.base import Method, Progress, Reconstruction, require
-from bids_sr.sr.side_results import side_result
-from bids_sr.sr.triplet_networks import (
+from bids_sr.sr.contract.results import Reconstruction
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.side_results import side_result
+from bids_sr.sr.inference.fusion import FUSIONS
+from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
+from bids_sr.sr.inference.triplets import (
+    Enlarging,
+    Resizing,
+    TripletScaling,
+    slices_of,
+    triplets_of,
+)
+from bids_sr.sr.inference.uncertainty import Disagreement, half_squared_difference
+from bids_sr.sr.inference.workspace import Workspace, foreground_box
+from bids_sr.sr.methods.base import Method
+from bids_sr.sr.networks.triplet_networks import (
     ARCHITECTURES,
     SCALE,
     TrainedNetwork,
     load_network,
     network_file,
 )
-from bids_sr.sr.triplets import Enlarging, Resizing, TripletScaling, slices_of, triplets_of
-from bids_sr.sr.uncertainty import Disagreement, half_squared_difference
-from bids_sr.sr.workspace import Workspace, foreground_box
 
 LOGGER = logging.getLogger(__name__)
 TRAINED_AT = 1.0

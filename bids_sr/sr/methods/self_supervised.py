@@ -19,8 +19,15 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.sr.geometry import TrainedGeometry
-from bids_sr.sr.methods.base import CurvePoint, Method, require
+from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.trained_geometry import TrainedGeometry
+from bids_sr.sr.contract.weights import Weights
+from bids_sr.sr.inference.workspace import Workspace
+from bids_sr.sr.learning.loop import Schedule
+from bids_sr.sr.learning.own_slices import OwnSlices, has_learnt
+from bids_sr.sr.learning.sources import SCALING
+from bids_sr.sr.methods.base import Method
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.view_network import (
     ImageJob,
@@ -30,11 +37,6 @@ from bids_sr.sr.methods.view_network import (
 )
 from bids_sr.sr.networks.thick_slice import ThickSliceNet, ThickSliceUpsampler
 from bids_sr.sr.networks.wdsr import WDSR
-from bids_sr.sr.training.loop import Schedule
-from bids_sr.sr.training.own_slices import OwnSlices, has_learnt
-from bids_sr.sr.training.sources import SCALING
-from bids_sr.sr.weights import Weights
-from bids_sr.sr.workspace import Workspace
 
 NETWORKS: dict[str, Callable[..., ThickSliceUpsampler]] = {
     "thick_slice": ThickSliceNet,

@@ -17,23 +17,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bids_sr.compute.device import limited_threads, resolve_device
+from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
-from bids_sr.sr.device import limited_threads, resolve_device
-from bids_sr.sr.inference import InferenceSettings
-from bids_sr.sr.methods.base import (
-    CurvePoint,
-    Method,
-    Progress,
-    Reconstruction,
-    interpolated,
-    require,
-)
+from bids_sr.sr.contract.results import CurvePoint, Reconstruction
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.side_results import side_result
+from bids_sr.sr.contract.weights import Weights
+from bids_sr.sr.inference.tiles import InferenceSettings
+from bids_sr.sr.inference.views import Views
+from bids_sr.sr.inference.workspace import Workspace
+from bids_sr.sr.learning.own_slices import LEAST_SLICES_A_PATCH
+from bids_sr.sr.methods.base import Method, interpolated
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
-from bids_sr.sr.side_results import side_result
-from bids_sr.sr.training.own_slices import LEAST_SLICES_A_PATCH
-from bids_sr.sr.views import Views
-from bids_sr.sr.weights import Weights
-from bids_sr.sr.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)
 LEAST_SCALE = 1.05

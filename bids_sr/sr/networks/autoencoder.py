@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bids_sr.sr.methods.base import require
+from bids_sr.sr.contract.settings import require
 
 _SLOPE = 0.1  # of the leaky ReLU; the paper does not state it
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition
+from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
-from bids_sr.sr.weights import Weights
 
 _CYCLES = (0.5, 1.0, 1.5, 2.0)  # per slice spacing
 _SAMPLES = 32  # a slice spacing, to integrate the profile

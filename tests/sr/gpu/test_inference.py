@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bids_sr.compute.device import half_precision
 from bids_sr.imaging import Acquisition
-from bids_sr.sr.device import half_precision
-from bids_sr.sr.inference import InferenceSettings, run_over_slices
+from bids_sr.sr.contract.weights import Weights, locate
+from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
-from bids_sr.sr.weights import Weights, locate
 
 pytestmark = pytest.mark.gpu
 

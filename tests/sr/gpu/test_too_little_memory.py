@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Acquisition, Volume, output_grid
 from bids_sr.sr import Reconstruction, reconstruct
-from bids_sr.sr.inference import InferenceSettings, run_over_slices
+from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
 
 pytestmark = pytest.mark.gpu
 

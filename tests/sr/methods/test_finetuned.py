@@ -10,10 +10,10 @@ import torch
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, SliceProfile, Volume, degrade, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
+from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.training.supervised import Supervised
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.recipes.supervised import Supervised
 
 QUICK: dict[str, Any] = {
     "device": "cpu",

@@ -13,11 +13,11 @@ from torch.nn.functional import interpolate
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, Volume, degrade, output_grid, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
+from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.edsr import EDSR
 from bids_sr.sr.networks.rrdb import RRDBNet
 from bids_sr.sr.networks.shufflemixer import ShuffleMixer
-from bids_sr.sr.triplet_networks import TripletNetwork
-from bids_sr.sr.weights import Weights
+from bids_sr.sr.networks.triplet_networks import TripletNetwork
 
 KINDS = {
     "edsr": (lambda: EDSR(channels=8, blocks=2), "model_weights"),

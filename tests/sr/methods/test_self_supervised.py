@@ -11,8 +11,8 @@ import pytest
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade, resample
 from bids_sr.sr import data_consistency_residual, make_method, reconstruct
-from bids_sr.sr.training import own_slices
-from bids_sr.sr.training.loop import FitResult
+from bids_sr.sr.learning import own_slices
+from bids_sr.sr.learning.loop import FitResult
 
 SMALL: dict[str, Any] = {"steps": 60, "channels": 8, "blocks": 2, "device": "cpu", "threads": 1}
 

@@ -6,9 +6,9 @@ import torch
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition
+from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone, condition_of
 from bids_sr.sr.networks.thick_slice import Upsampling
-from bids_sr.sr.weights import Weights
 
 
 def small(planes: int = 1) -> Backbone:

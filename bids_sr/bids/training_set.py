@@ -1,0 +1,112 @@
+"""The files that a training learns from: what a path on the command line stands for."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from bids_sr.bids.inheritance import SidecarReader
+from bids_sr.bids.names import parse_name
+from bids_sr.bids.places import find_images
+from bids_sr.bids.sidecar import AcquisitionOverrides, read_acquisition
+from bids_sr.exceptions import BidsSrError, NoInputError
+from bids_sr.files import read_json
+from bids_sr.imaging import Acquisition, check_input
+
+LOGGER = logging.getLogger(__name__)
+NOT_IMAGES = ("mask", "dseg", "probseg", "defacemask")
+"""Suffixes of BIDS files that hold labels."""
+DESCRIPTION = "dataset_description.json"
+
+
+def list_files(options: argparse.Namespace, endings: tuple[str, ...]) -> list[Path]:
+    """List what the paths stand for: files, files below folders, images of BIDS datasets.
+
+    Parameters
+    ----------
+    options : Namespace
+        ``paths``; ``exclude``, patterns of names or paths; ``suffix``, for BIDS names.
+    endings : tuple of str
+        Of the files that the recipe reads.
+
+    Raises
+    ------
+    NoInputError
+        If a path does not exist, or nothing is left.
+    """
+    found: dict[Path, None] = {}
+    for path in options.paths:
+        if not path.exists():
+            raise NoInputError(f"{path} does not exist: check the path")
+        found |= dict.fromkeys(_below(path, endings, options.suffix) if path.is_dir() else [path])
+    kept = [path for path in found if not _excluded(path, options.exclude)]
+    if not kept:
+        raise NoInputError(
+            f"{', '.join(map(str, options.paths))}: no file to learn from (found {len(found)} "
+            f"with the ending {' or '.join(endings)}, all excluded): check the paths, --suffix "
+            "and --exclude",
+        )
+    return kept
+
+
+def read_acquisitions(
+    files: Iterable[Path], roots: Sequence[Path], overrides: AcquisitionOverrides
+) -> dict[Path, Acquisition]:
+    """Tell how images were taken, by their sidecars.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        NIfTI images.
+    roots : sequence of Path
+        BIDS datasets, for the inheritance of sidecars.
+    overrides : AcquisitionOverrides
+        What the command line says.
+
+    Returns
+    -------
+    dict
+        Without images that cannot be read; who learns from them says so.
+    """
+    readers = {root: SidecarReader(root) for root in roots if (root / DESCRIPTION).is_file()}
+    acquisitions = {}
+    for path in files:
+        try:
+            root = next((root for root in readers if path.is_relative_to(root)), None)
+            sidecar = _beside(path) if root is None else readers[root].read(path)
+            facts = read_acquisition(check_input(path), sidecar, overrides)
+            acquisitions[path] = facts.acquisition
+        except (BidsSrError, OSError) as error:
+            LOGGER.warning("Its header alone is used, if that can be read: %s", error)
+    return acquisitions
+
+
+def _below(folder: Path, endings: tuple[str, ...], suffixes: Sequence[str]) -> list[Path]:
+    if (folder / DESCRIPTION).is_file():
+        # What teaches need be no subject's: hearts lie in cmr/, which BIDS has to ignore.
+        found = [image for image in find_images(folder) if not image.unreadable]
+        listed = [folder / image.relpath for image in found]
+        listed = [path for path in listed if parse_name(path.name).suffix not in NOT_IMAGES]
+    else:
+        listed = [path for path in folder.rglob("*") if _visible(path.relative_to(folder))]
+    if suffixes:
+        listed = [path for path in listed if parse_name(path.name).suffix in suffixes]
+    return sorted(path for path in listed if path.name.endswith(endings))
+
+
+def _visible(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts)
+
+
+def _excluded(path: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(path.name, one) or fnmatch(path.as_posix(), one) for one in patterns)
+
+
+def _beside(image: Path) -> dict[str, Any]:
+    path = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return read_json(path, what="the sidecar") if os.path.lexists(path) else {}

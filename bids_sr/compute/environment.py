@@ -1,0 +1,188 @@
+"""The process around a run: variables that libraries read at import, and signals.
+
+Call :func:`prepare` before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bids_sr.exceptions import MachineError
+from bids_sr.files.private_folders import is_open_to_all, private_cache
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+_ADDRESS_SPACE_GB = 1.0
+"""Reserved by a process that has loaded torch and draws figures, with little of it in use."""
+_ADDRESS_SPACE_A_THREAD_GB = 0.1
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_CACHE_VARIABLES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "NIPYPE_CONFIG_DIR": "nipype",
+    "XDG_CACHE_HOME": "cache",
+}
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
+
+
+def prepare(threads: int) -> None:
+    """Set what libraries read from the environment when they are imported.
+
+    No telemetry, no display, at most ``threads`` threads of any library, and no need of a
+    home folder: where it cannot be written, or everybody may write there, caches go to a
+    private folder.
+
+    Raises
+    ------
+    MachineError
+        If ``ulimit -v`` leaves too little address space: libraries would wait for it for ever.
+    """
+    leave_removed_folder()
+    _check_address_space(threads)
+    os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    # Threads that spin while they wait for each other stop a busy machine: a training step
+    # on two of two busy cores took 4.8 s, and 0.26 s with threads that sleep.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _set_thread_variables(threads)
+    with contextlib.suppress(OSError):  # then the libraries find a way, or say why not
+        _set_cache_variables()
+
+
+def _check_address_space(threads: int) -> None:
+    """Refuse a limit at which libraries cannot be loaded; OpenBLAS waits for ever for memory."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = _ADDRESS_SPACE_GB + threads * _ADDRESS_SPACE_A_THREAD_GB
+    if limit != resource.RLIM_INFINITY and limit / 1e9 < needed:
+        raise MachineError(
+            f"the limit of the address space (ulimit -v) is {limit / 1e9:.2f} GB; expected "
+            f"{needed:.2f} GB or more with {threads} threads, to load the libraries: raise it, or "
+            "limit the memory by --mem instead",
+        )
+
+
+def _set_cache_variables() -> None:
+    home = os.environ.get("HOME", "")
+    public = bool(home) and is_open_to_all(Path(home))
+    if home and os.access(home, os.W_OK) and not public:
+        return
+    cache = private_cache()
+    if not home or public:  # tools look there for settings, and we for weights
+        os.environ["HOME"] = str(cache)
+    for name, folder in _CACHE_VARIABLES.items():
+        if name not in os.environ:
+            (cache / folder).mkdir(parents=True, exist_ok=True)
+            os.environ[name] = str(cache / folder)
+
+
+def limit_threads(threads: int) -> None:
+    """Let libraries use at most that many threads in this process, loaded or loaded later."""
+    _set_thread_variables(threads)
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    loaded = {one["user_api"]: one["num_threads"] for one in threadpool_info()}
+    threadpool_limits({api: threads for api, now in loaded.items() if now > threads})
+
+
+def _set_thread_variables(threads: int) -> None:
+    """Lower what the environment says where it is more; fewer threads are left so."""
+    for name in _THREAD_VARIABLES:
+        said = os.environ.get(name, "")
+        fewer = said.isdigit() and 0 < int(said) < threads
+        os.environ[name] = said if fewer else str(threads)
+
+
+def leave_removed_folder() -> None:
+    """Leave a current folder that somebody has removed, in which libraries cannot be loaded.
+
+    Raises
+    ------
+    FileNotFoundError
+        Later, from whatever is relative to it.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir("/")
+
+
+def refuse_network() -> None:
+    """Let every attempt to reach another machine fail, here and in forked children.
+
+    Raises
+    ------
+    ConnectionRefusedError
+        Later, from whatever tries.
+    """
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family not in (socket.AF_INET, socket.AF_INET6):
+            return connect(self, address)
+        raise ConnectionRefusedError(
+            f"--offline: a connection to {address} was refused; put the file in its place "
+            "first, or run without --offline"
+        )
+
+    socket.socket.connect = local_only  # type: ignore[method-assign, assignment]
+
+
+def end_on_sigterm() -> None:
+    """Turn SIGTERM into :class:`Terminated`, so that children are ended too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back while a child is forked, in both processes.
+
+    A child begins with its parent's handlers.  One that is ended before it gave them up, in
+    :func:`leave_signals_to_parent`, would do the parent's clearing up a second time.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def leave_signals_to_parent() -> None:
+    """Let a child process be ended by its parent alone, in order, and not outlive it.
+
+    A worker that went on after its parent was killed would write into the work folder of the
+    run that comes next.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    import ctypes  # not before --help
+    import multiprocessing
+
+    if sys.platform == "linux" and multiprocessing.get_start_method() != "forkserver":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # it ended meanwhile
+            os._exit(1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,44 @@
+"""Files: those of others read with suspicion, our own written whole or not at all, locks."""
+
+from bids_sr.files.locking import claimed, locked
+from bids_sr.files.reading import (
+    LIMIT,
+    TABLE_LIMIT,
+    check_own,
+    check_regular,
+    check_stored,
+    open_regular,
+    read_bytes,
+    read_json,
+    read_text,
+    read_toml,
+    read_yaml,
+)
+from bids_sr.files.writing import (
+    copy_atomic,
+    jsonable,
+    link_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
+
+__all__ = [
+    "LIMIT",
+    "TABLE_LIMIT",
+    "check_own",
+    "check_regular",
+    "check_stored",
+    "claimed",
+    "copy_atomic",
+    "jsonable",
+    "link_atomic",
+    "locked",
+    "open_regular",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "read_toml",
+    "read_yaml",
+    "write_json_atomic",
+    "write_text_atomic",
+]

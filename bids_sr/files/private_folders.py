@@ -1,0 +1,109 @@
+"""Folders whose names can be guessed, in places where anybody may write.
+
+Settings, weights and Nipype's pickles are taken from them, so they count only where no other user
+can have put them there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from bids_sr.exceptions import OutputError
+
+LOGGER = logging.getLogger(__name__)
+
+
+def private_cache() -> Path:
+    """Return a folder for caches that only this user can have filled.
+
+    Returns
+    -------
+    Path
+        ``bids_sr-UID`` in the temporary folder, which later runs find again; where that is
+        somebody else's, a link, or open to others, a new folder that goes away with this process.
+
+    Raises
+    ------
+    OSError
+        If none can be made.
+    """
+    usual = Path(tempfile.gettempdir()) / f"bids_sr-{os.geteuid()}"
+    try:
+        usual.mkdir(mode=0o700)
+    except FileExistsError:
+        problem = _not_private(usual)
+        if problem:
+            return _fresh(f"{usual} {problem}")
+    return usual
+
+
+def is_open_to_all(folder: Path) -> bool:
+    """Say whether every user may write into a folder."""
+    try:
+        return bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
+
+
+def make_work_folder(folder: Path) -> None:
+    """Make the work folder unless it is there; for this user alone where its place is open to all.
+
+    Raises
+    ------
+    OutputError
+        If it, or what a run left in it, may be another user's: Nipype runs what is pickled there.
+    """
+    for path in (folder, *folder.glob("bids_sr_*_wf")):
+        if problem := _why_not_own(path):
+            raise OutputError(
+                f"the work folder {path} {problem}, and what lies there could run any code: give "
+                "another with --work-dir",
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700 if is_open_to_all(folder.parent) else 0o777, exist_ok=True)
+
+
+def _why_not_own(folder: Path) -> str:
+    """Say who may have filled a folder; empty where its place is not open to all, or it is new."""
+    for path in dict.fromkeys((folder.absolute(), folder.resolve())):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        if not is_open_to_all(path.parent) or status.st_uid == 0:
+            continue
+        if status.st_uid != os.geteuid():
+            return f"belongs to another user ({status.st_uid})"
+        if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IWOTH:
+            return "can be written by every user"
+    return ""
+
+
+def _not_private(path: Path) -> str:
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
+        return "is no folder, or a link"
+    if status.st_uid != os.geteuid():
+        return f"belongs to another user ({status.st_uid})"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "can be written by others"
+    return ""
+
+
+def _fresh(why: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="bids_sr-"))
+    LOGGER.warning("%s, so it is not used; caches of this run go to %s", why, folder)
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not a child of this process
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder

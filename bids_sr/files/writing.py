@@ -1,0 +1,216 @@
+"""Files that appear whole or not at all: a temporary name in the same folder, then a rename.
+
+Nothing here knows what the files mean.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.files import reading
+
+
+def write_text_atomic(path: Path, text: str) -> Path:
+    """Write a text file; one that already holds this text is left as it is.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its folder is made where it is missing.
+    text : str
+        Content, written as UTF-8; halves of characters, which names of files may hold, are
+        spelled out.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    content = text.encode(errors="backslashreplace")
+    if path.is_file() and path.read_bytes() == content:
+        return path
+    return _replace(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write a JSON file; numpy values become plain ones, NaN and infinity become null.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    content : mapping
+        What it shall hold.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    text = json.dumps(jsonable(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_text_atomic(path, text + "\n")
+
+
+def read_json(path: Path, *, any_encoding: bool = False) -> dict[str, Any]:
+    """Read a JSON object; empty where there is none that can be read."""
+    try:
+        return reading.read_json(path, any_encoding=any_encoding)
+    except InputDataError:
+        return {}
+
+
+def copy_atomic(source: Path, target: Path) -> Path:
+    """Copy a file; a target with the same content is left as it is.
+
+    Parameters
+    ----------
+    source, target : Path
+        From and to; the target's folder is made where it is missing.
+
+    Returns
+    -------
+    Path
+        ``target``.
+    """
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        return target
+    return _replace(target, lambda temporary: _copy_bytes(source, temporary))
+
+
+def link_atomic(source: Path, target: Path) -> Path:
+    """Link to a file by a relative symbolic link; copy it where links are not possible.
+
+    Parameters
+    ----------
+    source, target : Path
+        The file, which may be missing itself (a file that was not fetched), and the link; the
+        target's folder is made where it is missing.
+
+    Returns
+    -------
+    Path
+        ``target``.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    words = os.path.relpath(source.parent.resolve() / source.name, target.parent.resolve())
+    if target.is_symlink() and str(target.readlink()) == words:
+        return target
+    try:
+        return _replace(target, lambda temporary: temporary.symlink_to(words))
+    except OSError:
+        if target.is_symlink():
+            target.unlink()
+        return copy_atomic(source, target)
+
+
+def remove_others(patterns: Iterable[tuple[str, str, str]], kept: Iterable[Path]) -> list[Path]:
+    """Remove files of ours that are not among those just written.
+
+    Parameters
+    ----------
+    patterns : iterable of tuple of str
+        Folder, regular expression of the whole file name, and the field that our sidecar of
+        such a file has; empty where the name alone is ours.
+    kept : iterable of Path
+        Files that stay, with those that differ from them in the extension only.
+
+    Returns
+    -------
+    list of Path
+        What was removed, a sidecar after its image.
+    """
+    stays = {path.with_name(_stem(path)) for path in kept}
+    by_folder: dict[Path, list[tuple[str, str]]] = {}
+    for place, pattern, field in patterns:
+        by_folder.setdefault(Path(place), []).append((pattern, field))
+    removed = []
+    for folder, known in by_folder.items():
+        any_of = re.compile("|".join(f"(?:{pattern})" for pattern, _ in known))
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        by_stem: dict[Path, list[Path]] = {}
+        for path in (folder / name for name in sorted(names) if any_of.fullmatch(name)):
+            by_stem.setdefault(path.with_name(_stem(path)), []).append(path)
+        for stem, found in by_stem.items():
+            sidecar = stem.with_name(f"{stem.name}.json")
+            fields = {
+                field
+                for pattern, field in known
+                if any(re.fullmatch(pattern, path.name) for path in found)
+            }
+            if stem in stays or not ("" in fields or fields & read_json(sidecar).keys()):
+                continue
+            for path in sorted(found, key=lambda path: path == sidecar):
+                path.unlink(missing_ok=True)
+                removed.append(path)
+    return removed
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def jsonable(value: Any) -> Any:
+    """Turn a value into what JSON can hold.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, sequences, sets, paths, numpy scalars and arrays, numbers, text, None.
+
+    Returns
+    -------
+    object
+        The same with plain types only; numbers that are not finite become None.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # of numpy
+        return jsonable(value.tolist())
+    if isinstance(value, set | frozenset):
+        return [jsonable(item) for item in sorted(value, key=str)]
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:  # of a write the system does not say where
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _copy_bytes(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, target.open("xb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+        writer.flush()
+        os.fsync(writer.fileno())

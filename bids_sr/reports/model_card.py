@@ -1,0 +1,95 @@
+"""The model card for people: what is in the card of weights, with a picture of the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_sr.files.writing import write_text_atomic
+from bids_sr.sr.contract.weights import Weights
+
+_MOST_NAMES = 50
+
+
+def write_card(weights: Weights, path: Path) -> Path:
+    """Write the card of weights beside them: ``.md``, and ``.png`` if there is a curve.
+
+    Parameters
+    ----------
+    weights : Weights
+    path : Path
+        Of the weights.
+
+    Returns
+    -------
+    Path
+        The ``.md`` file.
+    """
+    card, text = weights.card, path.with_suffix(".md")
+    curve = card.get("Curve") or []
+    number = sum(tensor.numel() for tensor in weights.tensors.values())
+    lines = [
+        f"# {path.stem}",
+        "",
+        f"Weights for `bids_sr` with {number:,} numbers, SHA-256 of the tensors",
+        f"`{weights.digest}`.",
+        "",
+        "```",
+        str(card.get("Command", "")),
+        "```",
+        "",
+        f"- Licence of the data: {card.get('Licence', 'not stated')}",
+        f"- Seed: {card.get('Seed')}",
+        f"- Begun with: {_start(card.get('Start'))}",
+    ]
+    for title in ("Architecture", "Geometry", "Recipe", "Data", "Validation"):
+        if card.get(title):
+            lines += ["", f"## {title}", "", *_items(card[title])]
+    if curve:
+        picture = path.with_suffix(".png")
+        draw_curve(curve, picture)
+        lines += ["", "## Curve", "", f"![loss and validation by step]({picture.name})"]
+    write_text_atomic(text, "\n".join(lines) + "\n")
+    return text
+
+
+def draw_curve(curve: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw loss and validation over the steps into a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    steps = [point["step"] for point in curve]
+    axes.plot(steps, [point["loss"] for point in curve], color="#4477aa", label="loss")
+    axes.set(xlabel="step", ylabel="training loss", yscale="log")
+    if any(point.get("validation") is not None for point in curve):
+        right = axes.twinx()
+        values = [point.get("validation") for point in curve]
+        known = [(step, value) for step, value in zip(steps, values, strict=True) if value]
+        right.plot(*zip(*known, strict=True), color="#ee6677", label="validation")
+        right.set(ylabel="validation")
+    figure.legend(loc="outside upper center", ncols=2)
+    figure.savefig(path)
+
+
+def _items(values: Mapping[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}- {name}:", *_items(value, indent + "  ")]
+        elif isinstance(value, list) and len(value) > _MOST_NAMES:
+            shown = ", ".join(map(str, value[:_MOST_NAMES]))
+            lines.append(f"{indent}- {name}: {len(value)}: {shown}, ...")
+        elif isinstance(value, list):
+            lines.append(f"{indent}- {name}: {', '.join(map(str, value))}")
+        else:
+            lines.append(f"{indent}- {name}: {value}")
+    return lines
+
+
+def _start(start: Mapping[str, Any] | None) -> str:
+    if not start:
+        return "a new network"
+    recipe = start["Card"].get("Recipe", {}).get("Name", "unknown")
+    return f"weights of the recipe {recipe}, SHA-256 `{start['SHA256']}`"

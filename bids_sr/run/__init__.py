@@ -1,0 +1,1 @@
+"""A run of the BIDS-App: planned, built, executed and recorded."""

@@ -1,0 +1,257 @@
+"""The run itself: Nipype runs the graph, then what became of each image is told.
+
+This process never imports torch: it lives as long as the run, and its workers are
+copies of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_sr.config import RunConfig
+from bids_sr.run.batch_queue import ask_queue, is_queued, read_plugin
+from bids_sr.run.crashes import Crash, read_crashes, unreported
+from bids_sr.run.graph import named_nodes
+from bids_sr.run.memory import memory_for_steps_gb, warn_of_memory
+from bids_sr.run.outcome import Outcome, Outcomes, after_run
+from bids_sr.run.progress import ImageEnds, StageLines
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+    from bids_sr.run.graph import Graph
+    from bids_sr.run.provenance import RunRecord
+
+LOGGER = logging.getLogger(__name__)
+POLL_SECONDS = 0.2  # Nipype's 2 s add up over the many short nodes
+
+
+def run_graph(
+    graph: Graph,
+    config: RunConfig,
+    images: Sequence[AnatImage],
+    record: RunRecord,
+    *,
+    ended: Callable[[Outcome], None] = lambda _: None,
+) -> Outcomes:
+    """Run the graph to its end and tell what became of each image.
+
+    ``ended`` is called with each image as soon as it is done or has failed.
+    """
+    from bids_sr.bids import output_paths, subjects_of
+    from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
+        image_of_node,
+        images_by_graph,
+        makes_product,
+    )
+
+    known = images_by_graph(images)
+
+    def image_of(name: str) -> AnatImage | None:
+        found: AnatImage | None = image_of_node(name, known)
+        return found
+
+    def stem_of(name: str) -> str | None:
+        image = image_of(name)
+        return image.stem if image else None
+
+    workflow = graph.workflow
+    _configure_nipype(config, record)
+    ask_queue(workflow, config)
+    workflow.config = {}  # else the defaults of the process that built it win over ours
+    _send_crashes_to_subjects(workflow, config, record, image_of)
+    lines = StageLines(stem_of)
+
+    def tell(
+        images: Sequence[AnatImage],
+        crashes: Sequence[Crash],
+        finished: Callable[[AnatImage], bool] = lambda _: True,
+    ) -> Outcomes:
+        return after_run(
+            images,
+            crashes,
+            image_of=image_of,
+            finished=finished,
+            quality_path=lambda image: output_paths(config.output_dir, image).quality,
+            makes_product=makes_product,
+        )
+
+    def image_ended(image: AnatImage) -> None:
+        crashes = read_crashes([record.log_dir(config.output_dir, image.subject)])
+        ended(tell([image], crashes).images[0])
+
+    watch = ImageEnds(lines, _own_nodes(workflow, image_of), image_ended, makes_product)
+    error: Exception | None = None
+    with _in_folder(config.work_dir), _graph_kept():
+        planned = memory_for_steps_gb(config)
+        if not is_queued(config):  # a batch system gives each step memory of its own
+            warn_of_memory(workflow, config, planned)
+        plugin = _plugin(config, watch, graph.gpus, planned)
+        try:
+            workflow.run(plugin=plugin)
+        except Exception as caught:  # Nipype raises the first of the nodes' errors again
+            error = caught
+        finally:
+            getattr(plugin, "stop", lambda: None)()
+    folders = [record.log_dir(config.output_dir, subject) for subject in subjects_of(images)]
+    crashes = read_crashes([*folders, _common_crash_dir(config, record)])
+    crashes += unreported(getattr(plugin, "failures", {}), crashes)
+    if error is not None and not crashes:
+        raise error
+    unfinished = _unfinished_nodes(workflow, lines.ended) if error is not None else []
+    crashed = {crash.node for crash in crashes}
+    undone = {
+        image.relpath
+        for name in unfinished
+        if name not in crashed and (image := image_of(name)) is not None
+    }
+    if config.resource_monitor:
+        _keep_monitor(workflow, config, record)
+    return tell(images, crashes, lambda image: image.relpath not in undone)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Work in a folder: Nipype's monitor writes into the current one, which may be read-only.
+
+    Neither the folder that was the current one nor this one need be there at the end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        before = Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        before = Path("/")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before if before.is_dir() else "/")
+
+
+@contextlib.contextmanager
+def _graph_kept() -> Iterator[None]:
+    """Spare the garbage collector the graph, which stays to the end."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
+    from nipype import config as nipype_config
+    from nipype import logging as nipype_logging
+
+    level = "DEBUG" if config.debug else "INFO" if config.verbose else "CRITICAL"
+    nipype_config.update_config(
+        {
+            "logging": {
+                "workflow_level": level,
+                "interface_level": level,
+                "utils_level": level,
+                "log_to_file": False,
+            },
+            "execution": {
+                "crashdump_dir": str(_common_crash_dir(config, record)),
+                "crashfile_format": "txt",
+                "stop_on_first_crash": config.stop_on_first_crash,
+                "hash_method": "content",
+                "create_report": False,
+                "check_version": False,
+                "parameterize_dirs": False,
+                "keep_inputs": config.debug,
+                "remove_unnecessary_outputs": not config.debug,
+                "poll_sleep_duration": POLL_SECONDS,
+            },
+            "monitoring": {"summary_append": True},
+        }
+    )
+    nipype_logging.update_logging(nipype_config)
+    logging.getLogger("nipype").handlers.clear()  # else everything is said twice
+    if config.resource_monitor:
+        nipype_config.enable_resource_monitor()
+
+
+def _common_crash_dir(config: RunConfig, record: RunRecord) -> Path:
+    return config.output_dir / "logs" / record.run_id
+
+
+def _send_crashes_to_subjects(
+    workflow: Any,
+    config: RunConfig,
+    record: RunRecord,
+    image_of: Callable[[str], AnatImage | None],
+) -> None:
+    for path, node in named_nodes(workflow):
+        image = image_of(path)
+        if image is not None:
+            folder = record.log_dir(config.output_dir, image.subject)
+            node.config = {"execution": {"crashdump_dir": str(folder)}}
+
+
+def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_gb: float) -> Any:
+    """Return the scheduler: ours, or the one of ``--use-plugin``."""
+    name, given = "MultiProc", dict[str, Any]()
+    if config.use_plugin is not None:
+        name, given = read_plugin(config.use_plugin)
+    arguments = {**given, "status_callback": watch}
+    if name != "MultiProc":
+        from nipype.pipeline import plugins
+
+        return getattr(plugins, f"{name}Plugin")(plugin_args=arguments)
+    from bids_sr.run.scheduler import SteadyMultiProcPlugin
+
+    # --low-mem leaves room for one step with its threads, so that no two run together
+    processes = config.omp_nthreads if config.low_mem else config.nprocs
+    defaults = {
+        "n_procs": processes,
+        "memory_gb": memory_gb,
+        # a GPU node takes as many slots as threads: one at a time on each device
+        "n_gpu_procs": config.omp_nthreads * len(gpus),
+        "devices": tuple(filter(None, gpus)),
+        "raise_insufficient": False,
+    }
+    return SteadyMultiProcPlugin({**defaults, **arguments, "name_of": watch.lines.stem_of})
+
+
+def _unfinished_nodes(workflow: Any, ended: set[str]) -> list[str]:
+    return [name for name in _run_nodes(workflow) if name not in ended]
+
+
+def _run_nodes(workflow: Any) -> list[str]:
+    return [
+        path
+        for path, node in named_nodes(workflow)
+        # identity nodes are taken out of the graph before it is run
+        if type(node.interface).__name__ != "IdentityInterface"
+    ]
+
+
+def _own_nodes(
+    workflow: Any, image_of: Callable[[str], AnatImage | None]
+) -> list[tuple[AnatImage, set[str]]]:
+    """Group the nodes that belong to one image."""
+    found: dict[str, tuple[AnatImage, set[str]]] = {}
+    for name in _run_nodes(workflow):
+        image = image_of(name)
+        if image is not None:
+            found.setdefault(image.relpath, (image, set()))[1].add(name)
+    return list(found.values())
+
+
+def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:
+    found = Path(workflow.base_dir) / workflow.name / "resource_monitor.json"
+    if found.is_file():
+        target = config.output_dir / "logs" / f"{record.run_id}_resources.json"
+        try:
+            shutil.copyfile(found, target)
+        except OSError as error:
+            LOGGER.warning("the use of memory and CPU is not on record: %s", error)
+        else:
+            LOGGER.info("memory and CPU use of every step: %s", target)

@@ -1,0 +1,189 @@
+"""What became of each image, for ``decisions.tsv``, the last lines and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bids_sr.bids.status import LEFT_UNDONE
+from bids_sr.exceptions import InputDataError
+from bids_sr.files import read_json
+from bids_sr.run.crashes import Crash
+from bids_sr.run.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from bids_sr.bids.image import AnatImage
+
+REMOVED = (
+    "its results were removed from the output folder during the run: run again, which writes them "
+    "without computing anew"
+)
+Status = Literal["planned", "done", "failed", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One image at one moment of the run."""
+
+    image: AnatImage
+    status: Status
+    message: str = ""
+    step: str = ""
+    """Where it failed."""
+    crash_file: Path | None = None
+    incomplete: bool = False
+    """Whether the product is there, and something that was asked for beside it is not."""
+    left_out: tuple[str, ...] = ()
+    """What the methods text says and this image has not: a step that failed."""
+
+    @property
+    def line(self) -> str:
+        """Return one line for the user."""
+        if self.status == "failed":
+            at = f" at {self.step}" if self.step else ""
+            return f"{self.image.stem}: failed{at}: {self.message}"
+        status = "not done" if self.status == "planned" else self.status
+        status += ", but incomplete" if self.incomplete else ""
+        return f"{self.image.stem}: {status}" + (f": {self.message}" if self.message else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """All images of the run."""
+
+    images: list[Outcome] = field(default_factory=list)
+    other_crashes: list[Crash] = field(default_factory=list)
+    """Failures of steps that belong to no single image."""
+    beside: list[str] = field(default_factory=list)
+    """What else went wrong, a line each: a page that could not be written."""
+
+    def having(self, status: Status) -> list[Outcome]:
+        """Return the images of one status."""
+        return [outcome for outcome in self.images if outcome.status == status]
+
+    @property
+    def code(self) -> ExitCode:
+        """Return the exit code of the run."""
+        incomplete = any(outcome.incomplete for outcome in self.images)
+        others = incomplete or self.other_crashes or self.beside
+        if self.having("failed") or self.having("planned") or others:
+            return ExitCode.SOME_FAILED
+        return ExitCode.OK
+
+
+def planned(images: Sequence[AnatImage]) -> Outcomes:
+    """Return the outcomes before the run."""
+    return Outcomes(images=[_before(image) for image in images])
+
+
+def after_run(
+    images: Sequence[AnatImage],
+    crashes: Sequence[Crash],
+    *,
+    image_of: Callable[[str], AnatImage | None],
+    finished: Callable[[AnatImage], bool],
+    quality_path: Callable[[AnatImage], Path],
+    makes_product: Callable[[str], bool] = lambda _: True,
+) -> Outcomes:
+    """Tell what became of each image.
+
+    Parameters
+    ----------
+    images : sequence of AnatImage
+        The plan.
+    crashes : sequence of Crash
+        Failed nodes, oldest first.
+    image_of : callable
+        Full name of a node to its image.
+    finished : callable
+        Whether all steps of an image were reached; an image without a crash may have
+        been left undone by ``--stop-on-first-crash``.
+    quality_path : callable
+        Where the QC file of an image is, which holds its warnings.
+    makes_product : callable
+        Whether the product waits for a node, by its full name.  Another node that failed
+        leaves an image that is done, and incomplete.
+    """
+    first: dict[str, Crash] = {}
+    beside: dict[str, list[Crash]] = {}
+    others = []
+    for crash in crashes:
+        image = image_of(crash.node)
+        if image is None:
+            others.append(crash)
+        elif makes_product(crash.node):
+            first.setdefault(image.relpath, crash)
+        else:
+            beside.setdefault(image.relpath, []).append(crash)
+    outcomes = []
+    for image in images:
+        outcome = _before(image)
+        if image.processed and image.relpath in first:
+            crash = first[image.relpath]
+            outcome = Outcome(
+                image=image,
+                status="failed",
+                message=crash.message,
+                step=crash.step,
+                crash_file=crash.path,
+            )
+        elif image.processed and finished(image):
+            outcome = _done(image, quality_path(image), beside.get(image.relpath, []))
+        elif image.processed:
+            outcome = Outcome(image=image, status="planned", message=LEFT_UNDONE)
+        outcomes.append(outcome)
+    return Outcomes(images=outcomes, other_crashes=others)
+
+
+def without_removed(outcomes: Outcomes, output_dir: Path) -> Outcomes:
+    """Fail the images that are done, and whose results somebody has removed meanwhile."""
+    from bids_sr.bids import output_paths
+
+    def still_there(outcome: Outcome) -> bool:
+        if outcome.status != "done":
+            return True
+        paths = output_paths(output_dir, outcome.image)
+        # Others may have failed, or be withheld: what has no brain mask is not handed on.
+        needed = [paths.product, *([] if outcome.crash_file else [paths.quality])]
+        return all(path.is_file() for path in needed)
+
+    images = [
+        outcome
+        if still_there(outcome)
+        else replace(outcome, status="failed", step="", message=REMOVED)
+        for outcome in outcomes.images
+    ]
+    return replace(outcomes, images=images)
+
+
+def _before(image: AnatImage) -> Outcome:
+    if image.action == "skip":
+        return Outcome(image=image, status="skipped")
+    if image.action == "fail":
+        return Outcome(image=image, status="failed", message=image.reason, step="planning")
+    return Outcome(image=image, status="planned")
+
+
+def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Outcome:
+    """Gather what an image that has its product warns of, and what it lacks."""
+    try:
+        quality = read_json(quality_file)
+    except InputDataError:
+        quality = {}
+    said, tools = quality.get("Warnings"), quality.get("Segmentations")
+    warnings = [str(sentence) for sentence in said] if isinstance(said, list) else []
+    warnings += [f"{crash.step} failed: {crash.message}" for crash in crashes]
+    steps = [quality.get(name) for name in ("Denoise", "BiasCorrection", "BrainMask")]
+    failed = [step for step in steps if isinstance(step, dict) and step.get("Status") == "failed"]
+    records = tools.values() if isinstance(tools, dict) else ()
+    lacks = any(record.get("Status") == "failed" for record in records if isinstance(record, dict))
+    return Outcome(
+        image=image,
+        status="done",
+        message="; ".join(warnings),
+        crash_file=crashes[0].path if crashes else None,
+        incomplete=lacks or bool(crashes),
+        left_out=tuple(str(step.get("Warning")).partition(":")[0] for step in failed),
+    )

@@ -1,0 +1,218 @@
+"""What is on record of a run, kept true while it goes on: decisions, pages, methods text.
+
+Each image is recorded when it ends, so that a run that is ended early leaves nothing untold.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from bids_sr.run.fence import Fence
+from bids_sr.run.outcome import Outcome, Outcomes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_sr.config import RunConfig
+    from bids_sr.run.provenance import RunRecord
+
+LOGGER = logging.getLogger(__name__)
+_AGAIN = "run again, which writes what is missing without computing anew"
+PAGE_SHARE = 0.02
+"""Share of a run's time that goes into pages of subjects of whom more images follow."""
+
+
+class RecordKeeper:
+    """Write down what becomes of the images of one run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's options.
+    record : RunRecord
+        Its name and command.
+    methods : str
+        Its methods text; written with the first result.
+    """
+
+    def __init__(self, config: RunConfig, record: RunRecord, methods: str = "") -> None:
+        self.config = config
+        self.record = record
+        self.methods = methods
+        self.fence = Fence()
+        """Around what belongs to one subject or image."""
+        self._own: dict[str, Path] = {}
+        self._rows: dict[str, dict[str, str]] = {}
+        self._stale: set[str] = set()
+        self._told: set[str] = set()
+        self._methods_of: dict[str, str] = {}
+        self._left_out: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._pages_until = 0.0
+
+    def begin(self, before: Outcomes) -> None:
+        """Write down what is about to be done, and what belongs to no single image."""
+        self._stale = _subjects(before)
+        self._write_own()
+        self._write_rows(before.images)
+
+    def image_ended(self, outcome: Outcome) -> None:
+        """Write down one image; what cannot be written now is tried again at the end."""
+        subject = outcome.image.subject
+        self._stale.add(subject)
+        self._told.add(subject)
+        try:
+            self._write_rows([outcome])
+            if time.monotonic() >= self._pages_until:
+                began = time.monotonic()
+                self._write_pages([subject])
+                self._pages_until = time.monotonic() + (time.monotonic() - began) / PAGE_SHARE
+        except Exception as error:
+            LOGGER.debug("%s: not on record yet: %s", outcome.image.stem, error)
+
+    def end(self, outcomes: Outcomes) -> None:
+        """Write down all images, and every page that is not up to date.
+
+        What somebody has removed meanwhile is written again; that results may be lacking is told.
+        """
+        removed = [what for what, path in self._own.items() if not path.exists()]
+        if removed:
+            self.fence.lines += [
+                f"{what} was removed during the run: {_AGAIN}" for what in removed
+            ]
+            self._rows.clear()
+            self._methods_of.clear()
+            self._stale = _subjects(outcomes)
+            self._write_own()
+        self._write_rows(outcomes.images)
+        self._write_pages(sorted(self._stale))
+
+    @property
+    def done(self) -> list[str]:
+        """Paths of the images that are done."""
+        return [image for image, row in self._rows.items() if row["status"] == "done"]
+
+    def interrupted(self) -> None:
+        """Write the pages of the subjects of whom an image has ended."""
+        try:
+            self._write_pages(sorted(self._stale & self._told))
+        except Exception as error:
+            LOGGER.warning("a page is not up to date (%s): give --reports-only", error)
+
+    def _write_own(self) -> None:
+        """Write what belongs to no single image."""
+        from bids_sr.bids import write_dataset_files
+
+        output_dir, bids_dir = self.config.output_dir, self.config.bids_dir
+        self._own["the output folder's content"] = self.record.write(self.config)
+        for subject in sorted(self._stale):
+            with self.fence.around(f"log of sub-{subject}"):
+                self._own[f"sub-{subject}"] = self.record.write_log(self.config, subject)
+        write_dataset_files(output_dir, bids_dir, derivatives=self.config.derivatives)
+
+    def _write_rows(self, outcomes: Sequence[Outcome]) -> None:
+        from bids_sr.bids import keep_decisions, update_decisions
+
+        output_dir = self.config.output_dir
+        rows = {outcome.image.relpath: self._row(outcome) for outcome in outcomes}
+        changed = [row for image, row in rows.items() if self._rows.get(image) != row]
+        if not changed:
+            return
+        # A file outside of the subjects' folders has a row, and no subject.
+        subjects = {row["participant_id"].removeprefix("sub-") for row in changed} - {""}
+        self._stale |= subjects
+        for subject in sorted(subjects):
+            with self.fence.around(f"log of sub-{subject}"):
+                folder = self.record.log_dir(output_dir, subject)
+                keep_decisions([folder], [*(self._rows | rows).values()])
+        update_decisions(output_dir, changed)
+        try:
+            self._write_methods(outcome for outcome in outcomes if outcome.status == "done")
+        except OSError:
+            raise
+        except Exception:  # images are worth more than a text about them
+            LOGGER.warning("no methods text: writing it failed", exc_info=True)
+            self.methods = ""
+        self._rows |= rows  # last: what could not be written is tried again
+
+    def _write_methods(self, done: Iterable[Outcome]) -> None:
+        """Write the methods text of the run and of each subject with a result, where it is new."""
+        from bids_sr.bids import dataset_lock
+        from bids_sr.reports.boilerplate import write_citations
+
+        if not self.methods:
+            return
+        subjects = set()
+        for outcome in done:
+            subjects.add(outcome.image.subject)
+            self._left_out.setdefault(outcome.image.subject, {})[outcome.image.relpath] = (
+                outcome.left_out
+            )
+        output_dir = self.config.output_dir
+        for subject in sorted(subjects):
+            text = self.methods + exceptions_text(self._left_out[subject].values())
+            if self._methods_of.get(subject) != text:
+                with self.fence.around(f"log of sub-{subject}"):
+                    self.record.write_methods(output_dir, subject, text)
+                    self._methods_of[subject] = text
+        every = [steps for images in self._left_out.values() for steps in images.values()]
+        text = self.methods + exceptions_text(every)
+        if every and self._methods_of.get("") != text:
+            with dataset_lock(output_dir):
+                write_citations(text, output_dir / "logs")
+            self._methods_of[""] = text
+
+    def _write_pages(self, subjects: Iterable[str]) -> None:
+        for subject in subjects:
+            with self.fence.around(f"page of sub-{subject}"):
+                LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject))
+                self._stale.discard(subject)
+
+    def _row(self, outcome: Outcome) -> dict[str, str]:
+        from bids_sr.bids import decision_row, output_paths
+        from bids_sr.bids.status import row_as_made
+        from bids_sr.files.writing import read_json
+
+        output_dir, output = self.config.output_dir, ""
+        if outcome.status == "done":
+            with self.fence.around(f"row of {outcome.image.stem}"):
+                product = output_paths(output_dir, outcome.image).product
+                output = product.relative_to(output_dir).as_posix()
+        message = outcome.message if outcome.image.processed else ""
+        if outcome.status == "failed" and outcome.step and message:
+            message = f"failed at {outcome.step}: {message}"
+        row = decision_row(outcome.image, status=outcome.status, message=message, output=output)
+        if outcome.status != "done":
+            return row
+        return row_as_made(row, read_json(output_paths(output_dir, outcome.image).quality))
+
+
+def _subjects(outcomes: Outcomes) -> set[str]:
+    from bids_sr.bids import subjects_of
+
+    return set(subjects_of(outcome.image for outcome in outcomes.images))
+
+
+def exceptions_text(left_out: Iterable[tuple[str, ...]]) -> str:
+    """Say what the methods text claims and images lack; empty where all have all."""
+    images = list(left_out)
+    counts = Counter(step for steps in images for step in steps)
+    if not counts:
+        return ""
+    words = [f"{step} ({number})" for step, number in counts.most_common()]
+    lacking = sum(map(bool, images))
+    return f"\n\nSteps failed and were left out in {lacking} of {len(images)} images: " + (
+        f"{'; '.join(words)}."
+    )
+
+
+def write_page(output_dir: Path, subject: str) -> Path:
+    """Write the page of a subject from what lies on disk."""
+    from bids_sr.bids import subject_lock
+    from bids_sr.reports.assemble import assemble_subject
+
+    with subject_lock(output_dir, subject):  # its other sessions may have own jobs
+        return assemble_subject(output_dir, subject)

@@ -1,0 +1,59 @@
+"""Settings of methods and recipes: fields of a dataclass, set by name and refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from bids_sr.exceptions import ConfigError
+
+_Kind = TypeVar("_Kind")
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise a ConfigError about a hyper-parameter unless the condition holds."""
+    if not condition:
+        raise ConfigError(f"Found {name} = {value!r}; expected {expected}. Change that parameter.")
+
+
+def configured(
+    kinds: Mapping[str, type[_Kind]], what: str, name: str, parameters: Mapping[str, Any] | None
+) -> _Kind:
+    """Return an instance of the kind of that name with its parameters set.
+
+    Parameters
+    ----------
+    kinds : mapping
+        Dataclasses with ``presets``, by name.
+    what : str
+        What they are, for the errors.
+    name : str
+    parameters : mapping, optional
+        Values by name.  ``preset`` names a set of them, over which the others win.
+
+    Raises
+    ------
+    ConfigError
+        If the name or a parameter is unknown, or a value is impossible.
+    """
+    if name not in kinds:
+        raise ConfigError(f"Found {what} {name!r}; expected one of {', '.join(kinds)}.")
+    kind: Any = kinds[name]
+    given = dict(parameters or {})
+    if (preset := given.pop("preset", None)) is not None:
+        if preset not in kind.presets:
+            raise ConfigError(
+                f"Found preset {preset!r} for {what} {name!r}; expected "
+                f"{' or '.join(kind.presets) or 'none: it has no presets'}."
+            )
+        given = {**kind.presets[preset], **given}
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigError(
+            f"Found parameter {', '.join(unknown)} for {what} {name!r}; expected one of "
+            f"{', '.join(sorted(known))}."
+        )
+    made: _Kind = kind(**given)
+    return made

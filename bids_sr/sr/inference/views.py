@@ -1,0 +1,130 @@
+"""What a network finds in the views of a volume, put together on the fine grid.
+
+Each through-plane view is a stack of planes that the network sees, one by one or all
+together; further views are planes turned within the slices.  Nothing here trains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor, nn
+
+from bids_sr.compute.progress import Progress
+from bids_sr.imaging import View, Volume, resample
+from bids_sr.imaging.slice_profile import FWHM_PER_SIGMA
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.side_results import side_result
+from bids_sr.sr.inference.fusion import FUSIONS
+from bids_sr.sr.inference.rotation import Turn
+from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
+from bids_sr.sr.inference.uncertainty import Disagreement, half_squared_difference
+from bids_sr.sr.inference.workspace import Workspace, foreground_box
+from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler, Upsampling
+
+
+class Seen(NamedTuple):
+    """Hold what all views together say, on the grid of the workspace."""
+
+    data: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float32] | None
+    """Standard deviation to expect, in the units of `data`; None where it failed."""
+    device: str
+    """The device that made it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Say which views are seen and how they become one volume."""
+
+    fusion: str = "directional"
+    """How the two views of a pair are combined: a name in ``FUSIONS``."""
+    detail: float = 1.0
+    """Factor on the detail found."""
+    orientations: int = 1
+    """Pairs of views: the array's own, then pairs turned between them within the slices."""
+    mirrored: bool = False
+    """Average with what is found in the mirror image."""
+    plane_thickness: float = 0.0
+    """Width (FWHM, mm) of the Gaussian over which planes are averaged before they are seen."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        require(self.fusion in FUSIONS, "fusion", self.fusion, " or ".join(FUSIONS))
+        require(self.detail > 0, "detail", self.detail, "above 0")
+        require(self.orientations >= 1, "orientations", self.orientations, "1 or more")
+        thickness = self.plane_thickness
+        require(thickness >= 0, "plane_thickness", thickness, "0 mm or more")
+
+    def apply(
+        self,
+        network: ThickSliceUpsampler,
+        scaled: npt.NDArray[np.float32],
+        work: Workspace,
+        settings: InferenceSettings,
+        progress: Progress,
+    ) -> Seen:
+        """Add the detail that the network finds in all views to cubic interpolation.
+
+        Parameters
+        ----------
+        network : ThickSliceUpsampler
+        scaled : (X, Y, K) array, slice axis where it is
+            Acquired slices, intensities about 0 to 1.
+        work : Workspace
+            Where they lie.
+        settings : InferenceSettings
+        progress : callable
+
+        Returns
+        -------
+        Seen
+        """
+        axis = work.slice_axis
+        upsampling = Upsampling.at(work.coordinates, scaled.shape[axis], network.factor)
+
+        def predict(_: nn.Module, lr: Tensor) -> Tensor:
+            there = upsampling.to(lr.device)
+            found = network.detail(lr, there)
+            if self.mirrored:  # rows need not be symmetric to the slices, columns are
+                found = (found + network.detail(lr.flip(-1), there).flip(-1)) / 2
+            return found
+
+        data = resample(Volume(scaled, work.slices.affine), work.grid).data
+        added, disagreement = np.zeros_like(data), Disagreement()
+        used = str(settings.device)
+        for number in range(self.orientations):
+            progress(number, self.orientations, f"views {number + 1} of {self.orientations}")
+            turn = Turn(angle=90 * number / self.orientations, slice_axis=axis)
+            turned = turn.apply(scaled)
+            box = foreground_box(turned, axis, margin=network.halo)
+            found = []
+            for view in View.through_plane(axis):
+                stack = torch.from_numpy(self._averaged(view.split(turned[box]), work.spacing))
+                made, used = run_over_slices(network, predict, stack, settings)
+                found.append((view, view.join(made.numpy())))
+            shape = [*turned.shape]
+            shape[axis] = data.shape[axis]
+            detail = np.zeros(shape, np.float32)
+            detail[box] = FUSIONS[self.fusion](found, work.grid.spacings)
+            added += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
+            detail[box] = half_squared_difference(found[0][1], found[1][1])
+            disagreement.add(turn.undo(detail, data.shape))
+        deviation = side_result("uncertainty", lambda: disagreement.standard_deviation(added))
+        return Seen(data + added, deviation, used)
+
+    def _averaged(
+        self, planes: npt.NDArray[np.float32], spacing: float
+    ) -> npt.NDArray[np.float32]:
+        if self.plane_thickness == 0:
+            return planes
+        width = self.plane_thickness / FWHM_PER_SIGMA / spacing
+        averaged: npt.NDArray[np.float32] = gaussian_filter1d(
+            planes, width, axis=0, mode="nearest"
+        )
+        return averaged

@@ -1,0 +1,1 @@
+"""Learning: pairs, losses and one loop for every learner."""

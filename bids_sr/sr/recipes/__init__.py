@@ -1,0 +1,1 @@
+"""The recipes that turn files into weights: one file each."""

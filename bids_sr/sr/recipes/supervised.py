@@ -1,0 +1,146 @@
+"""Stage 2 of Wang et al.: learn from high-resolution images, degraded on the fly.
+
+An isotropic image teaches in three orientations, one of thick slices by its slices
+alone, a label map by images synthesised from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+
+from bids_sr.exceptions import InputDataError
+from bids_sr.imaging.labels import read_labels
+from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.weights import Weights
+from bids_sr.sr.learning.protocols import Protocols
+from bids_sr.sr.learning.sources import (
+    TrainingImage,
+    leave_out,
+    read_images,
+    robustly_scaled,
+)
+from bids_sr.sr.learning.synthesis import synthesise
+from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.networks.backbone import Backbone
+from bids_sr.sr.recipes.backbone import BackboneRecipe
+from bids_sr.sr.recipes.base import Job
+
+LOGGER = logging.getLogger(__name__)
+_SYNTHETIC = 2  # random numbers of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised(BackboneRecipe):
+    """Degrade high-resolution images over the whole range of acquisitions and undo it."""
+
+    name = "supervised"
+
+    widened_to: int | None = None
+    """Widen the network that training begins with to so many channels."""
+    planes: int | None = None
+    """Let it see so many neighbouring planes, an odd number; None: as many as it does."""
+    spacings: tuple[float, float] = (2.0, 8.0)
+    """Least and largest slice spacing, mm."""
+    thicknesses: tuple[float, float] = (0.6, 1.0)
+    """Least and largest slice thickness, as a share of the spacing."""
+    profiles: tuple[str, ...] = ("gaussian", "rect", "slr")
+    """Slice profiles, each as likely."""
+    noise: float = 0.02
+    """Largest standard deviation of noise, as a share of the robust intensity range."""
+    label_maps: tuple[str, ...] = ("*_dseg.nii*", "*labelmap*")
+    """Names of files that are label maps, with ``*`` and ``?``; they are never validated on."""
+    synthetic_images: int = 8
+    """Images synthesised from label maps, where there are any."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values (ConfigError)."""
+        super().__post_init__()
+        self._protocols()
+        number = self.synthetic_images
+        require(number >= 0, "synthetic_images", number, "0 or more")
+        planes = self.planes
+        require(planes is None or planes % 2 == 1, "planes", planes, "1, 3 or another odd number")
+
+    def _protocols(self) -> Protocols:
+        return Protocols(
+            spacings=self.spacings,
+            thicknesses=self.thicknesses,
+            profiles=self.profiles,
+            noise=self.noise,
+            largest_scale=float(self.factor),
+        )
+
+    def _network(self, job: Job) -> Backbone:
+        network = super()._network(job)
+        width, planes = network.head.out_channels, network.planes
+        if self.widened_to is not None and self.widened_to != width:
+            require(self.widened_to > width, "widened_to", self.widened_to, f"at least {width}")
+            network = network.widened(self.widened_to)
+        if self.planes is not None and self.planes != planes:
+            require(self.planes > planes, "planes", self.planes, f"at least {planes}")
+            network = network.with_planes(self.planes)
+        return network.laid_out()
+
+    def _train(self, job: Job) -> Weights:
+        maps = [path for path in job.files if self._is_label_map(path)]
+        images = [path for path in job.files if path not in maps]
+        training, validation = leave_out(
+            images, self.left_out, self.seed, named=self.left_out_subjects
+        )
+        real = [teacher_of(image) for image in read_images(training)]
+        synthetic = synthetic_teachers(maps, self.synthetic_images, self.seed)
+        learnt = self._learn(
+            job,
+            [*real, *synthetic],
+            [teacher_of(image) for image in read_images(validation)] if validation else [],
+            self._protocols(),
+        )
+        data = {
+            "Files": [path.name for path in training],
+            "LeftOut": [path.name for path in validation],
+            "Synthetic": [teacher.name for teacher in synthetic],
+        }
+        return Weights(tensors=learnt.tensors, card={**learnt.card, "Data": data})
+
+    def _is_label_map(self, path: Path) -> bool:
+        return any(fnmatch(path.name, pattern) for pattern in self.label_maps)
+
+
+def teacher_of(image: TrainingImage) -> Teacher:
+    """Return an image as a teacher of whatever the protocols say."""
+    return Teacher.of(image.path.name, image.volume.data, image.volume.spacings)
+
+
+def synthetic_teachers(maps: Sequence[Path], number: int, seed: int) -> list[Teacher]:
+    """Synthesise images from label maps.
+
+    Parameters
+    ----------
+    maps : sequence of Path
+        NIfTI files of integers.  Those that cannot be read are left out with a warning.
+    number : int
+        Images to make; the maps take turns, in an order drawn at random.
+    seed : int
+
+    Returns
+    -------
+    list of Teacher
+    """
+    random = np.random.default_rng((seed, _SYNTHETIC))
+    order = [maps[int(index)] for index in random.permutation(len(maps))]
+    teachers = []
+    for path in (order * number)[:number]:
+        try:
+            labels = read_labels(path)
+        except (InputDataError, OSError) as error:
+            LOGGER.warning("Not learnt from: %s", error)
+            continue
+        image = robustly_scaled(labels.with_data(synthesise(labels.data, random)))
+        teachers.append(Teacher.of(f"from {path.name}", image.data, image.spacings))
+    return teachers

@@ -1,0 +1,1 @@
+"""What the acquired slices say: how they were taken, and whether a result agrees."""

@@ -1,1 +1,0 @@
-"""Training: patches, losses and one loop for every learner."""

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_sr.exceptions import ConfigError
+from bids_sr.sr.learning.protocols import Protocols
+
+
+def test_drawn_acquisitions_fill_their_ranges() -> None:
+    random = np.random.default_rng(0)
+    protocols = Protocols()
+    drawn = [protocols.draw(1.0, random) for _ in range(300)]
+    spacings = np.array([one.spacing for one in drawn])
+    shares = np.array([one.nominal_thickness / one.spacing for one in drawn])
+    assert 2 <= spacings.min() < 2.3
+    assert 7 < spacings.max() <= 8
+    assert 0.6 <= shares.min() < 0.65
+    assert 0.95 < shares.max() <= 1
+    assert {one.slice_profile.name for one in drawn} == {"gaussian", "rect", "slr"}
+    noise = [protocols.draw_noise(random) for _ in range(100)]
+    assert 0 <= min(noise) < max(noise) <= 0.02
+
+
+def test_scale_stays_within_what_the_network_makes() -> None:
+    random = np.random.default_rng(0)
+    protocols = Protocols(largest_scale=4)
+    for voxel in (0.5, 1.0, 1.9):
+        drawn = [protocols.draw(voxel, random).scale(voxel) for _ in range(50)]
+        assert 1.2 < min(drawn) <= max(drawn) <= 4 + 1e-9
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"spacings": (3.0, 2.0)},
+        {"thicknesses": (0.0, 1.0)},
+        {"profiles": ("square",)},
+        {"noise": 1.5},
+        {"largest_scale": 1.0},
+    ],
+)
+def test_impossible_ranges_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Protocols(**wrong)  # type: ignore[arg-type]
