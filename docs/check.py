@@ -1,8 +1,8 @@
 """Check that what the documentation names exists.
 
 Links and their anchors, files of the repository, make targets, options and subcommands of
-both commands, and the imports of Python examples.  Prints one line for each fault:
-``file:line: what``.  It does not judge whether the text is true.
+both commands, the imports of Python examples, and names of our code (`symbols.py`).  Prints
+one line for each fault: ``file:line: what``.  It does not judge whether the text is true.
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from symbols import Symbols
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("bids_sr/", "workflows/", "tests/", "docs/", "benchmarks/", "requirements/", "container/")
+PATH = re.compile(rf"(?<![\w/.:-])(?:{'|'.join(ROOMS)})[\w./*-]*[\w/*](?![\w<-])")
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^```(\w*)")
 OPTION = re.compile(r"^--[a-z][a-z-]+$")
+WRITTEN_LATER = "container/opt/"  # by the reader
 # Of Docker, Podman, Apptainer: named beside ours on the pages about containers.
 ENGINE_OPTIONS = {
     *("--cleanenv", "--containall", "--fakeroot", "--gpus", "--network", "--no-home", "--nv"),
@@ -80,6 +86,7 @@ class Checker:
         self.root = root
         self.options = options
         self.targets = make_targets(root)
+        self.symbols = Symbols(root)
         self.faults: list[str] = []
 
     def fault(self, page: Path, line: int, text: str) -> None:
@@ -114,15 +121,23 @@ class Checker:
                 self.fault(page, number, f"link to {target}: no such file")
             elif anchor and anchor not in anchors(aim):
                 self.fault(page, number, f"link to {target}: no such heading")
+        self.check_paths(page, number, LINK.sub("", line))
         for span in SPAN.findall(line):
             words = span.split()
-            if span.startswith(ROOMS) and "<" not in span and len(words) == 1:
-                if not list(self.root.glob(span.rstrip("/"))):
-                    self.fault(page, number, f"{span}: no such file")
+            if span.startswith(ROOMS):
+                continue
             elif words[0] in ("make", "bids_sr", "bids_sr-tools"):
                 self.check_command(page, number, words)
             elif OPTION.match(words[0]) and not self.known(words[0]):
                 self.fault(page, number, f"{words[0]}: neither command has this option")
+            elif missing := self.symbols.missing(span):
+                self.fault(page, number, missing)
+
+    def check_paths(self, page: Path, number: int, line: str) -> None:
+        """Check the files of the repository that a line names, in code spans or not."""
+        for path in PATH.findall(line):
+            if not path.startswith(WRITTEN_LATER) and not list(self.root.glob(path.rstrip("/"))):
+                self.fault(page, number, f"{path}: no such file")
 
     def known(self, option: str) -> bool:
         """Say whether either command has an option."""
@@ -133,6 +148,8 @@ class Checker:
         if language in ("bash", "sh", "console"):
             for number, words in commands_in(block):
                 self.check_command(page, number, words)
+            for number, line in block:
+                self.check_paths(page, number, line)
         elif language == "python":
             start = block[0][0]
             for node in ast.walk(ast.parse("\n".join(line for _, line in block))):

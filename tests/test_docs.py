@@ -27,13 +27,37 @@ def page(tmp_path: Path) -> Path:
     (tmp_path / "Makefile").write_text("demo:\n\ttrue\n")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "other.md").write_text("# A heading, twice\n")
+    (tmp_path / "bids_sr" / "room").mkdir(parents=True)
+    (tmp_path / "bids_sr" / "room" / "noun.py").write_text(CODE)
     return tmp_path / "docs" / "page.md"
 
+
+CODE = """
+from foreign import Base
+
+LIMIT_GB = 3
+
+class Parent:
+    width: int = 1
+
+class Child(Parent):
+    def act(self, how_far=0):
+        self.depth = {"FallbackReason": 1}
+
+class Stranger(Base):
+    pass
+
+def do_it(): ...
+"""
 
 GOOD = """# Page
 
 [other](other.md#a-heading-twice) and [the web](https://example.org), `make demo`, `--dry-run`,
 `docs/other.md`, `bids_sr-tools demo DIR --seed 1`.
+
+`bids_sr.room.noun`, `bids_sr.room.noun.Child.act`, `bids_sr/room/noun.py`, `noun.py`,
+`noun.do_it()`, `do_it(1, 2)`, `Child.act()`, `Child.width`, `Child.depth`, `Stranger.anything`,
+`LIMIT_GB`, `how_far=2`, `FallbackReason`, `numpy.anything`, `sub-01_T1w.nii.gz`, `len()`.
 
 ```bash
 docker run --rm -v /a:/b bids_sr /data /out participant \\
@@ -74,6 +98,19 @@ def test_a_right_page_has_no_fault(check: ModuleType, page: Path) -> None:
             "```python\nfrom bids_sr.gone import x\n```",
             "docs/page.md:3: No module named 'bids_sr.gone'",
         ),
+        ("see docs/gone.md for more", "docs/page.md:2: docs/gone.md: no such file"),
+        ("```bash\npytest tests/gone.py\n```", "docs/page.md:3: tests/gone.py: no such file"),
+        ("`gone.py`", "docs/page.md:2: gone.py: no such file"),
+        ("`gone()`", "docs/page.md:2: gone(): no such function or class"),
+        ("`write_gone(path)`", "docs/page.md:2: write_gone(): no such function or class"),
+        ("`GoneClass`", "docs/page.md:2: GoneClass: the code has no such name"),
+        ("`gone_option=3`", "docs/page.md:2: gone_option: the code has no such name"),
+        ("`GONE_GB`", "docs/page.md:2: GONE_GB: the code has no such name"),
+        ("`Child.gone()`", "docs/page.md:2: Child has no gone"),
+        ("`noun.gone`", "docs/page.md:2: noun has no gone"),
+        ("`bids_sr.gone.x`", "docs/page.md:2: bids_sr.gone.x: no such module"),
+        ("`bids_sr.room.noun.gone`", "docs/page.md:2: bids_sr.room.noun has no gone"),
+        ("`bids_sr.room.noun.Child.gone`", "docs/page.md:2: Child has no gone"),
         ("```bash\nmake demo", "a code block is not closed"),
     ],
 )
