@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +12,13 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIONS = {"bids_sr": {"--dry-run"}, "bids_sr-tools demo": {"--seed"}}
+
+
+ENTRY = re.compile(r"(?=^[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)? (?:19|20)\d\d, )", re.MULTILINE)
+# A year, a title in sentence case, and where to find the paper.
+COMPLETE = re.compile(
+    r".*?(?:19|20)\d\d, [^,]*\b[a-z]+ [a-z]+.*(?:doi:10\.\d+/\S|https://)", re.DOTALL
+)
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +131,42 @@ def test_a_fault_is_named_with_its_line(
     checker.check_page(page)
     assert len(checker.faults) == 1
     assert fault in checker.faults[0]
+
+
+def references_in(docstring: str) -> list[str]:
+    """Split the References section of a docstring into its entries."""
+    _, heading, after = docstring.partition("\nReferences\n----------\n")
+    section = after.split("\n\n")[0]
+    return [entry.strip() for entry in ENTRY.split(section) if entry.strip()] if heading else []
+
+
+def docstrings(path: Path) -> list[str]:
+    """Read the docstrings of a file."""
+    places = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [ast.get_docstring(node) or "" for node in nodes if isinstance(node, places)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "complete"),
+    [
+        ("Fonov et al. 2011, NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.", False),
+        ("Immerkaer 1996, Fast noise variance estimation, doi:10.1006/cviu.1996.0060.", True),
+        ("Immerkaer 1996, Fast noise variance estimation, CVIU 64:300-302.", False),
+        ("Wang et al., Fast noise variance estimation, doi:10.1006/cviu.1996.0060.", False),
+    ],
+)
+def test_a_reference_has_a_year_a_title_and_an_address(entry: str, complete: bool) -> None:
+    assert bool(COMPLETE.match(entry)) == complete
+
+
+def test_references_of_docstrings_are_complete() -> None:
+    sources = sorted((REPOSITORY / "bids_sr").rglob("*.py"))
+    entries = [
+        (path.relative_to(REPOSITORY), entry)
+        for path in sources
+        for text in docstrings(path)
+        for entry in references_in(text)
+    ]
+    assert len(entries) > 30
+    assert not [found for found in entries if not COMPLETE.match(found[1])]

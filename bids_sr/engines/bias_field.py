@@ -75,8 +75,8 @@ def n4(
 
     References
     ----------
-    Tustison et al. 2010, IEEE Trans Med Imaging 29:1310-1320,
-    doi:10.1109/TMI.2010.2046908.
+    Tustison et al. 2010, N4ITK: improved N3 bias correction, IEEE Trans Med Imaging
+    29:1310-1320, doi:10.1109/TMI.2010.2046908.
     """
     inside = _fit_region(volume, mask)
     data = volume.data.astype(np.float32)

@@ -59,7 +59,8 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
 
     References
     ----------
-    Manjon et al. 2010, J Magn Reson Imaging 31:192-203, doi:10.1002/jmri.22003.
+    Manjon et al. 2010, Adaptive non-local means denoising of MR images with spatially
+    varying noise levels, J Magn Reson Imaging 31:192-203, doi:10.1002/jmri.22003.
     """
     thick = volume.spacings > _THICK * volume.spacings.min()
     patch = "x".join("0" if coarse else "1" for coarse in thick)

@@ -127,7 +127,8 @@ def brain_mask(
 
     References
     ----------
-    Isensee et al. 2019, Hum Brain Mapp 40:4952-4964, doi:10.1002/hbm.24750.
+    Isensee et al. 2019, Automated brain extraction of multisequence MRI using artificial
+    neural networks, Hum Brain Mapp 40:4952-4964, doi:10.1002/hbm.24750.
     """
     weights = published_weights("hd-bet")
     folder = weights.require(weights_dir)

@@ -86,7 +86,8 @@ def head_template(name: str = BUNDLED) -> HeadTemplate:
 
     References
     ----------
-    Fonov et al. 2011, NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
+    Fonov et al. 2011, Unbiased average age-appropriate atlases for pediatric studies,
+    NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
     """
     found = brain_template(name, _RESOLUTION)
     affine = found.image.affine.copy()

@@ -76,7 +76,8 @@ def ssim(
 
     References
     ----------
-    Wang et al. 2004, IEEE Trans. Image Process. 13:600-612, doi:10.1109/TIP.2003.819861.
+    Wang et al. 2004, Image quality assessment: from error visibility to structural
+    similarity, IEEE Trans Image Process 13:600-612, doi:10.1109/TIP.2003.819861.
     """
     _check(estimate, reference, mask)
     if min(reference.shape) <= 2 * _SSIM_REACH:

@@ -72,7 +72,8 @@ def perceptual(
 
     References
     ----------
-    Kastryulin et al. 2022, PyTorch Image Quality, arXiv:2208.14818.
+    Kastryulin et al. 2022, PyTorch Image Quality: metrics for image quality assessment,
+    doi:10.48550/arXiv.2208.14818.
     """
     functions = {name: _functions()[name] for name in measures}
     found: dict[str, list[float]] = {name: [] for name in measures}

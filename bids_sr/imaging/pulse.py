@@ -39,7 +39,8 @@ def beta_filter(flip_angle: float, time_bandwidth: float) -> npt.NDArray[np.floa
 
     References
     ----------
-    Pauly et al. 1991, IEEE Trans. Med. Imaging 10:53-65, doi:10.1109/42.75611.
+    Pauly et al. 1991, Parameter relations for the Shinnar-Le Roux selective excitation pulse
+    design algorithm, IEEE Trans Med Imaging 10:53-65, doi:10.1109/42.75611.
     """
     from scipy import signal  # half of the time that importing this package would take
 

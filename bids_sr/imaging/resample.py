@@ -265,8 +265,13 @@ def _spline_coefficients(size: int) -> sparse.csr_array:
 def _gaussian_matrix(size: int, sigma: float) -> sparse.csr_array:
     """Return the blur whose kernel has exactly the variance ``sigma**2`` (voxels).
 
-    Sampling a Gaussian narrower than a voxel misses its variance; the discrete Gaussian
-    of Lindeberg 1990, IEEE TPAMI 12:234-254, doi:10.1109/34.49051, has it exactly.
+    Sampling a Gaussian narrower than a voxel misses its variance; the discrete Gaussian has
+    it exactly.
+
+    References
+    ----------
+    Lindeberg 1990, Scale-space for discrete signals, IEEE Trans Pattern Anal Mach Intell
+    12:234-254, doi:10.1109/34.49051.
     """
     reach = int(np.ceil(4 * sigma)) + 2
     taps = np.arange(-reach, reach + 1)

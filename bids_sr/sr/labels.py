@@ -61,8 +61,12 @@ def super_resolve_labels(
     within the slice, 0.5 on the outline.  Of the reconstructed memberships the largest gives
     the label, the lowest label of equals.  Memberships of 0 and 1 alone would end every
     label half-way between two slices, in steps; with the ramp an outline that moves from
-    slice to slice is continued between them (shape-based interpolation, Raya and Udupa
-    1990, doi:10.1109/42.52980).
+    slice to slice is continued between them.
+
+    References
+    ----------
+    Raya and Udupa 1990, Shape-based interpolation of multidimensional objects, IEEE Trans
+    Med Imaging 9:32-42, doi:10.1109/42.52980.
     """
     labels = label_values(volume, "a label map")
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)

@@ -35,7 +35,8 @@ class Atropos(SegmentationTool):
 
     References
     ----------
-    Avants et al. 2011, Neuroinformatics 9:381-400, doi:10.1007/s12021-011-9109-y.
+    Avants et al. 2011, An open source multivariate framework for n-tissue segmentation with
+    evaluation on public data, Neuroinformatics 9:381-400, doi:10.1007/s12021-011-9109-y.
     """
 
     needs_mask: ClassVar[bool] = True

@@ -28,7 +28,8 @@ class LstAi(CommandTool):
 
     References
     ----------
-    Wiltgen et al. 2024, NeuroImage Clin 42:103611, doi:10.1016/j.nicl.2024.103611.
+    Wiltgen et al. 2024, LST-AI: a deep learning ensemble for accurate MS lesion segmentation,
+    NeuroImage Clin 42:103611, doi:10.1016/j.nicl.2024.103611.
     """
 
     program: ClassVar[str] = "lst"

@@ -28,7 +28,8 @@ class NnUNet(SegmentationTool):
 
     References
     ----------
-    Isensee et al. 2021, Nat Methods 18:203-211, doi:10.1038/s41592-020-01008-z.
+    Isensee et al. 2021, nnU-Net: a self-configuring method for deep learning-based
+    biomedical image segmentation, Nat Methods 18:203-211, doi:10.1038/s41592-020-01008-z.
     """
 
     takes_path: ClassVar[bool] = True

@@ -17,7 +17,8 @@ class Samseg(FreeSurferTool):
 
     References
     ----------
-    Puonti et al. 2016, NeuroImage 143:235-249, doi:10.1016/j.neuroimage.2016.09.011.
+    Puonti et al. 2016, Fast and sequence-adaptive whole-brain segmentation using parametric
+    Bayesian modeling, NeuroImage 143:235-249, doi:10.1016/j.neuroimage.2016.09.011.
     """
 
     program: ClassVar[str] = "run_samseg"

@@ -17,7 +17,9 @@ class SynthSeg(FreeSurferTool):
 
     References
     ----------
-    Billot et al. 2023, Med Image Anal 86:102789, doi:10.1016/j.media.2023.102789.
+    Billot et al. 2023, SynthSeg: segmentation of brain MRI scans of any contrast and
+    resolution without retraining, Med Image Anal 86:102789,
+    doi:10.1016/j.media.2023.102789.
     """
 
     program: ClassVar[str] = "mri_synthseg"

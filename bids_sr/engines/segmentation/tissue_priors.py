@@ -69,8 +69,11 @@ def tissue_priors(
 
     References
     ----------
-    Avants et al. 2008, Med Image Anal 12:26-41, doi:10.1016/j.media.2007.06.004.
-    Fonov et al. 2011, NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
+    Avants et al. 2008, Symmetric diffeomorphic image registration with cross-correlation:
+    evaluating automated labeling of elderly and neurodegenerative brain, Med Image Anal
+    12:26-41, doi:10.1016/j.media.2007.06.004.
+    Fonov et al. 2011, Unbiased average age-appropriate atlases for pediatric studies,
+    NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
     """
     inside = mask.data > 0
     brain = np.where(inside, volume.data, 0).astype(np.float32)

@@ -49,7 +49,8 @@ class WhiteMatterHyperintensities(SegmentationTool):
 
     References
     ----------
-    Roura et al. 2015, Neuroradiology 57:1031-1043, doi:10.1007/s00234-015-1552-2.
+    Roura et al. 2015, A toolbox for multiple sclerosis lesion segmentation, Neuroradiology
+    57:1031-1043, doi:10.1007/s00234-015-1552-2.
     """
 
     contrasts: ClassVar[tuple[str, ...]] = ("FLAIR",)

@@ -21,7 +21,8 @@ class WmhSynthSeg(FreeSurferTool):
 
     References
     ----------
-    Laso et al. 2024, ISBI, arXiv:2312.05119.
+    Laso et al. 2023, Quantifying white matter hyperintensity and brain volumes in
+    heterogeneous clinical and low-field portable MRI, doi:10.48550/arXiv.2312.05119.
     """
 
     program: ClassVar[str] = "mri_WMHsynthseg"

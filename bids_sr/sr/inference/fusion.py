@@ -92,7 +92,7 @@ def fuse_burst(views: Sequence[tuple[View, Array]], spacings: npt.NDArray[np.flo
     References
     ----------
     Delbracio and Sapiro 2015, Removing camera shake via weighted Fourier burst
-    accumulation, IEEE Trans. Image Process. 24:3293-3307, arXiv:1505.02731.
+    accumulation, IEEE Trans. Image Process. 24:3293-3307, doi:10.48550/arXiv.1505.02731.
     """
     shape = views[0][1].shape
     spectra = [fft.rfftn(detail) for _, detail in views]

@@ -4,8 +4,8 @@ References
 ----------
 Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks,
 https://kellerjordan.github.io/posts/muon (the iteration and its coefficients).
-Liu et al. 2025, Muon is scalable for LLM training, arXiv:2502.16982 (the size of a
-step, so that learning rates are those of Adam).
+Liu et al. 2025, Muon is scalable for LLM training, doi:10.48550/arXiv.2502.16982 (the
+size of a step, so that learning rates are those of Adam).
 """
 
 from __future__ import annotations

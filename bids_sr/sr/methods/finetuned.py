@@ -2,9 +2,9 @@
 
 References
 ----------
-Wang et al., pre-training on videos and on public MRI, then self-supervised fine-tuning,
-for super-resolution between slices: this is the last stage; the others are recipes
-(:mod:`bids_sr.sr.recipes`).
+Wang et al. 2024, Inter-slice super-resolution of magnetic resonance images by pre-training
+and self-supervised fine-tuning, ISBI, doi:10.48550/arXiv.2406.05974 (this is the last of
+its three stages; the others are recipes, :mod:`bids_sr.sr.recipes`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 References
 ----------
 Sander et al. 2020, Unsupervised super-resolution: creating high-resolution medical
-images from low-resolution anisotropic examples, arXiv:2010.13172.
+images from low-resolution anisotropic examples, doi:10.48550/arXiv.2010.13172.
 """
 
 from __future__ import annotations

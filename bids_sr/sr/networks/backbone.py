@@ -11,8 +11,8 @@ References
 ----------
 Perez et al. 2018, FiLM: visual reasoning with a general conditioning layer, AAAI,
 doi:10.1609/aaai.v32i1.11671 (features that depend on a condition).
-Wortsman et al. 2022, Robust fine-tuning of zero-shot models, CVPR, arXiv:2109.01903
-(the mean of the weights before and after is better than either).
+Wortsman et al. 2022, Robust fine-tuning of zero-shot models, CVPR,
+doi:10.48550/arXiv.2109.01903 (the mean of the weights before and after is better than either).
 """
 
 from __future__ import annotations
@@ -187,8 +187,13 @@ class Backbone(nn.Module):
 
         Notes
         -----
-        What is new gets random weights, but nothing leads from it to what was there (Chen,
-        Goodfellow and Shlens 2016, Net2Net, ICLR, arXiv:1511.05641, with zeros for copies).
+        What is new gets random weights, but nothing leads from it to what was there (the
+        paper copies; here these weights are zero).
+
+        References
+        ----------
+        Chen et al. 2016, Net2Net: accelerating learning via knowledge transfer, ICLR,
+        doi:10.48550/arXiv.1511.05641.
         """
         own = self.head.out_channels
         assert channels >= own

@@ -7,7 +7,7 @@ of its parameters are those of the checkpoints that its authors and PRETTIER pub
 References
 ----------
 Sun et al. 2022, ShuffleMixer: an efficient ConvNet for image super-resolution, NeurIPS 35,
-arXiv:2205.15175.
+doi:10.48550/arXiv.2205.15175.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Only the convolutions that a state is given for; names are those of torchvision'
 References
 ----------
 Simonyan and Zisserman 2015, Very deep convolutional networks for large-scale image
-recognition, ICLR, arXiv:1409.1556.
+recognition, ICLR, doi:10.48550/arXiv.1409.1556.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 References
 ----------
 Yu et al. 2018, Wide activation for efficient and accurate image super-resolution,
-arXiv:1808.08718 (the blocks; trained with weight normalisation).
+doi:10.48550/arXiv.1808.08718 (the blocks; trained with weight normalisation).
 Salimans and Kingma 2016, Weight normalization: a simple reparameterization to
-accelerate training of deep neural networks, NeurIPS, arXiv:1602.07868.
+accelerate training of deep neural networks, NeurIPS, doi:10.48550/arXiv.1602.07868.
 Remedios et al. 2023, Self-supervised super-resolution for anisotropic MR images with
 and without slice gap, SASHIMI, doi:10.1007/978-3-031-44689-4_12 (one axis, any scale,
 a cubic skip in place of the convolutional one).

@@ -3,7 +3,9 @@
 References
 ----------
 Sander et al. 2020, Unsupervised super-resolution: creating high-resolution medical
-images from low-resolution anisotropic examples, arXiv:2010.13172.
+images from low-resolution anisotropic examples, doi:10.48550/arXiv.2010.13172.
+Sander et al. 2022, Autoencoding low-resolution MRI for semantically smooth interpolation of
+anisotropic MRI, Med Image Anal 78:102393, doi:10.1016/j.media.2022.102393 (synthesis loss).
 """
 
 from __future__ import annotations
