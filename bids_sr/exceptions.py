@@ -6,6 +6,8 @@ that is not a :class:`BidsSrError` is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class BidsSrError(Exception):
     """Base of all errors raised on purpose by this package."""
@@ -27,6 +29,10 @@ class MachineError(BidsSrError):
     """The machine, or what it lends to this process, is too small."""
 
 
+class StepKilledError(MachineError):
+    """The process of a step was killed from outside."""
+
+
 class AcquisitionError(BidsSrError, ValueError):
     """Slice thickness, spacing or profile are impossible or contradict the image."""
 
@@ -45,6 +51,13 @@ class ConfigError(BidsSrError, ValueError):
 
 class MissingToolError(BidsSrError):
     """A program, a licence or a model that was asked for is not at hand."""
+
+
+def family(base: type[BidsSrError] = BidsSrError) -> Iterator[type[BidsSrError]]:
+    """Walk through an error's class and all classes derived from it."""
+    yield base
+    for derived in base.__subclasses__():
+        yield from family(derived)
 
 
 LONGEST = 500

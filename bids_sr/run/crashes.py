@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_sr.exceptions import InputDataError
+from bids_sr.exceptions import LONGEST, InputDataError, family
 from bids_sr.files import read_bytes
 from bids_sr.run.system_errors import is_out_of_memory, memory_words
 
@@ -17,16 +17,7 @@ _EXCEPTION = re.compile(
     r"^\s*(?:[A-Za-z_]\w*\.)*(?P<kind>_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure))"
     r"(?:: (?P<text>.*))?$"
 )
-_OURS = (
-    "InputDataError",
-    "AcquisitionError",
-    "WeightsError",
-    "EngineError",
-    "ConfigError",
-    "BidsSrError",
-    "StepKilledError",
-)
-_LONGEST = 500
+_OURS = frozenset(error.__name__ for error in family())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,5 +93,5 @@ def last_exception(lines: list[str]) -> str:
             text = f"{kind}: {text}" if text else kind
             if is_out_of_memory(text):
                 text = memory_words(text)
-        return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+        return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
     return next((line.strip() for line in reversed(lines) if line.strip()), "unknown error")

@@ -49,8 +49,8 @@ class ExitError(Exception):
 
 
 def code_of(error: BidsSrError) -> ExitCode:
-    """Return the exit code of an error that ends the whole command."""
-    codes: dict[type[BidsSrError], ExitCode] = {
+    """Return the exit code of an error that ends the whole command: of its class, or one above."""
+    codes: dict[type, ExitCode] = {
         ConfigError: ExitCode.USAGE,
         AcquisitionError: ExitCode.BAD_DATA,
         InputDataError: ExitCode.BAD_DATA,
@@ -61,4 +61,4 @@ def code_of(error: BidsSrError) -> ExitCode:
         MissingToolError: ExitCode.MISSING_TOOL,
         EngineError: ExitCode.SOME_FAILED,
     }
-    return codes.get(type(error), ExitCode.SOME_FAILED)
+    return next((codes[kind] for kind in type(error).__mro__ if kind in codes), ExitCode.SOME_FAILED)

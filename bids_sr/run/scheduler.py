@@ -30,6 +30,7 @@ from nipype.pipeline.engine.utils import save_resultfile, topological_sort
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from bids_sr.compute.environment import leave_signals_to_parent, limit_threads, signals_held_back
+from bids_sr.exceptions import StepKilledError
 from bids_sr.interfaces.optional import OptionalStep
 from bids_sr.run.console import name_messages
 from bids_sr.run.crashes import last_exception
@@ -38,10 +39,6 @@ from bids_sr.run.resume import drop_broken_result
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
 _LEAST_GB = 0.01
-
-
-class StepKilledError(RuntimeError):
-    """The process of a step was killed from outside."""
 
 
 @dataclass

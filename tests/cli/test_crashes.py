@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bids_sr.exceptions import BidsSrError, family
 from bids_sr.run.crashes import last_exception, read_crash
 
 NIPYPE_CRASH = """\
@@ -78,3 +79,10 @@ def test_an_empty_crash_file_is_no_crash_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "crash-1.txt"
     path.write_text("")
     assert read_crash(path).message == "unknown error"
+
+
+@pytest.mark.parametrize("error", sorted(family(), key=str))
+def test_every_error_of_ours_speaks_for_itself(error: type[BidsSrError]) -> None:
+    traceback = f"{error.__module__}.{error.__name__}: x.nii.gz: found 1, expected 2, do 3\n"
+
+    assert last_exception([traceback]) == "x.nii.gz: found 1, expected 2, do 3"
