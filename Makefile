@@ -32,7 +32,7 @@ help:
 	@echo "make test-all   also those marked slow"
 	@echo "make test-container  builds and runs the images with podman, docker and apptainer"
 	@echo "make lint       ruff: style and format"
-	@echo "make types      mypy on the library rooms"
+	@echo "make types      mypy: strict, every room"
 	@echo "make structure  the floors, the package list, the wheel and the editable install"
 	@echo "make docs       links, commands and options named in the docs exist"
 	@echo "make build      source distribution and wheel into dist/"

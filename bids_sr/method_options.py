@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bids_sr.exceptions import ConfigError
 
@@ -148,7 +148,7 @@ class MethodOptions:
         return self.method in TAKES_SERIES
 
     @property
-    def output_grid(self) -> str:
+    def output_grid(self) -> Literal["fov", "slice"]:
         """The layout of the output where none is asked for."""
         return "slice" if self.method == "latent" else "fov"
 

@@ -332,10 +332,10 @@ def _binds(
         path = Path(word.rpartition("=")[2])
         if path.is_absolute() and path.exists():
             found.setdefault(str(path), f"{path}:{path}:ro")
-    for path in (str(config.bids_dir), str(config.output_dir), *found):
-        if ":" in path or "," in path:
+    for shown in (str(config.bids_dir), str(config.output_dir), *found):
+        if ":" in shown or "," in shown:
             raise ConfigError(
-                f"{path}: Apptainer cannot show a path with a colon or a comma to the image; "
+                f"{shown}: Apptainer cannot show a path with a colon or a comma to the image; "
                 "expected one without. Rename it, or use a link without them."
             )
     return [*found.values(), *options.bind], made

@@ -100,7 +100,7 @@ def _image(
     if facts.respaced:
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
         series = replace(series, affine=volume.affine)
-    acquisition, estimate = facts.acquisition, {}
+    acquisition, estimate = facts.acquisition, dict[str, Any]()
     if options.slice_profile == AUTO:
         acquisition, estimate = _estimated(volume, facts)
     mode = options.output_grid or asked.output_grid

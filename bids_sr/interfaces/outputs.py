@@ -143,7 +143,7 @@ class SaveDerivatives(SimpleInterface):
         return runtime
 
 
-class _ClearLeftoversInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):  # type: ignore[misc]
+class _ClearLeftoversInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     patterns = traits.List(
         traits.Tuple(traits.Str, traits.Str, traits.Str),
         mandatory=True,

@@ -122,7 +122,7 @@ class SuperResolve(SimpleInterface):
         acquisition = Acquisition(**self.inputs.acquisition).for_volume(first)
         result = self._reconstruct(series, acquisition)
         acquisition = getattr(result, "acquisition", None) or acquisition
-        made = getattr(result, "volume", None) or result.series
+        made = result.volume if isinstance(result, sr.Reconstruction) else result.series
         volume = made if isinstance(made, Volume) else next(made.frames())
         residual = side_result(
             "data consistency", lambda: sr.data_consistency_residual(volume, first, acquisition)

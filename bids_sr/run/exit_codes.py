@@ -61,4 +61,6 @@ def code_of(error: BidsSrError) -> ExitCode:
         MissingToolError: ExitCode.MISSING_TOOL,
         EngineError: ExitCode.SOME_FAILED,
     }
-    return next((codes[kind] for kind in type(error).__mro__ if kind in codes), ExitCode.SOME_FAILED)
+    return next(
+        (codes[kind] for kind in type(error).__mro__ if kind in codes), ExitCode.SOME_FAILED
+    )

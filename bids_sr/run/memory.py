@@ -74,7 +74,7 @@ def memory_for_steps_gb(config: RunConfig) -> float:
     """Return what ``--mem`` leaves for the steps, GB: all but what this process holds."""
     import psutil
 
-    held = psutil.Process().memory_info().rss / 1e9
+    held: float = psutil.Process().memory_info().rss / 1e9
     return max(round(config.mem_gb - held, 2), 0.1)
 
 

@@ -44,7 +44,7 @@ class Outcome:
         if self.status == "failed":
             at = f" at {self.step}" if self.step else ""
             return f"{self.image.stem}: failed{at}: {self.message}"
-        status = "not done" if self.status == "planned" else self.status
+        status: str = "not done" if self.status == "planned" else self.status
         status += ", but incomplete" if self.incomplete else ""
         return f"{self.image.stem}: {status}" + (f": {self.message}" if self.message else "")
 

@@ -80,7 +80,7 @@ def _is_whole_image(path: Path) -> bool:
     import nibabel as nb
     import numpy as np
 
-    data = nb.load(path).dataobj
+    data = nb.load(path).dataobj  # type: ignore[attr-defined]
     expected = int(data.offset + np.prod(data.shape, dtype=int) * data.dtype.itemsize)
     if path.suffix == ".gz":  # which ends with the length of what it unpacks to
         return int.from_bytes(_end(path, 4), "little") == expected % 2**32

@@ -96,7 +96,7 @@ class _Dependencies:
         return self.left[np.newaxis]
 
 
-class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
+class SteadyMultiProcPlugin(MultiProcPlugin):
     """Run every node in a process of its own; a killed process fails its own node only.
 
     A node that was killed is tried once more when nothing else runs.
@@ -193,9 +193,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
                 self._status_callback(node, "start")
             self.pending_tasks.insert(0, (self._submit_job(node, updatehash), job))
         except Exception as error:  # of this step alone: what it reads cannot be read, say
-            result = {"result": None, "traceback": format_exception(error)}
-            self._run_errors.append("".join(result["traceback"]))
-            self._clean_queue(job, graph, result=result)
+            traceback = format_exception(error)
+            self._run_errors.append("".join(traceback))
+            self._clean_queue(job, graph, result={"result": None, "traceback": traceback})
             return False
         return True
 

@@ -65,7 +65,7 @@ def steady_streams() -> Iterator[None]:
             mode = "r" if number == 0 else "w"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = SteadyStream(sys.stdout), SteadyStream(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = SteadyStream(sys.stdout), SteadyStream(sys.stderr)
     try:
         yield
     finally:
