@@ -306,9 +306,8 @@ def _respaced(grid: Grid, facts: AcquisitionFacts) -> Grid:
     """Return the grid with the slice spacing of the command line; the first slice stays."""
     if not facts.respaced:
         return grid
-    affine = np.array(grid.affine)
-    affine[:3, facts.acquisition.slice_axis] *= facts.acquisition.spacing / facts.header_spacing
-    return Grid(grid.shape, affine)
+    assert facts.acquisition.slice_axis is not None
+    return grid.with_spacing(facts.acquisition.slice_axis, facts.acquisition.spacing)
 
 
 def _nominal_spacing(

@@ -97,9 +97,8 @@ def reference_volume() -> Volume:
     inside = np.argwhere(data > 0)
     first = np.maximum(inside.min(axis=0) - MARGIN_MM, 0)
     last = np.minimum(inside.max(axis=0) + MARGIN_MM + 1, data.shape)
-    affine[:3, 3] += affine[:3, :3] @ first
-    cropped = data[tuple(slice(low, high) for low, high in zip(first, last, strict=True))]
-    return Volume(np.rint(INTENSITY_SCALE * cropped), affine)
+    box = [slice(low, high) for low, high in zip(first, last, strict=True)]
+    return Volume(np.rint(INTENSITY_SCALE * data), affine).part(box)
 
 
 def _write_subject(folder: Path, subject: DemoSubject, reference: Volume) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.exceptions import ConfigError, InputDataError
-from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, degrade
+from bids_sr.imaging import Acquisition, Grid, Volume, degrade
 
 SLICES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Orientation of the simulated slices, and the array axis across them in RAS+."""
@@ -167,7 +167,7 @@ def covered(fine: Grid, acquired: Grid) -> npt.NDArray[np.bool_]:
     """
     inside = np.ones(fine.shape, dtype=bool)
     for axis in range(3):
-        index = axis_coordinates(acquired, fine, axis)
+        index = acquired.coordinates_of(fine, axis)
         within = (index >= -0.5) & (index <= acquired.shape[axis] - 0.5)
         inside &= np.expand_dims(within, [other for other in range(3) if other != axis])
     return inside
@@ -188,31 +188,18 @@ def _leave_out(stack: Volume, thickness: float | None) -> TestCase:
             "every other one out."
         )
     spacing = 2 * float(stack.spacings[axis])
-    affine = stack.affine.copy()
-    affine[:3, axis] *= 2
-    lr = Volume(np.ascontiguousarray(_along(stack.data, axis, slice(0, None, 2))), affine)
+    lr = stack.planes(axis, slice(0, None, 2))
+    truth = stack.planes(axis, slice(1, 2 * kept - 2, 2))
     in_plane = float(np.delete(stack.spacings, axis).min())
     steps = max(2, 2 * round(spacing / in_plane / 2))
-    shape, fine = list(stack.shape), affine.copy()
-    shape[axis] = (kept - 1) * steps + 1
-    fine[:3, axis] /= steps
-    truth = np.ascontiguousarray(_along(stack.data, axis, slice(1, 2 * kept - 2, 2)))
-    place = affine.copy()
-    place[:3, 3] += stack.affine[:3, axis]
     acquisition = Acquisition(
         spacing=spacing, thickness=thickness or spacing / 2, profile=_PROFILE, slice_axis=axis
     ).for_volume(lr)
     return TestCase(
         lr=lr,
         acquisition=acquisition,
-        grid=Grid((shape[0], shape[1], shape[2]), fine),
-        truth=Volume(truth, place),
+        grid=lr.grid.subdivided(axis, steps),
+        truth=truth,
         region=np.ones(truth.shape, dtype=bool),
         planes=np.arange(kept - 1) * steps + steps // 2,
     )
-
-
-def _along(data: npt.NDArray[np.floating], axis: int, part: slice) -> npt.NDArray[np.floating]:
-    box = [slice(None)] * 3
-    box[axis] = part
-    return data[tuple(box)]

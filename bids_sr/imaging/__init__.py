@@ -5,7 +5,7 @@ from bids_sr.imaging.degrade import ForwardModel, degrade, lr_grid
 from bids_sr.imaging.grid import Grid
 from bids_sr.imaging.header import InputReport, check_input
 from bids_sr.imaging.intensity import RobustScaler
-from bids_sr.imaging.resample import KERNELS, axis_coordinates, output_grid, resample
+from bids_sr.imaging.resample import KERNELS, output_grid, resample
 from bids_sr.imaging.series import Series
 from bids_sr.imaging.slice_profile import SliceProfile
 from bids_sr.imaging.slices import View
@@ -22,7 +22,6 @@ __all__ = [
     "SliceProfile",
     "View",
     "Volume",
-    "axis_coordinates",
     "check_input",
     "degrade",
     "lr_grid",

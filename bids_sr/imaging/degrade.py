@@ -16,7 +16,7 @@ from scipy import sparse
 from bids_sr.exceptions import AcquisitionError, InputDataError
 from bids_sr.imaging.acquisition import Acquisition
 from bids_sr.imaging.grid import Grid
-from bids_sr.imaging.resample import apply_along_axis, axis_coordinates
+from bids_sr.imaging.resample import apply_along_axis
 from bids_sr.imaging.volume import Volume
 
 _LEAST_SHARE = 0.05  # of its profile that a slice must have inside the fine grid
@@ -51,7 +51,7 @@ class ForwardModel:
             If the axes are not parallel or a slice lies outside the fine grid.
         """
         axis = lr.slice_axis if acquisition.slice_axis is None else acquisition.slice_axis
-        centres = axis_coordinates(hr, lr, axis)  # (n_lr,), fine voxels
+        centres = hr.coordinates_of(lr, axis)  # (n_lr,), fine voxels
         edges = np.arange(hr.shape[axis] + 1) - 0.5
         spacing = float(hr.spacings[axis])
         distances = (edges[None, :] - centres[:, None]) * spacing  # mm
@@ -92,13 +92,7 @@ def lr_grid(hr: Grid, acquisition: Acquisition) -> Grid:
             f"Found a field of view of {hr.fov[axis]:.4g} mm along axis {axis} and a slice "
             f"spacing of {acquisition.spacing:.4g} mm; expected room for at least 2 slices."
         )
-    factor = acquisition.spacing / float(hr.spacings[axis])
-    affine = hr.affine.copy()
-    affine[:3, 3] += hr.affine[:3, axis] * (factor - 1) / 2
-    affine[:, axis] *= factor
-    shape = list(hr.shape)
-    shape[axis] = count
-    return Grid((shape[0], shape[1], shape[2]), affine)
+    return hr.rescaled(axis, acquisition.spacing / float(hr.spacings[axis]), count)
 
 
 def degrade(

@@ -1,7 +1,9 @@
 """A grid is a lattice of voxel centres in the world: a shape and an affine.
 
 It holds no intensities and knows no file.  Index 0 is the centre of the first
-voxel, so the field of view reaches half a voxel beyond the outer centres.
+voxel, so the field of view reaches half a voxel beyond the outer centres.  A plane is
+what one index along an axis stands for; all grids that are made of another here have
+parallel axes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from bids_sr.exceptions import InputDataError
 
 SAME_SPACING = 0.01
 """Relative difference below which two spacings count as equal."""
+PARALLEL_TOLERANCE_MM = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,3 +99,82 @@ class Grid:
         homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
         offsets = ((self.affine - affine) @ homogeneous)[:3]
         return float(np.linalg.norm(offsets, axis=0).max())
+
+    def coordinates_of(self, other: Grid, axis: int) -> npt.NDArray[np.float64]:
+        """Return the planes of another grid along one axis as indices into this one.
+
+        Returns
+        -------
+        (n,) float64 array
+            Index coordinates; 0 is the centre of this grid's first voxel.
+
+        Raises
+        ------
+        InputDataError
+            If the grids' axes are not parallel, in the same order and direction.
+        """
+        step = np.linalg.solve(self.affine, other.affine)
+        across = step[:3, :3] - np.diag(np.diag(step)[:3])
+        drift = np.abs(across) @ (np.asarray(other.shape) - 1) * self.spacings
+        if drift.max() > PARALLEL_TOLERANCE_MM or np.diag(step).min() <= 0:
+            raise InputDataError(
+                f"Found grids whose axes are not parallel (drift {drift.max():.3g} mm, "
+                f"directions {np.diag(step)[:3].round(3).tolist()}); expected the same order and "
+                "direction of axes. Reorient one to the other first."
+            )
+        return np.asarray(step[axis, 3] + step[axis, axis] * np.arange(other.shape[axis]))
+
+    def rescaled(self, axis: int, factor: float, size: int) -> Grid:
+        """Return `size` planes, `factor` times as far apart, from the same edge of the view."""
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, axis] * (factor - 1) / 2
+        affine[:, axis] *= factor
+        return Grid(self._shape_with(axis, size), affine)
+
+    def tiled(self, axis: int, spacing: float) -> Grid:
+        """Return the same field of view in whole planes that are about `spacing` mm apart."""
+        size = max(1, round(float(self.fov[axis]) / spacing))
+        return self.rescaled(axis, self.shape[axis] / size, size)
+
+    def subdivided(self, axis: int, parts: int) -> Grid:
+        """Return the grid with `parts` steps from each plane to the next; all planes stay."""
+        affine = self.affine.copy()
+        affine[:, axis] /= parts
+        return Grid(self._shape_with(axis, (self.shape[axis] - 1) * parts + 1), affine)
+
+    def with_planes(self, axis: int, size: int, *, first: int = 0, step: int = 1) -> Grid:
+        """Return `size` planes: every `step`-th from plane `first` on."""
+        affine = self.affine.copy()
+        affine[:3, 3] += first * self.affine[:3, axis]
+        affine[:3, axis] *= step
+        return Grid(self._shape_with(axis, size), affine)
+
+    def with_planes_of(
+        self, other: Grid, axis: int, *, first: int = 0, size: int | None = None
+    ) -> Grid:
+        """Return the planes of another grid along an axis, within them the voxels of this one.
+
+        Parameters
+        ----------
+        other : Grid
+            Parallel to this one.
+        axis : int
+        first : int
+            Plane of `other` to begin with.
+        size : int, optional
+            Number of planes; None: all of `other`.
+        """
+        affine = self.affine.copy()
+        affine[:3, axis] = other.affine[:3, axis]
+        affine[:3, 3] += self.coordinates_of(other, axis)[first] * self.affine[:3, axis]
+        return Grid(self._shape_with(axis, other.shape[axis] if size is None else size), affine)
+
+    def with_spacing(self, axis: int, spacing: float) -> Grid:
+        """Return as many voxels at another distance (mm) along an axis; the first stays."""
+        affine = self.affine.copy()
+        affine[:3, axis] *= spacing / self.spacings[axis]
+        return Grid(self.shape, affine)
+
+    def _shape_with(self, axis: int, size: int) -> tuple[int, int, int]:
+        first, second, third = (size if other == axis else self.shape[other] for other in range(3))
+        return first, second, third

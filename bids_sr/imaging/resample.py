@@ -25,7 +25,6 @@ MOST_VOXELS = 32767
 """Along an axis: NIfTI-1 counts them in 16 bits."""
 DEFAULT_SPACING_MM = 1.0
 """Finest spacing that is chosen unasked."""
-PARALLEL_TOLERANCE_MM = 1e-2
 _LANCZOS_LOBES = 3
 _SPLINE_PAD = 12  # the prefilter's response has fallen to 1e-7 there
 
@@ -83,43 +82,13 @@ def output_grid(
             f"{source.fov.max():.0f} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
             "Give a coarser output resolution."
         )
-    shape, affine = list(source.shape), source.affine.copy()
+    grid = source
     for axis in range(3):
         if axis == slice_axis and mode == "slice":
-            parts = max(1, round(float(source.spacings[axis]) / wanted))
-            shape[axis] = (source.shape[axis] - 1) * parts + 1
-            affine[:, axis] /= parts
+            grid = grid.subdivided(axis, max(1, round(float(source.spacings[axis]) / wanted)))
         elif axis == slice_axis or spacing != "native":
-            shape[axis] = max(1, round(float(source.fov[axis]) / wanted))
-            factor = source.shape[axis] / shape[axis]
-            affine[:3, 3] += source.affine[:3, axis] * (factor - 1) / 2
-            affine[:, axis] *= factor
-    return Grid((shape[0], shape[1], shape[2]), affine)
-
-
-def axis_coordinates(source: Grid, target: Grid, axis: int) -> npt.NDArray[np.float64]:
-    """Return the target's voxel centres along one axis as indices into the source.
-
-    Returns
-    -------
-    (n,) float64 array
-        Index coordinates; 0 is the centre of the source's first voxel.
-
-    Raises
-    ------
-    InputDataError
-        If the grids' axes are not parallel, in the same order and direction.
-    """
-    step = np.linalg.solve(source.affine, target.affine)
-    across = step[:3, :3] - np.diag(np.diag(step)[:3])
-    drift = np.abs(across) @ (np.asarray(target.shape) - 1) * source.spacings
-    if drift.max() > PARALLEL_TOLERANCE_MM or np.diag(step).min() <= 0:
-        raise InputDataError(
-            f"Found grids whose axes are not parallel (drift {drift.max():.3g} mm, directions "
-            f"{np.diag(step)[:3].round(3).tolist()}); expected the same order and direction of "
-            "axes. Reorient one to the other first."
-        )
-    return np.asarray(step[axis, 3] + step[axis, axis] * np.arange(target.shape[axis]))
+            grid = grid.tiled(axis, wanted)
+    return grid
 
 
 def resample(
@@ -149,7 +118,7 @@ def resample(
     ratios = grid.spacings / volume.spacings
     # Shrinking axes first leave less to do for the others.
     for axis in np.argsort(np.asarray(grid.shape) / np.asarray(volume.shape)):
-        coordinates = axis_coordinates(volume.grid, grid, int(axis))
+        coordinates = volume.grid.coordinates_of(grid, int(axis))
         size = volume.shape[axis]
         if coordinates.size == size and np.allclose(
             coordinates, np.arange(size), rtol=0, atol=1e-5

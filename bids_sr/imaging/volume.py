@@ -7,6 +7,7 @@ value, and loads and saves itself.  It does not resample and knows no acquisitio
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,19 @@ class Volume:
         spacing : float, mm
         slice_axis : int
         """
-        affine = self.affine.copy()
-        affine[:3, slice_axis] *= spacing / self.spacings[slice_axis]
-        return Volume(self.data, affine)
+        return Volume(self.data, self.grid.with_spacing(slice_axis, spacing).affine)
+
+    def part(self, box: Sequence[slice]) -> Volume:
+        """Return the voxels of a box, one slice an axis, at their places in the world."""
+        grid = self.grid
+        for axis, span in enumerate(box):
+            planes = range(self.shape[axis])[span]
+            grid = grid.with_planes(axis, len(planes), first=planes.start, step=planes.step)
+        return Volume(np.ascontiguousarray(self.data[tuple(box)]), grid.affine)
+
+    def planes(self, axis: int, span: slice) -> Volume:
+        """Return some planes across an axis, at their places in the world."""
+        return self.part([span if other == axis else slice(None) for other in range(3)])
 
     def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
         """Tell whether both volumes have the same voxels, to `tolerance_mm` at every corner."""

@@ -83,3 +83,64 @@ def test_refuses_affines_that_are_none(affine: np.ndarray) -> None:
 def test_refuses_affines_without_inverse(affine: np.ndarray) -> None:
     with pytest.raises(InputDataError, match="cannot be inverted"):
         Grid((2, 2, 2), affine)
+
+
+def _oblique() -> Grid:
+    turn = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([0.7, 0.8, 5.0])
+    affine[:3, 3] = 3.0, -20.0, 7.0
+    return Grid((10, 21, 6), affine)
+
+
+def _edges(grid: Grid, axis: int) -> np.ndarray:
+    """Return the two ends of the field of view along an axis in the world."""
+    step = grid.affine[:3, axis]
+    first = grid.affine[:3, 3] - step / 2
+    return np.stack([first, first + grid.shape[axis] * step])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_tiles_keep_the_field_of_view(axis: int) -> None:
+    grid = _oblique()
+    tiled = grid.tiled(axis, 1.3)
+    assert tiled.spacings[axis] == pytest.approx(1.3, rel=0.1)
+    np.testing.assert_allclose(_edges(tiled, axis), _edges(grid, axis))
+
+
+def test_rescaling_keeps_the_first_edge() -> None:
+    grid = _oblique()
+    coarser = grid.rescaled(1, 2.5, 8)
+    assert coarser.shape == (10, 8, 6)
+    np.testing.assert_allclose(_edges(coarser, 1)[0], _edges(grid, 1)[0])
+    np.testing.assert_allclose(coarser.spacings, grid.spacings * [1, 2.5, 1])
+
+
+def test_subdivided_planes_hold_the_planes() -> None:
+    grid = _oblique()
+    fine = grid.subdivided(2, 4)
+    assert fine.shape == (10, 21, 21)
+    np.testing.assert_allclose(fine.coordinates_of(grid, 2), np.arange(6) * 4, atol=1e-12)
+
+
+def test_planes_from_a_first_one_on() -> None:
+    grid = _oblique()
+    kept = grid.with_planes(1, 5, first=3, step=2)
+    np.testing.assert_allclose(grid.coordinates_of(kept, 1), [3, 5, 7, 9, 11])
+    np.testing.assert_allclose(grid.coordinates_of(kept, 0), np.arange(10), atol=1e-12)
+
+
+def test_planes_of_another_grid() -> None:
+    grid = _oblique()
+    fine = grid.tiled(0, 0.3).tiled(2, 1.0)
+    mixed = fine.with_planes_of(grid, 2, first=1, size=4)
+    assert mixed.shape == (fine.shape[0], 21, 4)
+    np.testing.assert_allclose(grid.coordinates_of(mixed, 2), [1, 2, 3, 4])
+    np.testing.assert_allclose(fine.coordinates_of(mixed, 0), np.arange(fine.shape[0]), atol=1e-12)
+
+
+def test_another_spacing_leaves_the_first_plane() -> None:
+    grid = _oblique()
+    spaced = grid.with_spacing(2, 6.0)
+    np.testing.assert_allclose(spaced.spacings, [0.7, 0.8, 6.0])
+    np.testing.assert_array_equal(spaced.affine[:3, 3], grid.affine[:3, 3])

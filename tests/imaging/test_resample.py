@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from bids_sr.exceptions import AcquisitionError, InputDataError
-from bids_sr.imaging import KERNELS, Grid, Volume, axis_coordinates, output_grid, resample
+from bids_sr.imaging import KERNELS, Grid, Volume, output_grid, resample
 from bids_sr.imaging.resample import Kernel, interpolation_matrix
 
 SMOOTH_KERNELS: tuple[Kernel, ...] = ("linear", "bspline", "lanczos")
@@ -199,8 +199,8 @@ def test_without_antialias_samples_are_picked() -> None:
 def test_axis_coordinates() -> None:
     volume = _volume()
     grid = _placed(volume, (4, 5, 6), (0.5, 1.5, 2.0), (1.0, -2.0, 0.25))
-    np.testing.assert_allclose(axis_coordinates(volume.grid, grid, 0), [1, 1.5, 2, 2.5])
-    np.testing.assert_allclose(axis_coordinates(volume.grid, grid, 1), [-2, -0.5, 1, 2.5, 4])
+    np.testing.assert_allclose(volume.grid.coordinates_of(grid, 0), [1, 1.5, 2, 2.5])
+    np.testing.assert_allclose(volume.grid.coordinates_of(grid, 1), [-2, -0.5, 1, 2.5, 4])
 
 
 @pytest.mark.parametrize(

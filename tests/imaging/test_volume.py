@@ -118,3 +118,18 @@ def test_save_and_load(tmp_path: Path) -> None:
     loaded = Volume.load(path)
     assert np.array_equal(loaded.data, volume.data)
     assert loaded.same_grid(volume, tolerance_mm=1e-3)
+
+
+def test_part_keeps_its_place() -> None:
+    volume = _volume(17.0)
+    part = volume.part((slice(1, 3), slice(None), slice(1, None, 2)))
+    np.testing.assert_array_equal(part.data, volume.data[1:3, :, 1::2])
+    places = part.affine @ [1, 2, 1, 1], volume.affine @ [2, 2, 3, 1]
+    np.testing.assert_allclose(*places)
+
+
+def test_planes_are_a_part_across_one_axis() -> None:
+    volume = _volume()
+    planes = volume.planes(2, slice(0, None, 2))
+    np.testing.assert_array_equal(planes.data, volume.data[..., ::2])
+    np.testing.assert_allclose(planes.spacings, [0.9, 1.1, 9.4])

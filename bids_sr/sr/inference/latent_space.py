@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bids_sr.compute.device import single_core_workers
 from bids_sr.exceptions import WeightsError
-from bids_sr.imaging import Grid, RobustScaler, View, Volume, axis_coordinates, resample
+from bids_sr.imaging import Grid, RobustScaler, View, Volume, resample
 from bids_sr.imaging.resample import apply_along_axis, interpolation_matrix
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.autoencoder import Autoencoder
@@ -117,8 +117,8 @@ class LatentSpace:
         The network works on the voxels that it was trained on, whatever the grid, and never
         in half precision, whose steps the difference of two decoded slices would show.
         """
-        planes = _Planes.at(axis_coordinates(lr.grid, grid, slice_axis), lr.shape[slice_axis])
-        slices = resample(lr, with_slices_of(lr.grid, grid, slice_axis))
+        planes = _Planes.at(lr.grid.coordinates_of(grid, slice_axis), lr.shape[slice_axis])
+        slices = resample(lr, grid.with_planes_of(lr.grid, slice_axis))
         result = planes.linear(slices.data, slice_axis)
         inner = planes.between
         if not inner.size:
@@ -129,8 +129,8 @@ class LatentSpace:
         found = self._decode(stack, planes, keep_detail, device, threads)
         # From the network's voxels to those of the grid; across slices it is there already.
         made = View.in_plane(slice_axis).join(found)
-        target = _with_planes(grid, slice_axis, inner.size)
-        source = _with_planes(seen.grid, slice_axis, inner.size, like=target)
+        target = grid.with_planes(slice_axis, inner.size)
+        source = seen.grid.with_planes_of(target, slice_axis)
         made = resample(Volume(made, source.affine), target, kernel="bspline").data
         made *= np.float32(scaler.width)
         here: list[Any] = [slice(None)] * 3
@@ -234,32 +234,7 @@ def in_plane_resampled(volume: Volume, slice_axis: int, spacing: float | None) -
     """Bring slices to voxels of about `spacing` mm in-plane, of which whole ones tile them."""
     if spacing is None:
         return volume
-    shape, affine = list(volume.shape), volume.affine.copy()
-    for axis in range(3):
-        if axis != slice_axis:
-            shape[axis] = max(1, round(float(volume.fov[axis]) / spacing))
-            factor = volume.shape[axis] / shape[axis]
-            affine[:3, 3] += volume.affine[:3, axis] * (factor - 1) / 2
-            affine[:, axis] *= factor
-    return resample(volume, Grid((shape[0], shape[1], shape[2]), affine))
-
-
-def with_slices_of(lr: Grid, grid: Grid, slice_axis: int) -> Grid:
-    """Return `grid` in-plane and the acquired slices across."""
-    shape, affine = list(grid.shape), grid.affine.copy()
-    shape[slice_axis] = lr.shape[slice_axis]
-    affine[:3, slice_axis] = lr.affine[:3, slice_axis]
-    first = axis_coordinates(grid, lr, slice_axis)[0]
-    affine[:3, 3] = grid.affine[:3, 3] + first * grid.affine[:3, slice_axis]
-    return Grid((shape[0], shape[1], shape[2]), affine)
-
-
-def _with_planes(grid: Grid, slice_axis: int, number: int, like: Grid | None = None) -> Grid:
-    """Return `grid` in-plane with so many planes, where those of `like` are."""
-    shape, affine = list(grid.shape), grid.affine.copy()
-    shape[slice_axis] = number
-    if like is not None:
-        affine[:3, slice_axis] = like.affine[:3, slice_axis]
-        first = axis_coordinates(grid, like, slice_axis)[0]
-        affine[:3, 3] = grid.affine[:3, 3] + first * grid.affine[:3, slice_axis]
-    return Grid((shape[0], shape[1], shape[2]), affine)
+    grid = volume.grid
+    for axis in {0, 1, 2} - {slice_axis}:
+        grid = grid.tiled(axis, spacing)
+    return resample(volume, grid)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bids_sr.imaging import Grid, Volume, axis_coordinates, resample
+from bids_sr.imaging import Grid, Volume, resample
 
 _SPACING_TOLERANCE = 0.05
 """In-plane spacings that differ less from the one across slices are left as they are."""
@@ -32,7 +32,8 @@ class Workspace:
     def of(cls, lr: Volume, slice_axis: int, target: Grid) -> Workspace:
         """Bring acquired slices to the workspace of a target grid."""
         grid = _isotropic(target, slice_axis)
-        return cls(resample(lr, _with_slices_of(lr.grid, grid, slice_axis)), grid, slice_axis)
+        slices = resample(lr, grid.with_planes_of(lr.grid, slice_axis))
+        return cls(slices, grid, slice_axis)
 
     @property
     def spacing(self) -> float:
@@ -48,7 +49,7 @@ class Workspace:
     @property
     def coordinates(self) -> npt.NDArray[np.float64]:
         """(n,) centres of the grid's voxels along the slice axis, in units of slices."""
-        return axis_coordinates(self.slices.grid, self.grid, self.slice_axis)
+        return self.slices.grid.coordinates_of(self.grid, self.slice_axis)
 
 
 def foreground_box(
@@ -79,22 +80,8 @@ def foreground_box(
 
 
 def _isotropic(grid: Grid, axis: int) -> Grid:
-    shape, affine = list(grid.shape), grid.affine.copy()
     target = float(grid.spacings[axis])
     for other in range(3):
         if abs(grid.spacings[other] / target - 1) > _SPACING_TOLERANCE:
-            shape[other] = max(1, round(float(grid.fov[other]) / target))
-            factor = grid.shape[other] / shape[other]
-            affine[:3, 3] += grid.affine[:3, other] * (factor - 1) / 2
-            affine[:, other] *= factor
-    return Grid((shape[0], shape[1], shape[2]), affine)
-
-
-def _with_slices_of(lr: Grid, work: Grid, axis: int) -> Grid:
-    """Return `work` in-plane and the acquired slices across."""
-    shape, affine = list(work.shape), work.affine.copy()
-    shape[axis] = lr.shape[axis]
-    affine[:3, axis] = lr.affine[:3, axis]
-    first = axis_coordinates(work, lr, axis)[0]
-    affine[:3, 3] = work.affine[:3, 3] + first * work.affine[:3, axis]
-    return Grid((shape[0], shape[1], shape[2]), affine)
+            grid = grid.tiled(other, target)
+    return grid

@@ -19,7 +19,7 @@ import numpy as np
 from bids_sr.compute.device import or_on_cpu, resolve_device
 from bids_sr.compute.progress import Progress, silent
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import Acquisition, Grid, Volume, axis_coordinates, resample
+from bids_sr.imaging import Acquisition, Grid, Volume, resample
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -242,7 +242,7 @@ def _check_volume(lr: Volume, acquisition: Acquisition, grid: Grid) -> None:
             "Found values that are not finite; expected numbers only. Replace NaN and infinity."
         )
     for current in range(3):
-        inside = axis_coordinates(lr.grid, grid, current)
+        inside = lr.grid.coordinates_of(grid, current)
         if inside[0] > lr.shape[current] - 0.5 or inside[-1] < -0.5:
             raise InputDataError(
                 f"Found a grid that begins {inside[0]:.1f} voxels along axis {current} of an "

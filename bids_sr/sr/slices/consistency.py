@@ -20,7 +20,6 @@ from bids_sr.imaging import (
     Grid,
     RobustScaler,
     Volume,
-    axis_coordinates,
     resample,
 )
 from bids_sr.imaging.noise import estimate_noise, flat_foreground, noise_in
@@ -150,11 +149,7 @@ class _Comparison:
         cls, sr: Grid, lr: Volume, acquisition: Acquisition, kept: npt.NDArray[np.int_]
     ) -> _Comparison:
         axis = _slice_axis(lr, acquisition)
-        shape, affine = list(sr.shape), sr.affine.copy()
-        shape[axis] = kept.size
-        affine[:3, axis] = lr.affine[:3, axis]
-        affine[:3, 3] += axis_coordinates(sr, lr.grid, axis)[kept[0]] * sr.affine[:3, axis]
-        grid = Grid((shape[0], shape[1], shape[2]), affine)
+        grid = sr.with_planes_of(lr.grid, axis, first=int(kept[0]), size=kept.size)
         forward = ForwardModel.between(sr, grid, acquisition)
         return cls(resample(lr, grid), forward, lr.grid)
 
@@ -172,7 +167,7 @@ class _Comparison:
     def _gain(self, axis: int) -> npt.NDArray[np.float64]:
         """Return what in-plane resampling makes of unit variance, for each cosine of an axis."""
         size = self.source.shape[axis]
-        steps = axis_coordinates(self.source, self.slices.grid, axis)  # (n,)
+        steps = self.source.coordinates_of(self.slices.grid, axis)  # (n,)
         affine, moved = np.eye(4), np.eye(4)
         if steps.size > 1:
             moved[0, 0] = steps[1] - steps[0]
@@ -242,7 +237,7 @@ def _slice_axis(lr: Volume, acquisition: Acquisition) -> int:
 
 def _covered(sr: Grid, lr: Grid, axis: int, reach: float = 0.0) -> npt.NDArray[np.int_]:
     """Return the indices of the slices that lie, by `reach` fine voxels, inside the grid."""
-    centres = axis_coordinates(sr, lr, axis)
+    centres = sr.coordinates_of(lr, axis)
     tolerance = 1e-3 - reach
     inside = (centres > -0.5 - tolerance) & (centres < sr.shape[axis] - 0.5 + tolerance)
     return np.flatnonzero(inside)

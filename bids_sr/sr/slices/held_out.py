@@ -156,12 +156,10 @@ class _Gaps:
         truth = slices[1 : 2 * ((len(slices) - 1) // 2) : 2]
         if not len(truth):
             return None
-        affine = lr.affine.copy()
-        affine[:3, 3] += first * affine[:3, axis]
-        affine[:3, axis] *= 2
-        kept = Volume(np.ascontiguousarray(np.moveaxis(slices[::2], 0, axis)), affine)
-        grid, steps = _between(kept.grid, axis, voxel)
-        return cls(kept, truth, grid, steps, axis)
+        kept = lr.planes(axis, slice(first, None, 2))
+        # An even number of steps: a plane lies halfway.
+        steps = max(2, 2 * round(float(kept.spacings[axis]) / voxel / 2))
+        return cls(kept, truth, kept.grid.subdivided(axis, steps), steps, axis)
 
     def error(self, made: Volume) -> float:
         """Return the sum of squared differences where the slices are bright."""
@@ -171,36 +169,22 @@ class _Gaps:
         return float(np.sum((planes - self.truth)[bright] ** 2))
 
 
-def _between(kept: Grid, axis: int, voxel: float) -> tuple[Grid, int]:
-    """Return a grid with an even number of steps from slice to slice, and that number."""
-    steps = max(2, 2 * round(float(kept.spacings[axis]) / voxel / 2))
-    shape, affine = list(kept.shape), kept.affine.copy()
-    shape[axis] = (shape[axis] - 1) * steps + 1
-    affine[:3, axis] /= steps
-    return Grid((shape[0], shape[1], shape[2]), affine), steps
-
-
 def _part(lr: Volume, axis: int, voxel: float) -> Volume:
     """Cut out the middle of what is bright, in-plane on voxels of `voxel` mm."""
     data = lr.data.astype(np.float32, copy=False)
     bright = data > _DARK * np.percentile(data, 99.5)
-    affine, box = lr.affine.copy(), []
+    box = []
     for current in range(3):
         size, spacing = lr.shape[current], float(lr.spacings[current])
         most = _MOST_SLICES if current == axis else round(_LONGEST * voxel / spacing)
         count = min(size, max(2, most))
         first = min(max(0, _middle(bright, current) - count // 2), size - count)
         box.append(slice(first, first + count))
-        affine[:3, 3] += first * lr.affine[:3, current]
-    part = Volume(np.ascontiguousarray(data[tuple(box)]), affine)
-    shape, affine = list(part.shape), part.affine.copy()
-    for current in range(3):
-        if current != axis:
-            shape[current] = max(1, round(float(part.grid.fov[current]) / voxel))
-            factor = part.shape[current] / shape[current]
-            affine[:3, 3] += part.affine[:3, current] * (factor - 1) / 2
-            affine[:, current] *= factor
-    return resample(part, Grid((shape[0], shape[1], shape[2]), affine))
+    part = lr.with_data(data).part(box)
+    grid = part.grid
+    for current in {0, 1, 2} - {axis}:
+        grid = grid.tiled(current, voxel)
+    return resample(part, grid)
 
 
 def _middle(bright: npt.NDArray[np.bool_], axis: int) -> int:
