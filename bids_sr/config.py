@@ -21,14 +21,10 @@ from typing import Any, Literal
 
 from bids_sr import files
 from bids_sr.exceptions import ConfigError
-from bids_sr.method_options import DEFAULT_METHOD, MethodOptions
+from bids_sr.method_facts import DEFAULT_METHOD, Adaptation, OutputGrid
+from bids_sr.method_options import MethodOptions
 
 AnalysisLevel = Literal["participant", "group"]
-SrMethod = Literal[
-    "self", "finetuned", "pretrained", "latent", "bspline", "lanczos", "linear", "none"
-]
-SrAdapt = Literal["none", "dataset", "image", "both"]
-OutputGrid = Literal["fov", "slice"]
 DenoiseMethod = Literal["nlm", "none"]
 BiasCorrection = Literal["n4", "auto", "none"]
 SkullStripMethod = Literal["auto", "hdbet", "template", "none"]
@@ -101,12 +97,12 @@ class RunConfig:
     debug: bool = False
     verbose: int = 0
 
-    sr_method: SrMethod = DEFAULT_METHOD
+    sr_method: str = DEFAULT_METHOD
     sr_preset: str | None = None
     """Named set of hyper-parameters of the method; None: its defaults."""
     sr_model: str | None = None
     """Published name or path of weights; None leaves it to the method."""
-    sr_adapt: SrAdapt | None = None
+    sr_adapt: Adaptation | None = None
     """What weights are adapted to; None leaves it to the method."""
     sr_reuse_model: Path | None = None
     """What was learnt from an image of the same geometry, used instead of training."""
@@ -121,7 +117,7 @@ class RunConfig:
     output_resolution: float | Literal["native"] | None = None
     """Target spacing, mm; ``native`` is the in-plane spacing; None floors that at 1 mm."""
     output_grid: OutputGrid | None = None
-    """None becomes ``slice`` for the method ``latent``, else ``fov``."""
+    """None becomes what suits the method: ``slice`` where acquired slices stay as they are."""
     min_anisotropy: float = 1.5
     """Images whose largest / smallest spacing is below this are passed through."""
     slice_thickness: float | None = None
@@ -158,7 +154,7 @@ class RunConfig:
         object.__setattr__(self, "segmentation", tools)
         asked = self.method_options
         object.__setattr__(self, "sr_model", asked.model)
-        object.__setattr__(self, "output_grid", self.output_grid or asked.output_grid)
+        object.__setattr__(self, "output_grid", self.output_grid or asked.facts.output_grid)
         self._check_numbers()
         self._check_names()
         self._check_folders()

@@ -7,45 +7,28 @@ a method does with them, and imports nothing heavy.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 from bids_sr.exceptions import ConfigError
-
-METHOD_NAMES = (
-    "self",
-    "finetuned",
-    "pretrained",
-    "latent",
-    "bspline",
-    "lanczos",
-    "linear",
-    "none",
+from bids_sr.method_facts import (
+    DEFAULT_METHOD,
+    METHOD_FACTS,
+    Adaptation,
+    DatasetRecipe,
+    MethodFacts,
+    methods_that,
 )
-DEFAULT_METHOD: Final = "finetuned"
-PRESETS: dict[str, tuple[str, ...]] = {"self": ("fast", "smore"), "latent": ("fast", "paper")}
-ADAPTATIONS = ("none", "dataset", "image", "both")
-ADAPTABLE: dict[str, tuple[str, ...]] = {"finetuned": ADAPTATIONS, "latent": ADAPTATIONS}
-"""The adaptations that a method can take."""
-DEFAULT_ADAPTATION = {"finetuned": "image", "latent": "none"}
-"""What a method with a model adapts it to unasked."""
-WITH_MODEL = ("finetuned", "pretrained", "latent")
-WITH_RESULT = ("self", "finetuned", "latent")
-"""Methods that learn something which can be kept."""
-WITH_UNCERTAINTY = ("self", "finetuned", "pretrained")
-"""Methods that can tell how uncertain an image of theirs is."""
-RECIPES = {"finetuned": "adapt", "latent": "autoencoder"}
-"""The recipe that trains a method's weights on the images of a dataset."""
-TAKES_SERIES = ("latent", "bspline", "lanczos", "linear", "none")
-"""Methods that reconstruct the frames of a 4-D image in fair time."""
-SLOPPY: dict[str, dict[str, Any]] = {
-    "self": {"steps": 30, "channels": 8, "blocks": 2, "orientations": 1, "mirrored": False},
-    "finetuned": {"steps": 10, "orientations": 1, "mirrored": False},
-    "latent": {"steps": 10, "width": 4},
-}
+
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt")
+_ADAPTED_TO = {
+    "none": "nothing",
+    "dataset": "the dataset",
+    "image": "each image",
+    "both": "the dataset and each image",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +36,13 @@ class MethodOptions:
     """Hold the options that decide how an image is super-resolved."""
 
     method: str = DEFAULT_METHOD
-    """One of :data:`METHOD_NAMES`."""
+    """A name in :data:`.METHOD_FACTS`."""
     preset: str | None = None
     """Named set of hyper-parameters; None: the method's defaults."""
     model: str | None = None
     """Published name or path of weights; None: the method's own."""
-    adapt: str | None = None
-    """One of :data:`ADAPTATIONS`; None leaves it to the method."""
+    adapt: Adaptation | None = None
+    """What the weights learn from before use; None leaves it to the method."""
     reuse_model: Path | None = None
     """What was learnt from an image of the same geometry; None: learn."""
     save_model: bool = False
@@ -81,76 +64,72 @@ class MethodOptions:
 
     def __post_init__(self) -> None:
         """Refuse options that do not go together (ConfigError), with their spelling."""
+        if self.method not in METHOD_FACTS:
+            raise ConfigError(
+                f"--sr-method is {self.method!r}: expected {' or '.join(map(repr, METHOD_FACTS))}"
+            )
         if self.model is not None and is_path(self.model):  # nodes run in folders of their own
             object.__setattr__(self, "model", os.path.abspath(self.model))
-        self._require("--sr-preset", self.preset, PRESETS)
-        self._require("--sr-adapt", self.adapt, ADAPTABLE)
-        for spelled, value, able in (
-            ("--sr-model", self.model, WITH_MODEL),
-            ("--sr-reuse-model", self.reuse_model, ("self",)),
-            ("--save-model", self.save_model or None, WITH_RESULT),
-        ):
-            if value is not None and self.method not in able:
-                raise ConfigError(
-                    f"{spelled} does not go with --sr-method {self.method}: expected "
-                    f"{' or '.join(able)}"
-                )
-        if self.adapt == "none" and self.method == "latent" and self.model is None:
+        self._require_choice("--sr-preset", self.preset, lambda facts: facts.presets)
+        self._require_choice("--sr-adapt", self.adapt, lambda facts: facts.adaptations)
+        self._require_trait("--sr-model", self.model, lambda facts: facts.takes_model)
+        self._require_trait(
+            "--sr-reuse-model", self.reuse_model, lambda facts: facts.reuses_result
+        )
+        kept = self.save_model or None
+        self._require_trait("--save-model", kept, lambda facts: facts.keeps_result)
+        if self.adapt == "none" and self._must_learn:
             raise ConfigError(
-                "--sr-adapt none with --sr-method latent leaves nothing to work with: give "
-                "--sr-model, or let it learn from the dataset or the image"
+                f"--sr-adapt none with --sr-method {self.method} leaves nothing to work with: "
+                "give --sr-model, or let it learn from the dataset or the image"
             )
 
-    def _require(
-        self, spelled: str, value: str | None, choices: Mapping[str, tuple[str, ...]]
+    def _require_trait(
+        self, spelled: str, value: object, trait: Callable[[MethodFacts], bool]
+    ) -> None:
+        """Refuse an option that the method has no use for, and name the methods that have."""
+        if value is not None and not trait(self.facts):
+            raise ConfigError(
+                f"{spelled} does not go with --sr-method {self.method}: expected "
+                f"{' or '.join(methods_that(trait))}"
+            )
+
+    def _require_choice(
+        self, spelled: str, value: str | None, choices: Callable[[MethodFacts], Sequence[str]]
     ) -> None:
         """Refuse what the method does not know, and name the methods that do."""
-        allowed = choices.get(self.method, ())
+        allowed = choices(self.facts)
         if value is None or value in allowed:
             return
         expected = f"expected {', '.join(allowed)}" if allowed else "leave it out"
-        others = " or ".join(method for method, known in choices.items() if value in known)
+        others = " or ".join(methods_that(lambda facts: value in choices(facts)))
         raise ConfigError(
             f"{spelled} {value} does not go with --sr-method {self.method}: {expected}"
             + (f", or take --sr-method {others}" if others else "")
         )
 
     @property
-    def adapts_to_dataset(self) -> bool:
-        """Whether the images of the run together come before each of them."""
-        chosen = self.adapt
-        if self.alone:
-            return False
-        if chosen is None and self.method == "latent" and self.model is None:
-            chosen = "dataset"
-        return chosen in ("dataset", "both")
+    def facts(self) -> MethodFacts:
+        """What is true of the method."""
+        return METHOD_FACTS[self.method]
 
     @property
-    def recipe(self) -> str | None:
+    def _must_learn(self) -> bool:
+        """Whether there are no weights unless they are learnt."""
+        return self.facts.takes_model and not self.facts.has_own_model and self.model is None
+
+    @property
+    def _adapts_to(self) -> Adaptation | None:
+        """What the weights are adapted to; None where the method adapts none."""
+        if self.adapt is None and self._must_learn:
+            return "image" if self.alone else "dataset"
+        return self.adapt or self.facts.default_adaptation
+
+    @property
+    def recipe(self) -> DatasetRecipe | None:
         """The recipe that trains on the images of the run; None where nothing does."""
-        return RECIPES[self.method] if self.adapts_to_dataset else None
-
-    @property
-    def adaptation(self) -> str:
-        """What the weights are adapted to, in words; empty where the method adapts none."""
-        if self.method not in ADAPTABLE:
-            return ""
-        words = {"none": "nothing", "dataset": "the dataset", "image": "each image"}
-        words |= {"both": "the dataset and each image"}
-        unasked = "dataset" if self.adapts_to_dataset else DEFAULT_ADAPTATION[self.method]
-        if self.alone and self.method == "latent" and self.model is None:
-            unasked = "image"
-        return words[self.adapt or unasked]
-
-    @property
-    def takes_series(self) -> bool:
-        """Whether 4-D images are processed, frame by frame."""
-        return self.method in TAKES_SERIES
-
-    @property
-    def output_grid(self) -> Literal["fov", "slice"]:
-        """The layout of the output where none is asked for."""
-        return "slice" if self.method == "latent" else "fov"
+        from_dataset = self._adapts_to in ("dataset", "both") and not self.alone
+        return self.facts.recipe if from_dataset else None
 
     def parameters(self) -> dict[str, Any]:
         """Return what is asked for by the names of the methods' fields.
@@ -159,9 +138,9 @@ class MethodOptions:
         """
         values: dict[str, Any] = {"seed": self.seed, "device": self.device}
         if self.sloppy and self.steps is None:
-            values |= SLOPPY.get(self.method, {})
+            values |= self.facts.sloppy
         adapt = self.adapt
-        if self.adapts_to_dataset:
+        if self.recipe is not None:
             adapt = "image" if adapt == "both" else "none"
         asked = {
             "preset": self.preset,
@@ -183,11 +162,11 @@ class MethodOptions:
             parts.append(f"preset {self.preset}")
         if self.reuse_model is not None:
             parts.append(f"reusing {self.reuse_model}")
-        if self.method in WITH_MODEL:
-            own = "learnt in this run" if self.recipe == "autoencoder" else "its own"
+        if self.facts.takes_model:
+            own = "learnt in this run" if self._must_learn and self.recipe else "its own"
             parts.append(f"model {self.model or own}")
-        if self.adaptation:
-            parts.append(f"adapted to {self.adaptation}")
+        if self._adapts_to is not None:
+            parts.append(f"adapted to {_ADAPTED_TO[self._adapts_to]}")
         return f"{self.method} ({', '.join(parts)})" if parts else self.method
 
 

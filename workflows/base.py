@@ -21,7 +21,6 @@ from .image import ImageSteps, acquisition_fields, estimated_part, init_image_wf
 from .resources import Resources
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
-SLOPPY_RECIPE = {"steps": 10, "width": 4}
 SLOPPY_TEXT = (
     "**This is not a result**: the run was started with `--sloppy`, which makes every step "
     "coarse, to see that all works. Do not publish what it made.\n\n"
@@ -105,14 +104,16 @@ def _dataset_graphs(
     config: RunConfig, steps: ImageSteps, images: Sequence[AnatImage], use_gpu: bool
 ) -> dict[str, pe.Workflow]:
     """Build, where the options say so, what learns from all images of each suffix."""
-    options = config.method_options
+    recipe = config.method_options.recipe
+    if recipe is None:
+        return {}
     learners: dict[str, list[AnatImage]] = {}
     for image in images:
-        if options.recipe is not None and image.action == "super-resolve":
+        if image.action == "super-resolve":
             learners.setdefault(image.suffix, []).append(image)
     parameters: dict[str, Any] = {"seed": config.random_seed, "device": config.device}
     if config.sloppy:
-        parameters |= SLOPPY_RECIPE
+        parameters |= recipe.sloppy
     if isinstance(config.output_resolution, float):
         parameters["spacing"] = config.output_resolution
     return {
@@ -120,7 +121,7 @@ def _dataset_graphs(
             images=found,
             acquisitions=[acquisition_fields(image, steps) for image in found],
             estimates=[estimated_part(image, steps) for image in found],
-            recipe=str(options.recipe),
+            recipe=recipe,
             parameters=parameters,
             start_file=next(iter(steps.weights_files), None),
             resources=_resources(config, found[0], use_gpu),
@@ -196,7 +197,7 @@ def _steps(config: RunConfig) -> ImageSteps:
     if config.sloppy:
         provenance["Sloppy"] = True
     if options.recipe is not None:
-        provenance["DatasetRecipe"] = options.recipe
+        provenance["DatasetRecipe"] = options.recipe.name
     return ImageSteps(
         denoise_method=config.denoise_method,
         bias_method=config.anat_biascorrect,

@@ -12,15 +12,9 @@ from nipype.pipeline import engine as pe
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.interfaces.super_resolution import LearnFromImages
+from bids_sr.method_facts import DatasetRecipe
 
 from .resources import Resources
-
-TEXT = {
-    "adapt": "Its weights were first adapted, self-supervised, to all {suffix} images of the "
-    "dataset together (n = {number}) [@wang2024]. ",
-    "autoencoder": "The autoencoder was trained on the slices of all {suffix} images of the "
-    "dataset (n = {number}). ",
-}
 
 
 def init_dataset_wf(
@@ -28,7 +22,7 @@ def init_dataset_wf(
     images: Sequence[AnatImage],
     acquisitions: Sequence[dict[str, Any]],
     estimates: Sequence[str],
-    recipe: str,
+    recipe: DatasetRecipe,
     parameters: dict[str, Any],
     start_file: Path | None,
     resources: Resources,
@@ -44,8 +38,8 @@ def init_dataset_wf(
         Fields of ``Acquisition`` of each.
     estimates : sequence of {"nothing", "width", "check"}
         What each is asked for of its slices.
-    recipe : str
-        Name of a registered recipe.
+    recipe : DatasetRecipe
+        What trains the weights.
     parameters : dict
         Its settings; those that it lacks are left out.
     start_file : Path or None
@@ -60,15 +54,14 @@ def init_dataset_wf(
         What was learnt, for each of the images.
     """
     workflow = pe.Workflow(name=name)
-    text = TEXT.get(recipe, "")
-    workflow.__desc__ = text.format(suffix=images[0].suffix, number=len(images))
+    workflow.__desc__ = recipe.text.format(suffix=images[0].suffix, number=len(images))
     outputnode = pe.Node(niu.IdentityInterface(fields=["out_weights"]), name="outputnode")
     learn = pe.Node(
         LearnFromImages(
             in_files=[str(image.path) for image in images],
             acquisitions=list(acquisitions),
             estimates=list(estimates),
-            recipe=recipe,
+            recipe=recipe.name,
             parameters=parameters,
             start_file=None if start_file is None else str(start_file),
             num_threads=resources.threads,

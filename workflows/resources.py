@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from bids_sr.method_facts import METHOD_FACTS, NETWORK_GB
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -91,13 +93,11 @@ class Resources:
 
     def super_resolution_gb(self, method: str) -> float:
         """Memory of super-resolution by a method."""
-        if method in INTERPOLATIONS:
-            return self._gb(0.45, 0.012, 0.015)
-        return self._gb(0.75, 0.02, 0.065)
+        return self._gb(*METHOD_FACTS[method].memory_gb)
 
     def learning_gb(self, megavoxels: float) -> float:
         """Memory of learning from several images, all of which are held: 1e6 voxels."""
-        return round(self.super_resolution_gb("finetuned") + 0.03 * megavoxels, 2)
+        return round(self._gb(*NETWORK_GB) + 0.03 * megavoxels, 2)
 
     def stages(
         self, engine: str, method: str, segmentations: Sequence[tuple[float, float]] = ()
@@ -128,9 +128,6 @@ class Resources:
             [of_acquired, *figures, *(tools or [of_result])],  # tools wait for the mask there
             [of_acquired, *figures, *[of_result] * len(tools)],
         ]
-
-
-INTERPOLATIONS = ("bspline", "lanczos", "linear", "none")
 
 
 @dataclass(frozen=True)

@@ -10,34 +10,10 @@ from nipype.pipeline import engine as pe
 
 from bids_sr.interfaces.brain_extraction import MaskToGrid
 from bids_sr.interfaces.super_resolution import EstimateProfile, SuperResolve
+from bids_sr.method_facts import METHOD_FACTS
 
 from .resources import Resources
 
-TEXT = {
-    "self": "Through-plane resolution was raised by self-supervised super-resolution of the SMORE "
-    "family [@zhao2021]: a convolutional network learns on in-plane slices of the image itself, "
-    "degraded along one in-plane direction as the acquisition degrades them across slices "
-    "(slice thickness, gap and profile), and is applied to both through-plane views, which are "
-    "then combined. ",
-    "finetuned": "Through-plane resolution was raised by a convolutional network that was trained "
-    "on other images, degraded as acquisitions of many kinds degrade them, and applied to both "
-    "through-plane views, which are then combined. ",
-    "pretrained": "Through-plane resolution was raised by a network that was trained on other "
-    "images with a perceptual loss and is applied to triplets of neighbouring slices along both "
-    "in-plane directions, as in PRETTIER [@giraldo2024]. ",
-    "latent": "Slices between the acquired ones were made by an autoencoder, as the decoding of "
-    "the weighted mean of the latent images of neighbouring slices [@sander2020]; the acquired "
-    "slices were kept. ",
-    "bspline": "The image was interpolated across slices by cubic B-splines [@unser1999]. ",
-    "lanczos": "The image was interpolated across slices by a Lanczos kernel [@duchon1979]. ",
-    "linear": "The image was interpolated across slices linearly. ",
-    "none": "The image was kept on its acquired grid. ",
-}
-ADAPTED_TEXT = (
-    "The network was then fine-tuned, self-supervised, on the in-plane slices of the image "
-    "itself, as Wang et al. propose [@wang2024]; where slices held out did not gain, it was kept "
-    "as it was. "
-)
 PROFILE_TEXT = (
     "What was not known of the slice profile was estimated from the image, by comparing its "
     "spectra within and across the slices [after @han2023]. "
@@ -118,9 +94,8 @@ def init_super_resolution_wf(
         What the method did, and its learning curve.
     """
     workflow = pe.Workflow(name=name)
-    workflow.__desc__ = TEXT.get(method, f"The image was super-resolved by `{method}`. ")
-    if method == "finetuned" and parameters.get("adapt") != "none":
-        workflow.__desc__ += ADAPTED_TEXT
+    facts = METHOD_FACTS[method]
+    workflow.__desc__ = facts.methods_text(parameters)
 
     inputnode = pe.Node(
         niu.IdentityInterface(fields=["in_file", "in_mask", "in_model"]), name="inputnode"
@@ -155,7 +130,7 @@ def init_super_resolution_wf(
         (super_resolve, outputnode, [(result, result) for result in RESULTS]),
         (mask_to_grid, outputnode, [("out_mask", "out_mask"), ("record", "mask_record")]),
     ])  # fmt: skip
-    if estimate != "nothing" and method != "none":
+    if estimate != "nothing" and not facts.keeps_grid:
         workflow.__desc__ = PROFILE_TEXT + workflow.__desc__
         estimate_profile = pe.Node(
             EstimateProfile(acquisition=acquisition, thickness_is_known=estimate == "check"),

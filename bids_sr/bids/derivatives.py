@@ -17,6 +17,7 @@ from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import ASSUMED_THICKNESS
 from bids_sr.exceptions import InputDataError
 from bids_sr.files.writing import copy_atomic, remove_others, write_json_atomic
+from bids_sr.method_facts import methods_that
 
 __all__ = [
     "OutputPaths",
@@ -32,7 +33,6 @@ __all__ = [
     "write_json_atomic",
 ]
 
-INTERPOLATIONS = ("bspline", "lanczos", "linear")
 """Methods of super-resolution that add no detail."""
 FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
 
@@ -226,7 +226,8 @@ def resolution_label(image: AnatImage) -> str:
 
 def was_interpolated(record: Mapping[str, Any]) -> bool:
     """Tell from the record of a super-resolution whether it was an interpolation after all."""
-    return record.get("Method") in INTERPOLATIONS or bool(record.get("FallbackReason"))
+    interpolations = methods_that(lambda facts: facts.interpolates)
+    return record.get("Method") in interpolations or bool(record.get("FallbackReason"))
 
 
 def assumptions_made(planned: Iterable[str], record: Mapping[str, Any]) -> list[str]:

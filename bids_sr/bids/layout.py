@@ -160,7 +160,7 @@ class _Planner:
 
     def _read(self, image: AnatImage, name: ParsedName, note: str) -> AnatImage:
         report = check_input(image.path)
-        if report.n_volumes > 1 and not self.selection.takes_series:
+        if report.n_volumes > 1 and not self.selection.method_facts.takes_series:
             reason = (
                 f"4-D image of {report.n_volumes} volumes; --sr-method "
                 f"{self.selection.sr_method} takes single volumes only"
@@ -238,8 +238,8 @@ def decide(
     spacings = np.asarray(source.spacings, dtype=float)
     sizes = " x ".join(f"{value:.3g}" for value in spacings)
     anisotropy = float(spacings[axis] / np.delete(spacings, axis).min())
-    if selection.sr_method == "none":
-        return "pass-through", f"voxels of {sizes} mm: --sr-method none", source
+    if selection.method_facts.keeps_grid:
+        return "pass-through", f"voxels of {sizes} mm: --sr-method {selection.sr_method}", source
     if anisotropy < selection.min_anisotropy:
         reason = (
             f"voxels of {sizes} mm: anisotropy {anisotropy:.2f} is below --min-anisotropy "

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bids_sr.bids.names import ParsedName, specification
 from bids_sr.bids.sidecar import AcquisitionOverrides
 from bids_sr.exceptions import ConfigError
+from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, MethodFacts, OutputGrid
 
 DEFAULT_MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
 # Compared as numbers, as BIDS says: run-1 is run-01.
@@ -102,16 +103,19 @@ class Selection:
     """Thickness, spacing and profile from the command line."""
     output_resolution: float | Literal["native"] | None = None
     """Target spacing, mm; ``native``: the in-plane grid; None: in-plane, 1 mm at least."""
-    output_grid: Literal["fov", "slice"] = "fov"
+    output_grid: OutputGrid = "fov"
     """How the output voxels lie on the acquired field of view."""
-    sr_method: str = "finetuned"
+    sr_method: str = DEFAULT_METHOD
     """Method of super-resolution; ``none`` passes every image through."""
-    takes_series: bool = False
-    """Whether the method reconstructs 4-D images, frame by frame."""
     min_anisotropy: float = 1.5
     """Below it an image is passed through."""
     reference: ReferenceRule = field(default_factory=ReferenceRule)
     """Which images are handed on as ``desc-preproc``."""
+
+    @property
+    def method_facts(self) -> MethodFacts:
+        """What is true of the method."""
+        return METHOD_FACTS[self.sr_method]
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -19,8 +19,10 @@ from bids_sr.compute.resources import available_cpus
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml
-from bids_sr.method_options import DEFAULT_METHOD
+from bids_sr.method_facts import DEFAULT_METHOD
 
+COMPARED = ("bspline", DEFAULT_METHOD)
+"""The methods where none are named."""
 MASKS = ("auto", "nonzero", "template", "none")
 _SPEC = re.compile(r"^(?:(?P<label>[^=:,]+)=)?(?P<method>[\w-]+)(?::(?P<parameters>.*))?$")
 
@@ -48,7 +50,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="[LABEL=]METHOD[:NAME=VALUE,...]",
         help="methods to compare, with hyper-parameters (default: those of --methods-file, "
-        "else bspline finetuned)",
+        f"else {' '.join(COMPARED)})",
     )
     command.add_argument(
         "--methods-file",
@@ -143,7 +145,7 @@ def read_specs(options: argparse.Namespace) -> list[MethodSpec]:
         If one cannot be understood or two have the same name.
     """
     tables = read_tables(options.methods_file) if options.methods_file else {}
-    texts: Sequence[str] = options.methods or ([] if tables else ["bspline", DEFAULT_METHOD])
+    texts: Sequence[str] = options.methods or ([] if tables else COMPARED)
     specs = [tables[text] if text in tables else parse_spec(text) for text in texts]
     specs = specs or list(tables.values())
     labels = [spec.label for spec in specs]

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bids_sr.config import MODALITIES
-from bids_sr.method_options import ADAPTATIONS, METHOD_NAMES, PRESETS
+from bids_sr.method_facts import METHOD_FACTS, Adaptation, MethodFacts, methods_help, methods_that
 
 WORK_DIR_VARIABLE = "BIDS_SR_WORK_DIR"
-METHOD_HELP = (
-    "self: a network trained on the image itself; finetuned: a trained network, adapted; "
-    "pretrained: a published network as it is; latent: slices between slices by an autoencoder; "
-    "bspline, lanczos, linear: interpolation; none: keep the acquired grid"
-)
-_PRESETS = "; ".join(f"{method}: {', '.join(names)}" for method, names in PRESETS.items())
 _UNITS_GB = {"": 1e-3, "m": 1e-3, "g": 1.0, "t": 1e3}
 _MEMORY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[mgt]?)i?b?", re.IGNORECASE)
 
@@ -75,7 +69,7 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
 
 def add_super_resolution(group: argparse._ArgumentGroup) -> None:
     """Add the options that say how images are super-resolved."""
-    group.add_argument("--sr-method", choices=METHOD_NAMES, help=METHOD_HELP)
+    group.add_argument("--sr-method", choices=tuple(METHOD_FACTS), help=methods_help())
     add_method_options(group)
     group.add_argument(
         "--output-resolution",
@@ -89,26 +83,31 @@ def add_super_resolution(group: argparse._ArgumentGroup) -> None:
         choices=("fov", "slice"),
         help="fov: voxels tile exactly the acquired field of view; slice: the centres of "
         "the acquired slices lie on the grid, which runs from the first to the last of them "
-        "(default: slice for latent, else fov)",
+        f"({default_grid()})",
     )
 
 
 def add_method_options(
-    group: argparse._ActionsContainer, adaptations: Sequence[str] = ADAPTATIONS
+    group: argparse._ActionsContainer, adaptations: Sequence[str] = get_args(Adaptation)
 ) -> None:
     """Add the options that say how a method works; both commands have them."""
-    group.add_argument("--sr-preset", metavar="NAME", help=f"settings of a method: {_PRESETS}")
+    presets = "; ".join(
+        f"{name}: {', '.join(facts.presets)}"
+        for name, facts in METHOD_FACTS.items()
+        if facts.presets
+    )
+    group.add_argument("--sr-preset", metavar="NAME", help=f"settings of a method: {presets}")
     group.add_argument(
         "--sr-model",
         metavar="NAME|PATH",
-        help="weights of finetuned, pretrained or latent: a published name (see bids_sr-tools "
-        "fetch) or a file",
+        help=f"weights of {_names(lambda facts: facts.takes_model)}: a published name (see "
+        "bids_sr-tools fetch) or a file",
     )
     group.add_argument(
         "--sr-adapt",
         choices=adaptations,
-        help="what the weights of finetuned or latent learn from before use: all images of the "
-        "run, each image, both or neither (default: chosen by the method)",
+        help=f"what the weights of {_names(lambda facts: facts.adaptations)} learn from before "
+        "use: all images of the run, each image, both or neither (default: chosen by the method)",
     )
     group.add_argument(
         "--sr-steps",
@@ -138,8 +137,8 @@ def add_method_options(
         "--sr-reuse-model",
         type=Path,
         metavar="PATH",
-        help="method self: use what --save-model kept of an image of the same geometry "
-        "instead of training",
+        help=f"method {_names(lambda facts: facts.reuses_result)}: use what --save-model kept of "
+        "an image of the same geometry instead of training",
     )
 
 
@@ -304,6 +303,17 @@ def add_messages(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="record memory and CPU use of every step in the logs",
     )
+
+
+def _names(trait: Callable[[MethodFacts], object]) -> str:
+    """Name the methods of which something is true: a, b or c."""
+    *others, last = methods_that(trait)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def default_grid() -> str:
+    """Say which layout of the output is whose default."""
+    return f"default: slice for {_names(lambda facts: facts.output_grid == 'slice')}, else fov"
 
 
 def count(text: str) -> int:

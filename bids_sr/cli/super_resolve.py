@@ -31,7 +31,8 @@ from bids_sr.files import read_json
 from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
-from bids_sr.method_options import DEFAULT_METHOD, WITH_UNCERTAINTY, MethodOptions
+from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_that
+from bids_sr.method_options import MethodOptions
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
 from bids_sr.run.feasibility import memory_shortage
@@ -46,11 +47,12 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     asked = method_options(options)
     if options.labels:
         asked = replace(asked, data_consistency=None)
-    if options.uncertainty and (options.labels or asked.method not in WITH_UNCERTAINTY):
+    able = methods_that(lambda facts: facts.tells_uncertainty)
+    if options.uncertainty and (options.labels or asked.method not in able):
         raise ExitError(
             ExitCode.USAGE,
             f"--uncertainty: {'labels' if options.labels else f'the method {asked.method!r}'} "
-            f"cannot tell how uncertain the result is, {', '.join(WITH_UNCERTAINTY)} can, "
+            f"cannot tell how uncertain the result is, {', '.join(able)} can, "
             "for images; leave the option out",
         )
     from bids_sr.sr.registry import make_method, parameters_for
@@ -103,7 +105,7 @@ def _image(
     acquisition, estimate = facts.acquisition, dict[str, Any]()
     if options.slice_profile == AUTO:
         acquisition, estimate = _estimated(volume, facts)
-    mode = options.output_grid or asked.output_grid
+    mode = options.output_grid or asked.facts.output_grid
     grid = output_grid(volume, slice_axis=axis, spacing=options.output_resolution, mode=mode)
     if problem := memory_shortage(
         volume.shape,
@@ -173,7 +175,7 @@ def _labels(
             facts.acquisition,
             method=asked.method,
             spacing=options.output_resolution,
-            grid=options.output_grid or asked.output_grid,
+            grid=options.output_grid or asked.facts.output_grid,
             progress=progress,
             **parameters,
         )
@@ -281,7 +283,7 @@ def _print_facts(facts: AcquisitionFacts) -> None:
 def method_options(options: argparse.Namespace) -> MethodOptions:
     """Return what the options ask of the super-resolution (ConfigError)."""
     return MethodOptions(
-        method=options.sr_method or ("bspline" if options.labels else DEFAULT_METHOD),
+        method=options.sr_method or (LABELS_METHOD if options.labels else DEFAULT_METHOD),
         preset=options.sr_preset,
         model=options.sr_model,
         adapt=options.sr_adapt,

@@ -15,7 +15,13 @@ from pathlib import Path
 from bids_sr import __version__
 from bids_sr.cli.evaluate_options import add_evaluate
 from bids_sr.cli.fetch import add_fetch_arguments
-from bids_sr.cli.options import METHOD_HELP, add_method_options, count, output_resolution, positive
+from bids_sr.cli.options import (
+    add_method_options,
+    count,
+    default_grid,
+    output_resolution,
+    positive,
+)
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.slurm import add_slurm_arguments, split_words
 from bids_sr.cli.train import add_train_arguments
@@ -23,12 +29,12 @@ from bids_sr.compute.environment import prepare
 from bids_sr.compute.resources import available_cpus, default_threads
 from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
-from bids_sr.method_options import DEFAULT_METHOD, METHOD_NAMES
+from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_help, methods_that
 from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.run.streams import steady_streams
 from bids_sr.run.system_errors import explain
 
-SR_METHODS = tuple(name for name in METHOD_NAMES if name != "none")
+SR_METHODS = methods_that(lambda facts: not facts.keeps_grid)
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
 ESTIMABLE = "; auto: the width of the slice is estimated from the image where it is not stated"
 
@@ -184,7 +190,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--sr-method",
         choices=SR_METHODS,
-        help=f"{METHOD_HELP} (default: {DEFAULT_METHOD}; for --labels bspline)",
+        help=f"{methods_help()} (default: {DEFAULT_METHOD}; for --labels {LABELS_METHOD})",
     )
     add_method_options(command, adaptations=("none", "image"))
     command.add_argument(
@@ -197,8 +203,8 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         "--uncertainty",
         type=Path,
         metavar="FILE",
-        help="also write the standard deviation to expect of every voxel (self, finetuned, "
-        "pretrained)",
+        help="also write the standard deviation to expect of every voxel "
+        f"({', '.join(methods_that(lambda facts: facts.tells_uncertainty))})",
     )
     command.add_argument(
         "--output-resolution",
@@ -210,7 +216,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--output-grid",
         choices=("fov", "slice"),
-        help="layout of the output (default: slice for latent, else fov)",
+        help=f"layout of the output ({default_grid()})",
     )
     command.add_argument(
         "--weights-dir", type=Path, metavar="DIR", help="where published weights are, and are put"

@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_sr.exceptions import in_words
-from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
+from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 if TYPE_CHECKING:
@@ -177,12 +177,12 @@ class SuperResolve(SimpleInterface):
         return result
 
     def _grid(self, first: Volume, acquisition: Acquisition) -> Grid:
-        if self.inputs.method == "none":
-            return first.grid
-        assert acquisition.slice_axis is not None
-        return output_grid(
+        from bids_sr.sr.registry import grid_of_result
+
+        return grid_of_result(
             first,
-            slice_axis=acquisition.slice_axis,
+            acquisition,
+            method=self.inputs.method,
             spacing=self.inputs.spacing,
             mode=self.inputs.grid,
         )

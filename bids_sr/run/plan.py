@@ -50,7 +50,6 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         output_resolution=config.output_resolution,
         output_grid="slice" if config.output_grid == "slice" else "fov",
         sr_method=config.sr_method,
-        takes_series=config.method_options.takes_series,
         min_anisotropy=config.min_anisotropy,
         reference=ReferenceRule.from_words(
             config.anat_reference, config.anat_reference_per, config.surface_contrasts

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bids_sr.compute.progress import Progress
-from bids_sr.imaging import Acquisition, Volume, output_grid
+from bids_sr.imaging import Acquisition, Volume
 from bids_sr.imaging.labels import label_values
-from bids_sr.sr.registry import make_method
+from bids_sr.method_facts import LABELS_METHOD, OutputGrid
+from bids_sr.sr.registry import grid_of_result, make_method
 
 _RAMP_VOXELS = 1.5
 
@@ -24,9 +25,9 @@ def super_resolve_labels(
     volume: Volume,
     acquisition: Acquisition | None = None,
     *,
-    method: str = "bspline",
+    method: str = LABELS_METHOD,
     spacing: float | Literal["native"] | None = None,
-    grid: Literal["fov", "slice"] = "fov",
+    grid: OutputGrid = "fov",
     progress: Progress | None = None,
     **parameters: Any,
 ) -> Volume:
@@ -72,9 +73,7 @@ def super_resolve_labels(
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
     assert acquisition.slice_axis is not None
     chosen = make_method(method, parameters).for_labels()
-    target = volume.grid
-    if method != "none":
-        target = output_grid(volume, slice_axis=acquisition.slice_axis, spacing=spacing, mode=grid)
+    target = grid_of_result(volume, acquisition, method=method, spacing=spacing, mode=grid)
     ramp = _RAMP_VOXELS * float(target.spacings[acquisition.slice_axis])
     best = np.full(target.shape, -np.inf, np.float32)
     found = np.full(target.shape, labels[0], volume.data.dtype)

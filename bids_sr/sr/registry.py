@@ -1,36 +1,32 @@
-"""The methods by name, and the two calls that run one.
+"""The classes of the methods by name, and the two calls that run one.
 
-A method that is not in :data:`METHODS` does not exist for the rest of the package.
+Which methods there are, and where their classes are, is said in :data:`.METHOD_FACTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib import import_module
 from typing import Any, Literal
 
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
+from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, MethodFacts, OutputGrid
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import configured
 from bids_sr.sr.methods.base import Method
-from bids_sr.sr.methods.finetuned import Finetuned
-from bids_sr.sr.methods.interpolation import BSpline, Lanczos, Linear, NoReconstruction
-from bids_sr.sr.methods.latent import Latent
-from bids_sr.sr.methods.pretrained import Pretrained
-from bids_sr.sr.methods.self_supervised import SelfSupervised
 
-METHODS: dict[str, type[Method]] = {
-    "linear": Linear,
-    "bspline": BSpline,
-    "lanczos": Lanczos,
-    "none": NoReconstruction,
-    "self": SelfSupervised,
-    "finetuned": Finetuned,
-    "pretrained": Pretrained,
-    "latent": Latent,
-}
+
+def _class_of(facts: MethodFacts) -> type[Method]:
+    module, name = facts.implementation.split(":")
+    kind: type[Method] = getattr(import_module(module), name)
+    return kind
+
+
+METHODS = {name: _class_of(facts) for name, facts in METHOD_FACTS.items()}
+"""The class of every method."""
 
 
 def parameters_for(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +63,21 @@ def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     return configured(METHODS, "method", name, parameters)
 
 
+def grid_of_result(
+    volume: Volume,
+    acquisition: Acquisition,
+    *,
+    method: str,
+    spacing: float | Literal["native"] | None,
+    mode: OutputGrid,
+) -> Grid:
+    """Lay out the grid of a method's result; see :func:`.output_grid`."""
+    if METHOD_FACTS[method].keeps_grid:
+        return volume.grid
+    assert acquisition.slice_axis is not None
+    return output_grid(volume, slice_axis=acquisition.slice_axis, spacing=spacing, mode=mode)
+
+
 def reconstruct(
     volume: Volume,
     acquisition: Acquisition,
@@ -101,9 +112,9 @@ def super_resolve(
     volume: Volume,
     acquisition: Acquisition | None = None,
     *,
-    method: str = "finetuned",
+    method: str = DEFAULT_METHOD,
     spacing: float | Literal["native"] | None = None,
-    grid: Literal["fov", "slice"] = "fov",
+    grid: OutputGrid = "fov",
     **parameters: Any,
 ) -> Volume:
     """Super-resolve a thick-slice volume.
@@ -130,10 +141,6 @@ def super_resolve(
         float32.  ``method="none"`` returns the volume on its own grid.
     """
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
-    assert acquisition.slice_axis is not None
-    target = volume.grid
-    if method != "none":
-        target = output_grid(volume, slice_axis=acquisition.slice_axis, spacing=spacing, mode=grid)
-    return reconstruct(
-        volume, acquisition, method=method, grid=target, parameters=parameters
-    ).volume
+    chosen = make_method(method, parameters)
+    target = grid_of_result(volume, acquisition, method=method, spacing=spacing, mode=grid)
+    return chosen.reconstruct(volume, acquisition, target).volume

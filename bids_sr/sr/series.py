@@ -13,9 +13,10 @@ from bids_sr.compute.device import or_on_cpu
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Series
+from bids_sr.method_facts import methods_that
 from bids_sr.sr.contract.results import CurvePoint
 from bids_sr.sr.contract.weights import Weights
-from bids_sr.sr.registry import METHODS, make_method
+from bids_sr.sr.registry import make_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +31,6 @@ class SeriesReconstruction:
     """Learning curve; empty for methods that do not learn."""
     learned: Weights | None = None
     """What was learnt from the frames, for reuse."""
-
-
-def takes_series(method: str) -> bool:
-    """Tell whether a method reconstructs 4-D images.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such method.
-    """
-    return type(make_method(method)).takes_series
 
 
 def reconstruct_series(
@@ -61,7 +51,7 @@ def reconstruct_series(
     acquisition : Acquisition
         How they were taken, the same for all frames.
     method : str
-        A name in :data:`.METHODS` of a method that takes series.
+        A name in :data:`.METHOD_FACTS` of a method that takes series.
     grid : Grid
         The grid of the result, without time.
     parameters : mapping, optional
@@ -79,11 +69,11 @@ def reconstruct_series(
         If the method does not take series.
     """
     chosen = make_method(method, parameters)
-    if not chosen.takes_series:
-        able = ", ".join(name for name, kind in METHODS.items() if kind.takes_series)
+    able = methods_that(lambda facts: facts.takes_series)
+    if method not in able:
         raise ConfigError(
             f"Found a series of {len(series)} frames for method {method!r}, which takes single "
-            f"volumes; expected one of {able}. Choose one, or extract a frame."
+            f"volumes; expected one of {', '.join(able)}. Choose one, or extract a frame."
         )
     tell = progress or _silent
     frames = list(series.frames())

@@ -57,7 +57,7 @@ def test_every_image_is_accounted_for(add_image: AddImage, plan: Plan) -> None:
 
 def test_a_series_is_planned_where_the_method_takes_it(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_T1w", {}, shape=(9, 8, 5, 3))
-    image = plan(sr_method="latent", takes_series=True)["sub-01_T1w"]
+    image = plan(sr_method="latent")["sub-01_T1w"]
     assert image.action == "super-resolve"
     assert image.n_frames == 3
     assert image.reason.endswith("3 frames, one by one")

@@ -37,8 +37,6 @@ class Method(ABC):
     """The name under which the method is registered."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Sets of hyper-parameters by name; the defaults are one of them, with nothing in it."""
-    takes_series: ClassVar[bool] = False
-    """Whether the frames of a 4-D image can be reconstructed, in fair time."""
 
     threads: int | None = None
     """CPU threads a method may use; None leaves the choice to its libraries."""

@@ -20,7 +20,6 @@ from bids_sr.sr.methods.base import Method
 class _Interpolation(Method):
     """Resample by one kernel; `threads` makes no difference to it."""
 
-    takes_series: ClassVar[bool] = True
     kernel: ClassVar[Kernel]
 
     def _reconstruct(

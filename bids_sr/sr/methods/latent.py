@@ -54,7 +54,6 @@ class Latent(Method):
         "fast": {},
         "paper": {**PAPER, "keep_detail": False},
     }
-    takes_series: ClassVar[bool] = True
 
     model: str | None = None
     """Trained weights: a path, or a published name; None: learn from the image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
-from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
-from bids_sr.method_options import WITH_UNCERTAINTY
-from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve
+from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
+from bids_sr.method_facts import METHOD_FACTS
+from bids_sr.sr import METHODS, Reconstruction, make_method, reconstruct, super_resolve
 from bids_sr.sr.networks.shufflemixer import ShuffleMixer
+from bids_sr.sr.recipes.registry import RECIPES
+from bids_sr.sr.registry import parameters_for
+from bids_sr.sr.series import reconstruct_series
 
 QUICK: dict[str, dict[str, Any]] = {
     "self": {
@@ -76,7 +80,42 @@ def test_result_is_finite_on_the_asked_grid(
     assert result.volume.data.mean() == pytest.approx(thick.data.mean(), rel=0.05)
     assert json.loads(json.dumps(result.record))["Method"] == method
     assert "Fallback" not in result.record
-    assert (result.uncertainty is not None) == (method in WITH_UNCERTAINTY)
+    assert (result.uncertainty is not None) == METHOD_FACTS[method].tells_uncertainty
+    assert (result.learned is not None) == METHOD_FACTS[method].keeps_result
+
+
+@every_method
+def test_class_keeps_to_its_facts(method: str) -> None:
+    """What the command line, the plan and the methods section say of a method is true of it."""
+    facts, kind = METHOD_FACTS[method], METHODS[method]
+    defaults = {parameter.name: parameter.default for parameter in fields(kind)}
+    assert kind.name == facts.name == method
+    assert set(kind.presets) == set(facts.presets)
+    assert ("model" in defaults) == facts.takes_model
+    assert (defaults.get("model") is not None) == facts.has_own_model
+    assert ("adapt" in defaults) == bool(facts.adaptations) == bool(facts.default_adaptation)
+    assert defaults.get("adapt") in (None, facts.default_adaptation)
+    assert ("reuse" in defaults) == facts.reuses_result
+    assert parameters_for(method, facts.sloppy) == facts.sloppy
+    make_method(method, facts.sloppy)
+    assert bool(facts.recipe) == ("dataset" in facts.adaptations)
+    if facts.recipe:
+        RECIPES[facts.recipe.name](**facts.recipe.sloppy)
+        assert "T1w" in facts.recipe.text.format(suffix="T1w", number=3)
+
+
+@every_method
+def test_series_is_taken_as_the_facts_say(
+    method: str, thick: Volume, acquisition: Acquisition
+) -> None:
+    series = Series.of([thick, thick], 1.0)
+    keywords = {"method": method, "grid": thick.grid, "parameters": QUICK.get(method)}
+    if not METHOD_FACTS[method].takes_series:
+        with pytest.raises(ConfigError, match="takes single volumes"):
+            reconstruct_series(series, acquisition, **keywords)
+    else:
+        result = reconstruct_series(series, acquisition, **keywords)
+        assert result.series.data.shape == (*thick.shape, 2)
 
 
 @every_method
@@ -171,8 +210,6 @@ def test_grid_elsewhere_is_refused(method: str, thick: Volume, acquisition: Acqu
 
 @every_method
 def test_unknown_parameter_is_refused(method: str) -> None:
-    from bids_sr.sr import make_method
-
     with pytest.raises(ConfigError, match="speed"):
         make_method(method, {"speed": 3})
     with pytest.raises(ConfigError, match="threads"):
@@ -182,7 +219,7 @@ def test_unknown_parameter_is_refused(method: str) -> None:
 def test_super_resolve_reads_the_header(thick: Volume) -> None:
     result = super_resolve(thick, method="linear", spacing=2.0)
     assert result.shape == (48, 56, 60)
-    with pytest.raises(ConfigError, match="expected one of linear"):
+    with pytest.raises(ConfigError, match="expected one of self"):
         super_resolve(thick, method="magic")
 
 

@@ -1,0 +1,217 @@
+"""The super-resolution methods as the rest of the package knows them: one entry a method.
+
+Registry, command line, configuration, memory model and methods section derive from these
+entries; the classes in ``bids_sr.sr.methods`` are held to them by their contract test.
+Imports nothing, so that the help of a command needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Final, Literal
+
+Adaptation = Literal["none", "dataset", "image", "both"]
+"""What weights learn from before use."""
+OutputGrid = Literal["fov", "slice"]
+MemoryPlane = tuple[float, float, float]
+"""GB, and GB a million voxels acquired and a million voxels put out."""
+
+_EVERY_ADAPTATION: tuple[Adaptation, ...] = ("none", "dataset", "image", "both")
+INTERPOLATION_GB: MemoryPlane = (0.45, 0.012, 0.015)
+NETWORK_GB: MemoryPlane = (0.75, 0.02, 0.065)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecipe:
+    """The recipe that trains a method's weights on all images of a contrast."""
+
+    name: str
+    """Its name in ``bids_sr.sr.recipes.registry``."""
+    text: str
+    """Sentence of the methods section, with ``{suffix}`` and ``{number}`` of the images."""
+    sloppy: Mapping[str, Any] = field(default_factory=dict)
+    """Its settings under ``--sloppy``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFacts:
+    """What is true of a method, whatever the image; the defaults are those of plain networks."""
+
+    name: str
+    """As ``--sr-method`` takes it."""
+    implementation: str
+    """Where its class is, ``module:class``."""
+    help: str
+    """What it does, in one line of the command line's help."""
+    text: str
+    """Sentences of the methods section, with keys of ``data/boilerplate.bib``."""
+    adapted_text: str = ""
+    """Sentences that follow where the weights are adapted to the image."""
+    presets: tuple[str, ...] = ()
+    """Named sets of hyper-parameters."""
+    adaptations: tuple[Adaptation, ...] = ()
+    """What its weights can be adapted to; empty where it adapts none."""
+    default_adaptation: Adaptation | None = None
+    """What a model is adapted to unasked."""
+    recipe: DatasetRecipe | None = None
+    """How its weights learn from a dataset."""
+    takes_model: bool = False
+    """Whether weights can be given to it."""
+    has_own_model: bool = False
+    """Whether it has weights where none are given; else it must learn."""
+    keeps_result: bool = False
+    """Whether what it learns can be kept."""
+    reuses_result: bool = False
+    """Whether what was kept can be applied to another image of the same geometry."""
+    takes_series: bool = False
+    """Whether it reconstructs the frames of a 4-D image in fair time."""
+    tells_uncertainty: bool = False
+    """Whether it can tell how uncertain its result is."""
+    interpolates: bool = False
+    """Whether it only interpolates, so that no resolution is gained."""
+    keeps_grid: bool = False
+    """Whether the image stays on its acquired grid."""
+    output_grid: OutputGrid = "fov"
+    """Layout of the output where none is asked for."""
+    memory_gb: MemoryPlane = NETWORK_GB
+    """What reconstruction takes, laid above what ``benchmarks/nodes.py`` measures."""
+    sloppy: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters under ``--sloppy``."""
+
+    def methods_text(self, parameters: Mapping[str, Any]) -> str:
+        """Return the sentences of the methods section for these hyper-parameters."""
+        adaptation = parameters.get("adapt", self.default_adaptation)
+        return self.text + ("" if adaptation == "none" else self.adapted_text)
+
+
+def methods_that(trait: Callable[[MethodFacts], object]) -> tuple[str, ...]:
+    """Return the names of the methods of which something is true."""
+    return tuple(name for name, facts in METHOD_FACTS.items() if trait(facts))
+
+
+def methods_help() -> str:
+    """Say in one sentence each what the methods do; neighbours that do the same share it."""
+    groups = groupby(METHOD_FACTS, key=lambda name: METHOD_FACTS[name].help)
+    return "; ".join(f"{', '.join(names)}: {what}" for what, names in groups)
+
+
+DEFAULT_METHOD: Final = "finetuned"
+LABELS_METHOD: Final = "bspline"
+"""The default for label maps: networks are no better on them (benchmarks/labels.py)."""
+PASS_THROUGH: Final = "none"
+"""The method of images that are not super-resolved."""
+
+_ALL_METHODS = (
+    MethodFacts(
+        name="self",
+        implementation="bids_sr.sr.methods.self_supervised:SelfSupervised",
+        help="a network trained on the image itself",
+        text="Through-plane resolution was raised by self-supervised super-resolution of the "
+        "SMORE family [@zhao2021]: a convolutional network learns on in-plane slices of the image "
+        "itself, degraded along one in-plane direction as the acquisition degrades them across "
+        "slices (slice thickness, gap and profile), and is applied to both through-plane views, "
+        "which are then combined. ",
+        presets=("fast", "smore"),
+        keeps_result=True,
+        reuses_result=True,
+        tells_uncertainty=True,
+        sloppy={"steps": 30, "channels": 8, "blocks": 2, "orientations": 1, "mirrored": False},
+    ),
+    MethodFacts(
+        name="finetuned",
+        implementation="bids_sr.sr.methods.finetuned:Finetuned",
+        help="a trained network, adapted",
+        text="Through-plane resolution was raised by a convolutional network that was trained "
+        "on other images, degraded as acquisitions of many kinds degrade them, and applied to "
+        "both through-plane views, which are then combined. ",
+        adapted_text="The network was then fine-tuned, self-supervised, on the in-plane slices of "
+        "the image itself, as Wang et al. propose [@wang2024]; where slices held out did not "
+        "gain, it was kept as it was. ",
+        adaptations=_EVERY_ADAPTATION,
+        default_adaptation="image",
+        recipe=DatasetRecipe(
+            name="adapt",
+            text="Its weights were first adapted, self-supervised, to all {suffix} images of the "
+            "dataset together (n = {number}) [@wang2024]. ",
+            sloppy={"steps": 10},
+        ),
+        takes_model=True,
+        has_own_model=True,
+        keeps_result=True,
+        tells_uncertainty=True,
+        sloppy={"steps": 10, "orientations": 1, "mirrored": False},
+    ),
+    MethodFacts(
+        name="pretrained",
+        implementation="bids_sr.sr.methods.pretrained:Pretrained",
+        help="a published network as it is",
+        text="Through-plane resolution was raised by a network that was trained on other "
+        "images with a perceptual loss and is applied to triplets of neighbouring slices along "
+        "both in-plane directions, as in PRETTIER [@giraldo2024]. ",
+        takes_model=True,
+        has_own_model=True,
+        tells_uncertainty=True,
+    ),
+    MethodFacts(
+        name="latent",
+        implementation="bids_sr.sr.methods.latent:Latent",
+        help="slices between slices by an autoencoder",
+        text="Slices between the acquired ones were made by an autoencoder, as the decoding of "
+        "the weighted mean of the latent images of neighbouring slices [@sander2020]; the "
+        "acquired slices were kept. ",
+        presets=("fast", "paper"),
+        adaptations=_EVERY_ADAPTATION,
+        default_adaptation="none",
+        recipe=DatasetRecipe(
+            name="autoencoder",
+            text="The autoencoder was trained on the slices of all {suffix} images of the "
+            "dataset (n = {number}). ",
+            sloppy={"steps": 10, "width": 4},
+        ),
+        takes_model=True,
+        keeps_result=True,
+        takes_series=True,
+        output_grid="slice",
+        sloppy={"steps": 10, "width": 4},
+    ),
+    MethodFacts(
+        name="bspline",
+        implementation="bids_sr.sr.methods.interpolation:BSpline",
+        help="interpolation",
+        text="The image was interpolated across slices by cubic B-splines [@unser1999]. ",
+        takes_series=True,
+        interpolates=True,
+        memory_gb=INTERPOLATION_GB,
+    ),
+    MethodFacts(
+        name="lanczos",
+        implementation="bids_sr.sr.methods.interpolation:Lanczos",
+        help="interpolation",
+        text="The image was interpolated across slices by a Lanczos kernel [@duchon1979]. ",
+        takes_series=True,
+        interpolates=True,
+        memory_gb=INTERPOLATION_GB,
+    ),
+    MethodFacts(
+        name="linear",
+        implementation="bids_sr.sr.methods.interpolation:Linear",
+        help="interpolation",
+        text="The image was interpolated across slices linearly. ",
+        takes_series=True,
+        interpolates=True,
+        memory_gb=INTERPOLATION_GB,
+    ),
+    MethodFacts(
+        name=PASS_THROUGH,
+        implementation="bids_sr.sr.methods.interpolation:NoReconstruction",
+        help="keep the acquired grid",
+        text="The image was kept on its acquired grid. ",
+        takes_series=True,
+        keeps_grid=True,
+        memory_gb=INTERPOLATION_GB,
+    ),
+)
+METHOD_FACTS: Final[Mapping[str, MethodFacts]] = {facts.name: facts for facts in _ALL_METHODS}
+"""Every method by name, in the order of the help."""
