@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from bids_sr.method_facts import METHOD_FACTS, methods_help, methods_that
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIONS = {"bids_sr": {"--dry-run"}, "bids_sr-tools demo": {"--seed"}}
 
@@ -170,3 +172,14 @@ def test_references_of_docstrings_are_complete() -> None:
     ]
     assert len(entries) > 30
     assert not [found for found in entries if not COMPLETE.match(found[1])]
+
+
+def test_every_method_is_where_users_look_for_it() -> None:
+    command_line = (REPOSITORY / "docs" / "reference" / "command-line.md").read_text("utf-8")
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    table = readme.split("`--sr-method` selects")[1].split("\n\n")[1]
+    assert f"`{{{','.join(METHOD_FACTS)}}}` | {methods_help()}" in command_line
+    missing = [
+        name for name in methods_that(lambda m: not m.keeps_grid) if f"`{name}`" not in table
+    ]
+    assert not missing, f"not in the table of methods in README.md: {', '.join(missing)}"
