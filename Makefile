@@ -37,7 +37,7 @@ help:
 	@echo "make docs       links, commands and options named in the docs exist"
 	@echo "make build      source distribution and wheel into dist/"
 	@echo "make image      container image $(IMAGE) with $(CONTAINER_ENGINE)"
-	@echo "make check      lint types structure docs build test: what CI runs"
+	@echo "make check      lint types docs build test: what CI runs, and all that it runs"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make clean      remove environments, builds and the demo"
 
@@ -105,7 +105,8 @@ build: $(VENV)/.developer
 image:
 	$(CONTAINER_ENGINE) build --build-arg BASE=$(BASE) -t $(IMAGE) .
 
-check: lint types structure docs build test
+# .ci/run and CircleCI call this target; `test` has the tests of `structure` among its own.
+check: lint types docs build test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis
