@@ -163,12 +163,12 @@ def _coarse_field(
     fitted = weights > 0.5
     if fitted.any():
         fitted &= coarse > _DARKEST * np.percentile(coarse[fitted], 99)
-    affine = volume.affine @ np.diag([*factors, 1.0])
-    shifted = (np.asarray(factors) - 1) / 2  # centre of the first block, in voxels
-    affine[:3, 3] = volume.affine[:3, :3] @ shifted + volume.affine[:3, 3]
-    image = to_ants(ants, without_shear(Volume(coarse.astype(np.float32), affine)))
+    blocks = volume.grid
+    for axis, factor in enumerate(factors):
+        blocks = blocks.rescaled(axis, factor, coarse.shape[axis])
+    image = to_ants(ants, without_shear(Volume(coarse.astype(np.float32), blocks.affine)))
     # float32: antspyx reads a uint8 mask as if it held floats.
-    mask = to_ants(ants, without_shear(Volume(fitted.astype(np.float32), affine)))
+    mask = to_ants(ants, without_shear(Volume(fitted.astype(np.float32), blocks.affine)))
     field = ants.n4_bias_field_correction(
         image,
         mask=mask,
