@@ -259,11 +259,9 @@ class RunConfig:
         """
         import tomli_w
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         text = tomli_w.dumps(self.to_dict())
-        partial.write_bytes(text.encode(errors="replace"))  # half a letter of a path
-        return partial.replace(path)
+        # half a letter of a path
+        return files.write_bytes_atomic(path, text.encode(errors="replace"))
 
     @classmethod
     def from_toml(cls, path: Path, **overrides: Any) -> RunConfig:

@@ -7,10 +7,10 @@ It knows no names of files and no folders of weights.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
 import logging
+import math
 import re
 import time
 import urllib.error
@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from bids_sr.exceptions import WeightsError
-from bids_sr.files import check_own, open_regular
+from bids_sr.files import check_own, file_digest, locked
 
 LOGGER = logging.getLogger(__name__)
 Report = Callable[[int, int | None], None]
@@ -87,13 +85,13 @@ def download(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     lock = part.with_name(f"{part.name}.lock")
-    for path in (lock, part, _validator(part)):
+    for path in (part, _validator(part)):
         check_own(path)
-    with FileLock(lock):
+    with locked(lock, seconds=math.inf):
         if target.is_file():  # another process brought it meanwhile
             return target
         _retried(_Source(url, part, limit, report), attempts, pause)
-        found = digest(part)
+        found = file_digest(part)
         if sha256 is not None and found != sha256.lower():
             _throw_away(part)
             raise WeightsError(
@@ -103,12 +101,6 @@ def download(
         part.replace(target)
         _validator(part).unlink(missing_ok=True)
     return target
-
-
-def digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, 64 hexadecimal digits."""
-    with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

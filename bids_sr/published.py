@@ -17,9 +17,9 @@ from pathlib import Path
 from shutil import copyfileobj
 from typing import Any
 
-from bids_sr.download import Report, digest, download
+from bids_sr.download import Report, download
 from bids_sr.exceptions import WeightsError
-from bids_sr.files import open_regular
+from bids_sr.files import file_digest, open_regular, write_atomic
 
 VARIABLE = "BIDS_SR_WEIGHTS"
 SYSTEM_FOLDER = Path("/opt/bids_sr/weights")
@@ -237,17 +237,15 @@ class PublishedWeights:
                 f"Found {path} in the archive with {members[0].file_size} bytes; expected at most "
                 f"{limit}. It was not unpacked."
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with archive.open(members[0]) as source, unfinished.open("wb") as stream:
+
+        def unpack(temporary: Path) -> None:
+            with archive.open(members[0]) as source, temporary.open("wb") as stream:
                 copyfileobj(source, stream)
-            found, known = digest(unfinished), self.files[path]
-            if known not in (None, found):
-                raise WeightsError(f"Found SHA-256 {found} of {path}; expected {known}.")
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+            digest, known = file_digest(temporary), self.files[path]
+            if known not in (None, digest):
+                raise WeightsError(f"Found SHA-256 {digest} of {path}; expected {known}.")
+
+        write_atomic(target, unpack)
 
     def candidates(self, weights_dir: Path | None = None) -> list[Path]:
         """List the folders in which the files may lie, in order."""
@@ -294,11 +292,6 @@ def published_weights(name: str) -> PublishedWeights:
     entry = registry[name]
     files = {file["path"]: file.get("sha256") for file in entry.pop("files")}
     return PublishedWeights(name=name, files=files, **entry)
-
-
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, 64 hexadecimal digits."""
-    return digest(path)
 
 
 def _registry() -> dict[str, Any]:

@@ -18,8 +18,9 @@ import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from bids_sr.download import digest, download
+from bids_sr.download import download
 from bids_sr.exceptions import WeightsError
+from bids_sr.files import file_digest
 from bids_sr.published import PublishedWeights, published_weights
 
 LOCAL = Path(__file__).resolve().parent / "opt"
@@ -67,7 +68,7 @@ def bring(path: str, sha256: str, source: str, target: Path) -> None:
             f"Found no {origin}; expected the file with SHA-256 {sha256} that {SUMS} lists. Put "
             "it there, or name a mirror by OPT_FROM=https://..."
         )
-    found = digest(origin)
+    found = file_digest(origin)
     if found != sha256:
         raise WeightsError(
             f"Found SHA-256 {found} of {origin}; expected {sha256} as {SUMS} lists. It is damaged "

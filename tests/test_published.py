@@ -15,12 +15,12 @@ import pytest
 
 from bids_sr.cli import tools
 from bids_sr.exceptions import WeightsError
+from bids_sr.files import file_digest
 from bids_sr.published import (
     PACKAGED_FOLDER,
     SYSTEM_FOLDER,
     names,
     published_weights,
-    sha256,
 )
 from bids_sr.sr.contract.weights import Weights
 
@@ -52,11 +52,6 @@ def test_home_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "home", homeless)
     assert published_weights("hd-bet").find(None) is None
-
-
-def test_sha256(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"weights")
-    assert sha256(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()
 
 
 @pytest.fixture
@@ -244,7 +239,7 @@ def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     folder = weights.fetch(tmp_path, offline=True)
     assert folder == PACKAGED_FOLDER
     ((path, known),) = weights.files.items()
-    assert sha256(folder / path) == known
+    assert file_digest(folder / path) == known
     assert (folder / path).stat().st_size < 10e6
     card = Weights.load(folder / path).card
     asked = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))

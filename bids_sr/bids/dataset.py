@@ -11,7 +11,6 @@ import csv
 import io
 import logging
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,9 +19,15 @@ from typing import Any
 from bids_sr import __version__
 from bids_sr.bids.status import true_row
 from bids_sr.exceptions import InputDataError, printable
-from bids_sr.files import TABLE_LIMIT, read_text
+from bids_sr.files import (
+    TABLE_LIMIT,
+    check_writable,
+    read_json_or_empty,
+    read_text,
+    write_json_atomic,
+    write_text_atomic,
+)
 from bids_sr.files.locking import locked
-from bids_sr.files.writing import read_json, write_json_atomic, write_text_atomic
 
 LOGGER = logging.getLogger(__name__)
 BIDS_VERSION = "1.10.0"
@@ -95,11 +100,8 @@ def prepare_output_dir(output_dir: Path, bids_dir: Path) -> Path:
             f"{output_dir}: the output folder is the input dataset, which is never written to; "
             f"expected another folder. Give for example {bids_dir / 'derivatives' / 'bids_sr'}."
         )
-    probe = output_dir / f".{secrets.token_hex(6)}.tmp"
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        check_writable(output_dir)
     except OSError as error:
         raise InputDataError(
             f"{output_dir}: the output folder cannot be written ({error.strerror}); expected a "
@@ -349,7 +351,7 @@ def _empty_if_na(value: str | None) -> str:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Read ``dataset_description.json``; empty where there is none that can be read."""
-    return read_json(folder / "dataset_description.json", any_encoding=True)
+    return read_json_or_empty(folder / "dataset_description.json", any_encoding=True)
 
 
 def _check_owner(output_dir: Path) -> None:

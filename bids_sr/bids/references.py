@@ -14,7 +14,7 @@ from bids_sr.bids.derivatives import output_path, output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.unfit import why_unfit
-from bids_sr.files.writing import read_json
+from bids_sr.files import read_json_or_empty
 from bids_sr.imaging import check_input
 
 SUFFIXES = ("T1w", "T2w")
@@ -204,7 +204,7 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
         if not image.is_reference or image.suffix != "T1w":
             continue
         path = output_path(output_dir, image, desc="preproc")
-        record = read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
+        record = read_json_or_empty(path.with_name(path.name.replace(".nii.gz", ".json")))
         made = record.get("SuperResolution") or {}
         lowest = min(made.get("OutputRange") or [0])
         sizes = zip(made.get("OutputShape") or [], made.get("OutputSpacings") or [], strict=True)
@@ -231,7 +231,7 @@ def _without_space(folders: Iterable[Path], end: str, own: Path) -> list[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    sidecar = read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
+    sidecar = read_json_or_empty(path.with_name(path.name.replace(".nii.gz", ".json")))
     return any(field in sidecar for field in ("SuperResolution", "BrainExtraction"))
 
 

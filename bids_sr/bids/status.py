@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.bids.derivatives import assumptions_made
-from bids_sr.files.writing import read_json
+from bids_sr.files import read_json_or_empty
 
 LEFT_UNDONE = "the run ended before it"
 """Message of an image that a run did not come to."""
@@ -101,9 +101,9 @@ def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, dict[str, 
     products = [
         image
         for sidecar in folder.glob(f"*_desc-sr_{suffix}.json")
-        if f"bids:raw:{relpath}" in (read_json(sidecar).get("Sources") or [])
+        if f"bids:raw:{relpath}" in (read_json_or_empty(sidecar).get("Sources") or [])
         and (image := sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")).is_file()
     ]
-    qualities = (read_json(path) for path in folder.glob("*_desc-sr_qc.json"))
+    qualities = (read_json_or_empty(path) for path in folder.glob("*_desc-sr_qc.json"))
     quality = next((found for found in qualities if found.get("Image") == relpath), {})
     return max(products, key=lambda path: path.stat().st_mtime, default=None), quality

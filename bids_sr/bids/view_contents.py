@@ -20,8 +20,7 @@ from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.names import ParsedName, parse_name, specification
 from bids_sr.bids.places import EXTENSIONS, looks_like_image, why_misplaced
 from bids_sr.exceptions import InputDataError
-from bids_sr.files import TABLE_LIMIT, read_text
-from bids_sr.files.writing import read_json
+from bids_sr.files import TABLE_LIMIT, read_json_or_empty, read_text
 
 LABEL = "SR"
 FOLDERS = ("phenotype", "stimuli")
@@ -117,7 +116,7 @@ def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], d
     found: dict[str, list[Product]] = {}
     for sidecar in (output_dir / f"sub-{subject}").glob("**/anat/*_desc-sr_*.json"):
         path = sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz")
-        metadata = read_json(sidecar)
+        metadata = read_json_or_empty(sidecar)
         record = metadata.get("SuperResolution")
         sources = metadata.get("Sources") or [""]
         if not path.is_file() or not isinstance(record, dict):

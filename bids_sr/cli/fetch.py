@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bids_sr.download import digest
+from bids_sr.files import file_digest
 from bids_sr.published import names, published_weights
 from bids_sr.run.exit_codes import ExitCode
 
@@ -43,7 +43,7 @@ def fetch_weights(options: argparse.Namespace) -> int:
     bar.end()
     print(f"{weights.title}\nlicence: {weights.licence}\nreference: {weights.reference}")
     for path, released in weights.files.items():
-        found = digest(folder / path)
+        found = file_digest(folder / path)
         known = "as released" if found == released else "differs from the released file"
         remark = "released digest not known" if released is None else known
         print(f"{folder / path}\n  SHA-256 {found} ({remark})")

@@ -6,7 +6,6 @@ Heavy imports wait until the command line is known to be right.
 from __future__ import annotations
 
 import logging
-import secrets
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from bids_sr.cli.parser import parse_args
 from bids_sr.compute.environment import Terminated, end_on_sigterm, prepare, refuse_network
 from bids_sr.exceptions import BidsSrError, ConfigError, InputDataError
+from bids_sr.files import check_writable
 from bids_sr.files.private_folders import make_work_folder
 from bids_sr.run import hand_over
 from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
@@ -308,9 +308,7 @@ def _make_folders(config: RunConfig) -> None:
         prepare_output_dir(config.output_dir, config.bids_dir)
         if not config.reports_only:
             make_work_folder(config.work_dir)
-            probe = config.work_dir / f".{secrets.token_hex(6)}.tmp"
-            probe.touch()
-            probe.unlink()
+            check_writable(config.work_dir)
     except InputDataError as error:
         raise ExitError(ExitCode.CANNOT_WRITE, str(error)) from error
     except OSError as error:

@@ -7,7 +7,6 @@ and to edit; nothing is submitted here.  Templates: ``bids_sr/data/slurm``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import os
 import re
@@ -22,6 +21,7 @@ from bids_sr import __version__
 from bids_sr.cli import options as types
 from bids_sr.compute.resources import MEMORY_SHARE
 from bids_sr.exceptions import ConfigError
+from bids_sr.files import text_digest
 from bids_sr.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _context(
         "binds": binds,
         "made": made,
         "work_dir": os.path.abspath(options.work_dir) if options.work_dir else "",
-        "key": hashlib.sha256(str(config.output_dir).encode()).hexdigest()[:8],
+        "key": text_digest(str(config.output_dir))[:8],
         "max_tasks": options.max_tasks,
         "group_mb": GROUP_MB,
         "group_time": GROUP_TIME,

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bids_sr.exceptions import EngineError, WeightsError
-from bids_sr.files import check_stored, read_json
-from bids_sr.published import sha256
+from bids_sr.files import check_stored, file_digest, read_json
 
 CHECKPOINT = "checkpoint_final.pth"
 _UNETS = "dynamic_network_architectures.architectures"
@@ -128,7 +127,7 @@ class NnUNetModel:
         """Return the SHA-256 of every file that counts, by its path in the folder."""
         checkpoints = [f"fold_{fold}/{CHECKPOINT}" for fold in folds]
         names = ["plans.json", "dataset.json", *checkpoints]
-        return {name: sha256(self.folder / name) for name in names}
+        return {name: file_digest(self.folder / name) for name in names}
 
     def load_into(self, predictor: Any, folds: Iterable[str], *, restricted: bool) -> Any:
         """Build the network and give it to a predictor of nnU-Net.

@@ -5,13 +5,13 @@ Comparisons stand below the tools; so they are handed in from here.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_sr.evaluation.downstream import Segmented, Segmenter
+from bids_sr.files import write_atomic
 from bids_sr.imaging import Volume
 
 
@@ -36,11 +36,11 @@ def segmenter(folder: Path, *, threads: int, seed: int) -> Segmenter:
             return Segmented(tissues=tissues, lesions=wmh if lesions else None)
         made = _segment(volume, mask, lesions, threads, seed)
         if name:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{name}.{os.getpid()}.npz"
             wmh = np.zeros(0, bool) if made.lesions is None else made.lesions
-            np.savez_compressed(temporary, tissues=made.tissues, lesions=wmh)
-            temporary.replace(kept)
+            write_atomic(
+                kept,
+                lambda path: np.savez_compressed(path, tissues=made.tissues, lesions=wmh),
+            )
         return made
 
     return segment

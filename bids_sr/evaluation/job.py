@@ -6,7 +6,6 @@ reconstructs and scores.  Jobs know nothing of each other.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from bids_sr.evaluation.downstream import Segmenter, downstream_scores
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import on_grid, score
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import file_digest, text_digest
 from bids_sr.imaging import Volume, resample
 from bids_sr.sr import Progress, make_method
 
@@ -92,7 +92,7 @@ class Job:
     def key(self) -> str:
         """Return a digest of the settings: rows with another one are out of date."""
         text = json.dumps(self.settings(), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -204,7 +204,7 @@ def _downstream(
     """Segment reconstruction and reference within the same mask, and compare."""
     wanted = lesions is not None
     facts = [_fingerprint(job.path), job.mask and _fingerprint(job.mask), wanted]
-    key = hashlib.sha256(json.dumps([*facts, _SEGMENTATION_VERSION]).encode()).hexdigest()[:12]
+    key = text_digest(json.dumps([*facts, _SEGMENTATION_VERSION]))[:12]
     reference = segment(case.truth, mask, wanted, f"{job.image}_{key}")
     made = segment(on_grid(case, estimate), mask, wanted, "")
     return downstream_scores(made, reference, lesions, mask & case.region)
@@ -297,7 +297,4 @@ def _files(parameters: Mapping[str, Any]) -> list[Path]:
 
 def _fingerprint(path: Path) -> str | None:
     """Return a digest of what a file holds: a copy is the same file, later or elsewhere."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path) if path.is_file() else None

@@ -7,7 +7,6 @@ Reads what to do as JSON from standard input, writes the files it is told to, an
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_sr.exceptions import BidsSrError, InputDataError
+from bids_sr.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,10 +53,10 @@ def _measure(task: dict[str, Any]) -> None:
 
         segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
     outcome = run(job, progress=_say, segment=segment)
-    rows = folder / "rows"
-    temporary = rows / f".{job.stem}.{os.getpid()}.npz"
-    np.savez_compressed(temporary, **outcome.pictures)  # type: ignore[arg-type]
-    temporary.replace(rows / f"{job.stem}.npz")
+    write_atomic(
+        folder / "rows" / f"{job.stem}.npz",
+        lambda path: np.savez_compressed(path, **outcome.pictures),  # type: ignore[arg-type]
+    )
     if task["keep_images"]:
         outcome.estimate.save(folder / "images" / f"{job.stem}.nii.gz")
     _tell(json.dumps({"row": outcome.row}, default=str))

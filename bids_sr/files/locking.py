@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bids_sr.files.digests import text_digest
 from bids_sr.files.reading import check_own
 
 LOGGER = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _claim(descriptor: int, place: int, what: str) -> None:
 
 def _place(name: str) -> int:
     """Return the byte that stands for a name; of 2^60 no two names share one."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 4
+    return int(text_digest(name)[:16], 16) >> 4
 
 
 def _warn(path: Path, error: Exception) -> None:

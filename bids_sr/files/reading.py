@@ -175,6 +175,14 @@ def read_json(
     return _read(path, lambda content: _json(decode(content)), "a JSON object", what, error, limit)
 
 
+def read_json_or_empty(path: Path, *, any_encoding: bool = False) -> dict[str, Any]:
+    """Read a JSON object; empty where there is none that can be read."""
+    try:
+        return read_json(path, any_encoding=any_encoding)
+    except InputDataError:
+        return {}
+
+
 def read_toml(
     path: Path,
     *,

@@ -16,8 +16,56 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_sr.exceptions import InputDataError
-from bids_sr.files import reading
+from bids_sr.files.reading import read_json_or_empty
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file under a temporary name and rename it.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its folder is made where it is missing.
+    write : callable
+        Writes to the path that it is given, which has the ending of `path`.
+
+    Returns
+    -------
+    Path
+        ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{ending}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:  # of a write the system does not say where
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> Path:
+    """Write a file, on the disk when this returns; see :func:`write_atomic`."""
+    return write_atomic(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def check_writable(folder: Path) -> None:
+    """Write a file into a folder, which is made where it is missing, and remove it.
+
+    Raises
+    ------
+    OSError
+        If that cannot be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".{secrets.token_hex(8)}"
+    probe.touch()
+    probe.unlink()
 
 
 def write_text_atomic(path: Path, text: str) -> Path:
@@ -39,7 +87,7 @@ def write_text_atomic(path: Path, text: str) -> Path:
     content = text.encode(errors="backslashreplace")
     if path.is_file() and path.read_bytes() == content:
         return path
-    return _replace(path, lambda temporary: _write_bytes(temporary, content))
+    return write_bytes_atomic(path, content)
 
 
 def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
@@ -61,14 +109,6 @@ def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
     return write_text_atomic(path, text + "\n")
 
 
-def read_json(path: Path, *, any_encoding: bool = False) -> dict[str, Any]:
-    """Read a JSON object; empty where there is none that can be read."""
-    try:
-        return reading.read_json(path, any_encoding=any_encoding)
-    except InputDataError:
-        return {}
-
-
 def copy_atomic(source: Path, target: Path) -> Path:
     """Copy a file; a target with the same content is left as it is.
 
@@ -84,7 +124,7 @@ def copy_atomic(source: Path, target: Path) -> Path:
     """
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
         return target
-    return _replace(target, lambda temporary: _copy_bytes(source, temporary))
+    return write_atomic(target, lambda temporary: _copy_bytes(source, temporary))
 
 
 def link_atomic(source: Path, target: Path) -> Path:
@@ -106,7 +146,7 @@ def link_atomic(source: Path, target: Path) -> Path:
     if target.is_symlink() and str(target.readlink()) == words:
         return target
     try:
-        return _replace(target, lambda temporary: temporary.symlink_to(words))
+        return write_atomic(target, lambda temporary: temporary.symlink_to(words))
     except OSError:
         if target.is_symlink():
             target.unlink()
@@ -147,7 +187,7 @@ def remove_others(patterns: Iterable[tuple[str, str, str]], kept: Iterable[Path]
                 for pattern, field in known
                 if any(re.fullmatch(pattern, path.name) for path in found)
             }
-            if stem in stays or not ("" in fields or fields & read_json(sidecar).keys()):
+            if stem in stays or not ("" in fields or fields & read_json_or_empty(sidecar).keys()):
                 continue
             for path in sorted(found, key=lambda path: path == sidecar):
                 path.unlink(missing_ok=True)
@@ -185,21 +225,6 @@ def jsonable(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:  # of a write the system does not say where
-        if error.filename is None:
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -9,7 +9,6 @@ import gzip
 import logging
 import math
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
+from bids_sr.files import write_atomic
 from bids_sr.imaging.header import MOST_UNPACKED, READ_ERRORS, InputReport, describe, open_image
 
 LOGGER = logging.getLogger(__name__)
@@ -138,8 +138,7 @@ def write_nifti(
         If the name has another ending, or the values do not fit an integer type.
     """
     path = Path(path)
-    ending = next((end for end in (".nii.gz", ".nii") if path.name.endswith(end)), None)
-    if ending is None:
+    if not path.name.endswith((".nii", ".nii.gz")):
         raise InputDataError(
             f"{path}: expected a name that ends with .nii or .nii.gz. Rename the output."
         )
@@ -151,14 +150,7 @@ def write_nifti(
     image.header.set_xyzt_units(xyz="mm", t="sec")
     if data.ndim == 4:
         image.header.set_zooms((*image.header.get_zooms()[:3], frame_spacing))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{ending}")
-    try:
-        image.to_filename(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_atomic(path, image.to_filename)
 
 
 def _read(image: Any, report: InputReport, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.exceptions import AcquisitionError, InputDataError
-from bids_sr.files import read_text
+from bids_sr.files import read_text, write_text_atomic
 from bids_sr.imaging.pulse import excitation_response
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
@@ -132,10 +132,7 @@ class SliceProfile:
             f"{position:.9g}\t{weight:.9g}"
             for position, weight in zip(self.positions, self.weights, strict=True)
         ]
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        return temporary.replace(path)
+        return write_text_atomic(Path(path), "\n".join(rows) + "\n")
 
     @property
     def fwhm(self) -> float:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bids_sr.exceptions import OutputError
 from bids_sr.files.private_folders import make_work_folder, private_cache
-from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.run.exit_codes import ExitCode, code_of
 
 STRANGER = 54321
 
@@ -125,10 +126,10 @@ def test_the_work_folder_of_a_stranger_is_refused(
         (work / "bids_sr_0_1_wf").mkdir()
         as_strangers(work / "bids_sr_0_1_wf")
 
-    with pytest.raises(ExitError, match=r"belongs to another user \(54321\)") as caught:
+    with pytest.raises(OutputError, match=r"belongs to another user \(54321\)") as caught:
         make_work_folder(work)
 
-    assert caught.value.code == ExitCode.CANNOT_WRITE
+    assert code_of(caught.value) == ExitCode.CANNOT_WRITE
 
 
 def test_a_work_folder_in_a_place_of_ones_own_may_be_anybodys(tmp_path: Path) -> None:

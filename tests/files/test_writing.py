@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from bids_sr.files import writing
-from bids_sr.files.writing import copy_atomic, jsonable, write_json_atomic, write_text_atomic
+from bids_sr.files.writing import (
+    check_writable,
+    copy_atomic,
+    jsonable,
+    write_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 
 
 def test_text_is_written_once(tmp_path: Path) -> None:
@@ -86,3 +93,41 @@ def test_halves_of_letters_are_spelled_out(tmp_path: Path) -> None:
     assert write_text_atomic(tmp_path / "a.tsv", name).read_bytes() == b"sub-\\udcff"
     written = write_json_atomic(tmp_path / "a.json", {"Path": name})
     assert json.loads(written.read_text()) == {"Path": name}
+
+
+def test_the_temporary_name_has_the_ending_and_is_short(tmp_path: Path) -> None:
+    names = []
+
+    def write(path: Path) -> None:
+        names.append(path.name)
+        path.touch()
+
+    longest = tmp_path / f"{'a' * 248}.nii.gz"
+    assert write_atomic(longest, write).is_file()
+    write_atomic(tmp_path / "rows.v1.npz", write)
+    assert names[0].endswith(".nii.gz")
+    assert [len(name) < 30 for name in names] == [True, True]
+    assert names[1].endswith(".npz")
+    assert sorted(file.name[-6:] for file in tmp_path.iterdir()) == ["nii.gz", "v1.npz"]
+
+
+def test_what_fails_to_write_leaves_nothing(tmp_path: Path) -> None:
+    def broken(path: Path) -> None:
+        path.touch()
+        raise ValueError("not written")
+
+    with pytest.raises(ValueError, match="not written"):
+        write_atomic(tmp_path / "a", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_tried_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(OSError, match="Read-only"):
+        check_writable(tmp_path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bids_sr.exceptions import InputDataError, WeightsError
-from bids_sr.files import check_regular
+from bids_sr.files import check_regular, write_bytes_atomic
 from bids_sr.published import names, published_weights
 
 _CARD = "card"
@@ -52,11 +51,7 @@ class Weights:
             name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()
         }
         content = save(tensors, metadata={_CARD: json.dumps(self.card, sort_keys=True)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-        return path
+        return write_bytes_atomic(path, content)
 
     @classmethod
     def load(cls, path: Path) -> Weights:

@@ -6,7 +6,6 @@ the end is :class:`~bids_sr.sr.contract.weights.Weights`.
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from bids_sr.exceptions import ConfigError
+from bids_sr.files import write_atomic
 
 
 @runtime_checkable
@@ -29,13 +29,7 @@ class Stateful(Protocol):
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
 
 
 def read_checkpoint(path: Path, schedule: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_sr.download import Report, digest
+from bids_sr.download import Report
 from bids_sr.exceptions import WeightsError
+from bids_sr.files import file_digest
 from bids_sr.published import published_weights
 from bids_sr.sr.contract.state_files import State, load_into, read_state
 from bids_sr.sr.networks.edsr import EDSR
@@ -87,7 +88,7 @@ def load_network(
         or differs from the published one.
     """
     path, released = network_file(model, weights_dir, offline=offline, report=report)
-    found = digest(path)
+    found = file_digest(path)
     if released is not None and found != released:
         raise WeightsError(
             f"Found {path} with SHA-256 {found}; expected {released}, the published file. Remove "
