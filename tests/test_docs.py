@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -185,3 +186,19 @@ def test_every_method_is_where_users_look_for_it() -> None:
         name for name in methods_that(lambda m: not m.keeps_grid) if f"`{name}`" not in table
     ]
     assert not missing, f"not in the table of methods in README.md: {', '.join(missing)}"
+
+
+def test_the_page_of_the_architecture_names_every_room() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "architecture", REPOSITORY / "tests" / "test_architecture.py"
+    )
+    assert spec
+    assert spec.loader
+    walls = importlib.util.module_from_spec(spec)
+    sys.modules["architecture"] = walls
+    spec.loader.exec_module(walls)
+    page = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    picture, stack = re.findall(r"```\n(.*?)```", page, flags=re.DOTALL)
+    missing = [room for room in walls.MAY_IMPORT if room != "data" and room not in picture]
+    missing += [room for room in walls.SR_STACK if room not in stack]
+    assert not missing
