@@ -16,9 +16,14 @@ from bids_sr.exceptions import ConfigError
 from bids_sr.interfaces.brain_extraction import choose_mask_engine
 from bids_sr.interfaces.super_resolution import chosen_method
 
-from .dataset import init_dataset_wf
-from .image import ImageSteps, acquisition_fields, estimated_part, init_image_wf
+from .brain_extraction import BrainExtraction
+from .dataset import DatasetLearning, init_dataset_wf
+from .image import ImageSteps, image_wf_name, init_image_wf
+from .outputs import Outputs
+from .preprocessing import Preprocessing
 from .resources import Resources
+from .segmentation import Segmentation
+from .super_resolution import SuperResolution
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
 SLOPPY_TEXT = (
@@ -82,21 +87,22 @@ def init_bids_sr_wf(
         image_wfs = [
             init_image_wf(
                 image=image,
-                output_dir=config.output_dir,
                 steps=steps,
-                resources=_resources(config, image, use_gpu),
                 companions=by_subject[subject],
-                name=image_wf_name(image),
+                resources=_resources(config, image, use_gpu),
             )
             for image in by_subject[subject]
         ]
         subject_wf.add_nodes(image_wfs)
     workflow.add_nodes(list(subject_wfs.values()))
-    for image in todo:
-        source = learnt.get(image.suffix)
-        if source and image.action == "super-resolve":
-            target = f"{image_wf_name(image)}.super_resolution_wf.inputnode.in_model"
-            workflow.connect(source, "outputnode.out_weights", subject_wfs[image.subject], target)
+    in_model = "super_resolution_wf.inputnode.in_model"
+    workflow.connect([
+        (learnt[image.suffix], subject_wfs[image.subject], [
+            ("outputnode.out_weights", f"{image_wf_name(image)}.{in_model}"),
+        ])
+        for image in todo
+        if image.suffix in learnt and image.action == "super-resolve"
+    ])  # fmt: skip
     return workflow
 
 
@@ -116,24 +122,20 @@ def _dataset_graphs(
         parameters |= recipe.sloppy
     if isinstance(config.output_resolution, float):
         parameters["spacing"] = config.output_resolution
+    learning = DatasetLearning(
+        recipe=recipe,
+        parameters=parameters,
+        start_file=next(iter(steps.super_resolution.weights_files), None),
+        estimates_thickness=steps.super_resolution.estimates_thickness,
+    )
     return {
         suffix: init_dataset_wf(
-            images=found,
-            acquisitions=[acquisition_fields(image, steps) for image in found],
-            estimates=[estimated_part(image, steps) for image in found],
-            recipe=recipe,
-            parameters=parameters,
-            start_file=next(iter(steps.weights_files), None),
-            resources=_resources(config, found[0], use_gpu),
-            name=f"dataset_{suffix}_wf",
+            images=learned_from,
+            options=learning,
+            resources=_resources(config, learned_from[0], use_gpu),
         )
-        for suffix, found in learners.items()
+        for suffix, learned_from in learners.items()
     }
-
-
-def image_wf_name(image: AnatImage) -> str:
-    """Name the graph of an image: its file name with underscores."""
-    return re.sub(r"[^0-9A-Za-z]", "_", image.stem) + "_wf"
 
 
 def images_by_graph(images: Sequence[AnatImage]) -> dict[str, AnatImage]:
@@ -199,28 +201,45 @@ def _steps(config: RunConfig) -> ImageSteps:
     if options.recipe is not None:
         provenance["DatasetRecipe"] = options.recipe.name
     return ImageSteps(
-        denoise_method=config.denoise_method,
-        bias_method=config.anat_biascorrect,
-        mask_engine=engine,
-        mask_reason=reason,
-        skull_strip=config.skull_strip_anat,
-        template=config.template,
-        tta=config.hdbet_tta,
-        allow_unverified=config.allow_unverified_weights,
-        weights_dir=config.weights_dir,
-        sr_method=config.sr_method,
-        sr_parameters=parameters,
-        weights_files=files,
-        save_model=config.save_model,
-        slice_profile=config.slice_profile,
-        output_spacing=config.output_resolution,
-        output_grid=str(config.output_grid),
-        segmentations=config.segmentation,
-        device=config.device,
-        seed=config.random_seed,
-        sloppy=config.sloppy,
-        full=config.level == "full",
-        provenance=provenance,
+        preprocessing=Preprocessing(
+            denoise_method=config.denoise_method,
+            anat_biascorrect=config.anat_biascorrect,
+            random_seed=config.random_seed,
+            sloppy=config.sloppy,
+        ),
+        brain_extraction=BrainExtraction(
+            engine=engine,
+            engine_reason=reason,
+            skull_strip_anat=config.skull_strip_anat,
+            weights_dir=config.weights_dir,
+            device=config.device,
+            template=config.template,
+            hdbet_tta=config.hdbet_tta,
+            allow_unverified_weights=config.allow_unverified_weights,
+            random_seed=config.random_seed,
+        ),
+        super_resolution=SuperResolution(
+            sr_method=config.sr_method,
+            parameters=parameters,
+            weights_files=files,
+            save_model=config.save_model,
+            slice_profile=config.slice_profile,
+            output_resolution=config.output_resolution,
+            output_grid=str(config.output_grid),
+        ),
+        segmentation=Segmentation(
+            output_dir=config.output_dir,
+            segmentation=config.segmentation,
+            device=config.device,
+            random_seed=config.random_seed,
+            template=config.template,
+        ),
+        outputs=Outputs(
+            output_dir=config.output_dir,
+            level=config.level,
+            sloppy=config.sloppy,
+            provenance=provenance,
+        ),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_sr.bids.image import AnatImage
 from bids_sr.interfaces.brain_extraction import ExtractBrain, describe_template
 
 from .resources import Resources
@@ -21,18 +23,51 @@ TEXT = {
 STRIPPED_TEXT = "Of images without a skull, all that is not background was taken instead. "
 
 
+@dataclass(frozen=True, kw_only=True)
+class BrainExtraction:
+    """How brain masks are computed; the same for all images of a run."""
+
+    engine: str
+    """What ``--skull-strip-method`` came to: ``template``, ``hdbet`` or ``none``."""
+    engine_reason: str = ""
+    """Why this engine, for the record."""
+    skull_strip_anat: str = "auto"
+    """``auto``, ``force`` or ``skip``: whether images may be stripped already."""
+    weights_dir: Path | None = None
+    """Folder of the HD-BET weights."""
+    device: str = "auto"
+    """Torch device of HD-BET."""
+    template: str = "MNI152"
+    """Of the engine of that name."""
+    hdbet_tta: bool = False
+    """Whether HD-BET averages over mirrored copies."""
+    allow_unverified_weights: bool = False
+    """Whether HD-BET's checkpoint may run code."""
+    random_seed: int = 0
+
+    def engine_of(self, image: AnatImage) -> tuple[str, str]:
+        """Return the engine for an image and why: a mask that is there goes before any engine."""
+        if image.existing_mask is not None:
+            return "existing", image.mask_note
+        if image.n_frames > 1:
+            return "none", "a series of frames has no brain mask"
+        if not image.brain and self.engine != "none":
+            return "none", "the sidecar says that this is not a head"
+        return self.engine, " ".join(filter(None, [self.engine_reason, image.mask_note]))
+
+    def skull_strip_anat_of(self, image: AnatImage) -> str:
+        """Return whether an image is taken for stripped: what its sidecar says counts."""
+        if image.n_frames > 1 or not image.brain:
+            return "force"
+        if self.skull_strip_anat == "auto" and image.metadata.get("SkullStripped") is True:
+            return "skip"
+        return self.skull_strip_anat
+
+
 def init_brain_extraction_wf(
     *,
-    engine: str,
-    engine_reason: str,
-    existing_mask: Path | None,
-    skull_strip: str,
-    weights_dir: Path | None,
-    device: str,
-    template: str,
-    tta: bool,
-    allow_unverified: bool,
-    seed: int,
+    image: AnatImage,
+    options: BrainExtraction,
     resources: Resources,
     name: str = "brain_extraction_wf",
 ) -> pe.Workflow:
@@ -40,25 +75,10 @@ def init_brain_extraction_wf(
 
     Parameters
     ----------
-    engine : {"template", "hdbet", "existing", "none"}
-    engine_reason : str
-        Why this engine, for the record.
-    existing_mask : Path or None
-        Mask on the grid of the image, for ``engine="existing"``.
-    skull_strip : {"auto", "force", "skip"}
-        Whether the image may be stripped already: find out, no, yes.
-    weights_dir : Path or None
-        Folder of the HD-BET weights.
-    device : str
-        Torch device of HD-BET.
-    template : str
-        Template of the engine of that name.
-    tta : bool
-        Whether HD-BET averages over mirrored copies.
-    allow_unverified : bool
-        Whether HD-BET's checkpoint may run code.
-    seed : int
-        Random seed of the engine.
+    image : AnatImage
+        The image.
+    options : BrainExtraction
+        The engine and its options.
     resources : Resources
         Threads and memory of the image's nodes.
     name : str
@@ -79,9 +99,11 @@ def init_brain_extraction_wf(
     skull_stripped
         Whether the image has no skull; None where nobody looked.
     """
+    engine, engine_reason = options.engine_of(image)
+    skull_strip_anat = options.skull_strip_anat_of(image)
     workflow = pe.Workflow(name=name)
-    workflow.__desc__ = TEXT[engine].format(template=describe_template(template))
-    if engine in ("template", "hdbet") and skull_strip != "force":
+    workflow.__desc__ = TEXT[engine].format(template=describe_template(options.template))
+    if engine in ("template", "hdbet") and skull_strip_anat != "force":
         workflow.__desc__ += STRIPPED_TEXT
 
     inputnode = pe.Node(
@@ -94,22 +116,21 @@ def init_brain_extraction_wf(
         ExtractBrain(
             engine=engine,
             engine_reason=engine_reason,
-            skull_strip=skull_strip,
-            weights_dir=str(weights_dir or ""),
-            device=device,
-            template=template,
-            tta=tta,
-            allow_unverified=allow_unverified,
+            existing_mask=image.existing_mask and str(image.existing_mask),
+            skull_strip_anat=skull_strip_anat,
+            weights_dir=str(options.weights_dir or ""),
+            device=options.device,
+            template=options.template,
+            hdbet_tta=options.hdbet_tta,
+            allow_unverified_weights=options.allow_unverified_weights,
             use_gpu=engine == "hdbet" and resources.gpu,
             num_threads=resources.threads,
-            seed=seed,
+            random_seed=options.random_seed,
         ),
         name="extract_brain",
         n_procs=resources.threads,
         mem_gb=resources.brain_gb[engine],
     )
-    if existing_mask is not None:
-        extract_brain.inputs.existing_mask = str(existing_mask)
 
     workflow.connect([
         (inputnode, extract_brain, [

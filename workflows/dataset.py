@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,22 @@ from bids_sr.method_facts import DatasetRecipe
 from .resources import Resources
 
 
+@dataclass(frozen=True, kw_only=True)
+class DatasetLearning:
+    """What is learnt from all images of a contrast, and how."""
+
+    recipe: DatasetRecipe
+    """What trains the weights."""
+    parameters: dict[str, Any]
+    """Its settings; those that it lacks are left out."""
+    start_file: Path | None = None
+    """Weights to begin with."""
+    estimates_thickness: bool = False
+    """Whether an assumed thickness is estimated from each image."""
+
+
 def init_dataset_wf(
-    *,
-    images: Sequence[AnatImage],
-    acquisitions: Sequence[dict[str, Any]],
-    estimates: Sequence[str],
-    recipe: DatasetRecipe,
-    parameters: dict[str, Any],
-    start_file: Path | None,
-    resources: Resources,
-    name: str,
+    *, images: Sequence[AnatImage], options: DatasetLearning, resources: Resources
 ) -> pe.Workflow:
     """Build the graph that learns weights from the images of one contrast.
 
@@ -34,36 +41,28 @@ def init_dataset_wf(
     ----------
     images : sequence of AnatImage
         Of one suffix; read as they were acquired, so that none waits for another.
-    acquisitions : sequence of dict
-        Fields of ``Acquisition`` of each.
-    estimates : sequence of {"nothing", "width", "check"}
-        What each is asked for of its slices.
-    recipe : DatasetRecipe
-        What trains the weights.
-    parameters : dict
-        Its settings; those that it lacks are left out.
-    start_file : Path or None
-        Weights to begin with.
+    options : DatasetLearning
+        What learns.
     resources : Resources
         Threads and memory.
-    name : str
 
     Outputs
     -------
     out_weights
         What was learnt, for each of the images.
     """
-    workflow = pe.Workflow(name=name)
-    workflow.__desc__ = recipe.text.format(suffix=images[0].suffix, number=len(images))
+    recipe, suffix = options.recipe, images[0].suffix
+    workflow = pe.Workflow(name=f"dataset_{suffix}_wf")
+    workflow.__desc__ = recipe.text.format(suffix=suffix, number=len(images))
     outputnode = pe.Node(niu.IdentityInterface(fields=["out_weights"]), name="outputnode")
     learn = pe.Node(
         LearnFromImages(
             in_files=[str(image.path) for image in images],
-            acquisitions=list(acquisitions),
-            estimates=list(estimates),
+            acquisitions=[image.facts.acquisition for image in images if image.facts],
+            estimates_thickness=options.estimates_thickness,
             recipe=recipe.name,
-            parameters=parameters,
-            start_file=None if start_file is None else str(start_file),
+            parameters=options.parameters,
+            start_file=options.start_file and str(options.start_file),
             num_threads=resources.threads,
             use_gpu=resources.gpu,
         ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_sr.bids.derivatives import OutputPaths
+from bids_sr.bids.derivatives import output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.output_sidecars import (
     mask_metadata,
@@ -33,16 +34,41 @@ SLOPPY = " (made with --sloppy: not a result)"
 RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
 LATER_RECORDS = ("sr_mask_record", "figures", "segmentation_figures")
 
+PRODUCT = [
+    ("sr_file", "in_file"),
+    ("super_resolution", "record"),
+    ("skull_stripped", "skull_stripped"),
+]
+"""What a copy of the super-resolved image is written from."""
+Edges = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Which results are written and where; the same for all images of a run."""
+
+    output_dir: Path
+    """Root of the output dataset."""
+    level: str = "minimal"
+    """``full``: the images between the steps are written as well."""
+    sloppy: bool = False
+    """Whether all files say that they are no results."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What joins the ``SuperResolution`` object of every sidecar."""
+
+    def marked(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Say in a sidecar that the file is no result, if so."""
+        said = metadata["Description"] + (SLOPPY if self.sloppy else "")
+        return {**metadata, "Description": said}
+
+    def of_product(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Say in a sidecar of the result what made it."""
+        made_by = {**metadata["SuperResolution"], **self.provenance}
+        return self.marked({**metadata, "SuperResolution": made_by})
+
 
 def init_outputs_wf(
-    *,
-    image: AnatImage,
-    output_dir: Path,
-    paths: OutputPaths,
-    provenance: dict[str, Any],
-    full: bool,
-    sloppy: bool = False,
-    name: str = "outputs_wf",
+    *, image: AnatImage, options: Outputs, name: str = "outputs_wf"
 ) -> pe.Workflow:
     """Build the graph that writes the results of one image, each whole or not at all.
 
@@ -50,16 +76,8 @@ def init_outputs_wf(
     ----------
     image : AnatImage
         The image.
-    output_dir : Path
-        Root of the output dataset.
-    paths : OutputPaths
-        Where its files go.
-    provenance : dict
-        What joins the ``SuperResolution`` object of the sidecars, the same for all images.
-    full : bool
-        Whether the images between the steps are written as well (``--level full``).
-    sloppy : bool
-        Whether all files say that they are no results.
+    options : Outputs
+        Which files are written and where.
     name : str
 
     Inputs
@@ -88,51 +106,11 @@ def init_outputs_wf(
     """
     workflow = pe.Workflow(name=name)
     fields = [*FILES, *RECORDS, *LATER_RECORDS, "curve", "skull_stripped", "segmentations"]
-    plan: dict[str, Any] = {"Image": image.relpath, "Suffix": image.suffix, "Action": image.action}
-    if sloppy:
-        plan["Sloppy"] = True
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=fields),
-        name="inputnode",
-    )
-    inputnode.inputs.segmentations = []  # unless there is such a step
-    inputnode.inputs.segmentation_figures = []
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name="inputnode")
     gather_before = pe.Node(niu.Merge(3), name="gather_before", run_without_submitting=True)
     gather_later = pe.Node(niu.Merge(3), name="gather_later", run_without_submitting=True)
-
-    def marked(metadata: dict[str, Any]) -> dict[str, Any]:
-        """Say in a sidecar that the file is no result."""
-        return (
-            {**metadata, "Description": metadata["Description"] + SLOPPY} if sloppy else metadata
-        )
-
-    product = marked(_with_provenance(product_metadata(image), provenance))
-    save_sr = _save("save_sr", paths.product, product, "SuperResolution")
-    save_native_mask = _save(
-        "save_native_mask",
-        paths.native_mask,
-        marked(mask_metadata(output_dir, image, native=True)),
-        "BrainExtraction",
-    )
-    save_sr_mask = _save(
-        "save_sr_mask",
-        paths.mask,
-        marked(mask_metadata(output_dir, image, native=False)),
-        "BrainExtraction",
-    )
-    save_profile = _save("save_profile", paths.slice_profile)
-    save_uncertainty = _save(
-        "save_uncertainty", paths.uncertainty, marked(uncertainty_metadata(output_dir, image))
-    )
-    save_model = _save("save_model", paths.model)
-    save_quality = pe.Node(
-        SaveQuality(
-            out_path=str(paths.quality),
-            plan=plan,
-        ),
-        name="save_quality",
-        run_without_submitting=True,
-    )
+    products = _products(image, options)
+    save_quality = _save_quality(image, options)
 
     workflow.connect([
         (inputnode, gather_before, [
@@ -145,58 +123,80 @@ def init_outputs_wf(
             ("figures", "in2"),
             ("segmentation_figures", "in3"),
         ]),
-        (inputnode, save_sr, [
-            ("sr_file", "in_file"),
-            ("super_resolution", "record"),
-            ("skull_stripped", "skull_stripped"),
-        ]),
-        (gather_before, save_sr, [("out", "steps")]),
-        (inputnode, save_native_mask, [("native_mask", "in_file"), ("brain_mask", "record")]),
-        (inputnode, save_sr_mask, [("sr_mask", "in_file"), ("brain_mask", "record")]),
-        (inputnode, save_profile, [("slice_profile", "in_file")]),
-        (inputnode, save_uncertainty, [("uncertainty", "in_file")]),
-        (inputnode, save_model, [("model", "in_file")]),
+        *((inputnode, save, edges) for save, edges in products),
+        *((gather_before, save, [("out", "steps")]) for save, _ in products),
+        *((inputnode, save, edges) for save, edges in _beside(image, options)),
+        *((inputnode, save, edges) for save, edges in _between(image, options)),
         (inputnode, save_quality, [(name, name) for name in (*RECORDS, "curve", "segmentations")]),
         (gather_later, save_quality, [("out", "later")]),
     ])  # fmt: skip
-    if paths.preproc is not None:
-        preproc = marked(_with_provenance(preproc_metadata(output_dir, image), provenance))
-        save_preproc = pe.Node(
-            HandOver(
-                out_path=str(paths.preproc),
-                metadata=preproc,
-                record_key="SuperResolution",
-                without_mask=image.reference_asked,
-            ),
-            name="save_preproc",
-            run_without_submitting=True,
-        )
-        workflow.connect([
-            (inputnode, save_preproc, [
-                ("sr_file", "in_file"),
-                ("super_resolution", "record"),
-                ("skull_stripped", "skull_stripped"),
-                ("native_mask", "in_mask"),
-                ("brain_mask", "mask_record"),
-            ]),
-            (gather_before, save_preproc, [("out", "steps")]),
-        ])  # fmt: skip
-    if full:
-        save_denoised = _save(
-            "save_denoised", paths.denoised, marked(stage_metadata(image, "denoised"))
-        )
-        save_n4 = _save("save_n4", paths.n4, marked(stage_metadata(image, "n4")))
-        workflow.connect([
-            (inputnode, save_denoised, [
-                ("denoised", "in_file"),
-                ("skull_stripped", "skull_stripped"),
-            ]),
-            (inputnode, save_n4, [
-                ("corrected", "in_file"),
-                ("skull_stripped", "skull_stripped"),
-            ]),
-        ])  # fmt: skip
     return workflow
+
+
+def _products(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
+    """Write the super-resolved image, and of a reference image the copy for other tools."""
+    paths = output_paths(options.output_dir, image)
+    metadata = options.of_product(product_metadata(image))
+    product = (_save("save_sr", paths.product, metadata, "SuperResolution"), PRODUCT)
+    if paths.preproc is None:
+        return [product]
+    hand_over = HandOver(
+        out_path=str(paths.preproc),
+        metadata=options.of_product(preproc_metadata(options.output_dir, image)),
+        record_key="SuperResolution",
+        without_mask=image.reference_asked,
+    )
+    save = pe.Node(hand_over, name="save_preproc", run_without_submitting=True)
+    return [product, (save, [*PRODUCT, ("native_mask", "in_mask"), ("brain_mask", "mask_record")])]
+
+
+def _beside(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
+    """Write what comes with the result: masks, profile, uncertainty, model."""
+    paths = output_paths(options.output_dir, image)
+    masks = {
+        "native_mask": (paths.native_mask, mask_metadata(options.output_dir, image, native=True)),
+        "sr_mask": (paths.mask, mask_metadata(options.output_dir, image, native=False)),
+    }
+    uncertainty = options.marked(uncertainty_metadata(options.output_dir, image))
+    return [
+        *(
+            (
+                _save(f"save_{mask}", path, options.marked(metadata), "BrainExtraction"),
+                [(mask, "in_file"), ("brain_mask", "record")],
+            )
+            for mask, (path, metadata) in masks.items()
+        ),
+        (_save("save_profile", paths.slice_profile), [("slice_profile", "in_file")]),
+        (_save("save_uncertainty", paths.uncertainty, uncertainty), [("uncertainty", "in_file")]),
+        (_save("save_model", paths.model), [("model", "in_file")]),
+    ]
+
+
+def _between(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
+    """Write the images between the steps, where they are asked for."""
+    if options.level != "full":
+        return []
+    paths = output_paths(options.output_dir, image)
+    stages = {
+        "denoised": ("save_denoised", paths.denoised, stage_metadata(image, "denoised")),
+        "corrected": ("save_n4", paths.n4, stage_metadata(image, "n4")),
+    }
+    return [
+        (
+            _save(name, path, options.marked(metadata)),
+            [(stage, "in_file"), ("skull_stripped", "skull_stripped")],
+        )
+        for stage, (name, path, metadata) in stages.items()
+    ]
+
+
+def _save_quality(image: AnatImage, options: Outputs) -> pe.Node:
+    plan: dict[str, Any] = {"Image": image.relpath, "Suffix": image.suffix, "Action": image.action}
+    if options.sloppy:
+        plan["Sloppy"] = True
+    path = output_paths(options.output_dir, image).quality
+    quality = SaveQuality(out_path=str(path), plan=plan)
+    return pe.Node(quality, name="save_quality", run_without_submitting=True)
 
 
 def _save(
@@ -207,7 +207,3 @@ def _save(
         name=name,
         run_without_submitting=True,
     )
-
-
-def _with_provenance(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    return {**metadata, "SuperResolution": {**metadata["SuperResolution"], **provenance}}

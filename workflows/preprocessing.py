@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_sr.bids.image import AnatImage
 from bids_sr.interfaces.preprocessing import CheckInput, CorrectBias, Denoise
 
 from .resources import Resources
@@ -23,33 +26,42 @@ BIAS_TEXT = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What is done to images before super-resolution; the same for all images of a run."""
+
+    denoise_method: str = "nlm"
+    """``nlm`` or ``none``."""
+    anat_biascorrect: str = "n4"
+    """``n4``, ``auto`` or ``none``."""
+    random_seed: int = 0
+    sloppy: bool = False
+    """Few iterations, for tests only."""
+
+    def of_image(self, image: AnatImage) -> Preprocessing:
+        """Return what is done to an image: a series of frames is only checked."""
+        if image.n_frames == 1:
+            return self
+        return replace(self, denoise_method="none", anat_biascorrect="none")
+
+
 def init_preprocessing_wf(
     *,
-    slice_axis: int,
-    slice_spacing: float | None,
-    denoise_method: str,
-    bias_method: str,
-    seed: int,
+    image: AnatImage,
+    options: Preprocessing,
     resources: Resources,
-    sloppy: bool = False,
     name: str = "preprocessing_wf",
 ) -> pe.Workflow:
     """Build the graph that checks, denoises and bias-corrects one image.
 
     Parameters
     ----------
-    slice_axis : int
-        Array axis across slices.
-    slice_spacing : float or None, mm
-        Replaces the spacing of the header where it is wrong.
-    denoise_method : {"nlm", "none"}
-    bias_method : {"n4", "auto", "none"}
-    seed : int
-        Random seed of the engines.
+    image : AnatImage
+        The image.
+    options : Preprocessing
+        The steps.
     resources : Resources
         Threads and memory of the image's nodes.
-    sloppy : bool
-        Few iterations, for tests only.
     name : str
 
     Inputs
@@ -64,8 +76,11 @@ def init_preprocessing_wf(
     check_record, denoise_record, bias_record
         What each step did.
     """
+    assert image.facts is not None
+    acquisition, options = image.facts.acquisition, options.of_image(image)
+    denoise_method, anat_biascorrect = options.denoise_method, options.anat_biascorrect
     workflow = pe.Workflow(name=name)
-    workflow.__desc__ = DENOISE_TEXT[denoise_method] + BIAS_TEXT[bias_method]
+    workflow.__desc__ = DENOISE_TEXT[denoise_method] + BIAS_TEXT[anat_biascorrect]
 
     inputnode = pe.Node(niu.IdentityInterface(fields=["in_file"]), name="inputnode")
     outputnode = pe.Node(
@@ -82,22 +97,26 @@ def init_preprocessing_wf(
         name="outputnode",
     )
     check_input = pe.Node(
-        CheckInput(slice_axis=slice_axis), name="check_input", mem_gb=resources.acquired_gb
+        CheckInput(
+            slice_axis=acquisition.slice_axis,
+            slice_spacing=acquisition.spacing if image.facts.respaced else None,
+        ),
+        name="check_input",
+        mem_gb=resources.acquired_gb,
     )
-    if slice_spacing is not None:
-        check_input.inputs.slice_spacing = slice_spacing
     threads = resources.threads
+    common = {"num_threads": threads, "random_seed": options.random_seed}
     denoise = pe.Node(
-        Denoise(method=denoise_method, num_threads=threads, seed=seed),
+        Denoise(denoise_method=denoise_method, **common),
         name="denoise",
         n_procs=threads,
         mem_gb=resources.denoise_gb(denoise_method),
     )
     correct_bias = pe.Node(
-        CorrectBias(method=bias_method, num_threads=threads, seed=seed, sloppy=sloppy),
+        CorrectBias(anat_biascorrect=anat_biascorrect, sloppy=options.sloppy, **common),
         name="correct_bias",
         n_procs=threads,
-        mem_gb=resources.bias_gb(bias_method),
+        mem_gb=resources.bias_gb(anat_biascorrect),
     )
 
     workflow.connect([

@@ -7,6 +7,8 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_sr.bids.derivatives import FIGURES, output_paths
+from bids_sr.bids.image import AnatImage
 from bids_sr.interfaces.outputs import SaveDerivative
 from bids_sr.interfaces.reportlets import (
     BeforeAfterFigure,
@@ -18,12 +20,11 @@ from bids_sr.interfaces.reportlets import (
 
 from .resources import Resources
 
-FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
-
 
 def init_reports_wf(
     *,
-    paths: dict[str, Path],
+    image: AnatImage,
+    output_dir: Path,
     resources: Resources,
     name: str = "reports_wf",
 ) -> pe.Workflow:
@@ -31,8 +32,10 @@ def init_reports_wf(
 
     Parameters
     ----------
-    paths : dict of Path
-        Where each of ``FIGURES`` goes.
+    image : AnatImage
+        The image.
+    output_dir : Path
+        Root of the output dataset.
     resources : Resources
         Threads and memory of the image's nodes.
     name : str
@@ -47,8 +50,8 @@ def init_reports_wf(
         The image before and after super-resolution.
     uncertainty
         Standard deviation to expect of the result, or None.
-    profile, acquisition
-        Table of the slice profile that was used, and fields of ``Acquisition``.
+    acquisition
+        By which the result was made.
     curve
         Learning curve.
     record
@@ -68,7 +71,6 @@ def init_reports_wf(
                 "preprocessed_file",
                 "sr_file",
                 "uncertainty",
-                "profile",
                 "acquisition",
                 "curve",
                 "record",
@@ -79,11 +81,14 @@ def init_reports_wf(
     outputnode = pe.Node(niu.IdentityInterface(fields=["records"]), name="outputnode")
     gather = pe.Node(niu.Merge(len(FIGURES)), name="gather_records", run_without_submitting=True)
     acquired, result, light = resources.acquired_gb, resources.result_gb, resources.light_gb
-    draw_mask = pe.Node(MaskFigure(), name="draw_mask", mem_gb=acquired)
-    draw_sr = pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=result)
-    draw_uncertainty = pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=result)
-    draw_sliceprofile = pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=light)
-    draw_learningcurve = pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=light)
+    draw = {
+        "mask": pe.Node(MaskFigure(), name="draw_mask", mem_gb=acquired),
+        "sr": pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=result),
+        "uncertainty": pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=result),
+        "sliceprofile": pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=light),
+        "learningcurve": pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=light),
+    }
+    paths = output_paths(output_dir, image).figures
     save = {
         figure: pe.Node(
             SaveDerivative(out_path=str(paths[figure])),
@@ -94,29 +99,20 @@ def init_reports_wf(
     }
 
     workflow.connect([
-        (inputnode, draw_mask, [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
-        (inputnode, draw_sr, [
+        (inputnode, draw["mask"], [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
+        (inputnode, draw["sr"], [
             ("preprocessed_file", "before_file"),
             ("sr_file", "after_file"),
             ("record", "record"),
         ]),
-        (inputnode, draw_uncertainty, [
+        (inputnode, draw["uncertainty"], [
             ("sr_file", "in_file"), ("uncertainty", "in_uncertainty"),
         ]),
-        (inputnode, draw_sliceprofile, [
-            ("profile", "in_profile"), ("acquisition", "acquisition"),
-        ]),
-        (inputnode, draw_learningcurve, [("curve", "curve")]),
-        (draw_mask, save["mask"], [("out_file", "in_file")]),
-        (draw_sr, save["sr"], [("out_file", "in_file")]),
-        (draw_uncertainty, save["uncertainty"], [("out_file", "in_file")]),
-        (draw_sliceprofile, save["sliceprofile"], [("out_file", "in_file")]),
-        (draw_learningcurve, save["learningcurve"], [("out_file", "in_file")]),
-        (draw_mask, gather, [("record", "in1")]),
-        (draw_sr, gather, [("record", "in2")]),
-        (draw_uncertainty, gather, [("record", "in3")]),
-        (draw_sliceprofile, gather, [("record", "in4")]),
-        (draw_learningcurve, gather, [("record", "in5")]),
+        (inputnode, draw["sliceprofile"], [("acquisition", "acquisition")]),
+        (inputnode, draw["learningcurve"], [("curve", "curve")]),
+        *((draw[figure], save[figure], [("out_file", "in_file")]) for figure in FIGURES),
+        *((draw[figure], gather, [("record", f"in{number}")])
+          for number, figure in enumerate(FIGURES, start=1)),
         (gather, outputnode, [("out", "records")]),
     ])  # fmt: skip
     return workflow

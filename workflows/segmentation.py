@@ -21,14 +21,16 @@ from .resources import Resources
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationSteps:
-    """Which tools are asked for; the same for all images of a run."""
+class Segmentation:
+    """Which tools segment the images; the same for all images of a run."""
 
-    asked: tuple[str, ...] = ()
-    """``NAME`` or ``NAME=PATH``."""
+    output_dir: Path
+    """Root of the output dataset."""
+    segmentation: tuple[str, ...] = ()
+    """The tools, ``NAME`` or ``NAME=PATH``."""
     device: str = "cpu"
     """Torch device."""
-    seed: int = 0
+    random_seed: int = 0
     template: str = "MNI152"
     """Whose tissue maps are taken."""
 
@@ -36,11 +38,9 @@ class SegmentationSteps:
 def init_segmentation_wf(
     *,
     image: AnatImage,
-    output_dir: Path,
-    steps: SegmentationSteps,
+    options: Segmentation,
     companions: Sequence[AnatImage],
     resources: Resources,
-    name: str = "segmentation_wf",
 ) -> pe.Workflow:
     """Build the graph that segments one image with every tool that is asked for.
 
@@ -48,15 +48,12 @@ def init_segmentation_wf(
     ----------
     image : AnatImage
         The image.
-    output_dir : Path
-        Root of the output dataset.
-    steps : SegmentationSteps
-        The tools.
+    options : Segmentation
+        The tools; without any the graph hands on that there are no records.
     companions : sequence of AnatImage
         Images of the run, one of which a tool may need beside this one.
     resources : Resources
         Threads and memory of the image's nodes.
-    name : str
 
     Inputs
     ------
@@ -70,55 +67,30 @@ def init_segmentation_wf(
     figure_records
         Why a figure is missing, one record each; empty for those that are there.
     """
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name="segmentation_wf")
     inputnode = pe.Node(niu.IdentityInterface(fields=["in_file", "in_mask"]), name="inputnode")
     outputnode = pe.Node(
         niu.IdentityInterface(fields=["records", "figure_records"]), name="outputnode"
     )
-    count = len(steps.asked)
+    if not options.segmentation:
+        outputnode.inputs.trait_set(records=[], figure_records=[])
+        workflow.add_nodes([inputnode, outputnode])
+        return workflow
+    count = len(options.segmentation)
     gather = pe.Node(niu.Merge(count), name="gather_records", run_without_submitting=True)
     gather_figures = pe.Node(
         niu.Merge(count), name="gather_figure_records", run_without_submitting=True
     )
     texts = []
-    for number, asked in enumerate(steps.asked, start=1):
-        tool = segmentation_tool(asked, template=steps.template)
+    for number, asked in enumerate(options.segmentation, start=1):
+        tool = segmentation_tool(asked, template=options.template)
         companion = _companion(image, tool.companion, companions)
         refusal = _refusal(image, tool, companion)
-        paths = segmentation_paths(output_dir, image, tool.label, maps=tool.maps, masks=tool.masks)
-        figure = paths.pop("figure")
-        base, per_megavoxel = tool.memory_gb
-        segment = pe.Node(
-            SegmentImage(
-                tool=asked,
-                refusal=refusal,
-                companion_file=str(companion.path) if companion and not refusal else None,
-                model_files=[str(path) for path in tool.files()],
-                device=steps.device,
-                seed=steps.seed,
-                template=steps.template,
-                num_threads=resources.threads,
-                use_gpu=tool.uses_torch and resources.gpu,
-            ),
-            name=f"segment_{tool.label}",
-            n_procs=resources.threads,
-            mem_gb=resources.output_gb(base, per_megavoxel),
-        )
-        save = pe.Node(
-            SaveDerivatives(
-                out_paths={key: str(path) for key, path in paths.items()},
-                metadata=segmentation_metadata(output_dir, image, tool.name, paths),
-                record_key="Segmentation",
-            ),
-            name=f"save_{tool.label}",
-            run_without_submitting=True,
-        )
+        segment = _segment(asked, tool, options, resources)
+        segment.inputs.refusal = refusal
+        segment.inputs.companion_file = str(companion.path) if companion and not refusal else None
+        save, save_figure = _save(image, tool, options.output_dir)
         draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.result_gb)
-        save_figure = pe.Node(
-            SaveDerivative(out_path=str(figure)),
-            name=f"save_{tool.label}_figure",
-            run_without_submitting=True,
-        )
         texts += [] if refusal else [tool.sentence]
         workflow.connect([
             (inputnode, segment, [("in_file", "in_file"), ("in_mask", "in_mask")]),
@@ -135,6 +107,38 @@ def init_segmentation_wf(
     ])  # fmt: skip
     workflow.__desc__ = "".join(texts)
     return workflow
+
+
+def _segment(asked: str, tool: Any, options: Segmentation, resources: Resources) -> pe.Node:
+    return pe.Node(
+        SegmentImage(
+            tool=asked,
+            model_files=[str(path) for path in tool.files()],
+            device=options.device,
+            random_seed=options.random_seed,
+            template=options.template,
+            num_threads=resources.threads,
+            use_gpu=tool.uses_torch and resources.gpu,
+        ),
+        name=f"segment_{tool.label}",
+        n_procs=resources.threads,
+        mem_gb=resources.output_gb(*tool.memory_gb),
+    )
+
+
+def _save(image: AnatImage, tool: Any, output_dir: Path) -> tuple[pe.Node, pe.Node]:
+    """Make the nodes that write the files of a tool, and its figure."""
+    paths = segmentation_paths(output_dir, image, tool.label, maps=tool.maps, masks=tool.masks)
+    figure = paths.pop("figure")
+    files = SaveDerivatives(
+        out_paths={key: str(path) for key, path in paths.items()},
+        metadata=segmentation_metadata(output_dir, image, tool.name, paths),
+        record_key="Segmentation",
+    )
+    save = pe.Node(files, name=f"save_{tool.label}", run_without_submitting=True)
+    drawing = SaveDerivative(out_path=str(figure))
+    name = f"save_{tool.label}_figure"
+    return save, pe.Node(drawing, name=name, run_without_submitting=True)
 
 
 def _companion(image: AnatImage, suffix: str, images: Sequence[AnatImage]) -> AnatImage | None:

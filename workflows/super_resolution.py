@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_sr.bids.image import AnatImage
+from bids_sr.bids.sidecar import AUTO
 from bids_sr.interfaces.brain_extraction import MaskToGrid
 from bids_sr.interfaces.super_resolution import EstimateProfile, SuperResolve
-from bids_sr.method_facts import METHOD_FACTS
+from bids_sr.method_facts import METHOD_FACTS, PASS_THROUGH
 
 from .resources import Resources
 
@@ -32,16 +35,41 @@ RESULTS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuperResolution:
+    """How images are super-resolved; the same for all images of a run."""
+
+    sr_method: str
+    """A registered method; ``none`` keeps images as they are."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Its hyper-parameters."""
+    weights_files: tuple[Path, ...] = ()
+    """Weights that the result depends on."""
+    save_model: bool = False
+    """Whether what was learnt is handed on."""
+    slice_profile: str | None = None
+    """``auto``: what is assumed of the slices is estimated from the image."""
+    output_resolution: float | str | None = None
+    """Target spacing, mm, or ``native``; None for the default."""
+    output_grid: str = "fov"
+    """``fov`` or ``slice``: how the output grid is laid."""
+
+    def of_image(self, image: AnatImage) -> SuperResolution:
+        """Return what is done to an image: nothing to one that is passed through."""
+        if image.action == "super-resolve":
+            return self
+        return SuperResolution(sr_method=PASS_THROUGH)
+
+    @property
+    def estimates_thickness(self) -> bool:
+        """Whether an assumed thickness is estimated from the image."""
+        return self.slice_profile == AUTO and not METHOD_FACTS[self.sr_method].keeps_grid
+
+
 def init_super_resolution_wf(
     *,
-    acquisition: dict[str, Any],
-    estimate: str,
-    method: str,
-    parameters: dict[str, Any],
-    weights_files: tuple[Path, ...],
-    keep_model: bool,
-    spacing: float | str | None,
-    grid: str,
+    image: AnatImage,
+    options: SuperResolution,
     resources: Resources,
     name: str = "super_resolution_wf",
 ) -> pe.Workflow:
@@ -49,22 +77,10 @@ def init_super_resolution_wf(
 
     Parameters
     ----------
-    acquisition : dict
-        Fields of ``Acquisition``: spacing, thickness, profile, slice axis.
-    estimate : {"nothing", "width", "check"}
-        What the image is asked for of its slices.
-    method : str
-        Name of a registered method; ``"none"`` keeps the image as it is.
-    parameters : dict
-        Hyper-parameters of the method.
-    weights_files : tuple of Path
-        Weights that the result depends on.
-    keep_model : bool
-        Whether what was learnt is handed on.
-    spacing : float, "native" or None, mm
-        Target spacing; None for the default.
-    grid : {"fov", "slice"}
-        How the output grid is laid.
+    image : AnatImage
+        An image that is super-resolved, or passed through.
+    options : SuperResolution
+        Method, its parameters and the output grid.
     resources : Resources
         Threads and memory of the image's nodes.
     name : str
@@ -89,13 +105,15 @@ def init_super_resolution_wf(
     out_uncertainty, out_model
         Standard deviation to expect, and what was learnt; each may be None.
     acquisition
-        Fields of ``Acquisition`` by which the image was made.
+        By which the image was made.
     record, curve
         What the method did, and its learning curve.
     """
+    options = options.of_image(image)
+    method, parameters = options.sr_method, options.parameters
     workflow = pe.Workflow(name=name)
-    facts = METHOD_FACTS[method]
-    workflow.__desc__ = facts.methods_text(parameters)
+    workflow.__desc__ = PROFILE_TEXT if options.estimates_thickness else ""
+    workflow.__desc__ += METHOD_FACTS[method].methods_text(parameters)
 
     inputnode = pe.Node(
         niu.IdentityInterface(fields=["in_file", "in_mask", "in_model"]), name="inputnode"
@@ -104,16 +122,16 @@ def init_super_resolution_wf(
     outputnode = pe.Node(
         niu.IdentityInterface(fields=[*RESULTS, "out_mask", "mask_record"]), name="outputnode"
     )
+    estimate_profile = _estimate_profile(image, options, resources)
     super_resolve = pe.Node(
         SuperResolve(
-            acquisition=acquisition,
-            method=method,
+            sr_method=method,
             parameters={k: v for k, v in parameters.items() if k not in PLACES},
             places={k: v for k, v in parameters.items() if k in PLACES},
-            weights_files=[str(path) for path in weights_files],
-            keep_model=keep_model,
-            spacing=spacing,
-            grid=grid,
+            weights_files=[str(path) for path in options.weights_files],
+            save_model=options.save_model,
+            output_resolution=options.output_resolution,
+            output_grid=options.output_grid,
             num_threads=resources.threads,
             use_gpu=resources.gpu,
         ),
@@ -124,24 +142,27 @@ def init_super_resolution_wf(
     mask_to_grid = pe.Node(MaskToGrid(), name="mask_to_grid", mem_gb=resources.result_gb)
 
     workflow.connect([
+        (inputnode, estimate_profile, [("in_file", "in_file")]),
         (inputnode, super_resolve, [("in_file", "in_file"), ("in_model", "in_model")]),
         (inputnode, mask_to_grid, [("in_mask", "in_mask")]),
+        (estimate_profile, super_resolve, [
+            ("acquisition", "acquisition"),
+            ("record", "profile_record"),
+        ]),
         (super_resolve, mask_to_grid, [("out_file", "reference_file")]),
         (super_resolve, outputnode, [(result, result) for result in RESULTS]),
         (mask_to_grid, outputnode, [("out_mask", "out_mask"), ("record", "mask_record")]),
     ])  # fmt: skip
-    if estimate != "nothing" and not facts.keeps_grid:
-        workflow.__desc__ = PROFILE_TEXT + workflow.__desc__
-        estimate_profile = pe.Node(
-            EstimateProfile(acquisition=acquisition, thickness_is_known=estimate == "check"),
-            name="estimate_profile",
-            mem_gb=resources.acquired_gb,
-        )
-        workflow.connect([
-            (inputnode, estimate_profile, [("in_file", "in_file")]),
-            (estimate_profile, super_resolve, [
-                ("acquisition", "acquisition"),
-                ("record", "profile_record"),
-            ]),
-        ])  # fmt: skip
     return workflow
+
+
+def _estimate_profile(image: AnatImage, options: SuperResolution, resources: Resources) -> pe.Node:
+    """Make the node that completes the acquisition, or one that hands it on as planned."""
+    assert image.facts is not None
+    acquisition, name = image.facts.acquisition, "estimate_profile"
+    if options.estimates_thickness:
+        interface = EstimateProfile(acquisition=acquisition)
+        return pe.Node(interface, name=name, mem_gb=resources.acquired_gb)
+    planned = niu.IdentityInterface(fields=["in_file", "acquisition", "record"])
+    planned.inputs.trait_set(acquisition=acquisition, record={})
+    return pe.Node(planned, name=name)

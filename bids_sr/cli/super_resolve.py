@@ -141,10 +141,7 @@ def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, di
     """Return the acquisition with the profile that the image shows, and the record of it."""
     from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
-    known = "thickness" not in facts.acquisition.assumed
-    acquisition, record = estimated_acquisition(
-        volume, facts.acquisition, thickness_is_known=known
-    )
+    acquisition, record = estimated_acquisition(volume, facts.acquisition)
     if "Warning" in record:
         print(f"warning: {record['Warning']}")
     if "Confidence" in record:

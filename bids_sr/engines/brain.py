@@ -13,12 +13,12 @@ from bids_sr.exceptions import ConfigError
 ENGINES = ("auto", "hdbet", "template", "none")
 
 
-def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str, str]:
+def choose_engine(skull_strip_method: str, weights_dir: Path | None = None) -> tuple[str, str]:
     """Turn the asked brain extraction into an engine, and say why.
 
     Parameters
     ----------
-    requested : {"auto", "hdbet", "template", "none"}
+    skull_strip_method : {"auto", "hdbet", "template", "none"}
     weights_dir : Path, optional
         Folder in which the weights of HD-BET are sought first.
 
@@ -35,11 +35,12 @@ def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str,
     WeightsError
         If HD-BET is asked for by name and its weights are not at hand.
     """
-    if requested not in ENGINES:
+    if skull_strip_method not in ENGINES:
         raise ConfigError(
-            f"Found the brain extraction {requested!r}; expected one of {', '.join(ENGINES)}."
+            f"Found the brain extraction {skull_strip_method!r}; expected one of "
+            f"{', '.join(ENGINES)}."
         )
-    if requested == "auto":
+    if skull_strip_method == "auto":
         found = find_weights(weights_dir)
         if found is not None:
             return "hdbet", f"HD-BET weights found in {found}"
@@ -48,6 +49,6 @@ def choose_engine(requested: str, weights_dir: Path | None = None) -> tuple[str,
             "no HD-BET weights at hand, so the mask comes from a template by affine "
             "registration and a fit of its surface; look at its outline",
         )
-    if requested == "hdbet":
+    if skull_strip_method == "hdbet":
         return "hdbet", f"asked for; weights in {require_weights(weights_dir)}"
-    return requested, "asked for"
+    return skull_strip_method, "asked for"

@@ -80,8 +80,8 @@ def brain_mask(
     weights_dir: Path | None = None,
     device: str = "cpu",
     threads: int = 1,
-    tta: bool = False,
-    allow_unverified: bool = False,
+    hdbet_tta: bool = False,
+    allow_unverified_weights: bool = False,
 ) -> tuple[Volume, dict[str, Any]]:
     """Extract the brain with HD-BET.
 
@@ -96,9 +96,9 @@ def brain_mask(
         without enough memory hands over to the CPU, and the record says so.
     threads : int
         Threads of torch on the CPU.
-    tta : bool
+    hdbet_tta : bool
         Average over mirrored copies; eight times slower.
-    allow_unverified : bool
+    allow_unverified_weights : bool
         Load a checkpoint that holds more than weights though its folder is not known to be
         the released one.  Such a file can run any code.  What the plans name is never imported
         unless it is nnU-Net's own.
@@ -138,13 +138,13 @@ def brain_mask(
     canonical = volume.canonical()
     image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
     spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
-    restricted = not (released or allow_unverified)
+    restricted = not (released or allow_unverified_weights)
     with fence(threads, restricted=restricted):
         labels, used = on_device(
             "HD-BET",
             device,
             lambda chosen: _predict_on(
-                _load(model, chosen, tta, restricted=restricted), image, spacings
+                _load(model, chosen, hdbet_tta, restricted=restricted), image, spacings
             ),
         )
     mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
@@ -164,7 +164,7 @@ def brain_mask(
         "WeightsReleased": released,
         "VolumeMl": round(millilitres, 1),
         "Device": used,
-        "TTA": tta,
+        "TTA": hdbet_tta,
         "Threads": threads,
     }
     if TOO_SMALL in used:
@@ -239,7 +239,9 @@ def resolve_device(device: str) -> torch.device:
     return chosen
 
 
-def _load(model: NnUNetModel, device: torch.device, tta: bool, *, restricted: bool = True) -> Any:
+def _load(
+    model: NnUNetModel, device: torch.device, hdbet_tta: bool, *, restricted: bool = True
+) -> Any:
     """Build HD-BET's own predictor, and its network from files that were checked."""
     module = _hd_bet_module()
     import torch
@@ -251,7 +253,7 @@ def _load(model: NnUNetModel, device: torch.device, tta: bool, *, restricted: bo
     threads, before = torch.get_num_threads(), module.nnUNetPredictor
     module.nnUNetPredictor = Checked
     try:
-        predictor = module.get_hdbet_predictor(use_tta=tta, device=device, verbose=False)
+        predictor = module.get_hdbet_predictor(use_tta=hdbet_tta, device=device, verbose=False)
     finally:
         module.nnUNetPredictor = before
         torch.set_num_threads(threads)  # HD-BET sets as many as there are cores

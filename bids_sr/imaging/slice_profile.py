@@ -7,6 +7,7 @@ slices lie.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ _SAMPLES = 513
 _COLUMNS = ("position_mm", "weight")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SliceProfile:
     """Describe how strongly a slice collects signal at each distance from its centre."""
 
@@ -35,7 +36,7 @@ class SliceProfile:
     """(n,) sensitivities, 1/mm; scaled to unit area, linear between positions, 0 outside."""
     name: str = "custom"
     """``gaussian``, ``rect``, ``slr`` or where it came from."""
-    _area: npt.NDArray[np.float64] = field(init=False, repr=False)
+    _area: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the samples and scale them to unit area.
@@ -71,6 +72,11 @@ class SliceProfile:
         ):
             values.setflags(write=False)
             object.__setattr__(self, name, values)
+
+    def __repr__(self) -> str:
+        """Name the profile, with a digest of its samples: equal for equal profiles only."""
+        digest = hashlib.sha256(self.positions.tobytes() + self.weights.tobytes()).hexdigest()
+        return f"SliceProfile(name={self.name!r}, fwhm={self.fwhm:.6g}, sha256={digest})"
 
     @classmethod
     def gaussian(cls, fwhm: float) -> SliceProfile:

@@ -13,12 +13,12 @@ from bids_sr.imaging import Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 
-def choose_mask_engine(requested: str, weights_dir: Path | None) -> tuple[str, str]:
+def choose_mask_engine(skull_strip_method: str, weights_dir: Path | None) -> tuple[str, str]:
     """Turn ``--skull-strip-method`` into an engine, and say why.
 
     Parameters
     ----------
-    requested : {"auto", "hdbet", "template", "none"}
+    skull_strip_method : {"auto", "hdbet", "template", "none"}
     weights_dir : Path or None
         Folder in which the weights of HD-BET are sought.
 
@@ -28,7 +28,7 @@ def choose_mask_engine(requested: str, weights_dir: Path | None) -> tuple[str, s
     """
     from bids_sr.engines.brain import choose_engine
 
-    return choose_engine(requested, weights_dir)
+    return choose_engine(skull_strip_method, weights_dir)
 
 
 def describe_template(name: str) -> str:
@@ -42,19 +42,23 @@ class _ExtractBrainInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")
     engine_reason = traits.Str("", usedefault=True, desc="why this engine, for the record")
-    existing_mask = File(exists=True, desc="brain mask on the grid of the image")
+    existing_mask = traits.Either(
+        None, File(exists=True), usedefault=True, desc="brain mask on the grid of the image"
+    )
     acquired_file = File(exists=True, desc="image as acquired, to see whether it is stripped")
-    skull_strip = traits.Enum(
+    skull_strip_anat = traits.Enum(
         "force", "auto", "skip", usedefault=True, desc="whether the image may be stripped already"
     )
     weights_dir = traits.Str("", usedefault=True, desc="folder of the HD-BET weights")
     template = traits.Str("MNI152", usedefault=True, desc="template of the engine of that name")
-    tta = traits.Bool(False, usedefault=True, desc="HD-BET averages over mirrored copies")
-    allow_unverified = traits.Bool(False, usedefault=True, desc="its checkpoint may run code")
+    hdbet_tta = traits.Bool(False, usedefault=True, desc="HD-BET averages over mirrored copies")
+    allow_unverified_weights = traits.Bool(
+        False, usedefault=True, desc="its checkpoint may run code"
+    )
     device = traits.Str("auto", usedefault=True, desc="torch device of HD-BET")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the engine")
-    seed = traits.Int(0, usedefault=True, desc="random seed")
+    random_seed = traits.Int(0, usedefault=True, desc="random seed")
 
 
 class _ExtractBrainOutputSpec(TraitedSpec):
@@ -79,7 +83,7 @@ class ExtractBrain(OptionalStep):
         engine, mask = self.inputs.engine, None
         record: dict[str, Any] = {"Method": engine, "Reason": self.inputs.engine_reason}
         self._results["skull_stripped"] = None
-        if engine != "none" or self.inputs.skull_strip != "force":
+        if engine != "none" or self.inputs.skull_strip_anat != "force":
             mask, details = self._stripped(engine) or self._extract(engine)
             record |= details
         self._results["out_mask"] = None
@@ -95,19 +99,19 @@ class ExtractBrain(OptionalStep):
 
     def _stripped(self, engine: str) -> tuple[Volume | None, dict[str, Any]] | None:
         """Find out whether the image has no skull; its mask, unless another one is asked for."""
-        if self.inputs.skull_strip == "force":
+        if self.inputs.skull_strip_anat == "force":
             return None
         from bids_sr.engines.stripped_image import given_brain, stripped_brain
 
         volume = Volume.load(self.inputs.acquired_file)
-        find = given_brain if self.inputs.skull_strip == "skip" else stripped_brain
+        find = given_brain if self.inputs.skull_strip_anat == "skip" else stripped_brain
         mask, details = find(volume)
         self._results["skull_stripped"] = mask is not None
         if mask is None or engine in ("existing", "none"):
             return None
         found = "one value around a piece of the size of a brain, and no skull in it"
         said = "the sidecar or --skull-strip-anat says that the image is stripped"
-        details["Reason"] = said if self.inputs.skull_strip == "skip" else found
+        details["Reason"] = said if self.inputs.skull_strip_anat == "skip" else found
         return mask, details
 
     def _extract(self, engine: str) -> tuple[Volume | None, dict[str, Any]]:
@@ -126,15 +130,15 @@ class ExtractBrain(OptionalStep):
                 weights_dir=Path(weights_dir) if weights_dir else None,
                 device=self.inputs.device,
                 threads=self.inputs.num_threads,
-                tta=self.inputs.tta,
-                allow_unverified=self.inputs.allow_unverified,
+                hdbet_tta=self.inputs.hdbet_tta,
+                allow_unverified_weights=self.inputs.allow_unverified_weights,
             )
         from bids_sr.engines import ants
 
         return ants.template_brain_mask(
             volume,
             threads=self.inputs.num_threads,
-            seed=self.inputs.seed,
+            seed=self.inputs.random_seed,
             template_name=self.inputs.template,
         )
 

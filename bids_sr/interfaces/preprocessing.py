@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nibabel as nb
 from nipype.interfaces.base import (
@@ -29,7 +29,9 @@ class _RecordOutputSpec(TraitedSpec):
 class _CheckInputInputSpec(BaseInterfaceInputSpec):
     in_file = File(mandatory=True, desc="acquired image; one that is gone fails the check")
     slice_axis = traits.Range(0, 2, desc="array axis across slices")
-    slice_spacing = traits.Float(desc="spacing of the slices that replaces the header's, mm")
+    slice_spacing = traits.Either(
+        None, traits.Float(), usedefault=True, desc="replaces that of the header, mm"
+    )
 
 
 class CheckInput(SimpleInterface):
@@ -63,16 +65,18 @@ class CheckInput(SimpleInterface):
 class _EngineInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the engine")
-    seed = traits.Int(0, usedefault=True, desc="random seed")
+    random_seed = traits.Int(0, usedefault=True, desc="random seed")
 
 
 class _OnAcquiredGrid(OptionalStep):
-    """Improve an image, or hand it on unchanged: ``method="none"``, or where the step fails."""
+    """Improve an image, or hand it on unchanged: for the method ``none``, or where that fails."""
 
     output_spec = _RecordOutputSpec
+    option: ClassVar[str]
+    """Input that names the method."""
 
     def _run_step(self, runtime: Any) -> None:
-        if self.inputs.method == "none":
+        if getattr(self.inputs, self.option) == "none":
             self._results = {"out_file": self.inputs.in_file, "record": {"Method": "none"}}
         else:
             self._improve(Path(runtime.cwd))
@@ -86,13 +90,14 @@ class _OnAcquiredGrid(OptionalStep):
 
 
 class _DenoiseInputSpec(_EngineInputSpec):
-    method = traits.Enum("nlm", "none", usedefault=True, desc="denoising method")
+    denoise_method = traits.Enum("nlm", "none", usedefault=True, desc="denoising method")
 
 
 class Denoise(_OnAcquiredGrid):
     """Denoise an image, or hand it on unchanged."""
 
     input_spec = _DenoiseInputSpec
+    option = "denoise_method"
     without = "the image was not denoised"
 
     def _improve(self, cwd: Path) -> None:
@@ -101,14 +106,14 @@ class Denoise(_OnAcquiredGrid):
         denoised, record = ants.denoise(
             Volume.load(self.inputs.in_file),
             threads=self.inputs.num_threads,
-            seed=self.inputs.seed,
+            seed=self.inputs.random_seed,
         )
         self._results["out_file"] = str(denoised.save(cwd / "denoised.nii.gz"))
         self._results["record"] = record
 
 
 class _CorrectBiasInputSpec(_EngineInputSpec):
-    method = traits.Enum(
+    anat_biascorrect = traits.Enum(
         "n4", "auto", "none", usedefault=True, desc="bias field correction method"
     )
     sloppy = traits.Bool(False, usedefault=True, desc="few iterations, for tests only")
@@ -117,11 +122,12 @@ class _CorrectBiasInputSpec(_EngineInputSpec):
 class CorrectBias(_OnAcquiredGrid):
     """Remove the bias field by N4, or hand the image on unchanged.
 
-    ``method="auto"`` keeps the image where the field that N4 finds is nearly flat:
+    ``anat_biascorrect="auto"`` keeps the image where the field that N4 finds is nearly flat:
     its largest value is less than ``FLAT_FIELD`` times its smallest.
     """
 
     input_spec = _CorrectBiasInputSpec
+    option = "anat_biascorrect"
     without = "the bias field was not corrected"
 
     def _improve(self, cwd: Path) -> None:
@@ -130,11 +136,11 @@ class CorrectBias(_OnAcquiredGrid):
         corrected, record = ants.n4(
             Volume.load(self.inputs.in_file),
             threads=self.inputs.num_threads,
-            seed=self.inputs.seed,
+            seed=self.inputs.random_seed,
             sloppy=self.inputs.sloppy,
         )
         low, high = record["FieldRange"]
-        applied = self.inputs.method == "n4" or high > FLAT_FIELD * low
+        applied = self.inputs.anat_biascorrect == "n4" or high > FLAT_FIELD * low
         self._results["out_file"] = self.inputs.in_file
         if applied:
             self._results["out_file"] = str(corrected.save(cwd / "corrected.nii.gz"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
 from bids_sr.bids.derivatives import was_interpolated
-from bids_sr.imaging import Acquisition, Series, SliceProfile, Volume, resample
+from bids_sr.imaging import Acquisition, Series, Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 
@@ -90,8 +89,7 @@ class BeforeAfterFigure(_Figure):
 
 
 class _SliceProfileFigureInputSpec(OptionalInputSpec):
-    in_profile = File(exists=True, mandatory=True, desc="table of the profile that was used")
-    acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
+    acquisition = traits.Instance(Acquisition, mandatory=True, desc="by which it was made")
 
 
 class SliceProfileFigure(_Figure):
@@ -103,10 +101,8 @@ class SliceProfileFigure(_Figure):
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
 
-        acquisition = Acquisition(**self.inputs.acquisition)
-        profile = SliceProfile.from_file(self.inputs.in_profile)
-        profile = replace(profile, name=acquisition.slice_profile.name)
-        figures.plot_slice_profile(profile, acquisition, out_file)
+        acquisition = self.inputs.acquisition
+        figures.plot_slice_profile(acquisition.slice_profile, acquisition, out_file)
         return True
 
 

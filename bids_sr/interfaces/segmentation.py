@@ -37,7 +37,7 @@ class _SegmentImageInputSpec(OptionalInputSpec):
         File(exists=True), usedefault=True, desc="files that the result depends on"
     )
     device = traits.Str("cpu", usedefault=True, desc="torch device")
-    seed = traits.Int(0, usedefault=True, desc="random seed")
+    random_seed = traits.Int(0, usedefault=True, desc="random seed")
     template = traits.Str("MNI152", usedefault=True, desc="template of the tissue priors")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the tool")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
@@ -66,7 +66,7 @@ class SegmentImage(OptionalStep):
         tool = segmentation_tool(
             self.inputs.tool,
             threads=self.inputs.num_threads,
-            seed=self.inputs.seed,
+            seed=self.inputs.random_seed,
             device=self.inputs.device,
             template=self.inputs.template,
         )

@@ -64,20 +64,18 @@ def chosen_method(
 
 class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="preprocessed image")
-    acquisition = traits.Dict(
-        mandatory=True, desc="fields of Acquisition: spacing, thickness, profile, slice_axis"
-    )
-    method = traits.Str(mandatory=True, desc="name of a registered method")
+    acquisition = traits.Instance(Acquisition, mandatory=True, desc="how the slices were taken")
+    sr_method = traits.Str(mandatory=True, desc="name of a registered method")
     parameters = traits.Dict({}, usedefault=True, desc="hyper-parameters of the method")
     places = traits.Dict({}, usedefault=True, nohash=True, desc="parameters that change no result")
-    spacing = traits.Either(
+    output_resolution = traits.Either(
         None,
         traits.Float(),
         traits.Enum("native"),
         usedefault=True,
         desc="target spacing, mm; None: the default",
     )
-    grid = traits.Enum("fov", "slice", usedefault=True, desc="how the output grid is laid")
+    output_grid = traits.Enum("fov", "slice", usedefault=True, desc="how the output grid is laid")
     weights_files = traits.List(
         File(exists=True), usedefault=True, desc="weights that the result depends on"
     )
@@ -85,7 +83,7 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
         None, File(exists=True), usedefault=True, desc="weights learnt in this run, the model"
     )
     profile_record = traits.Dict({}, usedefault=True, desc="how the profile was estimated")
-    keep_model = traits.Bool(False, usedefault=True, desc="write what was learnt")
+    save_model = traits.Bool(False, usedefault=True, desc="write what was learnt")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
 
@@ -97,7 +95,7 @@ class _SuperResolveOutputSpec(TraitedSpec):
         None, File(exists=True), desc="standard deviation to expect, or None"
     )
     out_model = traits.Either(None, File(exists=True), desc="what was learnt, or None")
-    acquisition = traits.Dict(desc="fields of Acquisition by which it was made")
+    acquisition = traits.Instance(Acquisition, desc="by which it was made")
     record = traits.Dict(desc="what the method did")
     curve = traits.List(desc="learning curve, a dictionary a point")
 
@@ -105,7 +103,7 @@ class _SuperResolveOutputSpec(TraitedSpec):
 class SuperResolve(SimpleInterface):
     """Reconstruct an image on the output grid, and measure its data consistency.
 
-    ``method="none"`` keeps the image and its grid as they are.  A series is
+    ``sr_method="none"`` keeps the image and its grid as they are.  A series is
     reconstructed frame by frame.
     """
 
@@ -119,7 +117,7 @@ class SuperResolve(SimpleInterface):
         start, cwd = time.monotonic(), Path(runtime.cwd)
         series = Series.load(self.inputs.in_file)
         first = next(series.frames())
-        acquisition = Acquisition(**self.inputs.acquisition).for_volume(first)
+        acquisition = self.inputs.acquisition.for_volume(first)
         result = self._reconstruct(series, acquisition)
         acquisition = getattr(result, "acquisition", None) or acquisition
         made = result.volume if isinstance(result, sr.Reconstruction) else result.series
@@ -132,7 +130,7 @@ class SuperResolve(SimpleInterface):
         self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
         self._results["curve"] = [dict(vars(point)) for point in result.curve]
         self._save_extras(result, cwd)
-        self._results["acquisition"] = acquisition_values(acquisition)
+        self._results["acquisition"] = acquisition
         record, warnings = {**result.record, **acquisition.to_dict()}, list[str]()
         if estimate := dict(self.inputs.profile_record):
             record["SliceProfileEstimate"] = estimate
@@ -161,7 +159,7 @@ class SuperResolve(SimpleInterface):
         from bids_sr import sr
         from bids_sr.sr.series import reconstruct_series
 
-        first, method = next(series.frames()), self.inputs.method
+        first, method = next(series.frames()), self.inputs.sr_method
         known = (field.name for field in fields(sr.METHODS[method]))
         keywords: dict[str, Any] = {
             "method": method,
@@ -182,9 +180,9 @@ class SuperResolve(SimpleInterface):
         return grid_of_result(
             first,
             acquisition,
-            method=self.inputs.method,
-            spacing=self.inputs.spacing,
-            mode=self.inputs.grid,
+            method=self.inputs.sr_method,
+            spacing=self.inputs.output_resolution,
+            mode=self.inputs.output_grid,
         )
 
     def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> None:
@@ -197,7 +195,7 @@ class SuperResolve(SimpleInterface):
             saved = side_result("uncertainty", lambda: str(uncertainty.save(path)))
             self._results["out_uncertainty"] = saved
             self._lost += [] if saved else ["uncertainty"]
-        if self.inputs.keep_model and result.learned is not None:
+        if self.inputs.save_model and result.learned is not None:
             path = result.learned.save(cwd / "model.safetensors")
             self._results["out_model"] = str(path)
 
@@ -209,12 +207,11 @@ class SuperResolve(SimpleInterface):
 
 class _EstimateProfileInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="preprocessed image")
-    acquisition = traits.Dict(mandatory=True, desc="fields of Acquisition")
-    thickness_is_known = traits.Bool(mandatory=True, desc="whether the thickness is stated")
+    acquisition = traits.Instance(Acquisition, mandatory=True, desc="what is known and assumed")
 
 
 class _EstimateProfileOutputSpec(TraitedSpec):
-    acquisition = traits.Dict(desc="fields of Acquisition, completed")
+    acquisition = traits.Instance(Acquisition, desc="the acquisition, completed")
     record = traits.Dict(desc="the estimate with its confidence")
 
 
@@ -229,25 +226,20 @@ class EstimateProfile(OptionalStep):
         from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
         volume = next(Series.load(self.inputs.in_file).frames())
-        acquisition, record = estimated_acquisition(
-            volume,
-            Acquisition(**self.inputs.acquisition),
-            thickness_is_known=self.inputs.thickness_is_known,
-        )
-        self._results["acquisition"] = acquisition_values(acquisition)
-        self._results["record"] = record
+        acquisition, record = estimated_acquisition(volume, self.inputs.acquisition)
+        self._results.update(acquisition=acquisition, record=record)
 
     def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {"acquisition": dict(self.inputs.acquisition)}
+        return {"acquisition": self.inputs.acquisition}
 
 
 class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(), mandatory=True, desc="images as acquired; some may be gone")
-    acquisitions = traits.List(traits.Dict(), mandatory=True, desc="fields of Acquisition of each")
-    estimates = traits.List(
-        traits.Enum("nothing", "width", "check"),
-        usedefault=True,
-        desc="what each is asked for of its slices; empty: nothing",
+    acquisitions = traits.List(
+        traits.Instance(Acquisition), mandatory=True, desc="how the slices of each were taken"
+    )
+    estimates_thickness = traits.Bool(
+        False, usedefault=True, desc="an assumed thickness is estimated from the image"
     )
     recipe = traits.Str(mandatory=True, desc="name of a registered recipe")
     parameters = traits.Dict({}, usedefault=True, desc="settings of the recipe")
@@ -306,27 +298,17 @@ class LearnFromImages(SimpleInterface):
         from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
         files = [Path(name) for name in self.inputs.in_files]
-        estimates = self.inputs.estimates or ["nothing"] * len(files)
-        found = {}
-        for path, known, estimate in zip(files, self.inputs.acquisitions, estimates, strict=True):
+        readable = {}
+        for path, acquisition in zip(files, self.inputs.acquisitions, strict=True):
             try:
                 first = next(Series.load(path).frames())
-                acquisition = Acquisition(**known)
-                if estimate == "width":
-                    acquisition, _ = estimated_acquisition(
-                        first, acquisition, thickness_is_known=False
-                    )
+                if self.inputs.estimates_thickness and "thickness" in acquisition.assumed:
+                    acquisition, _ = estimated_acquisition(first, acquisition)
             except Exception as error:  # the others of the dataset go on without it
                 LOGGER.warning("Not learnt from %s: %s", path.name, in_words(error))
                 continue
-            found[path] = acquisition
-        return found
-
-
-def acquisition_values(acquisition: Acquisition) -> dict[str, Any]:
-    """Return the fields of an acquisition by name, as nodes hand them on."""
-    values = {entry.name: getattr(acquisition, entry.name) for entry in fields(Acquisition)}
-    return values | {"assumed": list(acquisition.assumed)}
+            readable[path] = acquisition
+        return readable
 
 
 def _log_progress() -> Any:

@@ -135,8 +135,8 @@ def test_training_that_does_not_fit_is_done_on_the_cpu_and_recorded(
 ) -> None:
     interface = SuperResolve(
         in_file=str(slices.save(tmp_path / "slices.nii.gz")),
-        acquisition={"spacing": 3.0, "thickness": 3.0, "profile": "gaussian", "slice_axis": 2},
-        method="self",
+        acquisition=Acquisition(spacing=3.0, thickness=3.0, profile="gaussian", slice_axis=2),
+        sr_method="self",
         parameters={**QUICK, "device": "auto"},
     )
     record = interface.run(cwd=tmp_path).outputs.record

@@ -99,7 +99,7 @@ def test_same_as_nnunet_reading_the_file(release: Path, tmp_path: Path) -> None:
     mask, _ = hd_bet.brain_mask(volume, weights_dir=release)
     path = volume.save(tmp_path / "image.nii.gz")
     with hd_bet.fence(1, restricted=True):
-        predictor = hd_bet._load(NnUNetModel.read(release), torch.device("cpu"), tta=False)
+        predictor = hd_bet._load(NnUNetModel.read(release), torch.device("cpu"), hdbet_tta=False)
         predictor.predict_from_files_sequential([[str(path)]], [str(tmp_path / "mask")])
     expected = np.asanyarray(nb.load(tmp_path / "mask.nii.gz").dataobj)
     np.testing.assert_array_equal(mask.data, expected)
@@ -107,7 +107,7 @@ def test_same_as_nnunet_reading_the_file(release: Path, tmp_path: Path) -> None:
 
 def test_mirroring_changes_little(release: Path) -> None:
     volume = phantom("RAS", (2.5, 2.5, 2.5))
-    mask, record = hd_bet.brain_mask(volume, weights_dir=release, tta=True)
+    mask, record = hd_bet.brain_mask(volume, weights_dir=release, hdbet_tta=True)
     assert record["TTA"] is True
     assert dice(mask.data > 0, truth(volume)) > 0.9
 
@@ -153,7 +153,7 @@ def test_more_than_weights_needs_a_word(release: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="can run any code"):
         hd_bet.brain_mask(volume, weights_dir=folder)
     assert not Path(Trap.target).exists()
-    hd_bet.brain_mask(volume, weights_dir=folder, allow_unverified=True)
+    hd_bet.brain_mask(volume, weights_dir=folder, allow_unverified_weights=True)
     assert Path(Trap.target).exists()
 
 

@@ -54,7 +54,7 @@ def run_hd_bet(folder: Path, volume: Volume) -> Any:
 
 
 def run_trusting(folder: Path, volume: Volume) -> Any:
-    return hd_bet.brain_mask(volume, weights_dir=folder, allow_unverified=True)
+    return hd_bet.brain_mask(volume, weights_dir=folder, allow_unverified_weights=True)
 
 
 def run_nnunet(folder: Path, volume: Volume) -> Any:

@@ -47,7 +47,7 @@ def test_a_stripped_image_needs_no_engine(thick: Volume, thick_file: Path, tmp_p
     empty = thick.data < 0.02 * thick.data.max()  # the degradation leaves a little outside
     acquired = thick.with_data(np.where(empty, 0, thick.data)).save(tmp_path / "acquired.nii.gz")
     node = {"in_file": thick_file, "acquired_file": acquired, "engine": "template"}
-    done = ExtractBrain(**node, skull_strip="auto").run(cwd=tmp_path).outputs
+    done = ExtractBrain(**node, skull_strip_anat="auto").run(cwd=tmp_path).outputs
     mask = Volume.load(done.out_mask, dtype=np.uint8).data > 0
     assert done.skull_stripped is True
     assert mask[~empty].mean() > 0.99
@@ -56,10 +56,14 @@ def test_a_stripped_image_needs_no_engine(thick: Volume, thick_file: Path, tmp_p
     assert done.record["VolumeMl"] == pytest.approx(mask.sum() * 24 / 1000, abs=0.1)
     assert (
         "says that"
-        in (ExtractBrain(**node, skull_strip="skip").run(cwd=tmp_path).outputs.record["Reason"])
+        in (
+            ExtractBrain(**node, skull_strip_anat="skip")
+            .run(cwd=tmp_path)
+            .outputs.record["Reason"]
+        )
     )
     node["engine"] = "none"
-    none = ExtractBrain(**node, skull_strip="auto").run(cwd=tmp_path).outputs
+    none = ExtractBrain(**node, skull_strip_anat="auto").run(cwd=tmp_path).outputs
     assert (none.out_mask, none.skull_stripped) == (None, True)
 
 
@@ -67,7 +71,7 @@ def test_what_cannot_be_stripped_is_refused(thick: Volume, tmp_path: Path) -> No
     noise = np.random.default_rng(0).uniform(1, 2, (120, 120, 40)).astype(np.float32)
     path = Volume(noise, thick.affine).save(tmp_path / "noise.nii.gz")
     done = ExtractBrain(
-        in_file=path, acquired_file=path, engine="template", skull_strip="skip"
+        in_file=path, acquired_file=path, engine="template", skull_strip_anat="skip"
     ).run(cwd=tmp_path)
     assert (done.outputs.out_mask, done.outputs.skull_stripped) == (None, None)
     assert "said to be stripped" in done.outputs.record["Warning"]
@@ -109,16 +113,16 @@ def test_what_is_asked_of_hd_bet_reaches_it(
 
     def brain_mask(volume: Volume, **options: Any) -> tuple[Volume, dict[str, Any]]:
         asked.update(options)
-        return volume.with_data((volume.data > 0).astype(np.uint8)), {"TTA": options["tta"]}
+        return volume.with_data((volume.data > 0).astype(np.uint8)), {"TTA": options["hdbet_tta"]}
 
     monkeypatch.setattr("bids_sr.engines.hd_bet.brain_mask", brain_mask)
     node = ExtractBrain(in_file=thick_file, engine="hdbet", device="cpu", num_threads=2)
-    node.inputs.trait_set(weights_dir=str(tmp_path), tta=True, allow_unverified=True)
+    node.inputs.trait_set(weights_dir=str(tmp_path), hdbet_tta=True, allow_unverified_weights=True)
     assert node.run(cwd=tmp_path).outputs.record["TTA"] is True
     assert asked == {
         "weights_dir": tmp_path,
         "device": "cpu",
         "threads": 2,
-        "tta": True,
-        "allow_unverified": True,
+        "hdbet_tta": True,
+        "allow_unverified_weights": True,
     }

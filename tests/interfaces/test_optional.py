@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.imaging import Volume
+from bids_sr.imaging import Acquisition, Volume
 from bids_sr.interfaces import (
     brain_extraction,
     optional,
@@ -19,7 +19,7 @@ from bids_sr.interfaces import (
 )
 from bids_sr.interfaces.optional import OptionalStep
 
-ACQUISITION = {"spacing": 6.0, "thickness": 5.0, "profile": "gaussian", "slice_axis": 2}
+ACQUISITION = Acquisition(spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=2)
 FIGURE = {"out_file": None}
 STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
     (preprocessing.Denoise, {"in_file": "FILE"}, {"out_file": "FILE"}),
@@ -36,12 +36,12 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
     ),
     (
         super_resolution.EstimateProfile,
-        {"in_file": "FILE", "acquisition": ACQUISITION, "thickness_is_known": False},
+        {"in_file": "FILE", "acquisition": ACQUISITION},
         {"acquisition": ACQUISITION},
     ),
     (reportlets.MaskFigure, {"in_file": "FILE", "in_mask": "FILE"}, FIGURE),
     (reportlets.BeforeAfterFigure, {"before_file": "FILE", "after_file": "FILE"}, FIGURE),
-    (reportlets.SliceProfileFigure, {"in_profile": "FILE", "acquisition": ACQUISITION}, FIGURE),
+    (reportlets.SliceProfileFigure, {"acquisition": ACQUISITION}, FIGURE),
     (reportlets.LearningCurveFigure, {"curve": [{"step": 1}]}, FIGURE),
     (reportlets.UncertaintyFigure, {"in_file": "FILE", "in_uncertainty": "FILE"}, FIGURE),
     (

@@ -41,8 +41,8 @@ def test_check_refuses_what_is_not_finite(thick: Volume, tmp_path: Path) -> None
 
 
 def test_none_hands_the_image_on(thick_file: Path, tmp_path: Path) -> None:
-    for interface in (Denoise, CorrectBias):
-        done = interface(in_file=thick_file, method="none").run(cwd=tmp_path)
+    for interface, option in ((Denoise, "denoise_method"), (CorrectBias, "anat_biascorrect")):
+        done = interface(**{option: "none"}, in_file=thick_file).run(cwd=tmp_path)
         assert done.outputs.out_file == str(thick_file)
         assert done.outputs.record == {"Method": "none", "Seconds": 0.0}
 
@@ -64,7 +64,7 @@ def test_engines_keep_the_grid_and_say_what_they_did(
 def test_auto_keeps_an_image_that_has_no_bias_field(
     thick: Volume, thick_file: Path, tmp_path: Path
 ) -> None:
-    done = CorrectBias(in_file=thick_file, method="auto").run(cwd=tmp_path)
+    done = CorrectBias(in_file=thick_file, anat_biascorrect="auto").run(cwd=tmp_path)
     flat = done.outputs.record["FieldRange"]
     applied = done.outputs.record["Applied"]
     assert applied == (flat[1] / flat[0] > 1.1)
@@ -72,5 +72,5 @@ def test_auto_keeps_an_image_that_has_no_bias_field(
 
     ramp = np.linspace(0.5, 1.5, thick.shape[0], dtype=np.float32)[:, None, None]
     biased = thick.with_data(thick.data * ramp).save(tmp_path / "biased.nii.gz")
-    done = CorrectBias(in_file=biased, method="auto").run(cwd=tmp_path)
+    done = CorrectBias(in_file=biased, anat_biascorrect="auto").run(cwd=tmp_path)
     assert done.outputs.record["Applied"]

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bids_sr.exceptions import WeightsError
-from bids_sr.imaging import Acquisition, Series, Volume, resample
+from bids_sr.imaging import Acquisition, Series, SliceProfile, Volume, resample
 from bids_sr.interfaces.super_resolution import (
     EstimateProfile,
     LearnFromImages,
@@ -15,19 +17,14 @@ from bids_sr.interfaces.super_resolution import (
     chosen_method,
 )
 
-ACQUISITION: dict[str, Any] = {
-    "spacing": 6.0,
-    "thickness": 5.0,
-    "profile": "gaussian",
-    "slice_axis": 2,
-}
+ACQUISITION = Acquisition(spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=2)
 
 
 def test_interpolation_goes_to_the_asked_grid(
     thick: Volume, thick_file: Path, tmp_path: Path
 ) -> None:
     done = SuperResolve(
-        in_file=thick_file, acquisition=ACQUISITION, method="bspline", spacing=2.0
+        in_file=thick_file, acquisition=ACQUISITION, sr_method="bspline", output_resolution=2.0
     ).run(cwd=tmp_path)
     out = Volume.load(done.outputs.out_file)
     np.testing.assert_allclose(out.fov, thick.fov, atol=0.01)
@@ -45,7 +42,7 @@ def test_interpolation_goes_to_the_asked_grid(
 
 
 def test_none_keeps_the_image(thick: Volume, thick_file: Path, tmp_path: Path) -> None:
-    done = SuperResolve(in_file=thick_file, acquisition=ACQUISITION, method="none").run(
+    done = SuperResolve(in_file=thick_file, acquisition=ACQUISITION, sr_method="none").run(
         cwd=tmp_path
     )
     out = Volume.load(done.outputs.out_file)
@@ -57,8 +54,8 @@ def test_a_learner_hands_on_its_curve(thick_file: Path, tmp_path: Path) -> None:
     done = SuperResolve(
         in_file=thick_file,
         acquisition=ACQUISITION,
-        method="self",
-        spacing=2.0,
+        sr_method="self",
+        output_resolution=2.0,
         parameters={"steps": 5, "seed": 3, "device": "cpu"},
     ).run(cwd=tmp_path)
     assert {"step", "seconds", "loss", "validation"} <= set(done.outputs.curve[-1])
@@ -68,7 +65,11 @@ def test_a_learner_hands_on_its_curve(thick_file: Path, tmp_path: Path) -> None:
 def test_a_fallback_is_a_warning(thick: Volume, tmp_path: Path) -> None:
     few = Volume(thick.data[50:58, 50:58, 12:16], thick.affine).save(tmp_path / "few.nii.gz")
     done = SuperResolve(
-        in_file=few, acquisition=ACQUISITION, method="self", spacing=2.0, parameters={"steps": 1}
+        in_file=few,
+        acquisition=ACQUISITION,
+        sr_method="self",
+        output_resolution=2.0,
+        parameters={"steps": 1},
     ).run(cwd=tmp_path)
     assert done.outputs.record["Fallback"] == "bspline"
     assert done.outputs.record["Warning"].startswith("interpolated instead of super-resolved: ")
@@ -79,8 +80,7 @@ def test_the_residual_of_the_truth_is_zero(
 ) -> None:
     from bids_sr.sr import data_consistency_residual
 
-    acquisition = Acquisition(**ACQUISITION)
-    assert data_consistency_residual(mni152_2mm, thick, acquisition) == pytest.approx(0, abs=1e-3)
+    assert data_consistency_residual(mni152_2mm, thick, ACQUISITION) == pytest.approx(0, abs=1e-3)
 
 
 def test_what_was_learnt_and_how_sure_it_is_are_handed_on(
@@ -90,10 +90,10 @@ def test_what_was_learnt_and_how_sure_it_is_are_handed_on(
     done = SuperResolve(
         in_file=thick_file,
         acquisition=ACQUISITION,
-        method="self",
-        spacing=2.0,
+        sr_method="self",
+        output_resolution=2.0,
         parameters=small,
-        keep_model=True,
+        save_model=True,
     ).run(cwd=tmp_path)
     assert Path(done.outputs.out_model).name == "model.safetensors"
     spread = Volume.load(done.outputs.out_uncertainty)
@@ -112,8 +112,8 @@ def test_a_series_stays_one(thick: Volume, tmp_path: Path) -> None:
     done = SuperResolve(
         in_file=cine.save(tmp_path / "cine.nii.gz"),
         acquisition=ACQUISITION,
-        method="linear",
-        spacing=2.0,
+        sr_method="linear",
+        output_resolution=2.0,
     ).run(cwd=tmp_path)
     made = Series.load(done.outputs.out_file)
     assert len(made) == 2
@@ -132,17 +132,17 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
     (tmp_path / "broken.nii.gz").write_text("no image")
     done = LearnFromImages(
         in_files=[*files, str(tmp_path / "broken.nii.gz")],
-        acquisitions=[ACQUISITION] * 3,
-        estimates=["nothing", "width", "nothing"],
+        acquisitions=[ACQUISITION, replace(ACQUISITION, assumed=("thickness",)), ACQUISITION],
+        estimates_thickness=True,
         recipe="autoencoder",
         parameters={"steps": 2, "width": 4, "device": "cpu", "spacing": 1.0},
     ).run(cwd=tmp_path)
     used = SuperResolve(
         in_file=files[0],
         acquisition=ACQUISITION,
-        method="latent",
-        spacing=2.0,
-        grid="slice",
+        sr_method="latent",
+        output_resolution=2.0,
+        output_grid="slice",
         parameters={"adapt": "none", "device": "cpu"},
         in_model=done.outputs.out_weights,
     ).run(cwd=tmp_path)
@@ -151,19 +151,42 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
 
 
 def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: Path) -> None:
-    unknown = {**ACQUISITION, "thickness": 6.0}
-    estimated = EstimateProfile(
-        in_file=thick_file, acquisition=unknown, thickness_is_known=False
-    ).run(cwd=tmp_path)
+    unknown = replace(ACQUISITION, thickness=6.0, assumed=("thickness",))
+    estimated = EstimateProfile(in_file=thick_file, acquisition=unknown).run(cwd=tmp_path)
     record = estimated.outputs.record
-    assert estimated.outputs.acquisition["thickness"] != 6.0
+    assert estimated.outputs.acquisition.thickness != 6.0
     done = SuperResolve(
         in_file=thick_file,
         acquisition=estimated.outputs.acquisition,
         profile_record=record,
-        method="linear",
-        spacing=2.0,
+        sr_method="linear",
+        output_resolution=2.0,
     ).run(cwd=tmp_path)
     told = done.outputs.record
     assert told["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
     assert told["SliceThickness"] == pytest.approx(record["FWHMOfKind"], abs=0.02)
+
+
+HASH = """
+import sys
+from bids_sr.imaging import Acquisition
+from bids_sr.interfaces.super_resolution import EstimateProfile
+acquisition = Acquisition(spacing=6.0, profile=sys.argv[1], assumed=("thickness",))
+print(EstimateProfile(acquisition=acquisition).inputs.get_hashval()[1])
+"""
+
+
+def test_a_node_is_known_again_by_its_acquisition_in_another_process(tmp_path: Path) -> None:
+    """A profile of 3000 samples is known by all of them: an array's text leaves most out."""
+    positions = np.linspace(-3, 3, 3000)
+    weights = np.cos(positions / 2)
+
+    def hash_of(name: str) -> str:
+        profile = SliceProfile(positions=positions, weights=weights).save(tmp_path / name)
+        command = [sys.executable, "-c", HASH, str(profile)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    before = hash_of("table.tsv")
+    assert hash_of("table.tsv") == before
+    weights[1000] *= 0.999
+    assert hash_of("table.tsv") != before

@@ -18,6 +18,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError, WeightsError
+from bids_sr.interfaces.super_resolution import EstimateProfile
 from bids_sr.workflows.base import (
     image_of_node,
     images_by_graph,
@@ -87,10 +88,10 @@ def test_every_combination_builds_with_all_inputs_connected(
         level=level,
     )
     nodes = _graph(init_bids_sr_wf(config, [make_image()]))
-    assert nodes["denoise"].inputs.method == denoise
-    assert nodes["correct_bias"].inputs.method == bias
+    assert nodes["denoise"].inputs.denoise_method == denoise
+    assert nodes["correct_bias"].inputs.anat_biascorrect == bias
     assert nodes["extract_brain"].inputs.engine == mask
-    assert nodes["super_resolve"].inputs.method == method
+    assert nodes["super_resolve"].inputs.sr_method == method
     assert ("save_n4" in nodes) == (level == "full")
     assert "save_preproc" in nodes
 
@@ -112,7 +113,7 @@ def test_an_image_that_is_passed_through_is_not_super_resolved(
     make_image: MakeImage, make_config: Callable[..., RunConfig]
 ) -> None:
     nodes = _graph(init_bids_sr_wf(make_config(), [make_image(action="pass-through")]))
-    assert nodes["super_resolve"].inputs.method == "none"
+    assert nodes["super_resolve"].inputs.sr_method == "none"
     assert nodes["super_resolve"].inputs.parameters == {}
 
 
@@ -144,7 +145,8 @@ def test_the_mask_engine_gets_its_options(
         omp_nthreads=3,
     )
     engine = _graph(init_bids_sr_wf(config, [make_image()]))["extract_brain"].inputs
-    assert (engine.skull_strip, engine.tta, engine.allow_unverified) == ("skip", True, True)
+    assert engine.skull_strip_anat == "skip"
+    assert (engine.hdbet_tta, engine.allow_unverified_weights) == (True, True)
     assert (engine.device, engine.num_threads) == ("cpu", 3)
     assert engine.weights_dir == str(tmp_path)
 
@@ -168,7 +170,7 @@ def test_what_is_known_of_the_skull_goes_before_a_look(
 ) -> None:
     config = make_config(skull_strip_anat=asked)
     nodes = _graph(init_bids_sr_wf(config, [make_image(**image)]))
-    assert nodes["extract_brain"].inputs.skull_strip == expected
+    assert nodes["extract_brain"].inputs.skull_strip_anat == expected
 
 
 def test_the_mask_changes_no_image(
@@ -268,7 +270,7 @@ def test_what_learns_from_the_dataset_comes_before_its_images(
     assert set(learners) == {"dataset_T1w_wf", "dataset_FLAIR_wf"}
     learner = learners["dataset_T1w_wf"].inputs
     assert learner.in_files == [str(image.path) for image in images[:2]]
-    assert [each["thickness"] for each in learner.acquisitions] == [5.0, 5.0]
+    assert [each.thickness for each in learner.acquisitions] == [5.0, 5.0]
     assert learner.recipe == "autoencoder"
     fed = {
         target.fullname.split(".")[2]
@@ -306,8 +308,8 @@ def test_a_model_at_hand_needs_no_dataset_and_is_part_of_the_node(
         assert "learn" not in nodes
         node = nodes["super_resolve"]
         assert node.inputs.weights_files == [str(path)]
-        assert node.inputs.keep_model
-        assert node.inputs.grid == "slice"
+        assert node.inputs.save_model
+        assert node.inputs.output_grid == "slice"
         hashes.append(node.inputs.get_hashval(hash_method="content")[1])
     assert hashes[0] != hashes[1]
     # Where weights may come from is no part of the result.
@@ -331,7 +333,8 @@ def test_a_series_is_neither_denoised_nor_masked(
     make_image: MakeImage, make_config: Callable[..., RunConfig]
 ) -> None:
     nodes = _graph(init_bids_sr_wf(make_config(sr_method="linear"), [make_image(n_frames=3)]))
-    assert nodes["denoise"].inputs.method == nodes["correct_bias"].inputs.method == "none"
+    assert nodes["denoise"].inputs.denoise_method == "none"
+    assert nodes["correct_bias"].inputs.anat_biascorrect == "none"
     assert nodes["extract_brain"].inputs.engine == "none"
 
 
@@ -339,14 +342,15 @@ def test_the_profile_is_estimated_before_it_is_used(
     make_image: MakeImage, make_config: Callable[..., RunConfig]
 ) -> None:
     config = make_config(sr_method="linear", slice_profile="auto")
-    workflow = init_bids_sr_wf(config, [make_image()])
+    image = make_image()
+    workflow = init_bids_sr_wf(config, [image])
     nodes = _graph(workflow)
-    assert nodes["estimate_profile"].inputs.thickness_is_known
-    assert nodes["estimate_profile"].inputs.acquisition["profile"] == "slr"
-    assert nodes["estimate_profile"].inputs.acquisition["assumed"] == ["profile"]
+    assert image.facts is not None
+    assert isinstance(nodes["estimate_profile"].interface, EstimateProfile)
+    assert nodes["estimate_profile"].inputs.acquisition == image.facts.acquisition
     assert "@han2023" in methods_text(workflow)
     passed = _graph(init_bids_sr_wf(config, [make_image(action="pass-through")]))
-    assert "estimate_profile" not in passed
+    assert not isinstance(passed["estimate_profile"].interface, EstimateProfile)
 
 
 def test_building_a_graph_imports_no_heavy_package() -> None:

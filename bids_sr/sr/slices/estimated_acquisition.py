@@ -20,7 +20,7 @@ NOTABLE_VOXELS = 1.0
 
 
 def estimated_acquisition(
-    volume: Volume, acquisition: Acquisition, *, thickness_is_known: bool
+    volume: Volume, acquisition: Acquisition
 ) -> tuple[Acquisition, dict[str, Any]]:
     """Estimate from an image what is not known of its slice profile.
 
@@ -29,9 +29,7 @@ def estimated_acquisition(
     volume : Volume
         The acquired slices.
     acquisition : Acquisition
-        What is known and what is assumed.
-    thickness_is_known : bool
-        Whether the thickness is stated; then it is only compared with the image.
+        What is stated and what is assumed; a stated thickness is only compared with the image.
 
     Returns
     -------
@@ -51,7 +49,7 @@ def estimated_acquisition(
         return acquisition, {"Warning": f"the slice profile is assumed, not estimated: {error}"}
     record: dict[str, Any] = estimate.to_dict()
     thickness = estimate.fwhm
-    if thickness_is_known:
+    if "thickness" not in acquisition.assumed:
         thickness = acquisition.nominal_thickness
         voxel = min(v for a, v in enumerate(volume.spacings) if a != acquisition.slice_axis)
         if abs(thickness - estimate.fwhm) > NOTABLE_VOXELS * voxel + estimate.deviation:
