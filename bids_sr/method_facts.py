@@ -2,7 +2,8 @@
 
 Registry, command line, configuration, memory model and methods section derive from these
 entries; the classes in ``bids_sr.sr.methods`` are held to them by their contract test.
-Imports nothing, so that the help of a command needs no torch.
+The recipes that train weights are named here too.  Imports nothing, so that the help of a
+command needs no torch.
 """
 
 from __future__ import annotations
@@ -213,5 +214,13 @@ _ALL_METHODS = (
         memory_gb=INTERPOLATION_GB,
     ),
 )
+RECIPE_IMPLEMENTATIONS: Final[Mapping[str, str]] = {
+    "video": "bids_sr.sr.recipes.video:Video",
+    "supervised": "bids_sr.sr.recipes.supervised:Supervised",
+    "adapt": "bids_sr.sr.recipes.adapt:Adapt",
+    "perceptual": "bids_sr.sr.recipes.perceptual:Perceptual",
+    "autoencoder": "bids_sr.sr.recipes.autoencoder:AutoencoderRecipe",
+}
+"""Where the class of every recipe is, ``module:class``; in the order of the help."""
 METHOD_FACTS: Final[Mapping[str, MethodFacts]] = {facts.name: facts for facts in _ALL_METHODS}
 """Every method by name, in the order of the help."""

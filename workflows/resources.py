@@ -75,11 +75,12 @@ class Resources:
 
     def denoise_gb(self, method: str = "nlm") -> float:
         """Memory of denoising."""
-        return self.acquired_gb if method == "none" else self._gb(0.38, 0.062, 0.0)
+        return {"nlm": self._gb(0.38, 0.062, 0.0), "none": self.acquired_gb}[method]
 
     def bias_gb(self, method: str = "n4") -> float:
         """Memory of bias field correction."""
-        return self.acquired_gb if method == "none" else self._gb(0.38, 0.04, 0.0)
+        n4 = self._gb(0.38, 0.04, 0.0)
+        return {"n4": n4, "auto": n4, "none": self.acquired_gb}[method]
 
     @property
     def brain_gb(self) -> dict[str, float]:

@@ -16,16 +16,20 @@ from typing import Any
 from bids_sr.compute.resources import available_cpus, default_threads
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml
+from bids_sr.method_facts import RECIPE_IMPLEMENTATIONS
 from bids_sr.run.exit_codes import ExitCode, ExitError
 
-RECIPE_NAMES: tuple[str, ...] = ("video", "supervised", "adapt", "perceptual", "autoencoder")
-"""The recipes; the registry that knows them would bring torch with it."""
 ENDING = ".safetensors"
 
 
 def add_train_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options of this command to its parser."""
-    command.add_argument("recipe", choices=RECIPE_NAMES, metavar="RECIPE", help=_names())
+    command.add_argument(
+        "recipe",
+        choices=tuple(RECIPE_IMPLEMENTATIONS),
+        metavar="RECIPE",
+        help=", ".join(RECIPE_IMPLEMENTATIONS),
+    )
     command.add_argument(
         "paths",
         type=Path,
@@ -77,10 +81,6 @@ def add_train_arguments(command: argparse.ArgumentParser) -> None:
         default=default_threads(available_cpus()),
         help="threads",
     )
-
-
-def _names() -> str:
-    return ", ".join(RECIPE_NAMES)
 
 
 def train_file(options: argparse.Namespace) -> int:

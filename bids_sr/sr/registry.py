@@ -7,25 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib import import_module
 from typing import Any, Literal
 
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
-from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, MethodFacts, OutputGrid
+from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, OutputGrid
 from bids_sr.sr.contract.results import Reconstruction
-from bids_sr.sr.contract.settings import configured
+from bids_sr.sr.contract.settings import class_at, configured
 from bids_sr.sr.methods.base import Method
 
-
-def _class_of(facts: MethodFacts) -> type[Method]:
-    module, name = facts.implementation.split(":")
-    kind: type[Method] = getattr(import_module(module), name)
-    return kind
-
-
-METHODS = {name: _class_of(facts) for name, facts in METHOD_FACTS.items()}
+METHODS: dict[str, type[Method]] = {
+    name: class_at(facts.implementation) for name, facts in METHOD_FACTS.items()
+}
 """The class of every method."""
 
 

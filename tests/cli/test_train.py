@@ -14,11 +14,10 @@ import pytest
 from bids_sr.bids.sidecar import AcquisitionOverrides
 from bids_sr.bids.training_set import list_files, read_acquisitions
 from bids_sr.cli import tools, train
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, NoInputError
 from bids_sr.imaging import Volume
-from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.run.exit_codes import ExitCode
 from bids_sr.sr.contract.weights import Weights
-from bids_sr.sr.recipes.registry import RECIPES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = ["channels=4", "blocks=1", "batch_size=2", "patch_width=8", "patch_slices=4"]
@@ -35,10 +34,6 @@ def fine(tmp_path: Path) -> Path:
     data = random.random((24, 26, 28)).astype(np.float32)
     Volume(data, np.eye(4)).save(tmp_path / "fine" / "sub-a_T1w.nii.gz")
     return tmp_path / "fine"
-
-
-def test_the_recipes_offered_are_those_that_exist() -> None:
-    assert set(train.RECIPE_NAMES) == set(RECIPES)
 
 
 def test_help_brings_no_torch() -> None:
@@ -171,7 +166,7 @@ def test_files_of_a_folder_and_of_a_dataset(dataset: Path, fine: Path, tmp_path:
     assert list_files(options(tmp_path / "hearts"), ENDINGS) == [hearts]
     both = list_files(options(fine, fine / "sub-a_T1w.nii.gz"), ENDINGS)
     assert len(both) == 1
-    with pytest.raises(ExitError, match="does not exist"):
+    with pytest.raises(NoInputError, match="does not exist"):
         list_files(options(tmp_path / "none"), ENDINGS)
 
 

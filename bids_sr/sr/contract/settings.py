@@ -1,9 +1,10 @@
-"""Settings of methods and recipes: fields of a dataclass, set by name and refused by name."""
+"""Settings of methods and recipes: dataclasses found by name, their fields set by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib import import_module
 from typing import Any, TypeVar
 
 from bids_sr.exceptions import ConfigError
@@ -15,6 +16,13 @@ def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raise a ConfigError about a hyper-parameter unless the condition holds."""
     if not condition:
         raise ConfigError(f"Found {name} = {value!r}; expected {expected}. Change that parameter.")
+
+
+def class_at(place: str) -> type[Any]:
+    """Return the class at ``module:class``."""
+    module, name = place.split(":")
+    kind: type[Any] = getattr(import_module(module), name)
+    return kind
 
 
 def configured(

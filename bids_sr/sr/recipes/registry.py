@@ -1,18 +1,11 @@
-"""The recipes by name: one line each."""
+"""The classes of the recipes by name; which there are is said in ``method_facts``."""
 
 from __future__ import annotations
 
-from bids_sr.sr.recipes.adapt import Adapt
-from bids_sr.sr.recipes.autoencoder import AutoencoderRecipe
+from bids_sr.method_facts import RECIPE_IMPLEMENTATIONS
+from bids_sr.sr.contract.settings import class_at
 from bids_sr.sr.recipes.base import Recipe
-from bids_sr.sr.recipes.perceptual import Perceptual
-from bids_sr.sr.recipes.supervised import Supervised
-from bids_sr.sr.recipes.video import Video
 
 RECIPES: dict[str, type[Recipe]] = {
-    "adapt": Adapt,
-    "autoencoder": AutoencoderRecipe,
-    "perceptual": Perceptual,
-    "supervised": Supervised,
-    "video": Video,
+    name: class_at(place) for name, place in RECIPE_IMPLEMENTATIONS.items()
 }
