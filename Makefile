@@ -34,7 +34,7 @@ help:
 	@echo "make lint       ruff: style and format"
 	@echo "make types      mypy: strict, every room"
 	@echo "make structure  the floors, the package list, the wheel and the editable install"
-	@echo "make docs       links, commands and options named in the docs exist"
+	@echo "make docs       links, commands, options and names of code in the docs exist"
 	@echo "make build      source distribution and wheel into dist/"
 	@echo "make image      container image $(IMAGE) with $(CONTAINER_ENGINE)"
 	@echo "make check      lint types docs build test: what CI runs, and all that it runs"

@@ -1,8 +1,9 @@
 """Check that what the documentation names exists.
 
 Links and their anchors, files of the repository, make targets, options and subcommands of
-both commands, the imports of Python examples, and names of our code (`symbols.py`).  Prints
-one line for each fault: ``file:line: what``.  It does not judge whether the text is true.
+both commands, the imports of Python examples, and names of our code (`symbols.py`).  In the
+source, files and cross-references of docstrings.  Prints one line for each fault:
+``file:line: what``.  It does not judge whether the text is true.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from symbols import Symbols
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("bids_sr/", "workflows/", "tests/", "docs/", "benchmarks/", "requirements/", "container/")
+SOURCES = ("bids_sr", "workflows", "benchmarks")
 PATH = re.compile(rf"(?<![\w/.:-])(?:{'|'.join(ROOMS)})[\w./*-]*[\w/*](?![\w<-])")
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+ROLE = re.compile(r":(?:mod|func|class|meth|data|attr):`~?\.?([\w.]+)`")
 SPAN = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^```(\w*)")
 OPTION = re.compile(r"^--[a-z][a-z-]+$")
@@ -39,6 +42,11 @@ ENGINE_OPTIONS = {
 def pages(root: Path) -> list[Path]:
     """List the pages of a repository."""
     return [root / "README.md", root / "CHANGES.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def sources(root: Path) -> list[Path]:
+    """List the source files whose docstrings are checked."""
+    return sorted(p for room in SOURCES for p in (root / room).rglob("*.py"))
 
 
 def command_options() -> dict[str, set[str]]:
@@ -109,6 +117,14 @@ class Checker:
                 self.check_text(page, number, line)
         if language is not None:
             self.fault(page, number, "a code block is not closed")
+
+    def check_source(self, source: Path) -> None:
+        """Check the files and cross-references that a source file names."""
+        for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1):
+            self.check_paths(source, number, line)
+            for name in ROLE.findall(line):
+                if missing := self.symbols.missing_reference(name):
+                    self.fault(source, number, missing)
 
     def check_text(self, page: Path, number: int, line: str) -> None:
         """Check links and code spans of one line."""
@@ -198,6 +214,8 @@ def main() -> int:
     checker = Checker(REPOSITORY, command_options())
     for page in pages(REPOSITORY):
         checker.check_page(page)
+    for source in sources(REPOSITORY):
+        checker.check_source(source)
     print(*checker.faults, sep="\n")
     print(f"{len(pages(REPOSITORY))} pages, {len(checker.faults)} faults")
     return int(bool(checker.faults))

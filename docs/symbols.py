@@ -97,6 +97,14 @@ class Symbols:
             return f"{name}: the code has no such name"
         return None
 
+    def missing_reference(self, name: str) -> str | None:
+        """Say which name in a cross-reference (Sphinx role) does not exist."""
+        if "." in name:
+            known = any(f".{module}".endswith(f".{name}") for module in self.modules)
+            return None if known else self._missing_dotted(name)
+        known = self._known(name) or any(m.split(".")[-1] == name for m in self.modules)
+        return None if known else f"{name}: the code has no such name"
+
     def _known(self, name: str) -> bool:
         """Say whether the code defines or writes a name."""
         return name in self.defined or name in self.words or name in FOREIGN

@@ -17,6 +17,20 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIONS = {"bids_sr": {"--dry-run"}, "bids_sr-tools demo": {"--seed"}}
 
 
+def test_a_docstring_that_names_what_is_gone_is_a_fault(check: ModuleType, page: Path) -> None:
+    root = page.parents[1]
+    source = root / "bids_sr" / "room" / "other.py"
+    good = ":mod:`.noun`, :meth:`.Child.act`, :func:`do_it`, docs/other.md"
+    source.write_text(f'"""{good}\n\n:meth:`.Child.gone` :class:`Gone` docs/gone.md"""\n')
+    checker = check.Checker(root, OPTIONS)
+    checker.check_source(source)
+    assert checker.faults == [
+        "bids_sr/room/other.py:3: docs/gone.md: no such file",
+        "bids_sr/room/other.py:3: Child has no gone",
+        "bids_sr/room/other.py:3: Gone: the code has no such name",
+    ]
+
+
 ENTRY = re.compile(r"(?=^[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)? (?:19|20)\d\d, )", re.MULTILINE)
 # A year, a title in sentence case, and where to find the paper.
 COMPLETE = re.compile(
