@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from golden_files import Golden
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +31,12 @@ def shared_data() -> Path:
     if not (folder / "isotropic-hr").is_dir():
         pytest.skip(f"no real scans at {folder}; set BIDS_SR_SHARED_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """Return a function that compares lines with a golden file; how to write one: its module."""
+    return Golden()
 
 
 @pytest.fixture(scope="session")
