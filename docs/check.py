@@ -41,7 +41,9 @@ ENGINE_OPTIONS = {
 
 def pages(root: Path) -> list[Path]:
     """List the pages of a repository."""
-    return [root / "README.md", root / "CHANGES.md", *sorted((root / "docs").rglob("*.md"))]
+    folders = [root / "docs", root / "benchmarks"]
+    pages = [page for folder in folders for page in sorted(folder.rglob("*.md"))]
+    return [root / "README.md", root / "CHANGES.md", *pages]
 
 
 def sources(root: Path) -> list[Path]:
@@ -50,7 +52,7 @@ def sources(root: Path) -> list[Path]:
 
 
 def command_options() -> dict[str, set[str]]:
-    """Read the options of ``bids_sr`` and of each ``bids_sr-tools`` subcommand."""
+    """Read the options of ``bids_sr``, each ``bids_sr-tools`` subcommand, and the benchmarks."""
     from bids_sr.cli import parser, tools
 
     options = {"bids_sr": set(parser.build_parser()._option_string_actions)}
@@ -58,7 +60,9 @@ def command_options() -> dict[str, set[str]]:
         if isinstance(action, argparse._SubParsersAction):
             for name, sub in action.choices.items():
                 options[f"bids_sr-tools {name}"] = set(sub._option_string_actions)
-    return options
+    scripts = (REPOSITORY / "benchmarks").rglob("*.py")
+    text = "".join(script.read_text(encoding="utf-8") for script in scripts)
+    return {**options, "benchmarks": set(re.findall(r"\"(--[a-z][a-z-]+)\"", text))}
 
 
 def make_targets(root: Path) -> set[str]:
@@ -145,7 +149,7 @@ class Checker:
             elif words[0] in ("make", "bids_sr", "bids_sr-tools"):
                 self.check_command(page, number, words)
             elif OPTION.match(words[0]) and not self.known(words[0]):
-                self.fault(page, number, f"{words[0]}: neither command has this option")
+                self.fault(page, number, f"{words[0]}: no command has this option")
             elif missing := self.symbols.missing(span):
                 self.fault(page, number, missing)
 
@@ -156,7 +160,7 @@ class Checker:
                 self.fault(page, number, f"{path}: no such file")
 
     def known(self, option: str) -> bool:
-        """Say whether either command has an option."""
+        """Say whether a command has an option."""
         return option in ENGINE_OPTIONS or any(option in o for o in self.options.values())
 
     def check_block(self, page: Path, language: str, block: list[tuple[int, str]]) -> None:
