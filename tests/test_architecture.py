@@ -98,7 +98,7 @@ NEVER = {
     "method_options": {"torch", "nipype", "bids", "numpy"},
     "config": {"torch", "nipype", "bids"},
     "files": {"torch", "nipype", "bids", "numpy"},
-    "compute": {"nipype", "bids", "numpy"},
+    "compute": {"nipype", "bids"},
     "download": {"torch", "nipype", "bids", "numpy"},
     "published": {"torch", "nipype", "bids", "numpy"},
     "sr": {"nipype", "bids"},

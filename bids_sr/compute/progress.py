@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
@@ -10,3 +11,16 @@ Progress = Callable[[int, int, str], None]
 
 def silent(step: int, total: int, message: str) -> None:
     """Show nothing."""
+
+
+def throttled(progress: Progress, seconds: float) -> Progress:
+    """Return a callback that hands on a call every so many seconds (s), and drops the others."""
+    last = time.monotonic()
+
+    def now_and_then(step: int, total: int, message: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            progress(step, total, message)
+
+    return now_and_then

@@ -11,19 +11,19 @@ from __future__ import annotations
 import importlib
 import io
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bids_sr.compute.environment import variables
 from bids_sr.engines.nnunet_model import NnUNetModel
-from bids_sr.exceptions import EngineError, is_device_full
+from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 from bids_sr.published import published_weights
 
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT = "fold_all/checkpoint_final.pth"
-TOO_SMALL = "GPU memory was too small"
-_Made = TypeVar("_Made")
+ON_CPU = "cpu (GPU memory was too small)"
 
 
 def find_weights(weights_dir: Path | None = None) -> Path | None:
@@ -130,6 +129,8 @@ def brain_mask(
     Isensee et al. 2019, Automated brain extraction of multisequence MRI using artificial
     neural networks, Hum Brain Mapp 40:4952-4964, doi:10.1002/hbm.24750.
     """
+    from bids_sr.compute.device import or_on_cpu, resolve_device
+
     weights = published_weights("hd-bet")
     folder = weights.require(weights_dir)
     model = NnUNetModel.read(folder)
@@ -139,14 +140,13 @@ def brain_mask(
     image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
     spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
     restricted = not (released or allow_unverified_weights)
+
+    def predict(name: str) -> npt.NDArray[Any]:
+        predictor = _load(model, resolve_device(name), hdbet_tta, restricted=restricted)
+        return np.asarray(predictor.predict_single_npy_array(image, {"spacing": spacings}))
+
     with fence(threads, restricted=restricted):
-        labels, used = on_device(
-            "HD-BET",
-            device,
-            lambda chosen: _predict_on(
-                _load(model, chosen, hdbet_tta, restricted=restricted), image, spacings
-            ),
-        )
+        labels, full = or_on_cpu(device, predict)
     mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
     if not mask.any():
         raise EngineError(
@@ -163,100 +163,34 @@ def brain_mask(
         "FilesSHA256": digests,
         "WeightsReleased": released,
         "VolumeMl": round(millilitres, 1),
-        "Device": used,
+        "Device": ON_CPU if full else str(resolve_device(device)),
         "TTA": hdbet_tta,
         "Threads": threads,
     }
-    if TOO_SMALL in used:
-        record["Warning"] = f"the brain mask was computed on the {used}"
+    if full:
+        record["Warning"] = f"the brain mask was computed on the {ON_CPU}"
     return volume.with_data(own.data), record
-
-
-def on_device(name: str, device: str, work: Callable[[torch.device], _Made]) -> tuple[_Made, str]:
-    """Do work on a device; on the CPU where a GPU that nobody insisted on is full.
-
-    Parameters
-    ----------
-    name : str
-        Of what works, for messages.
-    device : str
-        As for :func:`resolve_device`; with ``auto`` the CPU may take over.
-    work : callable
-        From the device to what is made there.
-
-    Returns
-    -------
-    made
-        What `work` returned.
-    where : str
-        The device, and why if it is not the one chosen first.
-
-    Raises
-    ------
-    EngineError
-        If memory ran out on a device that was asked for by name.
-    """
-    import torch
-
-    chosen = resolve_device(device)
-    try:
-        return work(chosen), str(chosen)
-    except RuntimeError as error:
-        if not is_device_full(error):
-            raise
-        if device != "auto":
-            raise EngineError(
-                f"The device {chosen} has too little memory for {name} ({error}). "
-                "Use --device cpu or --device auto."
-            ) from error
-        LOGGER.warning("%s does not fit into the memory of %s; using the CPU", name, chosen)
-    return work(torch.device("cpu")), f"cpu ({TOO_SMALL})"
-
-
-def _predict_on(
-    predictor: Any, image: npt.NDArray[np.float32], spacings: list[float]
-) -> npt.NDArray[Any]:
-    return np.asarray(predictor.predict_single_npy_array(image, {"spacing": spacings}))
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device that a name stands for (EngineError if it is not there)."""
-    import torch
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise EngineError(
-            f"Found the device {device!r}; expected auto, cpu, cuda, cuda:N or mps."
-        ) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise EngineError(
-            f"The device {device} was asked for, but torch finds no CUDA GPU. "
-            "Use --device cpu or --device auto."
-        )
-    return chosen
 
 
 def _load(
     model: NnUNetModel, device: torch.device, hdbet_tta: bool, *, restricted: bool = True
 ) -> Any:
     """Build HD-BET's own predictor, and its network from files that were checked."""
+    from bids_sr.compute.device import limited_threads
+
     module = _hd_bet_module()
-    import torch
 
     class Checked(module.nnUNetPredictor):  # type: ignore[name-defined, misc]
         def initialize_from_trained_model_folder(self, _: str, fold: str) -> None:
             model.load_into(self, [fold], restricted=restricted)
 
-    threads, before = torch.get_num_threads(), module.nnUNetPredictor
+    before = module.nnUNetPredictor
     module.nnUNetPredictor = Checked
     try:
-        predictor = module.get_hdbet_predictor(use_tta=hdbet_tta, device=device, verbose=False)
+        with limited_threads(None):  # HD-BET sets as many as there are cores
+            predictor = module.get_hdbet_predictor(use_tta=hdbet_tta, device=device, verbose=False)
     finally:
         module.nnUNetPredictor = before
-        torch.set_num_threads(threads)  # HD-BET sets as many as there are cores
     predictor.allow_tqdm = False
     return predictor
 
@@ -282,43 +216,22 @@ def fence(threads: int, *, restricted: bool) -> Iterator[None]:
     """
     import torch
 
+    from bids_sr.compute.checkpoints import plain_values
+    from bids_sr.compute.device import limited_threads
+
     wanted = {
         "nnUNet_compile": "F",
         # Read when nnU-Net is first imported: the most threads it gives to torch.
         "nnUNet_def_n_proc": str(threads),
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1" if restricted else "0",
     }
-    environment = {name: os.environ.get(name) for name in wanted}
-    torch_threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    said = io.StringIO()
-    stdout = sys.stdout
-    os.environ.update(wanted)
-    torch.set_num_threads(threads)
-    try:
-        with redirect_stdout(said), torch.serialization.safe_globals(_harmless_globals()):
-            yield
-    finally:
-        sys.stdout = stdout
-        torch.set_num_threads(torch_threads)
-        torch.backends.cudnn.benchmark = benchmark
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        if said.getvalue():
-            LOGGER.debug("nnU-Net said: %s", said.getvalue().strip())
-
-
-def _harmless_globals() -> list[Any]:
-    """NumPy's scalars, which nnU-Net keeps in its training log beside the weights."""
-    from numpy._core.multiarray import scalar
-
-    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
-    return [
-        scalar,
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *kinds,
-    ]
+    benchmark, stdout, said = torch.backends.cudnn.benchmark, sys.stdout, io.StringIO()
+    with variables(wanted), limited_threads(threads):
+        try:
+            with redirect_stdout(said), plain_values():
+                yield
+        finally:
+            sys.stdout = stdout
+            torch.backends.cudnn.benchmark = benchmark
+            if said.getvalue():
+                LOGGER.debug("nnU-Net said: %s", said.getvalue().strip())

@@ -9,7 +9,6 @@ algorithm.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bids_sr.compute.environment import variables
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 
@@ -64,10 +64,7 @@ def ants_session(*, threads: int, seed: int) -> Iterator[tuple[ModuleType, int]]
     later session with another number runs with the first one, and says so.  The
     same seed gives the same result with one thread.
     """
-    wanted = {_THREADS_VARIABLE: str(threads), _SEED_VARIABLE: str(seed)}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with variables({_THREADS_VARIABLE: str(threads), _SEED_VARIABLE: str(seed)}):
         try:
             import ants
         except ImportError as error:
@@ -88,20 +85,14 @@ def ants_session(*, threads: int, seed: int) -> Iterator[tuple[ModuleType, int]]
         before_seed, ants.config._random_seed = ants.config._random_seed, seed + 1
         try:
             yield ants, _ThreadPool.size
+        except RuntimeError as error:
+            # antspyx reports every exception of ITK as a RuntimeError.
+            raise EngineError(
+                f"ANTs failed: {error}. Expected an image it can process; look at the image, or "
+                "switch the step off."
+            ) from error
         finally:
             ants.config._random_seed = before_seed
-    except RuntimeError as error:
-        # antspyx reports every exception of ITK as a RuntimeError.
-        raise EngineError(
-            f"ANTs failed: {error}. Expected an image it can process; look at the image, or "
-            "switch the step off."
-        ) from error
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def to_ants(ants: ModuleType, volume: Volume) -> Any:

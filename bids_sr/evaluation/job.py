@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr import __version__
+from bids_sr.compute.memory import peak_memory_gb
 from bids_sr.evaluation.downstream import Segmenter, downstream_scores
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import on_grid, score
@@ -251,17 +250,6 @@ def pictures(
         spacings = np.delete(case.truth.spacings, view)[::-1]
         found[f"spacings-{number}"] = spacings.astype(np.float16)
     return found
-
-
-def peak_memory_gb() -> float:
-    """Return the largest resident memory that this process has had, GB (1e9 bytes)."""
-    try:
-        # getrusage would also count what the parent had when it made this process
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
-    except (OSError, IndexError):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _peak_gpu_gb() -> float | None:

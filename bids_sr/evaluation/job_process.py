@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.compute.progress import throttled
 from bids_sr.exceptions import BidsSrError, InputDataError
 from bids_sr.files import write_atomic
 
@@ -52,7 +52,7 @@ def _measure(task: dict[str, Any]) -> None:
         from bids_sr.evaluation.downstream_tools import segmenter
 
         segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
-    outcome = run(job, progress=_say, segment=segment)
+    outcome = run(job, progress=throttled(_tell_progress, _LINE_SECONDS), segment=segment)
     write_atomic(
         folder / "rows" / f"{job.stem}.npz",
         lambda path: np.savez_compressed(path, **outcome.pictures),  # type: ignore[arg-type]
@@ -107,15 +107,8 @@ def _brain(
     return found.data > 0, origin
 
 
-_told = 0.0
-
-
-def _say(step: int, total: int, text: str) -> None:
-    global _told
-    now = time.monotonic()
-    if now - _told >= _LINE_SECONDS:
-        _told = now
-        _tell(f"{step} {total} {' '.join(text.split())}")
+def _tell_progress(step: int, total: int, text: str) -> None:
+    _tell(f"{step} {total} {' '.join(text.split())}")
 
 
 def _tell(line: str) -> None:

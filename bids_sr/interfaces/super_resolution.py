@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from bids_sr.compute.progress import Progress, throttled
 from bids_sr.exceptions import in_words
 from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
@@ -311,13 +312,8 @@ class LearnFromImages(SimpleInterface):
         return readable
 
 
-def _log_progress() -> Any:
-    last = time.monotonic()
+def _log_progress() -> Progress:
+    def log(step: int, total: int, message: str) -> None:
+        LOGGER.info("%d of %d: %s", step, total, message)
 
-    def progress(step: int, total: int, message: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_SECONDS:
-            last = time.monotonic()
-            LOGGER.info("%d of %d: %s", step, total, message)
-
-    return progress
+    return throttled(log, PROGRESS_SECONDS)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from bids_sr.compute.progress import Progress
+from bids_sr.compute.progress import Progress, throttled
 
 _name: str | None = None
 
@@ -94,15 +94,11 @@ def progress_bar(title: str, stream: TextIO | None = None) -> Iterator[Progress]
 
 
 def _plain_progress(title: str, stream: TextIO) -> Progress:
-    start = last = time.monotonic()
+    start = time.monotonic()
 
-    def advance(step: int, total: int, message: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= LINE_SECONDS:
-            last = now
-            of = f" of {total}" if total else ""
-            stream.write(f"{title}: {step}{of}, {now - start:.0f} s, {message}\n")
-            stream.flush()
+    def write_line(step: int, total: int, message: str) -> None:
+        of = f" of {total}" if total else ""
+        stream.write(f"{title}: {step}{of}, {time.monotonic() - start:.0f} s, {message}\n")
+        stream.flush()
 
-    return advance
+    return throttled(write_line, LINE_SECONDS)

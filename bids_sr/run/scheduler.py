@@ -14,7 +14,6 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from nipype.pipeline.engine.utils import save_resultfile, topological_sort
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from bids_sr.compute.environment import leave_signals_to_parent, limit_threads, signals_held_back
+from bids_sr.compute.memory import peak_memory_gb
 from bids_sr.exceptions import StepKilledError
 from bids_sr.interfaces.optional import OptionalStep
 from bids_sr.run.console import name_messages
@@ -261,7 +261,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             limit_threads(step.node.n_procs)
             name_messages(name)
             OptionalStep.scheduled = True  # its failure is dealt with in _get_result
-            sender.send(run_node(step.node, step.updatehash, taskid) | {"peak_gb": _peak_gb()})
+            result = run_node(step.node, step.updatehash, taskid)
+            sender.send(result | {"peak_gb": peak_memory_gb(with_children=True)})
         except Exception as error:  # a result that cannot be pickled, for one
             sender.send(_failure(taskid, error))
 
@@ -349,18 +350,6 @@ def _killed_words(step: _Step) -> str:
 def _image_graph(fullname: str) -> str:
     """Return run, subject and image of a node's full name."""
     return ".".join(fullname.split(".")[:3])
-
-
-def _peak_gb() -> float:
-    """Return the largest resident memory of this process or of a program that it ran."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # Linux: in KiB, and that of this program alone, which its ru_maxrss is not after a fork
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                own = int(line.split()[1])
-    return max(own, children) * 1024 / 1e9
 
 
 def _failure(taskid: int, error: Exception) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from bids_sr.compute import device as compute_device
 from bids_sr.engines import hd_bet
 from bids_sr.engines.nnunet_model import NnUNetModel
-from bids_sr.exceptions import EngineError, WeightsError
+from bids_sr.exceptions import ConfigError, EngineError, WeightsError
 from bids_sr.imaging import Volume
 
 pytestmark = pytest.mark.engine
@@ -126,9 +127,10 @@ def test_no_global_escapes(release: Path, tmp_path: Path, monkeypatch: Any, caps
 
 
 def test_nothing_found_is_refused(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        hd_bet, "_predict_on", lambda _, image, __: np.zeros(image.shape[1:], np.uint8)
+    empty = SimpleNamespace(
+        predict_single_npy_array=lambda image, _: np.zeros(image.shape[1:], np.uint8)
     )
+    monkeypatch.setattr(hd_bet, "_load", lambda *_, **__: empty)
     with pytest.raises(EngineError, match="found no brain"):
         hd_bet.brain_mask(phantom("RAS", (4.0, 4.0, 4.0)), weights_dir=release)
 
@@ -167,10 +169,11 @@ def test_damaged_weights(release: Path, tmp_path: Path) -> None:
 
 def test_unknown_and_absent_device(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = phantom("RAS", (4.0, 4.0, 4.0))
-    with pytest.raises(EngineError, match="expected auto"):
+    with pytest.raises(ConfigError, match="expected auto"):
         hd_bet.brain_mask(volume, weights_dir=release, device="abacus")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EngineError, match="finds no CUDA GPU"):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match="0 CUDA devices"):
         hd_bet.brain_mask(volume, weights_dir=release, device="cuda")
     assert hd_bet.brain_mask(volume, weights_dir=release, device="auto")[1]["Device"] == "cpu"
 
@@ -185,7 +188,11 @@ def test_gpu_memory(release: Path, monkeypatch: pytest.MonkeyPatch, error: Runti
         return load(model, device, tta, **more)
 
     monkeypatch.setattr(hd_bet, "_load", full)
-    monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(
+        compute_device,
+        "resolve_device",
+        lambda name: torch.device("cpu" if name == "cpu" else "cuda"),
+    )
     volume = phantom("RAS", (4.0, 4.0, 4.0))
     _, record = hd_bet.brain_mask(volume, weights_dir=release, device="auto")
     assert record["Device"].startswith("cpu (GPU")

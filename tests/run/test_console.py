@@ -60,14 +60,17 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_log_gets_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
+    clock, stream = [0.0], io.StringIO()
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     with console.progress_bar("image", stream) as advance:
         advance(1, 3, "training")  # nothing for the first seconds
-        monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+        clock[0] = 11.0
         advance(2, 3, "training")
+        advance(3, 3, "training")
+        clock[0] = 22.0
         advance(5, 0, "fusing")
     lines = stream.getvalue().splitlines()
-    assert lines == ["image: 2 of 3, 0 s, training", "image: 5, 0 s, fusing"]
+    assert lines == ["image: 2 of 3, 11 s, training", "image: 5, 22 s, fusing"]
 
 
 def test_letters_that_a_terminal_does_not_know_are_spelled_out(

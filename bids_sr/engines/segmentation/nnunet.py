@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bids_sr.engines.hd_bet import TOO_SMALL, fence, on_device
+from bids_sr.engines.hd_bet import ON_CPU, fence
 from bids_sr.engines.nnunet_model import CHECKPOINT, NnUNetModel, new_predictor
 from bids_sr.engines.segmentation.base import Label, Segmentation, SegmentationTool
 from bids_sr.exceptions import EngineError, MissingToolError, is_device_full
@@ -86,15 +86,17 @@ class NnUNet(SegmentationTool):
         as plain weights: one that holds code is refused, as are plans that name what is not
         nnU-Net's own.
         """
+        from bids_sr.compute.device import or_on_cpu, resolve_device
+
         self.check()
         canonical = volume.canonical()
         image = canonical.data.astype(np.float32).transpose(2, 1, 0)[None]  # (1, z, y, x)
         spacings = [float(spacing) for spacing in canonical.spacings[::-1]]
         with fence(self.threads, restricted=True):
-            found, device = on_device(
-                "nnU-Net", self.device, lambda device: self._labels(image, spacings, device)
+            labels, full = or_on_cpu(
+                self.device, lambda name: self._labels(image, spacings, resolve_device(name))
             )
-        labels = np.asarray(found).transpose(2, 1, 0).astype(np.int32)
+        labels = np.asarray(labels).transpose(2, 1, 0).astype(np.int32)
         own = canonical.with_data(labels).oriented_like(volume)
         digests = self._model().digests(self.folds())
         return Segmentation(
@@ -108,9 +110,9 @@ class NnUNet(SegmentationTool):
                     fold: digests[f"fold_{fold}/{CHECKPOINT}"] for fold in self.folds()
                 },
                 "FilesSHA256": digests,
-                "Device": device,
+                "Device": ON_CPU if full else str(resolve_device(self.device)),
                 "Threads": self.threads,
-                **({"Warning": f"segmented on the {device}"} if TOO_SMALL in device else {}),
+                **({"Warning": f"segmented on the {ON_CPU}"} if full else {}),
             },
         )
 

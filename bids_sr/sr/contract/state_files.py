@@ -6,18 +6,17 @@ What network a state belongs to is the caller's matter.
 
 from __future__ import annotations
 
-import codecs
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from bids_sr.compute.checkpoints import plain_values
 from bids_sr.exceptions import InputDataError, WeightsError
 from bids_sr.files import check_stored
 from bids_sr.sr.contract.weights import Weights
@@ -109,7 +108,7 @@ def load_into(network: torch.nn.Module, state: State, *, idle: tuple[str, ...] =
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
         check_stored(path)
-        with torch.serialization.safe_globals(_harmless()):
+        with plain_values():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -132,19 +131,6 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
             "by name."
         )
     return content
-
-
-def _harmless() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """List what numbers of NumPy, such as a loss beside the weights, are rebuilt with."""
-    scalar: Any = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(name)) for name in ("f8", "f4", "i8", "i4", "?")]
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *kinds,
-        codecs.encode,
-    ]
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_sr.engines import hd_bet
+from bids_sr.compute import device as compute_device
 from bids_sr.engines.segmentation import check_segmentations, make_segmentation
 from bids_sr.engines.segmentation.nnunet import NnUNet
 from bids_sr.exceptions import EngineError, MissingToolError, WeightsError
@@ -71,12 +71,16 @@ def test_a_full_gpu_hands_over_to_the_cpu_unless_it_was_asked_for(
         return predictor_on(tool, device)
 
     monkeypatch.setattr(NnUNet, "_predictor", full)
-    monkeypatch.setattr(hd_bet, "resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(
+        compute_device,
+        "resolve_device",
+        lambda name: torch.device("cpu" if name == "cpu" else "cuda"),
+    )
     volume = body((4, 4, 4), (1, 1, 1))
     record = make_segmentation(f"nnunet={release}", device="auto").segment(volume).record
     assert record["Device"].startswith("cpu (GPU")
     assert record["Warning"] == f"segmented on the {record['Device']}"
-    with pytest.raises(EngineError, match="cuda has too little memory for nnU-Net"):
+    with pytest.raises(EngineError, match="too little memory on cuda"):
         make_segmentation(f"nnunet={release}", device="cuda").segment(volume)
 
 
