@@ -24,7 +24,7 @@ from bids_sr.bids.sidecar import AcquisitionOverrides
 from bids_sr.bids.training_set import read_acquisitions
 from bids_sr.cli.evaluate_options import parse_spec
 from bids_sr.evaluation.sharpness import sharpness
-from bids_sr.imaging import RobustScaler, Volume, output_grid
+from bids_sr.imaging import RobustScaler, Volume, lay_out_grid
 from bids_sr.sr import reconstruct
 from bids_sr.sr.slices.consistency import agreement
 
@@ -64,7 +64,7 @@ def main() -> None:
                 lr,
                 acquisition,
                 method=spec.method,
-                grid=output_grid(lr, slice_axis=axis),
+                grid=lay_out_grid(lr, slice_axis=axis),
                 parameters=spec.parameters,
             ).volume
             made[spec.label] = sr

@@ -42,7 +42,7 @@ def main() -> None:
                 thick,
                 acquisition,
                 method=spec.method,
-                spacing=float(fine.spacings[2]),
+                output_resolution=float(fine.spacings[2]),
                 **spec.parameters,
             )
             shared = tuple(slice(min(sizes)) for sizes in zip(made.shape, fine.shape, strict=True))

@@ -30,7 +30,7 @@ from bids_sr.bids import (
     plan_images,
     validate_dataset,
 )
-from bids_sr.imaging import Acquisition, Grid, Volume, degrade, output_grid
+from bids_sr.imaging import Acquisition, Grid, Volume, degrade, lay_out_grid
 
 ACQUISITION = Acquisition(spacing=12.0, thickness=10.0, slice_axis=2)
 FACTS = {"SliceThickness": 10.0, "SpacingBetweenSlices": 12.0, "MRAcquisitionType": "2D"}
@@ -361,9 +361,12 @@ def test_surface_limits_are_as_the_page_says(tmp_path: Path, monkeypatch: Any) -
     axes = [int(np.argmax(grid.spacings)) for grid in acquired]
     both = list(zip(acquired, axes, strict=True))
     raw = [list(grid.spacings) for grid in acquired]
-    default = [list(output_grid(grid, slice_axis=axis).spacings) for grid, axis in both]
-    fine = [list(output_grid(grid, slice_axis=axis, spacing=0.8).spacings) for grid, axis in both]
-    over = list(output_grid(coarse, slice_axis=2).spacings)
+    default = [list(lay_out_grid(grid, slice_axis=axis).spacings) for grid, axis in both]
+    fine = [
+        list(lay_out_grid(grid, slice_axis=axis, output_resolution=0.8).spacings)
+        for grid, axis in both
+    ]
+    over = list(lay_out_grid(coarse, slice_axis=2).spacings)
     answers = smriprep(LIMITS, tmp_path, json.dumps([*raw, *default, *fine, over]))
     assert answers[:4] == [[False, False]] * 4
     assert answers[4:8] == [[True, False]] * 4

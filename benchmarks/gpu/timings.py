@@ -81,13 +81,13 @@ def time_image(name: str, image: Image, options: argparse.Namespace) -> None:
     """Time one image; the least is one call each way, more as long as there is time."""
     import torch
 
-    from bids_sr.imaging import Acquisition, output_grid
+    from bids_sr.imaging import Acquisition, lay_out_grid
     from bids_sr.sr import reconstruct
 
     imported = time.perf_counter() - BEGIN
     volume = synthetic(image)
     acquisition = Acquisition(spacing=image.spacing, thickness=image.thickness, slice_axis=2)
-    grid = output_grid(volume, slice_axis=2)
+    grid = lay_out_grid(volume, slice_axis=2)
     more = QUICK if options.rehearse else {}
     on_gpu = torch.cuda.is_available() and not options.rehearse
     for way, (parameters, share) in WAYS.items():

@@ -27,7 +27,7 @@ from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError, in_words, printable
 from bids_sr.files import read_json
-from bids_sr.imaging import Grid, InputReport, check_input, output_grid
+from bids_sr.imaging import Grid, InputReport, check_input, lay_out_grid
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 
 LOGGER = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ class _Planner:
             return read_acquisition(report, metadata, self.selection.overrides)
         except AcquisitionError as error:
             others = {key: value for key, value in metadata.items() if key != "SliceThickness"}
-            overrides = replace(self.selection.overrides, thickness=None)
+            overrides = replace(self.selection.overrides, slice_thickness=None)
             facts = read_acquisition(report, others, overrides)
             action, _, _ = decide(_respaced(report.grid, facts), facts, self.selection)
             if action != "pass-through":
@@ -246,11 +246,11 @@ def decide(
             f"{selection.min_anisotropy:g}"
         )
         return "pass-through", reason, source
-    target = output_grid(
+    target = lay_out_grid(
         source,
         slice_axis=axis,
-        spacing=selection.output_resolution,
-        mode=selection.output_grid,
+        output_resolution=selection.output_resolution,
+        output_grid=selection.output_grid,
     )
     scale = float(spacings[axis] / target.spacings[axis])
     if scale < selection.min_anisotropy:

@@ -43,23 +43,23 @@ UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
 class AcquisitionOverrides:
     """What the command line says about the slices; it wins over sidecar and header."""
 
-    thickness: float | None = None
-    """Slice thickness, mm."""
-    spacing: float | None = None
-    """Slice spacing, mm."""
-    profile: str | None = None
-    """Slice profile: ``gaussian``, ``rect``, ``slr``, the path of a TSV file, or ``auto``: its
+    slice_thickness: float | None = None
+    """mm."""
+    slice_spacing: float | None = None
+    """mm."""
+    slice_profile: str | None = None
+    """``gaussian``, ``rect``, ``slr``, the path of a TSV file, or ``auto``: its
     width is estimated from the image once it is read, where the sidecar does not state it."""
 
     @property
     def estimates(self) -> bool:
         """Whether the image is asked for what is not stated."""
-        return self.profile == AUTO
+        return self.slice_profile == AUTO
 
     @property
     def stated_profile(self) -> str | None:
         """The profile that is stated, if one is."""
-        return None if self.estimates else self.profile
+        return None if self.estimates else self.slice_profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def read_acquisition(
     header_spacing = float(report.grid.spacings[axis])
     spacing = _spacing(overrides, header_spacing, notes)
     thickness = _thickness(sidecar, overrides, spacing, notes)
-    if overrides.spacing is None:
+    if overrides.slice_spacing is None:
         known = notes.sources["thickness"] in ("sidecar", "command line")
         _compare_spacing(sidecar, header_spacing, thickness if known else None, notes)
     profile = _profile(overrides, notes)
@@ -195,15 +195,15 @@ def _slice_axis(report: InputReport, notes: _Notes) -> int:
 
 def _spacing(overrides: AcquisitionOverrides, header_spacing: float, notes: _Notes) -> float:
     notes.sources["spacing"] = "header"
-    if overrides.spacing is None:
+    if overrides.slice_spacing is None:
         return header_spacing
     notes.sources["spacing"] = "command line"
-    if abs(overrides.spacing - header_spacing) > SPACING_TOLERANCE * header_spacing:
+    if abs(overrides.slice_spacing - header_spacing) > SPACING_TOLERANCE * header_spacing:
         notes.assumptions.append(
-            f"the slice spacing is {overrides.spacing:g} mm by the command line; the "
+            f"the slice spacing is {overrides.slice_spacing:g} mm by the command line; the "
             f"header's {header_spacing:.4g} mm is replaced"
         )
-    return _positive(overrides.spacing, "--slice-spacing", notes.path)
+    return _positive(overrides.slice_spacing, "--slice-spacing", notes.path)
 
 
 def _compare_spacing(
@@ -263,9 +263,9 @@ def _thickness(
     notes: _Notes,
 ) -> float | None:
     """Return the thickness; None where the table of a profile says it."""
-    if overrides.thickness is not None:
+    if overrides.slice_thickness is not None:
         notes.sources["thickness"] = "command line"
-        thickness = _positive(overrides.thickness, "--slice-thickness", notes.path)
+        thickness = _positive(overrides.slice_thickness, "--slice-thickness", notes.path)
     else:
         notes.sources["thickness"] = "sidecar"
         stated = _stated_thickness(sidecar, spacing, notes)

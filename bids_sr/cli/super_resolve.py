@@ -29,7 +29,7 @@ from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_json
 from bids_sr.files.writing import write_json_atomic
-from bids_sr.imaging import Acquisition, Series, Volume, check_input, output_grid
+from bids_sr.imaging import Acquisition, Series, Volume, check_input
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_that
 from bids_sr.method_options import MethodOptions
@@ -93,6 +93,7 @@ def _image(
 ) -> tuple[Volume | Series, dict[str, Any]]:
     """Super-resolve an image or a series, and write what comes with it."""
     from bids_sr.sr import reconstruct
+    from bids_sr.sr.registry import grid_of_result
     from bids_sr.sr.series import reconstruct_series
 
     series = Series.load(options.in_file)
@@ -105,8 +106,13 @@ def _image(
     acquisition, estimate = facts.acquisition, dict[str, Any]()
     if options.slice_profile == AUTO:
         acquisition, estimate = _estimated(volume, facts)
-    mode = options.output_grid or asked.facts.output_grid
-    grid = output_grid(volume, slice_axis=axis, spacing=options.output_resolution, mode=mode)
+    grid = grid_of_result(
+        volume,
+        acquisition,
+        method=asked.method,
+        output_resolution=options.output_resolution,
+        output_grid=options.output_grid or asked.facts.output_grid,
+    )
     if problem := memory_shortage(
         volume.shape,
         grid.shape,
@@ -171,8 +177,8 @@ def _labels(
             volume,
             facts.acquisition,
             method=asked.method,
-            spacing=options.output_resolution,
-            grid=options.output_grid or asked.facts.output_grid,
+            output_resolution=options.output_resolution,
+            output_grid=options.output_grid or asked.facts.output_grid,
             progress=progress,
             **parameters,
         )
@@ -247,9 +253,9 @@ def record_path(image: Path) -> Path:
 
 def _read_facts(options: argparse.Namespace) -> AcquisitionFacts:
     overrides = AcquisitionOverrides(
-        thickness=options.slice_thickness,
-        spacing=options.slice_spacing,
-        profile=options.slice_profile,
+        slice_thickness=options.slice_thickness,
+        slice_spacing=options.slice_spacing,
+        slice_profile=options.slice_profile,
     )
     return read_acquisition(check_input(options.in_file), _sidecar(options.in_file), overrides)
 

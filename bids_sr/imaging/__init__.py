@@ -5,7 +5,7 @@ from bids_sr.imaging.degrade import ForwardModel, degrade, lr_grid
 from bids_sr.imaging.grid import Grid
 from bids_sr.imaging.header import InputReport, check_input
 from bids_sr.imaging.intensity import RobustScaler
-from bids_sr.imaging.resample import KERNELS, output_grid, resample
+from bids_sr.imaging.resample import KERNELS, lay_out_grid, resample
 from bids_sr.imaging.series import Series
 from bids_sr.imaging.slice_profile import SliceProfile
 from bids_sr.imaging.slices import View
@@ -24,7 +24,7 @@ __all__ = [
     "Volume",
     "check_input",
     "degrade",
+    "lay_out_grid",
     "lr_grid",
-    "output_grid",
     "resample",
 ]

@@ -29,12 +29,12 @@ _LANCZOS_LOBES = 3
 _SPLINE_PAD = 12  # the prefilter's response has fallen to 1e-7 there
 
 
-def output_grid(
+def lay_out_grid(
     volume: Volume | Grid,
     *,
     slice_axis: int,
-    spacing: float | Literal["native"] | None = None,
-    mode: Literal["fov", "slice"] = "fov",
+    output_resolution: float | Literal["native"] | None = None,
+    output_grid: Literal["fov", "slice"] = "fov",
 ) -> Grid:
     """Lay out the grid of a reconstruction.
 
@@ -44,11 +44,11 @@ def output_grid(
         The acquired image.
     slice_axis : int
         Array axis across the slices.
-    spacing : float, mm, or "native" or None
+    output_resolution : float, mm, or "native" or None
         Wanted isotropic spacing.  None: the finer in-plane spacing, but at least 1 mm.
         ``native``: the in-plane grid stays as acquired, the slice axis gets the finer
         in-plane spacing.
-    mode : {"fov", "slice"}
+    output_grid : {"fov", "slice"}
         ``fov``: round(fov / spacing) voxels tile the acquired field of view exactly, so
         the spacing is the nearest that divides it.  ``slice``: along the slice axis the
         acquired slice centres lie on the grid, which runs from the first to the last.
@@ -61,20 +61,21 @@ def output_grid(
     ------
     AcquisitionError
         If the spacing is not a positive length, or so small that no NIfTI file holds the
-        result; or if mode or axis are unknown.
+        result; or if grid or axis are unknown.
     """
     source = volume.grid if isinstance(volume, Volume) else volume
-    if mode not in ("fov", "slice") or slice_axis not in (0, 1, 2):
+    if output_grid not in ("fov", "slice") or slice_axis not in (0, 1, 2):
         raise AcquisitionError(
-            f"Found mode {mode!r} and slice axis {slice_axis}; expected fov or slice and 0 to 2."
+            f"Found the output grid {output_grid!r} and slice axis {slice_axis}; expected fov or "
+            "slice and 0 to 2."
         )
     in_plane = float(np.delete(source.spacings, slice_axis).min())
-    if spacing is None:
+    if output_resolution is None:
         wanted = max(DEFAULT_SPACING_MM, in_plane)
     else:
-        wanted = in_plane if spacing == "native" else float(spacing)
+        wanted = in_plane if output_resolution == "native" else float(output_resolution)
     if not (np.isfinite(wanted) and wanted > 0):
-        raise AcquisitionError(f"Found a target spacing of {spacing} mm; expected > 0.")
+        raise AcquisitionError(f"Found a target spacing of {output_resolution} mm; expected > 0.")
     most = float(source.fov.max()) / wanted
     if most > MOST_VOXELS:
         raise AcquisitionError(
@@ -84,9 +85,9 @@ def output_grid(
         )
     grid = source
     for axis in range(3):
-        if axis == slice_axis and mode == "slice":
+        if axis == slice_axis and output_grid == "slice":
             grid = grid.subdivided(axis, max(1, round(float(source.spacings[axis]) / wanted)))
-        elif axis == slice_axis or spacing != "native":
+        elif axis == slice_axis or output_resolution != "native":
             grid = grid.tiled(axis, wanted)
     return grid
 

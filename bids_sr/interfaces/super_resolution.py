@@ -182,8 +182,8 @@ class SuperResolve(SimpleInterface):
             first,
             acquisition,
             method=self.inputs.sr_method,
-            spacing=self.inputs.output_resolution,
-            mode=self.inputs.output_grid,
+            output_resolution=self.inputs.output_resolution,
+            output_grid=self.inputs.output_grid,
         )
 
     def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> None:

@@ -43,9 +43,9 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         filters=config.bids_filters,
         derivatives=config.derivatives,
         overrides=AcquisitionOverrides(
-            thickness=config.slice_thickness,
-            spacing=config.slice_spacing,
-            profile=config.slice_profile,
+            slice_thickness=config.slice_thickness,
+            slice_spacing=config.slice_spacing,
+            slice_profile=config.slice_profile,
         ),
         output_resolution=config.output_resolution,
         output_grid="slice" if config.output_grid == "slice" else "fov",

@@ -26,8 +26,8 @@ def super_resolve_labels(
     acquisition: Acquisition | None = None,
     *,
     method: str = LABELS_METHOD,
-    spacing: float | Literal["native"] | None = None,
-    grid: OutputGrid = "fov",
+    output_resolution: float | Literal["native"] | None = None,
+    output_grid: OutputGrid = "fov",
     progress: Progress | None = None,
     **parameters: Any,
 ) -> Volume:
@@ -37,7 +37,7 @@ def super_resolve_labels(
     ----------
     volume : Volume
         Integer labels, on the grid of the acquired slices.
-    acquisition, method, spacing, grid, **parameters
+    acquisition, method, output_resolution, output_grid, **parameters
         As those of :func:`.super_resolve`, but for the default method: networks that learnt
         from images are no better on memberships (benchmarks/labels.py).  ``self`` needs
         what it learnt from the image of the map: ``reuse="image_desc-sr_model.safetensors"``.
@@ -73,7 +73,13 @@ def super_resolve_labels(
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
     assert acquisition.slice_axis is not None
     chosen = make_method(method, parameters).for_labels()
-    target = grid_of_result(volume, acquisition, method=method, spacing=spacing, mode=grid)
+    target = grid_of_result(
+        volume,
+        acquisition,
+        method=method,
+        output_resolution=output_resolution,
+        output_grid=output_grid,
+    )
     ramp = _RAMP_VOXELS * float(target.spacings[acquisition.slice_axis])
     best = np.full(target.shape, -np.inf, np.float32)
     found = np.full(target.shape, labels[0], volume.data.dtype)

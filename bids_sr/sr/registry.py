@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
-from bids_sr.imaging import Acquisition, Grid, Volume, output_grid
+from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid
 from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, OutputGrid
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import class_at, configured
@@ -62,14 +62,19 @@ def grid_of_result(
     acquisition: Acquisition,
     *,
     method: str,
-    spacing: float | Literal["native"] | None,
-    mode: OutputGrid,
+    output_resolution: float | Literal["native"] | None,
+    output_grid: OutputGrid,
 ) -> Grid:
-    """Lay out the grid of a method's result; see :func:`.output_grid`."""
+    """Lay out the grid of a method's result; see :func:`.lay_out_grid`."""
     if METHOD_FACTS[method].keeps_grid:
         return volume.grid
     assert acquisition.slice_axis is not None
-    return output_grid(volume, slice_axis=acquisition.slice_axis, spacing=spacing, mode=mode)
+    return lay_out_grid(
+        volume,
+        slice_axis=acquisition.slice_axis,
+        output_resolution=output_resolution,
+        output_grid=output_grid,
+    )
 
 
 def reconstruct(
@@ -107,8 +112,8 @@ def super_resolve(
     acquisition: Acquisition | None = None,
     *,
     method: str = DEFAULT_METHOD,
-    spacing: float | Literal["native"] | None = None,
-    grid: OutputGrid = "fov",
+    output_resolution: float | Literal["native"] | None = None,
+    output_grid: OutputGrid = "fov",
     **parameters: Any,
 ) -> Volume:
     """Super-resolve a thick-slice volume.
@@ -121,10 +126,10 @@ def super_resolve(
         How they were taken; without it, slices as thick as they are apart.
     method : str
         A name in :data:`METHODS`.
-    spacing : float, mm, or "native", optional
+    output_resolution : float, mm, or "native", optional
         Wanted isotropic spacing; default: the in-plane spacing, but at least 1 mm.
         ``native`` keeps the in-plane grid as acquired.
-    grid : {"fov", "slice"}
+    output_grid : {"fov", "slice"}
         ``fov`` tiles the acquired field of view; ``slice`` holds the slice centres.
     **parameters
         Hyper-parameters of the method.
@@ -136,5 +141,11 @@ def super_resolve(
     """
     acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
     chosen = make_method(method, parameters)
-    target = grid_of_result(volume, acquisition, method=method, spacing=spacing, mode=grid)
-    return chosen.reconstruct(volume, acquisition, target).volume
+    grid = grid_of_result(
+        volume,
+        acquisition,
+        method=method,
+        output_resolution=output_resolution,
+        output_grid=output_grid,
+    )
+    return chosen.reconstruct(volume, acquisition, grid).volume

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 STAND_IN = """
 import argparse, json, pathlib, sys, time
 print("10%", end="\\r", flush=True)
-from bids_sr.imaging import Volume, output_grid, resample
+from bids_sr.imaging import Volume, lay_out_grid, resample
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--in-fpath", "--out-dir", "--n-patches", "--batch-size", "--gpu-id",
@@ -36,7 +36,8 @@ def main():
     if options["n_patches"] == "14":
         time.sleep(600)
     lr = Volume.load(options["in_fpath"])
-    made = resample(lr, output_grid(lr, slice_axis=2, spacing="native"), kernel="linear")
+    grid = lay_out_grid(lr, slice_axis=2, output_resolution="native")
+    made = resample(lr, grid, kernel="linear")
     name = pathlib.Path(options["in_fpath"]).name.replace(".nii", "_eclare.nii")
     made.save(pathlib.Path(options["out_dir"]) / name)
 """

@@ -195,7 +195,7 @@ def test_output_grid_and_resolution(add_image: AddImage, plan: Plan) -> None:
 
 def test_slice_spacing_of_the_command_line_moves_the_grid(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_T1w")
-    image = plan(overrides=AcquisitionOverrides(spacing=5.0))["sub-01_T1w"]
+    image = plan(overrides=AcquisitionOverrides(slice_spacing=5.0))["sub-01_T1w"]
     assert image.source_grid is not None
     assert image.target_grid is not None
     assert image.source_grid.spacings[2] == pytest.approx(5.0)

@@ -100,7 +100,7 @@ def test_no_mask_is_looked_for_in_a_knee_or_on_a_changed_grid(
     for subject in ("01", "02"):
         add_mask(f"sub-{subject}/anat/sub-{subject}_desc-brain_mask.nii.gz")
     images = plan(
-        derivatives={"tool": tmp_path / "other"}, overrides=AcquisitionOverrides(spacing=5.0)
+        derivatives={"tool": tmp_path / "other"}, overrides=AcquisitionOverrides(slice_spacing=5.0)
     )
     assert images["sub-01_T1w"].existing_mask is None
     assert images["sub-01_T1w"].mask_note == ""

@@ -55,14 +55,14 @@ def test_sidecar_and_header_agree() -> None:
 
 
 def test_nothing_is_assumed_of_what_is_stated() -> None:
-    found = facts({"SliceThickness": 5}, profile="gaussian")
+    found = facts({"SliceThickness": 5}, slice_profile="gaussian")
     assert found.sources["profile"] == "command line"
     assert (found.acquisition.assumed, found.assumptions) == ((), ())
 
 
 def test_the_table_of_a_profile_says_the_thickness(tmp_path: Path) -> None:
     table = SliceProfile.rect(3.5).save(tmp_path / "measured.tsv")
-    found = facts({}, profile=str(table))
+    found = facts({}, slice_profile=str(table))
     assert found.acquisition.nominal_thickness == pytest.approx(3.5, rel=1e-4)
     assert found.sources["thickness"] == "command line"
     assert (found.acquisition.assumed, found.assumptions) == ((), ())
@@ -81,13 +81,15 @@ def test_without_a_sidecar_the_zoom_is_the_spacing_and_the_thickness_is_assumed(
 
 
 def test_what_is_not_stated_is_left_to_the_image() -> None:
-    found = facts({"SliceThickness": 5}, profile="auto")
+    found = facts({"SliceThickness": 5}, slice_profile="auto")
     assert found.acquisition.profile == "slr"
     assert (found.sources["profile"], found.sources["thickness"]) == ("assumed", "sidecar")
-    found = facts({}, profile="auto")
+    found = facts({}, slice_profile="auto")
     assert found.sources["thickness"] == "estimated"
     assert "is estimated from the image" in found.assumptions[0]
-    assert facts({}, profile="auto", thickness=4.0).sources["thickness"] == "command line"
+    assert (
+        facts({}, slice_profile="auto", slice_thickness=4.0).sources["thickness"] == "command line"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,9 +139,9 @@ def test_command_line_wins() -> None:
         1.0,
         1.0,
         5.0,
-        spacing=6.0,
-        thickness=4.0,
-        profile="rect",
+        slice_spacing=6.0,
+        slice_thickness=4.0,
+        slice_profile="rect",
     )
     assert (found.acquisition.spacing, found.acquisition.thickness) == (6.0, 4.0)
     assert found.acquisition.profile == "rect"
@@ -265,12 +267,12 @@ def test_impossible_thickness_names_the_file_and_the_mend(value: Any, message: s
 
 def test_a_thickness_of_the_command_line_is_checked_too() -> None:
     with pytest.raises(AcquisitionError, match="10 times as thick as their spacing"):
-        facts({}, thickness=60.0)
+        facts({}, slice_thickness=60.0)
 
 
-@pytest.mark.parametrize("overrides", [{"spacing": 0.0}, {"thickness": -1.0}])
+@pytest.mark.parametrize("overrides", [{"slice_spacing": 0.0}, {"slice_thickness": -1.0}])
 def test_impossible_options(overrides: dict[str, float]) -> None:
-    with pytest.raises(AcquisitionError, match=f"--slice-{next(iter(overrides))}"):
+    with pytest.raises(AcquisitionError, match=f"--{next(iter(overrides)).replace('_', '-')}"):
         facts({}, **overrides)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from bids_sr.compute.device import limited_threads, or_on_cpu, resolve_device
 from bids_sr.exceptions import ConfigError, EngineError
-from bids_sr.imaging import Acquisition, Volume, output_grid
+from bids_sr.imaging import Acquisition, Volume, lay_out_grid
 from bids_sr.interfaces.super_resolution import SuperResolve
 from bids_sr.sr import reconstruct
 from bids_sr.sr.learning import own_slices
@@ -147,7 +147,7 @@ def test_training_that_does_not_fit_is_done_on_the_cpu_and_recorded(
 
 @pytest.mark.usefixtures("_training_fills_the_gpu")
 def test_training_that_does_not_fit_fails_on_a_device_asked_for(slices: Volume) -> None:
-    grid = output_grid(slices, slice_axis=2)
+    grid = lay_out_grid(slices, slice_axis=2)
     with pytest.raises(EngineError, match="too little memory on cpu"):
         reconstruct(
             slices,

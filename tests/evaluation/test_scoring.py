@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from bids_sr.evaluation import MEASURES, Protocol, TestCase, make_case, psnr, score, ssim
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import Volume, output_grid, resample
+from bids_sr.imaging import Volume, lay_out_grid, resample
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_lesions_are_scored_with_the_range_of_the_brain(
 def test_an_estimate_on_another_grid_is_brought_to_the_reference(
     case: TestCase, brain: Volume, mask: np.ndarray
 ) -> None:
-    finer = resample(brain, output_grid(brain, slice_axis=2, spacing=1.3))
+    finer = resample(brain, lay_out_grid(brain, slice_axis=2, output_resolution=1.3))
     quality = score(case, finer, mask=mask)
     assert quality["psnr"] > 30
     flip = np.diag([-1.0, 1, 1, 1])

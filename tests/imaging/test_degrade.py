@@ -14,8 +14,8 @@ from bids_sr.imaging import (
     SliceProfile,
     Volume,
     degrade,
+    lay_out_grid,
     lr_grid,
-    output_grid,
 )
 
 
@@ -144,7 +144,7 @@ def test_between_takes_any_grid_of_the_same_field_of_view() -> None:
     lr = Volume(np.zeros((20, 20, 11), np.float32), np.diag([1.0, 1.0, 4.4, 1.0]))
     acquisition = Acquisition.from_volume(lr, thickness=4.0)
     for mode in ("fov", "slice"):
-        hr = output_grid(lr, slice_axis=2, spacing=1.0, mode=mode)  # type: ignore[arg-type]
+        hr = lay_out_grid(lr, slice_axis=2, output_resolution=1.0, output_grid=mode)  # type: ignore[arg-type]
         model = ForwardModel.between(hr, lr.grid, acquisition)
         assert model.matrix.shape == (11, hr.shape[2])
         np.testing.assert_allclose(model.matrix.sum(axis=1), 1.0)

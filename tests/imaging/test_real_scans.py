@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_sr.imaging import Acquisition, Volume, check_input, degrade, output_grid, resample
+from bids_sr.imaging import Acquisition, Volume, check_input, degrade, lay_out_grid, resample
 
 
 @pytest.mark.parametrize("dataset", ["clinical-2d", "isotropic-hr"])
@@ -24,7 +24,7 @@ def test_headers_are_in_order(shared_data: Path, dataset: str) -> None:
 def test_slices_with_a_gap(shared_data: Path) -> None:
     name = "sub-gap01_acq-HFS_T1w.nii.gz"
     lr = Volume.load(shared_data / "clinical-2d" / "sub-gap01" / "anat" / name)
-    fine = resample(lr, output_grid(lr, slice_axis=lr.slice_axis))
+    fine = resample(lr, lay_out_grid(lr, slice_axis=lr.slice_axis))
     np.testing.assert_allclose(fine.fov, lr.fov, atol=0.01)
     assert fine.data.min() >= -0.15 * lr.data.max()
     again = lr.canonical().oriented_like(lr)

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from bids_sr.exceptions import AcquisitionError, InputDataError
-from bids_sr.imaging import KERNELS, Grid, Volume, output_grid, resample
+from bids_sr.imaging import KERNELS, Grid, Volume, lay_out_grid, resample
 from bids_sr.imaging.resample import Kernel, interpolation_matrix
 
 SMOOTH_KERNELS: tuple[Kernel, ...] = ("linear", "bspline", "lanczos")
@@ -99,7 +99,9 @@ def test_own_grid_gives_the_same_values(kernel: Kernel) -> None:
 @pytest.mark.parametrize("spacing", [0.61, 1.0, 2.7])
 def test_constants_stay_and_edges_are_not_dimmed(kernel: Kernel, spacing: float) -> None:
     volume = Volume(np.full((9, 10, 7), 50, np.float32), _oblique())
-    finer = resample(volume, output_grid(volume, slice_axis=2, spacing=spacing), kernel=kernel)
+    finer = resample(
+        volume, lay_out_grid(volume, slice_axis=2, output_resolution=spacing), kernel=kernel
+    )
     np.testing.assert_allclose(finer.data, 50, rtol=1e-5)
 
 
@@ -111,7 +113,7 @@ def test_values_do_not_move(kernel: Kernel) -> None:
     direction = np.array([0.3, -0.5, 0.8])
     ramp = direction @ (volume.affine[:3, :3] @ index + volume.affine[:3, 3:])
     volume = volume.with_data(ramp.reshape(volume.shape))
-    grid = output_grid(volume, slice_axis=2, spacing=1.37)
+    grid = lay_out_grid(volume, slice_axis=2, output_resolution=1.37)
     found = resample(volume, grid, kernel=kernel).data
     index = np.indices(grid.shape).reshape(3, -1)
     expected = direction @ (grid.affine[:3, :3] @ index + grid.affine[:3, 3:])
@@ -126,7 +128,7 @@ def test_empty_background_stays_empty() -> None:
     data = np.zeros((30, 30, 40), np.float32)
     data[10:20, 10:20, 25:35] = 100
     volume = Volume(data, _oblique())
-    finer = resample(volume, output_grid(volume, slice_axis=2, spacing=1.0))
+    finer = resample(volume, lay_out_grid(volume, slice_axis=2, output_resolution=1.0))
     assert not finer.data[:, :, : finer.shape[2] // 8].any()
 
 
@@ -137,8 +139,12 @@ def test_orientation_does_not_matter(kernel: Kernel) -> None:
         np.ascontiguousarray(volume.data.transpose(2, 0, 1)[::-1]),
         volume.affine @ np.array([[0, 1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, 6], [0, 0, 0, 1.0]]),
     )
-    straight = resample(volume, output_grid(volume, slice_axis=2, spacing=1.3), kernel=kernel)
-    turned = resample(flipped, output_grid(flipped, slice_axis=0, spacing=1.3), kernel=kernel)
+    straight = resample(
+        volume, lay_out_grid(volume, slice_axis=2, output_resolution=1.3), kernel=kernel
+    )
+    turned = resample(
+        flipped, lay_out_grid(flipped, slice_axis=0, output_resolution=1.3), kernel=kernel
+    )
     back = turned.oriented_like(straight)
     assert back.same_grid(straight, tolerance_mm=1e-9)
     np.testing.assert_allclose(back.data, straight.data, rtol=1e-4, atol=1e-3)
@@ -146,7 +152,9 @@ def test_orientation_does_not_matter(kernel: Kernel) -> None:
 
 def test_nearest_keeps_labels_and_their_type() -> None:
     labels = Volume(np.random.default_rng(0).integers(0, 5, (6, 6, 6), dtype=np.uint8), _oblique())
-    result = resample(labels, output_grid(labels, slice_axis=2, spacing=1.0), kernel="nearest")
+    result = resample(
+        labels, lay_out_grid(labels, slice_axis=2, output_resolution=1.0), kernel="nearest"
+    )
     assert result.data.dtype == np.uint8
     assert set(np.unique(result.data)) <= set(np.unique(labels.data))
 
@@ -159,7 +167,7 @@ def test_nearest_breaks_ties_the_same_way_everywhere() -> None:
 
 
 def test_types() -> None:
-    grid = output_grid(_volume(), slice_axis=2, spacing=1.0)
+    grid = lay_out_grid(_volume(), slice_axis=2, output_resolution=1.0)
     assert resample(_volume(dtype="int16"), grid).data.dtype == np.float32
     assert resample(_volume(dtype="float64"), grid).data.dtype == np.float64
     assert resample(_volume(dtype="int16"), _volume().grid).data.dtype == np.float32
@@ -229,7 +237,7 @@ def test_unknown_kernel_is_refused() -> None:
 @pytest.mark.parametrize("spacing", [0.5, 0.8, 1.0, 1.37, 2.7, None])
 def test_fov_mode_keeps_the_field_of_view(spacing: float | None) -> None:
     volume = Volume(np.zeros((256, 256, 35), np.int16), _oblique((1.016, 1.016, 4.8)))
-    grid = output_grid(volume, slice_axis=2, spacing=spacing)
+    grid = lay_out_grid(volume, slice_axis=2, output_resolution=spacing)
     np.testing.assert_allclose(grid.fov, volume.fov, atol=1e-9)
     wanted = 1.016 if spacing is None else spacing
     np.testing.assert_allclose(grid.spacings, wanted, rtol=0.01)
@@ -242,14 +250,14 @@ def test_fov_mode_keeps_the_field_of_view(spacing: float | None) -> None:
 
 def test_default_spacing_is_the_finer_in_plane_but_at_least_1_mm() -> None:
     fine = Volume(np.zeros((100, 100, 20), np.int16), np.diag([0.7, 0.72, 5.0, 1]))
-    np.testing.assert_allclose(output_grid(fine, slice_axis=2).spacings, 1.0)
+    np.testing.assert_allclose(lay_out_grid(fine, slice_axis=2).spacings, 1.0)
     coarse = Volume(np.zeros((100, 100, 20), np.int16), np.diag([1.3, 1.25, 5.0, 1]))
-    assert output_grid(coarse, slice_axis=2).spacings[1] == pytest.approx(1.25)
+    assert lay_out_grid(coarse, slice_axis=2).spacings[1] == pytest.approx(1.25)
 
 
 def test_native_keeps_the_in_plane_grid_to_the_bit() -> None:
     volume = Volume(np.zeros((35, 256, 256), np.int16), _oblique((4.8, 0.9, 1.016)))
-    grid = output_grid(volume, slice_axis=0, spacing="native")
+    grid = lay_out_grid(volume, slice_axis=0, output_resolution="native")
     assert np.array_equal(grid.affine[:, 1:3], volume.affine[:, 1:3])
     assert grid.shape[1:] == (256, 256)
     assert grid.spacings[0] == pytest.approx(168 / 187)
@@ -258,7 +266,7 @@ def test_native_keeps_the_in_plane_grid_to_the_bit() -> None:
 
 def test_slice_mode_keeps_the_acquired_slices_on_the_grid() -> None:
     volume = Volume(np.zeros((20, 20, 12), np.int16), _oblique((1.0, 1.0, 4.4)))
-    grid = output_grid(volume, slice_axis=2, spacing=1.0, mode="slice")
+    grid = lay_out_grid(volume, slice_axis=2, output_resolution=1.0, output_grid="slice")
     assert grid.shape == (20, 20, 11 * 4 + 1)
     assert grid.spacings[2] == pytest.approx(1.1)
     for index in range(12):
@@ -269,24 +277,26 @@ def test_slice_mode_keeps_the_acquired_slices_on_the_grid() -> None:
 
 def test_scale_one_keeps_the_grid_to_the_bit() -> None:
     volume = Volume(np.zeros((20, 21, 22), np.int16), _oblique((1.0, 1.0, 1.0)))
-    assert np.array_equal(output_grid(volume, slice_axis=2, spacing=1.0).affine, volume.affine)
+    assert np.array_equal(
+        lay_out_grid(volume, slice_axis=2, output_resolution=1.0).affine, volume.affine
+    )
 
 
 @pytest.mark.parametrize("spacing", [0.0, -1.0, np.nan, np.inf])
-def test_output_grid_refuses_spacings(spacing: float) -> None:
+def test_impossible_output_resolutions_are_refused(spacing: float) -> None:
     with pytest.raises(AcquisitionError, match="target spacing"):
-        output_grid(_volume(), slice_axis=2, spacing=spacing)
+        lay_out_grid(_volume(), slice_axis=2, output_resolution=spacing)
 
 
-def test_output_grid_refuses_modes_and_axes() -> None:
-    with pytest.raises(AcquisitionError, match="mode 'centre'"):
-        output_grid(_volume(), slice_axis=2, mode="centre")  # type: ignore[arg-type]
+def test_unknown_layouts_and_axes_are_refused() -> None:
+    with pytest.raises(AcquisitionError, match="output grid 'centre'"):
+        lay_out_grid(_volume(), slice_axis=2, output_grid="centre")  # type: ignore[arg-type]
     with pytest.raises(AcquisitionError, match="slice axis 3"):
-        output_grid(_volume(), slice_axis=3)
+        lay_out_grid(_volume(), slice_axis=3)
 
 
 @pytest.mark.parametrize("spacing", [0.001, 1e-300, 5e-324])
 def test_a_grid_that_no_file_holds_is_refused_with_the_numbers(spacing: float) -> None:
     grid = Grid((100, 100, 20), np.diag([1.0, 1.0, 5.0, 1.0]))
     with pytest.raises(AcquisitionError, match="a NIfTI file holds up to 32767 along an axis"):
-        output_grid(grid, slice_axis=2, spacing=spacing)
+        lay_out_grid(grid, slice_axis=2, output_resolution=spacing)

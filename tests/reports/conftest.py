@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.imaging import Acquisition, Volume, degrade, output_grid, resample
+from bids_sr.imaging import Acquisition, Volume, degrade, lay_out_grid, resample
 from bids_sr.reports import figures
 from bids_sr.reports.boilerplate import write_citations
 
@@ -131,7 +131,9 @@ def draw_figures(reference: Volume, folder: Path, prefix: str, suffix: str) -> N
     acquisition = Acquisition(spacing=6.0, thickness=5.0, slice_axis=2)
     lr = degrade(reference, acquisition, noise=0.01, seed=1)
     mask = lr.with_data((lr.data > 0.25 * np.percentile(lr.data, 99)).astype(np.uint8))
-    grid = output_grid(lr, slice_axis=2, spacing=float(reference.spacings[0]), mode="fov")
+    grid = lay_out_grid(
+        lr, slice_axis=2, output_resolution=float(reference.spacings[0]), output_grid="fov"
+    )
     before = resample(lr, grid)
     after = resample(reference, grid)
 

@@ -14,7 +14,7 @@ from bids_sr.bids import AnatImage
 from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import AcquisitionFacts
 from bids_sr.config import RunConfig
-from bids_sr.imaging import Acquisition, Grid, output_grid
+from bids_sr.imaging import Acquisition, Grid, lay_out_grid
 from bids_sr.run import feasibility
 from bids_sr.run.feasibility import memory_problem, name_problem, refuse_impossible
 from bids_sr.run.plan import make_plan
@@ -48,7 +48,7 @@ def image(labels: str = "sub-01", spacing: float = 1.0, **changes: Any) -> AnatI
             sources={},
         ),
         "source_grid": source,
-        "target_grid": output_grid(source, slice_axis=2, spacing=spacing),
+        "target_grid": lay_out_grid(source, slice_axis=2, output_resolution=spacing),
         "target_spacing": spacing,
     }
     return AnatImage(**{**fields, **changes})

@@ -43,7 +43,7 @@ def test_labels_are_finer_than_their_slices(
     truth: Volume, thick_labels: Volume, acquisition: Acquisition, learnt: Path
 ) -> None:
     made = super_resolve_labels(
-        thick_labels, acquisition, method="self", spacing=2.0, reuse=str(learnt)
+        thick_labels, acquisition, method="self", output_resolution=2.0, reuse=str(learnt)
     )
     check_finer(made, truth, thick_labels)
 
@@ -51,7 +51,7 @@ def test_labels_are_finer_than_their_slices(
 def test_the_default_is_as_good(
     truth: Volume, thick_labels: Volume, acquisition: Acquisition
 ) -> None:
-    made = super_resolve_labels(thick_labels, acquisition, spacing=2.0)
+    made = super_resolve_labels(thick_labels, acquisition, output_resolution=2.0)
     check_finer(made, truth, thick_labels)
 
 
@@ -66,13 +66,13 @@ def check_finer(made: Volume, truth: Volume, thick_labels: Volume) -> None:
 
 def test_a_single_label_stays(thick_labels: Volume, acquisition: Acquisition) -> None:
     flat = thick_labels.with_data(np.full(thick_labels.shape, 7, np.uint8))
-    made = super_resolve_labels(flat, acquisition, method="linear", spacing=2.0)
+    made = super_resolve_labels(flat, acquisition, method="linear", output_resolution=2.0)
     assert np.unique(made.data).tolist() == [7]
     assert made.data.dtype == np.uint8
 
 
 def test_interpolation_takes_labels_too(thick_labels: Volume, acquisition: Acquisition) -> None:
-    made = super_resolve_labels(thick_labels, acquisition, method="linear", spacing=2.0)
+    made = super_resolve_labels(thick_labels, acquisition, method="linear", output_resolution=2.0)
     assert set(np.unique(made.data)) <= set(KEYS)
 
 
@@ -80,12 +80,14 @@ def test_order_of_labels_is_no_amount(thick_labels: Volume, acquisition: Acquisi
     """Renaming the labels renames the result, where no two memberships are equal."""
     names = {0: 5, 3: 1, 1002: 2}
     renamed = np.vectorize(names.__getitem__, otypes=[np.int16])
-    straight = super_resolve_labels(thick_labels, acquisition, method="bspline", spacing=2.0)
+    straight = super_resolve_labels(
+        thick_labels, acquisition, method="bspline", output_resolution=2.0
+    )
     other = super_resolve_labels(
         thick_labels.with_data(renamed(thick_labels.data)),
         acquisition,
         method="bspline",
-        spacing=2.0,
+        output_resolution=2.0,
     )
     assert np.mean(other.data == renamed(straight.data)) > 0.999
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bids_sr.exceptions import ConfigError
-from bids_sr.imaging import Acquisition, Series, Volume, output_grid, resample
+from bids_sr.imaging import Acquisition, Series, Volume, lay_out_grid, resample
 from bids_sr.sr.series import reconstruct_series
 
 QUICK: dict[str, Any] = {
@@ -31,7 +31,7 @@ def beating(frames: int = 3) -> Series:
 
 def test_interpolation_is_frame_by_frame() -> None:
     series = beating()
-    grid = output_grid(next(series.frames()), slice_axis=2)
+    grid = lay_out_grid(next(series.frames()), slice_axis=2)
     made = reconstruct_series(series, Acquisition(spacing=8.0), method="bspline", grid=grid)
     assert made.series.frame_spacing == 0.04
     np.testing.assert_array_equal(made.series.affine, grid.affine)
@@ -43,7 +43,9 @@ def test_interpolation_is_frame_by_frame() -> None:
 
 def test_one_training_for_all_frames() -> None:
     series = beating()
-    grid = output_grid(next(series.frames()), slice_axis=2, spacing="native", mode="slice")
+    grid = lay_out_grid(
+        next(series.frames()), slice_axis=2, output_resolution="native", output_grid="slice"
+    )
     told: list[str] = []
     made = reconstruct_series(
         series,
@@ -65,7 +67,7 @@ def test_one_training_for_all_frames() -> None:
 def test_empty_frame_does_not_stop_the_others() -> None:
     series = beating()
     series.data[..., 1] = 0
-    grid = output_grid(next(series.frames()), slice_axis=2, mode="slice")
+    grid = lay_out_grid(next(series.frames()), slice_axis=2, output_grid="slice")
     made = reconstruct_series(
         series, Acquisition(spacing=8.0), method="latent", grid=grid, parameters=QUICK
     )
@@ -75,7 +77,7 @@ def test_empty_frame_does_not_stop_the_others() -> None:
 
 def test_methods_that_take_no_series() -> None:
     series = beating(2)
-    grid = output_grid(next(series.frames()), slice_axis=2)
+    grid = lay_out_grid(next(series.frames()), slice_axis=2)
     with pytest.raises(ConfigError, match=r"2 frames .* one of latent, .*linear"):
         reconstruct_series(series, Acquisition(spacing=8.0), method="self", grid=grid)
 
@@ -88,7 +90,7 @@ def test_real_cine(shared_data: Path, tmp_path: Path) -> None:
     cut = [Volume(phase.data[32:96, 32:96, :number], phases[0].affine) for phase in phases]
     series = Series.load(Series.of(cut, 0.3).save(tmp_path / "cine.nii.gz"))
     assert series.data.shape == (64, 64, number, 2)
-    grid = output_grid(cut[0], slice_axis=2, spacing="native", mode="slice")
+    grid = lay_out_grid(cut[0], slice_axis=2, output_resolution="native", output_grid="slice")
     made = reconstruct_series(
         series, Acquisition(spacing=5.0), method="latent", grid=grid, parameters=QUICK
     )

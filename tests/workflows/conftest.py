@@ -11,7 +11,7 @@ import pytest
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.sidecar import AcquisitionFacts
-from bids_sr.imaging import Acquisition, Volume, output_grid
+from bids_sr.imaging import Acquisition, Volume, lay_out_grid
 
 
 @pytest.fixture
@@ -34,7 +34,9 @@ def make_image(tmp_path: Path) -> Callable[..., AnatImage]:
                 acquisition=acquisition, header_spacing=6.0, sources={"spacing": "header"}
             ),
             "source_grid": volume.grid,
-            "target_grid": output_grid(volume, slice_axis=2, spacing=None, mode="fov"),
+            "target_grid": lay_out_grid(
+                volume, slice_axis=2, output_resolution=None, output_grid="fov"
+            ),
             "target_spacing": 1.0,
             "is_reference": suffix in ("T1w", "T2w"),
         }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import Acquisition, Volume, output_grid, resample
+from bids_sr.imaging import Acquisition, Volume, lay_out_grid, resample
 from bids_sr.sr.inference.triplets import TripletScaling
 from bids_sr.sr.learning.patches import PatchGeometry
 
@@ -62,7 +62,7 @@ def fine_volume(volume: Volume, spacing: float) -> Volume:
             f"Found voxels of {coarsest:.3g} mm; expected at most {_THICKEST * spacing:.3g} mm "
             "along every axis: thick slices cannot teach how fine ones look."
         )
-    grid = output_grid(canonical, slice_axis=canonical.slice_axis, spacing=spacing)
+    grid = lay_out_grid(canonical, slice_axis=canonical.slice_axis, output_resolution=spacing)
     resampled = resample(canonical, grid)
     scaling = TripletScaling.of(resampled.data)
     if not scaling.width > 0:

@@ -45,7 +45,7 @@ class Latent(Method):
     """Decode what lies between the latent images of neighbouring slices.
 
     Acquired slices stay as they are, so a grid that holds their centres
-    (``output_grid(mode="slice")``) holds them too; no slice becomes thinner.  The network
+    (``lay_out_grid(output_grid="slice")``) holds them too; no slice becomes thinner.  The network
     was trained before (`model`), or learns from the slices of the image.
     """
 

@@ -25,7 +25,7 @@ import torch
 from bids_sr.compute.device import limited_threads, resolve_device
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
-from bids_sr.imaging import Acquisition, Grid, View, Volume, output_grid, resample
+from bids_sr.imaging import Acquisition, Grid, View, Volume, lay_out_grid, resample
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -168,7 +168,7 @@ class Pretrained(Method):
         wanted = self.working_spacing or float(told.get("InPlaneVoxel", TRAINED_AT))
         if abs(grid.spacings[axis] / wanted - 1) <= _AS_IT_IS:
             return grid
-        return output_grid(grid, slice_axis=axis, spacing=wanted)
+        return lay_out_grid(grid, slice_axis=axis, output_resolution=wanted)
 
     def _apply(
         self,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import Acquisition, output_grid
+from bids_sr.imaging import Acquisition, lay_out_grid
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.learning.protocols import Protocols
@@ -78,7 +78,7 @@ class Adapt(BackboneRecipe):
 
     def _teacher(self, image: TrainingImage) -> Teacher | None:
         axis, acquisition = image.slice_axis, image.acquisition
-        grid = output_grid(image.volume, slice_axis=axis, spacing=self.spacing)
+        grid = lay_out_grid(image.volume, slice_axis=axis, output_resolution=self.spacing)
         work = Workspace.of(image.volume, axis, grid)
         scale = acquisition.scale(work.spacing)
         shortest = min(work.in_plane_shape)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bids_sr.imaging import Acquisition, Grid, Volume, output_grid, resample
+from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid, resample
 from bids_sr.sr import METHODS, Reconstruction, reconstruct, super_resolve, super_resolve_labels
 from bids_sr.sr.networks.edsr import EDSR
 
@@ -55,7 +55,7 @@ def edsr(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def grid(thick_head: Volume) -> Grid:
-    return output_grid(thick_head, slice_axis=2, spacing=1.0)
+    return lay_out_grid(thick_head, slice_axis=2, output_resolution=1.0)
 
 
 @pytest.fixture(scope="module")

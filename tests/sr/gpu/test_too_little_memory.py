@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import EngineError
-from bids_sr.imaging import Acquisition, Volume, output_grid
+from bids_sr.imaging import Acquisition, Volume, lay_out_grid
 from bids_sr.sr import Reconstruction, reconstruct
 from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
 
@@ -153,7 +153,7 @@ def test_a_device_that_was_asked_for_fails_with_small_pieces(
 @pytest.fixture
 def run(thick_head: Volume, acquisition: Acquisition, threads: int) -> Any:
     def on(device: str, **more: Any) -> Reconstruction:
-        grid = output_grid(thick_head, slice_axis=2, spacing=1.0)
+        grid = lay_out_grid(thick_head, slice_axis=2, output_resolution=1.0)
         parameters = {"steps": 4, "orientations": 1, "mirrored": False, "threads": threads}
         return reconstruct(
             thick_head,

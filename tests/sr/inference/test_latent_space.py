@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bids_sr.exceptions import WeightsError
-from bids_sr.imaging import Grid, Volume, output_grid, resample
+from bids_sr.imaging import Grid, Volume, lay_out_grid, resample
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.latent_space import (
     LatentSpace,
@@ -58,7 +58,9 @@ def slowly(space: LatentSpace, lr: Volume, plane: float, keep_detail: bool) -> n
 
 @pytest.mark.parametrize("keep_detail", [True, False])
 def test_planes_are_the_formula(space: LatentSpace, lr: Volume, keep_detail: bool) -> None:
-    grid = output_grid(lr, slice_axis=2, spacing=2.0)  # no plane at a slice but one in three
+    grid = lay_out_grid(
+        lr, slice_axis=2, output_resolution=2.0
+    )  # no plane at a slice but one in three
     made = between(space, lr, grid, keep_detail=keep_detail)
     assert made.shape == (14, 11, 12)
     for index in (2, 3, 5, 6, 8, 9):
@@ -68,14 +70,14 @@ def test_planes_are_the_formula(space: LatentSpace, lr: Volume, keep_detail: boo
 
 @pytest.mark.parametrize("keep_detail", [True, False])
 def test_acquired_slices_are_kept(space: LatentSpace, lr: Volume, keep_detail: bool) -> None:
-    grid = output_grid(lr, slice_axis=2, spacing="native", mode="slice")
+    grid = lay_out_grid(lr, slice_axis=2, output_resolution="native", output_grid="slice")
     made = between(space, lr, grid, keep_detail=keep_detail)
     np.testing.assert_array_equal(made[..., ::3], lr.data)
     assert not np.array_equal(made[..., 1], resample(lr, grid, kernel="linear").data[..., 1])
 
 
 def test_acquired_slices_are_kept_in_plane_resampled(space: LatentSpace, lr: Volume) -> None:
-    grid = output_grid(lr, slice_axis=2, spacing=1.5, mode="slice")
+    grid = lay_out_grid(lr, slice_axis=2, output_resolution=1.5, output_grid="slice")
     made = between(space, lr, grid)
     affine = grid.affine.copy()
     affine[:, 2] = lr.affine[:, 2]
@@ -84,7 +86,7 @@ def test_acquired_slices_are_kept_in_plane_resampled(space: LatentSpace, lr: Vol
 
 
 def test_outer_slices_are_continued(space: LatentSpace, lr: Volume) -> None:
-    made = between(space, lr, output_grid(lr, slice_axis=2, spacing=2.0))
+    made = between(space, lr, lay_out_grid(lr, slice_axis=2, output_resolution=2.0))
     for index in (0, 1):
         np.testing.assert_array_equal(made[..., index], lr.data[..., 0])
         np.testing.assert_array_equal(made[..., -1 - index], lr.data[..., -1])
@@ -103,7 +105,7 @@ def test_any_slice_axis(space: LatentSpace, lr: Volume, axis: int) -> None:
     order = {0: (2, 0, 1), 1: (0, 2, 1), 2: (0, 1, 2)}[axis]
     turned = Volume(lr.data.transpose(order), lr.affine[:, [*order, 3]])
     grids = [
-        output_grid(volume, slice_axis=where, spacing=2.0)
+        lay_out_grid(volume, slice_axis=where, output_resolution=2.0)
         for volume, where in ((lr, 2), (turned, axis))
     ]
     straight = between(space, lr, grids[0])
@@ -117,13 +119,15 @@ def test_network_works_on_its_own_voxels(lr: Volume) -> None:
     space = LatentSpace(network=network, in_plane_spacing=1.0)
     seen: list[tuple[int, ...]] = []
     network.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
-    made = between(space, lr, output_grid(lr, slice_axis=2, spacing="native", mode="slice"))
+    made = between(
+        space, lr, lay_out_grid(lr, slice_axis=2, output_resolution="native", output_grid="slice")
+    )
     assert set(seen) == {(28, 24)}  # 28 x 22 voxels of 1 mm, continued to whole multiples of 4
     np.testing.assert_array_equal(made[..., ::3], lr.data)
 
 
 def test_threads_make_no_difference(space: LatentSpace, lr: Volume) -> None:
-    grid = output_grid(lr, slice_axis=2, spacing=2.0)
+    grid = lay_out_grid(lr, slice_axis=2, output_resolution=2.0)
     np.testing.assert_allclose(
         between(space, lr, grid, threads=2), between(space, lr, grid), rtol=1e-5, atol=1e-3
     )
@@ -148,7 +152,7 @@ def test_clamping_is_at_the_percentiles() -> None:
 def test_weights_there_and_back(space: LatentSpace, lr: Volume) -> None:
     weights = Weights(space.network.state_dict(), LatentSpace.card(space))
     again = LatentSpace.from_weights(weights, "here")
-    grid = output_grid(lr, slice_axis=2, spacing=2.0)
+    grid = lay_out_grid(lr, slice_axis=2, output_resolution=2.0)
     np.testing.assert_array_equal(between(again, lr, grid), between(space, lr, grid))
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import ConfigError
-from bids_sr.imaging import Volume, output_grid
+from bids_sr.imaging import Volume, lay_out_grid
 from bids_sr.sr.inference.tiles import InferenceSettings
 from bids_sr.sr.inference.views import Views
 from bids_sr.sr.inference.workspace import Workspace
@@ -27,7 +27,7 @@ class Bright(nn.Module):
 def found(views: Views, data: np.ndarray) -> np.ndarray:
     """Return what is added to interpolation."""
     volume = Volume(data, np.diag([1.0, 1.0, 3.0, 1.0]))
-    work = Workspace.of(volume, 2, output_grid(volume, slice_axis=2, spacing=1.0))
+    work = Workspace.of(volume, 2, lay_out_grid(volume, slice_axis=2, output_resolution=1.0))
     with_detail, without = (
         some.apply(Bright(), data, work, SETTINGS, lambda *_: None)[0]
         for some in (views, Views(detail=1e-9, fusion="mean"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError
-from bids_sr.imaging import Acquisition, Grid, Series, Volume, output_grid
+from bids_sr.imaging import Acquisition, Grid, Series, Volume, lay_out_grid
 from bids_sr.method_facts import METHOD_FACTS
 from bids_sr.sr import METHODS, Reconstruction, make_method, reconstruct, super_resolve
 from bids_sr.sr.networks.shufflemixer import ShuffleMixer
@@ -59,7 +59,7 @@ def pretrained_weights(tmp_path_factory: pytest.TempPathFactory) -> None:
 def run(volume: Volume, acquisition: Acquisition, method: str, **more: Any) -> Reconstruction:
     axis = acquisition.for_volume(volume).slice_axis
     assert axis is not None
-    grid = output_grid(volume, slice_axis=axis, spacing=2.0)
+    grid = lay_out_grid(volume, slice_axis=axis, output_resolution=2.0)
     parameters = {**QUICK.get(method, {}), **more}
     return reconstruct(volume, acquisition, method=method, grid=grid, parameters=parameters)
 
@@ -70,7 +70,7 @@ def test_result_is_finite_on_the_asked_grid(
 ) -> None:
     result = run(thick, acquisition, method, threads=1)
     np.testing.assert_array_equal(
-        result.volume.affine, output_grid(thick, slice_axis=2, spacing=2.0).affine
+        result.volume.affine, lay_out_grid(thick, slice_axis=2, output_resolution=2.0).affine
     )
     np.testing.assert_allclose(result.volume.fov, thick.fov, atol=0.01)
     assert result.volume.data.dtype == np.float32
@@ -217,7 +217,7 @@ def test_unknown_parameter_is_refused(method: str) -> None:
 
 
 def test_super_resolve_reads_the_header(thick: Volume) -> None:
-    result = super_resolve(thick, method="linear", spacing=2.0)
+    result = super_resolve(thick, method="linear", output_resolution=2.0)
     assert result.shape == (48, 56, 60)
     with pytest.raises(ConfigError, match="expected one of self"):
         super_resolve(thick, method="magic")

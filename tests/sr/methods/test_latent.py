@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bids_sr.exceptions import ConfigError
-from bids_sr.imaging import Acquisition, Grid, Volume, output_grid, resample
+from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
 from bids_sr.sr.methods.latent import Latent
 
@@ -33,7 +33,7 @@ def lr() -> Volume:
 
 
 def slice_grid(lr: Volume) -> Grid:
-    return output_grid(lr, slice_axis=2, spacing="native", mode="slice")
+    return lay_out_grid(lr, slice_axis=2, output_resolution="native", output_grid="slice")
 
 
 def run(lr: Volume, grid: Grid | None = None, **more: Any) -> Reconstruction:

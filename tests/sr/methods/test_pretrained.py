@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.imaging import Acquisition, Volume, degrade, output_grid, resample
+from bids_sr.imaging import Acquisition, Volume, degrade, lay_out_grid, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.edsr import EDSR
@@ -51,10 +51,10 @@ def fine() -> Volume:
     random = np.random.default_rng(0)
     data = resample(
         Volume(random.random((9, 10, 12), np.float32), np.diag([2.0, 2, 2, 1])),
-        output_grid(
+        lay_out_grid(
             Volume(np.zeros((9, 10, 12), np.float32), np.diag([2.0, 2, 2, 1])),
             slice_axis=2,
-            spacing=1.0,
+            output_resolution=1.0,
         ),
     ).data
     return Volume((100 * data.clip(0.05)).astype(np.float32), np.eye(4))
@@ -68,7 +68,7 @@ def run(lr: Volume, acquisition: Acquisition, model: str, **more: Any) -> Recons
         lr,
         acquisition,
         method="pretrained",
-        grid=output_grid(lr, slice_axis=axis, spacing=spacing),
+        grid=lay_out_grid(lr, slice_axis=axis, output_resolution=spacing),
         parameters={"model": model, "device": "cpu", "threads": 1, **more},
     )
 
@@ -133,7 +133,7 @@ def test_slice_axis_is_the_acquisition_s(fine: Volume, plain: str) -> None:
     """Nearly isotropic voxels: the header alone would name another axis."""
     lr = Volume(fine.data, np.diag([1.5, 1.5, 1.6, 1]))
     acquisition = Acquisition(spacing=1.5, slice_axis=0)
-    grid = output_grid(lr, slice_axis=0, spacing=1.0)
+    grid = lay_out_grid(lr, slice_axis=0, output_resolution=1.0)
     result = reconstruct(
         lr, acquisition, method="pretrained", grid=grid, parameters={"model": plain}
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_sr.imaging import Acquisition, Grid, Volume, degrade, output_grid, resample
+from bids_sr.imaging import Acquisition, Grid, Volume, degrade, lay_out_grid, resample
 from bids_sr.sr import reconstruct
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.self_supervised import SelfSupervised
@@ -122,7 +122,7 @@ def test_an_assumption_that_is_kept_gives_what_stating_it_gives(
     thick_head: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bids_sr.sr.slices.held_out.LEAST_GAIN", -1.0)  # a template is smooth
-    grid = output_grid(thick_head, slice_axis=2, spacing=2.0)
+    grid = lay_out_grid(thick_head, slice_axis=2, output_resolution=2.0)
     made, same = (
         reconstruct(thick_head, each, method="finetuned", grid=grid, parameters=UNADAPTED)
         for each in (NOTHING, STATED)
@@ -137,7 +137,7 @@ def test_interpolation_in_place_of_harm_is_interpolation(
 ) -> None:
     monkeypatch.setattr("bids_sr.sr.slices.held_out.LEAST_GAIN", 99.0)
     monkeypatch.setattr("bids_sr.sr.slices.held_out.WORST_GAIN", 99.0)
-    grid = output_grid(thick_head, slice_axis=2, spacing=2.0)
+    grid = lay_out_grid(thick_head, slice_axis=2, output_resolution=2.0)
     made = reconstruct(
         thick_head,
         NOTHING,
@@ -179,7 +179,7 @@ def test_a_test_that_fails_costs_nothing_else(
         raise MemoryError("no room")
 
     monkeypatch.setattr("bids_sr.sr.methods.base.judged", broken)
-    grid = output_grid(thick_head, slice_axis=2, spacing=2.0)
+    grid = lay_out_grid(thick_head, slice_axis=2, output_resolution=2.0)
     made = reconstruct(thick_head, NOTHING, method="finetuned", grid=grid, parameters=UNADAPTED)
     assert made.record["HeldOutSlices"] == {"Assumption": "not tested: the test failed"}
     assert made.acquisition == NOTHING
