@@ -8,7 +8,7 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_sr.bids.image import AnatImage
-from bids_sr.interfaces.preprocessing import CheckInput, CorrectBias, Denoise
+from bids_sr.interfaces.preprocessing import CheckInput, CorrectBias, Denoise, Unchanged
 
 from .resources import Resources
 
@@ -24,6 +24,9 @@ BIAS_TEXT = {
     "[@tustison2010; ANTs, @avants2011] and corrected where the field was not flat. ",
     "none": "Intensity non-uniformity was not corrected. ",
 }
+
+
+DENOISE = {"nlm": Denoise, "none": Unchanged}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +110,13 @@ def init_preprocessing_wf(
     threads = resources.threads
     common = {"num_threads": threads, "random_seed": options.random_seed}
     denoise = pe.Node(
-        Denoise(denoise_method=denoise_method, **common),
+        DENOISE[denoise_method](**common),
         name="denoise",
         n_procs=threads,
         mem_gb=resources.denoise_gb(denoise_method),
     )
     correct_bias = pe.Node(
-        CorrectBias(anat_biascorrect=anat_biascorrect, sloppy=options.sloppy, **common),
+        _correct_bias(options, **common),
         name="correct_bias",
         n_procs=threads,
         mem_gb=resources.bias_gb(anat_biascorrect),
@@ -128,3 +131,10 @@ def init_preprocessing_wf(
         (correct_bias, outputnode, [("out_file", "corrected"), ("record", "bias_record")]),
     ])  # fmt: skip
     return workflow
+
+
+def _correct_bias(options: Preprocessing, **common: int) -> CorrectBias | Unchanged:
+    """Make the step that removes the bias field, or one that hands the image on."""
+    if options.anat_biascorrect == "none":
+        return Unchanged(**common)
+    return CorrectBias(anat_biascorrect=options.anat_biascorrect, sloppy=options.sloppy, **common)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import nibabel as nb
 from nipype.interfaces.base import (
@@ -69,38 +69,32 @@ class _EngineInputSpec(OptionalInputSpec):
 
 
 class _OnAcquiredGrid(OptionalStep):
-    """Improve an image, or hand it on unchanged: for the method ``none``, or where that fails."""
+    """Improve an image, or hand it on unchanged where that fails."""
 
     output_spec = _RecordOutputSpec
-    option: ClassVar[str]
-    """Input that names the method."""
-
-    def _run_step(self, runtime: Any) -> None:
-        if getattr(self.inputs, self.option) == "none":
-            self._results = {"out_file": self.inputs.in_file, "record": {"Method": "none"}}
-        else:
-            self._improve(Path(runtime.cwd))
-
-    def _improve(self, cwd: Path) -> None:
-        raise NotImplementedError
 
     def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
         record["Method"] = "none"
         return {"out_file": self.inputs.in_file}
 
 
-class _DenoiseInputSpec(_EngineInputSpec):
-    denoise_method = traits.Enum("nlm", "none", usedefault=True, desc="denoising method")
+class Unchanged(_OnAcquiredGrid):
+    """Hand an image on unchanged, in place of a step that is not wanted."""
+
+    input_spec = _EngineInputSpec
+    without = "the image was handed on unchanged"
+
+    def _run_step(self, runtime: Any) -> None:
+        self._results = {"out_file": self.inputs.in_file, "record": {"Method": "none"}}
 
 
 class Denoise(_OnAcquiredGrid):
-    """Denoise an image, or hand it on unchanged."""
+    """Denoise an image by non-local means."""
 
-    input_spec = _DenoiseInputSpec
-    option = "denoise_method"
+    input_spec = _EngineInputSpec
     without = "the image was not denoised"
 
-    def _improve(self, cwd: Path) -> None:
+    def _run_step(self, runtime: Any) -> None:
         from bids_sr.engines import ants
 
         denoised, record = ants.denoise(
@@ -108,29 +102,26 @@ class Denoise(_OnAcquiredGrid):
             threads=self.inputs.num_threads,
             seed=self.inputs.random_seed,
         )
-        self._results["out_file"] = str(denoised.save(cwd / "denoised.nii.gz"))
+        self._results["out_file"] = str(denoised.save(Path(runtime.cwd) / "denoised.nii.gz"))
         self._results["record"] = record
 
 
 class _CorrectBiasInputSpec(_EngineInputSpec):
-    anat_biascorrect = traits.Enum(
-        "n4", "auto", "none", usedefault=True, desc="bias field correction method"
-    )
+    anat_biascorrect = traits.Enum("n4", "auto", usedefault=True, desc="bias field correction")
     sloppy = traits.Bool(False, usedefault=True, desc="few iterations, for tests only")
 
 
 class CorrectBias(_OnAcquiredGrid):
-    """Remove the bias field by N4, or hand the image on unchanged.
+    """Remove the bias field by N4.
 
     ``anat_biascorrect="auto"`` keeps the image where the field that N4 finds is nearly flat:
     its largest value is less than ``FLAT_FIELD`` times its smallest.
     """
 
     input_spec = _CorrectBiasInputSpec
-    option = "anat_biascorrect"
     without = "the bias field was not corrected"
 
-    def _improve(self, cwd: Path) -> None:
+    def _run_step(self, runtime: Any) -> None:
         from bids_sr.engines import ants
 
         corrected, record = ants.n4(
@@ -143,5 +134,6 @@ class CorrectBias(_OnAcquiredGrid):
         applied = self.inputs.anat_biascorrect == "n4" or high > FLAT_FIELD * low
         self._results["out_file"] = self.inputs.in_file
         if applied:
-            self._results["out_file"] = str(corrected.save(cwd / "corrected.nii.gz"))
+            path = Path(runtime.cwd) / "corrected.nii.gz"
+            self._results["out_file"] = str(corrected.save(path))
         self._results["record"] = {**record, "Applied": applied}

@@ -22,6 +22,7 @@ from bids_sr.interfaces.optional import OptionalStep
 ACQUISITION = Acquisition(spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=2)
 FIGURE = {"out_file": None}
 STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
+    (preprocessing.Unchanged, {"in_file": "FILE"}, {"out_file": "FILE"}),
     (preprocessing.Denoise, {"in_file": "FILE"}, {"out_file": "FILE"}),
     (preprocessing.CorrectBias, {"in_file": "FILE"}, {"out_file": "FILE"}),
     (

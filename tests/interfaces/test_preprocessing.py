@@ -8,7 +8,7 @@ import pytest
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume
-from bids_sr.interfaces.preprocessing import CheckInput, CorrectBias, Denoise
+from bids_sr.interfaces.preprocessing import CheckInput, CorrectBias, Denoise, Unchanged
 
 
 def test_check_writes_one_unambiguous_header(thick: Volume, tmp_path: Path) -> None:
@@ -40,11 +40,10 @@ def test_check_refuses_what_is_not_finite(thick: Volume, tmp_path: Path) -> None
         CheckInput(in_file=tmp_path / "nan.nii.gz").run(cwd=tmp_path)
 
 
-def test_none_hands_the_image_on(thick_file: Path, tmp_path: Path) -> None:
-    for interface, option in ((Denoise, "denoise_method"), (CorrectBias, "anat_biascorrect")):
-        done = interface(**{option: "none"}, in_file=thick_file).run(cwd=tmp_path)
-        assert done.outputs.out_file == str(thick_file)
-        assert done.outputs.record == {"Method": "none", "Seconds": 0.0}
+def test_a_step_that_is_not_wanted_hands_the_image_on(thick_file: Path, tmp_path: Path) -> None:
+    done = Unchanged(in_file=thick_file).run(cwd=tmp_path)
+    assert done.outputs.out_file == str(thick_file)
+    assert done.outputs.record == {"Method": "none", "Seconds": 0.0}
 
 
 @pytest.mark.engine
