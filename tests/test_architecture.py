@@ -86,11 +86,11 @@ SR_STACK = {
     "networks": {"contract"},
     "inference": {"contract", "networks"},
     "learning": {"contract", "networks", "inference"},
-    "recipes": {"contract", "slices", "networks", "inference", "learning"},
+    "recipes": {"contract", "networks", "inference", "learning"},
     "methods": {"contract", "slices", "networks", "inference", "learning", "recipes"},
     "registry": {"contract", "methods"},
-    "series": {"contract", "methods", "registry"},
-    "labels": {"contract", "methods", "registry"},
+    "series": {"contract", "registry"},
+    "labels": {"registry"},
 }
 NEVER = {
     "imaging": {"torch", "nipype", "bids"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.config import RunConfig
+from bids_sr.method_facts import PASS_THROUGH
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
@@ -90,7 +91,7 @@ def memory_problem(image: AnatImage, config: RunConfig, memory_gb: float | None)
     assert image.target_grid is not None
     if memory_gb is None:
         return ""
-    method = config.sr_method if image.action == "super-resolve" else "none"
+    method = config.sr_method if image.action == "super-resolve" else PASS_THROUGH
     shapes = image.source_grid.shape, image.target_grid.shape
     problem = memory_shortage(*shapes, method=method, frames=image.n_frames, memory_gb=memory_gb)
     return f"{image.relpath}: {problem}" if problem else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_sr.compute.resources import MEMORY_SHARE, memory_limit_gb
 from bids_sr.config import RunConfig
+from bids_sr.method_facts import PASS_THROUGH
 from bids_sr.run.graph import named_nodes
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
                 frames=image.n_frames,
                 threads=config.omp_nthreads,
             )
-            method = config.sr_method if image.action == "super-resolve" else "none"
+            method = config.sr_method if image.action == "super-resolve" else PASS_THROUGH
             mask = engine if image.existing_mask is None else "existing"
             stages.append(needs.stages(mask, method, [tool.memory_gb for tool in tools]))
     if not stages:
