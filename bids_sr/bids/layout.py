@@ -112,7 +112,7 @@ def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     Which T1w and T2w is the reference of its subject and session:
     :func:`bids_sr.bids.references.choose_references`.
     """
-    check_filters(selection.filters, selection.modalities)
+    check_filters(selection.bids_filters, selection.modalities)
     _check_subjects(layout.root, selection.subjects)
     subjects = selection.subjects or layout.subjects
     planner = _Planner(layout.root, selection)

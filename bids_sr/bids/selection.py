@@ -55,14 +55,14 @@ class ReferenceRule:
     @classmethod
     def from_words(
         cls,
-        words: Iterable[str],
-        per: Literal["session", "subject"],
+        anat_reference: Iterable[str],
+        anat_reference_per: Literal["session", "subject"],
         surface_contrasts: Iterable[str] = (),
     ) -> ReferenceRule:
         """Read the words of the option: ``finest``, ``first-lex``, ``ENTITY=VALUE ...``."""
         preferred: dict[str, str | None] = {}
         order: Literal["finest", "first-lex"] = "finest"
-        for word in words:
+        for word in anat_reference:
             entity, equals, value = word.partition("=")
             if equals and entity and value:
                 preferred[entity] = None if value == "null" else value
@@ -74,7 +74,12 @@ class ReferenceRule:
                     "ENTITY=VALUE such as acquisition=mprage (null: without that entity)."
                 )
         contrasts = tuple(surface_contrasts)
-        return cls(order=order, preferred=preferred, per=per, surface_contrasts=contrasts)
+        return cls(
+            order=order,
+            preferred=preferred,
+            per=anat_reference_per,
+            surface_contrasts=contrasts,
+        )
 
     def prefers(self, entities: Mapping[str, str]) -> bool:
         """Tell whether an image with these entities comes before others."""
@@ -95,7 +100,7 @@ class Selection:
     """Sessions, with or without ``ses-``; empty for all."""
     modalities: tuple[str, ...] = DEFAULT_MODALITIES
     """Suffixes."""
-    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bids_filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Lower-case modality -> entity -> value, values, None (absent) or ``*`` (present)."""
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     """Name -> derivative dataset that may hold brain masks."""
@@ -202,7 +207,7 @@ def why_not(name: ParsedName, selection: Selection) -> str | None:
         "suffix": name.suffix,
         "extension": name.extension,
     }
-    for entity, wanted_value in selection.filters.get(name.suffix.lower(), {}).items():
+    for entity, wanted_value in selection.bids_filters.get(name.suffix.lower(), {}).items():
         if not _matches(entity, values.get(entity), wanted_value):
             found = values.get(entity, "absent")
             return f"{entity} is {found}; the BIDS filter file wants {wanted_value!r}"

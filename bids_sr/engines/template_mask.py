@@ -41,7 +41,7 @@ _HELD = 1.5  # mm, where the template has neither skull nor scalp: face, neck, b
 
 
 def template_brain_mask(
-    volume: Volume, *, threads: int = 1, seed: int = 0, template_name: str = BUNDLED
+    volume: Volume, *, threads: int = 1, seed: int = 0, template: str = BUNDLED
 ) -> tuple[Volume, dict[str, Any]]:
     """Extract the brain with a registered template.
 
@@ -52,7 +52,7 @@ def template_brain_mask(
     threads : int
     seed : int
         Of the registration's sampling.
-    template_name : str
+    template : str
         As in :func:`.require_template`.
 
     Returns
@@ -78,7 +78,7 @@ def template_brain_mask(
     moved to where the intensities of the brain end (:func:`.fit_surface`), freely along the
     vault, little at the skull base.
     """
-    template = head_template(template_name)
+    head = head_template(template)
     image = equalised(isotropic(volume, _FINE))
     with (
         ants_session(threads=threads, seed=seed) as (ants, used),
@@ -86,15 +86,15 @@ def template_brain_mask(
     ):
         fits = []
         for stripped in (False, True):
-            pose = find_head(isotropic(image, _COARSE), template, stripped=stripped)
-            fits.append(_register(ants, image, template, pose, Path(folder) / f"{stripped}_"))
+            pose = find_head(isotropic(image, _COARSE), head, stripped=stripped)
+            fits.append(_register(ants, image, head, pose, Path(folder) / f"{stripped}_"))
             if fits[-1].is_plausible:
                 break
         fit = max(fits, key=lambda one: (one.is_plausible, one.information))
-        outside = signed_distance(template.brain.data, float(template.brain.spacings[0]))
-        start = _to_grid(ants, template.brain.with_data(outside), image, fit.transform)
-        vault = _to_grid(ants, template.head, image, fit.transform)
-        ventricles = _to_grid(ants, template.ventricles, image, fit.transform) > 0.5
+        outside = signed_distance(head.brain.data, float(head.brain.spacings[0]))
+        start = _to_grid(ants, head.brain.with_data(outside), image, fit.transform)
+        vault = _to_grid(ants, head.head, image, fit.transform)
+        ventricles = _to_grid(ants, head.ventricles, image, fit.transform) > 0.5
     bright_fluid = _is_brighter(image.data, ventricles, start < -_DEEP)
     freedom = _HELD + (_FREE - _HELD) * vault
     distance = fit_surface(image, start, freedom, bright_fluid=bright_fluid)
@@ -106,7 +106,7 @@ def template_brain_mask(
     millilitres = float(np.count_nonzero(mask)) * float(np.prod(volume.spacings)) / 1000
     before = float(np.count_nonzero(start < 0)) * _FINE**3 / 1000
     record = {
-        "Method": f"affine registration of the {template_name} template (ANTs), surface fitted",
+        "Method": f"affine registration of the {template} template (ANTs), surface fitted",
         "VolumeMl": round(millilitres, 1),
         "TemplateVolumeMl": round(before, 1),
         "Coverage": round(fit.coverage, 3),

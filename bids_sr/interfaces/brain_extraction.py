@@ -139,7 +139,7 @@ class ExtractBrain(OptionalStep):
             volume,
             threads=self.inputs.num_threads,
             seed=self.inputs.random_seed,
-            template_name=self.inputs.template,
+            template=self.inputs.template,
         )
 
 

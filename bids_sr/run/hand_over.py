@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.run.plan import reference_rule
 
 if TYPE_CHECKING:
-    from bids_sr.bids import ReferenceRule
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
     from bids_sr.run.fence import Fence
@@ -60,7 +60,7 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
     from bids_sr.bids import prepare_raw_view
     from bids_sr.bids.references import without_reference
 
-    for note in without_reference(images, _rule(config)):
+    for note in without_reference(images, reference_rule(config)):
         LOGGER.warning("%s", note)
     if config.raw_like_dir is None:
         return
@@ -130,14 +130,6 @@ def _settle(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str])
     from bids_sr.bids import dataset_lock, settle_references, surface_notes
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
-        notes = settle_references(config.output_dir, images, _rule(config), made=made)
+        notes = settle_references(config.output_dir, images, reference_rule(config), made=made)
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)
-
-
-def _rule(config: RunConfig) -> ReferenceRule:
-    from bids_sr.bids import ReferenceRule
-
-    return ReferenceRule.from_words(
-        config.anat_reference, config.anat_reference_per, config.surface_contrasts
-    )

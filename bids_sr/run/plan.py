@@ -11,6 +11,7 @@ from bids_sr.config import RunConfig
 from bids_sr.run.feasibility import memory_here_gb, refuse_impossible
 
 if TYPE_CHECKING:
+    from bids_sr.bids import ReferenceRule
     from bids_sr.bids.image import AnatImage
 
 LOGGER = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
     """
     from bids_sr.bids import (
         AcquisitionOverrides,
-        ReferenceRule,
         Selection,
         open_layout,
         plan_images,
@@ -40,7 +40,7 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         participant_label=config.participant_label,
         session_label=config.session_label,
         modalities=config.modalities,
-        filters=config.bids_filters,
+        bids_filters=config.bids_filters,
         derivatives=config.derivatives,
         overrides=AcquisitionOverrides(
             slice_thickness=config.slice_thickness,
@@ -51,9 +51,7 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         output_grid="slice" if config.output_grid == "slice" else "fov",
         sr_method=config.sr_method,
         min_anisotropy=config.min_anisotropy,
-        reference=ReferenceRule.from_words(
-            config.anat_reference, config.anat_reference_per, config.surface_contrasts
-        ),
+        reference=reference_rule(config),
     )
     layout = open_layout(
         config.bids_dir,
@@ -66,6 +64,15 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
     )
     memory_gb = memory_here_gb(config) if here else None
     return refuse_impossible(plan_images(layout, selection), config, memory_gb=memory_gb)
+
+
+def reference_rule(config: RunConfig) -> ReferenceRule:
+    """Return the rule by which images are chosen that other tools are handed."""
+    from bids_sr.bids import ReferenceRule
+
+    return ReferenceRule.from_words(
+        config.anat_reference, config.anat_reference_per, config.surface_contrasts
+    )
 
 
 def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:

@@ -121,7 +121,7 @@ def on_disk(folder: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("two_sessions")
-@pytest.mark.parametrize("selected", [{}, {"filters": {"t1w": {"acquisition": "mprage"}}}])
+@pytest.mark.parametrize("selected", [{}, {"bids_filters": {"t1w": {"acquisition": "mprage"}}}])
 def test_one_reference_of_a_kind_is_left(
     plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path, selected: dict[str, Any]
 ) -> None:

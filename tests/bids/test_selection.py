@@ -32,8 +32,8 @@ def test_labels_with_and_without_prefix() -> None:
     ],
 )
 def test_filters_that_match(entities: dict[str, Any]) -> None:
-    selection = Selection(filters={"t1w": entities, "t2w": {"acquisition": "none"}})
-    check_filters(selection.filters, selection.modalities)
+    selection = Selection(bids_filters={"t1w": entities, "t2w": {"acquisition": "none"}})
+    check_filters(selection.bids_filters, selection.modalities)
     assert why_not(parse_name(NAME), selection) is None
 
 
@@ -50,8 +50,8 @@ def test_filters_that_match(entities: dict[str, Any]) -> None:
     ],
 )
 def test_filters_that_do_not(entities: dict[str, Any], reason: str) -> None:
-    selection = Selection(filters={"t1w": entities})
-    check_filters(selection.filters, selection.modalities)
+    selection = Selection(bids_filters={"t1w": entities})
+    check_filters(selection.bids_filters, selection.modalities)
     assert reason in str(why_not(parse_name(NAME), selection))
 
 
