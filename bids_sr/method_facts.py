@@ -14,10 +14,10 @@ from itertools import groupby
 from typing import Any, Final, Literal
 
 Adaptation = Literal["none", "dataset", "image", "both"]
-"""What weights learn from before use."""
+"""What weights are trained on before they are applied to an image."""
 OutputGrid = Literal["fov", "slice"]
 MemoryPlane = tuple[float, float, float]
-"""GB, and GB a million voxels acquired and a million voxels put out."""
+"""GB; GB per million acquired voxels; GB per million output voxels."""
 
 _EVERY_ADAPTATION: tuple[Adaptation, ...] = ("none", "dataset", "image", "both")
 INTERPOLATION_GB: MemoryPlane = (0.45, 0.012, 0.015)
@@ -26,7 +26,7 @@ NETWORK_GB: MemoryPlane = (0.75, 0.02, 0.065)
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecipe:
-    """The recipe that trains a method's weights on all images of a contrast."""
+    """The recipe that trains the weights of a method on all images of a contrast."""
 
     name: str
     """Its name in ``bids_sr.sr.recipes.registry``."""
@@ -38,46 +38,46 @@ class DatasetRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodFacts:
-    """What is true of a method, whatever the image; the defaults are those of plain networks."""
+    """What is true of a method for every image; the defaults suit a network without options."""
 
     name: str
-    """As ``--sr-method`` takes it."""
+    """The value of ``--sr-method``."""
     implementation: str
     """Where its class is, ``module:class``."""
     help: str
-    """What it does, in one line of the command line's help."""
+    """What it does, for the help of ``--sr-method``."""
     text: str
-    """Sentences of the methods section, with keys of ``data/boilerplate.bib``."""
+    """Sentences for the methods section, with citation keys of ``data/boilerplate.bib``."""
     adapted_text: str = ""
-    """Sentences that follow where the weights are adapted to the image."""
+    """Sentences added where the weights are adapted to each image."""
     presets: tuple[str, ...] = ()
     """Named sets of hyper-parameters."""
     adaptations: tuple[Adaptation, ...] = ()
-    """What its weights can be adapted to; empty where it adapts none."""
+    """What its weights can be adapted to; empty: nothing."""
     default_adaptation: Adaptation | None = None
-    """What a model is adapted to unasked."""
+    """The adaptation where the user chooses none."""
     recipe: DatasetRecipe | None = None
-    """How its weights learn from a dataset."""
+    """How its weights are trained on a dataset."""
     takes_model: bool = False
-    """Whether weights can be given to it."""
+    """Whether the user can give it weights."""
     has_own_model: bool = False
-    """Whether it has weights where none are given; else it must learn."""
+    """Whether it comes with weights; otherwise it must learn where the user gives none."""
     keeps_result: bool = False
-    """Whether what it learns can be kept."""
+    """Whether what it learns can be saved."""
     reuses_result: bool = False
-    """Whether what was kept can be applied to another image of the same geometry."""
+    """Whether what was saved can be applied to another image of the same geometry."""
     takes_series: bool = False
-    """Whether it reconstructs the frames of a 4-D image in fair time."""
+    """Whether it reconstructs the frames of a 4-D image in reasonable time."""
     tells_uncertainty: bool = False
-    """Whether it can tell how uncertain its result is."""
+    """Whether it estimates the uncertainty of its result."""
     interpolates: bool = False
-    """Whether it only interpolates, so that no resolution is gained."""
+    """Whether it only interpolates: no resolution is gained."""
     keeps_grid: bool = False
     """Whether the image stays on its acquired grid."""
     output_grid: OutputGrid = "fov"
-    """Layout of the output where none is asked for."""
+    """Layout of the output where the user chooses none."""
     memory_gb: MemoryPlane = NETWORK_GB
-    """What reconstruction takes, laid above what ``benchmarks/nodes.py`` measures."""
+    """Memory of a reconstruction, somewhat above what ``benchmarks/nodes.py`` measures."""
     sloppy: Mapping[str, Any] = field(default_factory=dict)
     """Hyper-parameters under ``--sloppy``."""
 
@@ -88,12 +88,12 @@ class MethodFacts:
 
 
 def methods_that(trait: Callable[[MethodFacts], object]) -> tuple[str, ...]:
-    """Return the names of the methods of which something is true."""
+    """Return the names of the methods that have a trait."""
     return tuple(name for name, facts in METHOD_FACTS.items() if trait(facts))
 
 
 def methods_help() -> str:
-    """Say in one sentence each what the methods do; neighbours that do the same share it."""
+    """Say what each method does; consecutive methods with the same help share it."""
     groups = groupby(METHOD_FACTS, key=lambda name: METHOD_FACTS[name].help)
     return "; ".join(f"{', '.join(names)}: {what}" for what, names in groups)
 
@@ -102,7 +102,7 @@ DEFAULT_METHOD: Final = "finetuned"
 LABELS_METHOD: Final = "bspline"
 """The default for label maps: networks are no better on them (benchmarks/labels.py)."""
 PASS_THROUGH: Final = "none"
-"""The method of images that are not super-resolved."""
+"""The method of images that are passed through."""
 
 _ALL_METHODS = (
     MethodFacts(
