@@ -53,6 +53,7 @@ from bids_sr.evaluation.job import Job, load_case, pictures
 from bids_sr.evaluation.scoring import on_grid, score
 from bids_sr.exceptions import BidsSrError
 from bids_sr.imaging import Volume
+from bids_sr.plain_values import plain, structured
 
 DEFAULT_PATCHES, DEFAULT_BATCH = 1_000_000, 128
 MOST_MEGABYTES = 60
@@ -189,7 +190,7 @@ def pack(options: argparse.Namespace) -> int:
         name = replace(job, label="").stem.rstrip("_")
         case, *_ = load_case(job)
         file = case.lr.save(kit / "cases" / f"{name}.nii.gz")
-        facts = {"name": name, "slices": str(file.relative_to(kit)), "job": job.to_dict()}
+        facts = {"name": name, "slices": str(file.relative_to(kit)), "job": plain(job)}
         cases.append(
             {**facts, "settings": asdict(settings), "arguments": settings.arguments(case)}
         )
@@ -220,7 +221,7 @@ def score_back(options: argparse.Namespace) -> int:
     report = json.loads((options.back / "report.json").read_text(encoding="utf-8"))
     for case in report["cases"]:
         settings = Settings(**{**case["settings"], "gpu": report["machine"]["gpu"]})
-        job = Job.from_dict(case["job"])
+        job = structured(case["job"], Job)
         words = f"{case['name']}, {report['machine']['device']}"
         write(options.out, job, settings, words, partial(read_back, job, settings, options, case))
     return finish(options, settings) if report["cases"] else 1
@@ -250,11 +251,11 @@ def tests_of(options: argparse.Namespace, settings: Settings) -> list[Job]:
         if row["status"] != "ok" or "path" not in values or "eclare" in values:
             continue
         names = Job.__dataclass_fields__.keys() & values.keys()
-        job = Job.from_dict({name: values[name] for name in names} | {"parameters": {}})
+        job = structured({name: values[name] for name in names} | {"parameters": {}}, Job)
         wanted = not options.images or any(part in job.image for part in options.images)
         if wanted and (not options.protocols or job.protocol.label in options.protocols):
-            named = job.to_dict() | {"label": settings.label, "method": "none"}
-            found[job.image, job.protocol] = Job.from_dict(named)
+            named = plain(job) | {"label": settings.label, "method": "none"}
+            found[job.image, job.protocol] = structured(named, Job)
     if not found:
         print(f"{options.out} has no tests that fit: run bids_sr-tools evaluate first")
     return list(found.values())
@@ -276,7 +277,7 @@ def write(
         "method": job.label,
         "mask": job.mask_origin,
         "key": key_of(job, settings),
-        "settings": {**job.to_dict(), "eclare": asdict(settings)},
+        "settings": {**plain(job), "eclare": asdict(settings)},
     }
     try:
         row |= {"status": "ok", "message": "", **make()}

@@ -7,14 +7,9 @@ at the disk, detect resources or know how an option is spelled in the help.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import math
 import os
 import re
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +18,7 @@ from bids_sr import files
 from bids_sr.exceptions import ConfigError
 from bids_sr.method_facts import DEFAULT_METHOD, Adaptation, OutputGrid
 from bids_sr.method_options import MethodOptions
+from bids_sr.plain_values import WrongTypeError, field_types, plain, structured
 
 AnalysisLevel = Literal["participant", "group"]
 DenoiseMethod = Literal["nlm", "none"]
@@ -56,7 +52,7 @@ class RunConfig:
     """Labels without ``sub-``; empty selects all."""
     session_label: tuple[str, ...] = ()
     """Labels without ``ses-``; empty selects all."""
-    bids_filters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bids_filters: dict[str, Any] = field(default_factory=dict)
     """Entity filters of one image kind each, as in fMRIPrep's ``--bids-filter-file``."""
     modalities: tuple[str, ...] = MODALITIES
     """BIDS suffixes to process."""
@@ -144,8 +140,13 @@ class RunConfig:
     offline: bool = False
 
     def __post_init__(self) -> None:
-        for name, hint in _hints().items():
-            value = _converted(name, getattr(self, name), hint)
+        for name, hint in field_types(RunConfig).items():
+            try:
+                value = structured(getattr(self, name), hint)
+            except WrongTypeError as error:
+                raise ConfigError(
+                    f"{option(name)} is {error.value!r}: expected {error}"
+                ) from error
             object.__setattr__(self, name, value)
         profile = self.slice_profile
         if profile is not None and profile not in SLICE_PROFILES:  # nodes run in other folders
@@ -248,9 +249,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain, TOML-able values; options that are None are left out."""
-        return {
-            name: _plain(value) for name in _hints() if (value := getattr(self, name)) is not None
-        }
+        return {name: value for name, value in plain(self).items() if value is not None}
 
     def to_toml(self, path: Path) -> Path:
         """Write the configuration so that ``--config-file`` repeats the run.
@@ -263,21 +262,6 @@ class RunConfig:
         # half a letter of a path
         return files.write_bytes_atomic(path, text.encode(errors="replace"))
 
-    @classmethod
-    def from_toml(cls, path: Path, **overrides: Any) -> RunConfig:
-        """Read a configuration; keywords win over the file.
-
-        Raises
-        ------
-        ConfigError
-            The file cannot be read, or has a key or a value that no option takes.
-        """
-        values = read_toml(path) | overrides
-        missing = {"bids_dir", "output_dir"} - set(values)
-        if missing:
-            raise ConfigError(f"{path} has no {' and no '.join(sorted(missing))}: add it")
-        return cls(**values)
-
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read the options of a TOML file, keys in any of the spellings a-b and a_b.
@@ -288,11 +272,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         The file cannot be read, is not TOML, or names an option that does not exist.
     """
     table = files.read_toml(Path(path), what="the configuration", error=ConfigError)
-    values: dict[str, Any] = {}
+    names, values = field_types(RunConfig), dict[str, Any]()
     for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in _hints():
-            near = difflib.get_close_matches(name, list(_hints()), n=1)
+        if name not in names:
+            near = difflib.get_close_matches(name, list(names), n=1)
             hint = f"did you mean {near[0]!r}?" if near else "see bids_sr --help for the options"
             raise ConfigError(f"unknown option {key!r} in {path}: {hint}")
         values[name] = value
@@ -304,70 +288,6 @@ def option(name: str) -> str:
     return {"mem_gb": "--mem", "bids_filters": "--bids-filter-file"}.get(
         name, "--" + name.replace("_", "-")
     )
-
-
-def _hints() -> dict[str, Any]:
-    hints = typing.get_type_hints(RunConfig)
-    return {item.name: hints[item.name] for item in dataclasses.fields(RunConfig)}
-
-
-def _converted(name: str, value: Any, hint: Any) -> Any:
-    """Return ``value`` in the type of its field, or say what was expected."""
-    origin, choices = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return _converted_union(name, value, choices)
-    if origin is Literal and value in choices:
-        return value
-    if hint is Path and isinstance(value, str | Path) and str(value):
-        return Path(os.path.abspath(value))
-    if hint in (bool, str) and isinstance(value, hint):
-        return value
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        value = float(value)
-        if math.isfinite(value):
-            return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_converted(name, item, choices[0]) for item in value)
-    if origin is dict and isinstance(value, Mapping):
-        if choices[1] is Path:
-            return {str(key): _converted(name, item, Path) for key, item in value.items()}
-        return dict(value)
-    raise ConfigError(f"{option(name)} is {value!r}: expected {_described(hint)}")
-
-
-def _converted_union(name: str, value: Any, hints: tuple[Any, ...]) -> Any:
-    if value is None and type(None) in hints:
-        return None
-    for hint in hints:
-        if hint is not type(None):
-            try:
-                return _converted(name, value, hint)
-            except ConfigError:
-                continue
-    expected = " or ".join(_described(hint) for hint in hints if hint is not type(None))
-    raise ConfigError(f"{option(name)} is {value!r}: expected {expected}")
-
-
-def _described(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(repr(choice) for choice in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return "a list of " + _described(typing.get_args(hint)[0]).removeprefix("a ") + "s"
-    names = {bool: "true or false", int: "a whole number", float: "a finite number"}
-    names |= {str: "a text", Path: "a path"}
-    return names.get(hint, "a table")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
 
 
 def _with_absolute_path(asked: str) -> str:

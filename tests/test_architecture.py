@@ -21,6 +21,7 @@ MAX_LINES = 400
 # room -> rooms it may import besides itself; "bids.derivatives" is that module alone.
 MAY_IMPORT = {
     "exceptions": set(),
+    "plain_values": set(),
     "data": set(),
     "files": {"exceptions"},
     "compute": {"exceptions", "files"},
@@ -29,11 +30,20 @@ MAY_IMPORT = {
     "imaging": {"exceptions", "files"},
     "method_facts": set(),
     "method_options": {"exceptions", "method_facts"},
-    "config": {"exceptions", "files", "method_facts", "method_options"},
+    "config": {"exceptions", "plain_values", "files", "method_facts", "method_options"},
     "sr": {"exceptions", "files", "compute", "imaging", "download", "published", "method_facts"},
     "engines": {"exceptions", "files", "compute", "imaging", "published"},
     "bids": {"exceptions", "files", "imaging", "method_facts"},
-    "evaluation": {"exceptions", "files", "compute", "imaging", "sr", "engines", "bids"},
+    "evaluation": {
+        "exceptions",
+        "plain_values",
+        "files",
+        "compute",
+        "imaging",
+        "sr",
+        "engines",
+        "bids",
+    },
     "reports": {"exceptions", "files", "imaging", "sr", "bids"},
     "interfaces": {
         "exceptions",
@@ -62,6 +72,7 @@ MAY_IMPORT = {
     },
     "cli": {
         "exceptions",
+        "plain_values",
         "files",
         "compute",
         "config",
@@ -93,6 +104,7 @@ SR_STACK = {
     "labels": {"registry"},
 }
 NEVER = {
+    "plain_values": {"torch", "nipype", "bids", "numpy"},
     "imaging": {"torch", "nipype", "bids"},
     "method_facts": {"torch", "nipype", "bids", "numpy"},
     "method_options": {"torch", "nipype", "bids", "numpy"},

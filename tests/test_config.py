@@ -53,21 +53,15 @@ ALL_OPTIONS: dict[str, Any] = {
 
 def test_toml_there_and_back_keeps_every_option(tmp_path: Path) -> None:
     config = make(tmp_path, **ALL_OPTIONS)
-    assert RunConfig.from_toml(config.to_toml(tmp_path / "logs" / "run.toml")) == config
+    assert RunConfig(**read_toml(config.to_toml(tmp_path / "logs" / "run.toml"))) == config
 
 
 def test_toml_leaves_out_what_is_not_set(tmp_path: Path) -> None:
     config = make(tmp_path)
     path = config.to_toml(tmp_path / "run.toml")
     assert "slice_thickness" not in path.read_text()
-    assert RunConfig.from_toml(path) == config
+    assert RunConfig(**read_toml(path)) == config
     assert [found.name for found in tmp_path.iterdir()] == ["run.toml"]
-
-
-def test_keywords_win_over_the_file(tmp_path: Path) -> None:
-    path = make(tmp_path, nprocs=2, random_seed=7).to_toml(tmp_path / "run.toml")
-    config = RunConfig.from_toml(path, random_seed=8)
-    assert (config.random_seed, config.nprocs) == (8, 2)
 
 
 def test_both_spellings_of_a_key_are_read(tmp_path: Path) -> None:
@@ -82,21 +76,20 @@ def test_both_spellings_of_a_key_are_read(tmp_path: Path) -> None:
         ("sr_metod = 'self'", ["sr_metod", "did you mean 'sr_method'"]),
         ("xyzzy = 1", ["xyzzy", "--help"]),
         ("nprocs = ", ["the configuration cannot be read", "expected TOML"]),
-        ("sloppy = true", ["no bids_dir and no output_dir"]),
     ],
 )
 def test_a_bad_file_is_explained(tmp_path: Path, text: str, words: list[str]) -> None:
     path = tmp_path / "run.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
-        RunConfig.from_toml(path)
+        read_toml(path)
     for word in words:
         assert word in str(error.value)
 
 
 def test_an_absent_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.toml: .* \(no such file\)"):
-        RunConfig.from_toml(tmp_path / "none.toml")
+        read_toml(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -204,4 +197,4 @@ def test_the_path_of_a_segmentation_is_absolute(tmp_path: Path, monkeypatch: Any
 def test_half_a_letter_in_a_path_leaves_a_file_that_can_be_read(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"M\xfcller")
     config = RunConfig(bids_dir=folder, output_dir=tmp_path / "out")
-    assert RunConfig.from_toml(config.to_toml(tmp_path / "run.toml")).bids_dir.name == "M?ller"
+    assert RunConfig(**read_toml(config.to_toml(tmp_path / "run.toml"))).bids_dir.name == "M?ller"

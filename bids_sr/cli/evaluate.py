@@ -30,6 +30,7 @@ from bids_sr.evaluation.references import (
 )
 from bids_sr.exceptions import BidsSrError, ConfigError
 from bids_sr.files.writing import write_json_atomic, write_text_atomic
+from bids_sr.plain_values import plain
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
 
@@ -240,7 +241,7 @@ def _run(jobs: Sequence[Any], options: argparse.Namespace, known: dict[str, Any]
             {
                 "do": "segment" if (row := _only_segmented(job, known, options)) else "measure",
                 "row": row,
-                "job": job.to_dict(),
+                "job": plain(job),
                 "folder": str(options.out.absolute()),
                 "keep_images": options.keep_images,
                 "threads": options.omp_nthreads,

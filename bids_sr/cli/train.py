@@ -7,9 +7,7 @@ import shlex
 import sys
 import time
 import tomllib
-import types
 import typing
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from bids_sr.compute.resources import available_cpus, default_threads
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml
 from bids_sr.method_facts import RECIPE_IMPLEMENTATIONS
+from bids_sr.plain_values import WrongTypeError, field_types, structured
 from bids_sr.run.exit_codes import ExitCode, ExitError
 
 ENDING = ".safetensors"
@@ -152,7 +151,7 @@ def settings(options: argparse.Namespace, recipe: type) -> dict[str, Any]:
         values["device"] = options.device
     if options.random_seed is not None:
         values["seed"] = options.random_seed
-    hints = typing.get_type_hints(recipe)
+    hints = field_types(recipe)
     return {
         name: _typed(name, value, hints[name]) if name in hints else value
         for name, value in values.items()
@@ -168,26 +167,15 @@ def _parsed(text: str) -> Any:
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return a value as the field's type wants it (a list as a tuple, 1 as 1.0)."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for kind in kinds:
-        origin = typing.get_origin(kind) or kind
-        if origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
-            inner = [part for part in typing.get_args(kind) if part is not ...]
-            return tuple(
-                _typed(f"{name}[{place}]", part, inner[min(place, len(inner) - 1)])
-                for place, part in enumerate(value)
-            )
-        if origin is typing.Literal and value in typing.get_args(kind):
-            return value
-        if origin is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if origin in (int, float, str, bool) and type(value) is origin:
-            return value
-    if value == "none" and type(None) in kinds:
+    """Return a value as the field's type wants it; the word ``none`` stands for no value."""
+    if value == "none" and type(None) in typing.get_args(hint):
         return None
-    words = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
-    raise ConfigError(f"Found {name} = {value!r}; expected {words}. Change that setting.")
+    try:
+        return structured(value, hint)
+    except WrongTypeError as error:
+        raise ConfigError(
+            f"Found {name} = {value!r}; expected {error}. Change that setting."
+        ) from error
 
 
 def _checked_output(options: argparse.Namespace) -> tuple[Path, Path | None]:

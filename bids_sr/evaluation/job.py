@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bids_sr.evaluation.scoring import on_grid, score
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import file_digest, text_digest
 from bids_sr.imaging import Volume, resample
+from bids_sr.plain_values import plain
 from bids_sr.sr import Progress, make_method
 
 _PLACE = 0.42
@@ -73,7 +74,7 @@ class Job:
 
     def settings(self) -> dict[str, Any]:
         """Return everything that the row depends on, as plain values."""
-        values = self.to_dict()
+        values = plain(self)
         asked = values.pop("downstream")  # rows without it stay what they are
         return {
             **values,
@@ -92,24 +93,6 @@ class Job:
         """Return a digest of the settings: rows with another one are out of date."""
         text = json.dumps(self.settings(), sort_keys=True, default=str)
         return text_digest(text)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        values = asdict(self)
-        for name in ("path", "mask", "lesions"):
-            values[name] = None if values[name] is None else str(values[name])
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Job:
-        """Undo :meth:`to_dict`."""
-        paths = {
-            name: None if values[name] is None else Path(values[name])
-            for name in ("path", "mask", "lesions")
-        }
-        protocol = Protocol(**values["protocol"])
-        measures = tuple(values["measures"])
-        return cls(**{**values, **paths, "protocol": protocol, "measures": measures})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bids_sr.compute.progress import throttled
 from bids_sr.exceptions import BidsSrError, InputDataError
 from bids_sr.files import write_atomic
+from bids_sr.plain_values import structured
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +46,7 @@ def _measure(task: dict[str, Any]) -> None:
 
     from bids_sr.evaluation.job import Job, run
 
-    job = Job.from_dict(task["job"])
+    job: Job = structured(task["job"], Job)
     folder = Path(task["folder"])
     segment = None
     if job.downstream:
@@ -67,7 +68,7 @@ def _segment(task: dict[str, Any]) -> None:
     from bids_sr.evaluation.job import Job, segment_kept
     from bids_sr.imaging import Volume
 
-    job, folder = Job.from_dict(task["job"]), Path(task["folder"])
+    job, folder = structured(task["job"], Job), Path(task["folder"])
     estimate = Volume.load(folder / "images" / f"{job.stem}.nii.gz")
     segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
     row = task["row"]

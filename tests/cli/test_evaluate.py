@@ -19,6 +19,7 @@ from bids_sr.evaluation.job import Job
 from bids_sr.evaluation.pool import TaskPool
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Volume
+from bids_sr.plain_values import plain
 from bids_sr.run.exit_codes import ExitCode
 
 
@@ -189,7 +190,7 @@ def test_a_killed_task_fails_alone(folder: Path, tmp_path: Path) -> None:
             job.stem,
             {
                 "do": "measure",
-                "job": job.to_dict(),
+                "job": plain(job),
                 "folder": str(tmp_path / "out"),
                 "keep_images": False,
             },

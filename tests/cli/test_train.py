@@ -82,7 +82,11 @@ def test_it_writes_weights_a_card_and_a_picture(
     [
         (["--out", "a.pt"], ExitCode.USAGE, "ends in .safetensors"),
         (["--out", "none/a.safetensors"], ExitCode.CANNOT_WRITE, "does not exist"),
-        (["--out", "a.safetensors", "--set", "steps=many"], ExitCode.USAGE, "expected int"),
+        (
+            ["--out", "a.safetensors", "--set", "steps=many"],
+            ExitCode.USAGE,
+            "expected a whole number",
+        ),
         (["--out", "a.safetensors", "--set", "speed=1"], ExitCode.USAGE, "parameter speed"),
         (["--out", "a.safetensors", "--set", "steps"], ExitCode.USAGE, "NAME=VALUE"),
         (["--out", "a.safetensors", "--config", "none"], ExitCode.USAGE, "no such file"),

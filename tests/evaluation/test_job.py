@@ -14,6 +14,7 @@ from bids_sr.evaluation.job import Job, run
 from bids_sr.evaluation.protocol import Protocol
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume
+from bids_sr.plain_values import plain, structured
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def job(mni152_2mm: Volume, tmp_path: Path) -> Job:
 
 
 def test_a_job_travels_as_json(job: Job) -> None:
-    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    assert structured(json.loads(json.dumps(plain(job))), Job) == job
     assert job.stem == "brain_7-8-axial-noise-1_cubic"
 
 
