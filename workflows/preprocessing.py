@@ -26,9 +26,6 @@ BIAS_TEXT = {
 }
 
 
-DENOISE = {"nlm": Denoise, "none": Unchanged}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """What is done to images before super-resolution; the same for all images of a run."""
@@ -110,7 +107,7 @@ def init_preprocessing_wf(
     threads = resources.threads
     common = {"num_threads": threads, "random_seed": options.random_seed}
     denoise = pe.Node(
-        DENOISE[denoise_method](**common),
+        _denoise(options, **common),
         name="denoise",
         n_procs=threads,
         mem_gb=resources.denoise_gb(denoise_method),
@@ -131,6 +128,11 @@ def init_preprocessing_wf(
         (correct_bias, outputnode, [("out_file", "corrected"), ("record", "bias_record")]),
     ])  # fmt: skip
     return workflow
+
+
+def _denoise(options: Preprocessing, **common: int) -> Denoise | Unchanged:
+    """Make the step that denoises, or one that hands the image on."""
+    return Unchanged(**common) if options.denoise_method == "none" else Denoise(**common)
 
 
 def _correct_bias(options: Preprocessing, **common: int) -> CorrectBias | Unchanged:
