@@ -12,8 +12,8 @@ from nipype.pipeline import engine as pe
 from bids_sr import __version__
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
+from bids_sr.engines.brain import choose_engine
 from bids_sr.exceptions import ConfigError
-from bids_sr.interfaces.brain_extraction import choose_mask_engine
 from bids_sr.interfaces.super_resolution import chosen_method
 
 from .brain_extraction import BrainExtraction
@@ -190,7 +190,7 @@ def _gather(workflow: pe.Workflow, texts: dict[str, None]) -> None:
 
 
 def _steps(config: RunConfig) -> ImageSteps:
-    engine, reason = choose_mask_engine(config.skull_strip_method, config.weights_dir)
+    engine, reason = choose_engine(config.skull_strip_method, config.weights_dir)
     options = config.method_options
     parameters, files = chosen_method(
         options.method, options.parameters(), model_follows=options.recipe is not None

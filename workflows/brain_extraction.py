@@ -9,7 +9,8 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_sr.bids.image import AnatImage
-from bids_sr.interfaces.brain_extraction import ExtractBrain, describe_template
+from bids_sr.engines.template import describe
+from bids_sr.interfaces.brain_extraction import ExtractBrain
 
 from .resources import Resources
 
@@ -102,7 +103,7 @@ def init_brain_extraction_wf(
     engine, engine_reason = options.engine_of(image)
     skull_strip_anat = options.skull_strip_anat_of(image)
     workflow = pe.Workflow(name=name)
-    workflow.__desc__ = TEXT[engine].format(template=describe_template(options.template))
+    workflow.__desc__ = TEXT[engine].format(template=describe(options.template))
     if engine in ("template", "hdbet") and skull_strip_anat != "force":
         workflow.__desc__ += STRIPPED_TEXT
 

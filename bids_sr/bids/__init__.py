@@ -17,7 +17,7 @@ from bids_sr.bids.derivatives import (
     output_paths,
     source_uri,
 )
-from bids_sr.bids.image import AnatImage, decision_row, selected_images, subjects_of
+from bids_sr.bids.image import AnatImage, decision_row, subjects_of
 from bids_sr.bids.layout import open_layout, plan_images
 from bids_sr.bids.output_sidecars import (
     mask_metadata,
@@ -30,7 +30,6 @@ from bids_sr.bids.references import settle_references, surface_notes
 from bids_sr.bids.selection import ReferenceRule, Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset
-from bids_sr.files.locking import claimed
 
 __all__ = [
     "AcquisitionFacts",
@@ -41,7 +40,6 @@ __all__ = [
     "Selection",
     "ValidationResult",
     "check_output_tree",
-    "claimed",
     "dataset_lock",
     "decision_row",
     "keep_decisions",
@@ -58,7 +56,6 @@ __all__ = [
     "read_acquisition",
     "read_decisions",
     "restore_decisions",
-    "selected_images",
     "settle_references",
     "source_uri",
     "stage_metadata",

@@ -16,24 +16,19 @@ from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import ASSUMED_THICKNESS
 from bids_sr.exceptions import InputDataError
-from bids_sr.files.writing import copy_atomic, remove_others, write_json_atomic
 from bids_sr.method_facts import methods_that
 
 __all__ = [
     "OutputPaths",
     "assumptions_made",
-    "copy_atomic",
     "output_path",
     "output_paths",
-    "remove_others",
     "resolution_label",
     "segmentation_paths",
     "source_uri",
     "was_interpolated",
-    "write_json_atomic",
 ]
 
-"""Methods of super-resolution that add no detail."""
 FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
 
 

@@ -144,22 +144,6 @@ def decision_row(
     return row
 
 
-def selected_images(images: Iterable[AnatImage]) -> list[AnatImage]:
-    """Keep the images that belong to the run; an empty list means that nothing was selected.
-
-    Parameters
-    ----------
-    images : iterable of AnatImage
-        The plan.
-
-    Returns
-    -------
-    list of AnatImage
-        Those whose action is not ``skip``.
-    """
-    return [image for image in images if image.selected]
-
-
 def subjects_of(images: Iterable[AnatImage]) -> list[str]:
     """List the subjects that images belong to.
 

@@ -321,11 +321,11 @@ def _make_folders(config: RunConfig) -> None:
 
 def _report_only(config: RunConfig, images: list[AnatImage]) -> int:
     """Bring the record in line with the files on disk, and write the pages again."""
-    from bids_sr.bids import restore_decisions
+    from bids_sr.bids import restore_decisions, subjects_of
     from bids_sr.run.fence import Fence
     from bids_sr.run.record_keeping import write_page
 
-    known = [s for s in _subjects(images) if (config.output_dir / f"sub-{s}").is_dir()]
+    known = [s for s in subjects_of(images) if (config.output_dir / f"sub-{s}").is_dir()]
     if not known:
         raise ExitError(
             ExitCode.NO_INPUT,
@@ -342,13 +342,15 @@ def _report_only(config: RunConfig, images: list[AnatImage]) -> int:
 
 
 def _warn_of_names(config: RunConfig, images: Iterable[AnatImage]) -> None:
-    from bids_sr.bids import check_output_tree
+    from bids_sr.bids import check_output_tree, subjects_of
 
-    for problem in check_output_tree(config.output_dir, _subjects(images)):
+    for problem in check_output_tree(config.output_dir, subjects_of(images)):
         LOGGER.warning("output: %s", problem)
 
 
 def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
+    from bids_sr.bids import subjects_of
+
     counts = {status: outcomes.having(status) for status in ("done", "failed", "skipped")}
     print(", ".join(f"{len(found)} {status}" for status, found in counts.items()))
     if config.sloppy:
@@ -363,17 +365,11 @@ def _summarise(config: RunConfig, outcomes: Outcomes) -> None:
         print(f"{crash.node} failed: {crash.message}{where}")
     for line in outcomes.beside:
         print(line)
-    subjects = _subjects([outcome.image for outcome in outcomes.images])
+    subjects = subjects_of(outcome.image for outcome in outcomes.images)
     for subject in subjects[:_SHOWN_REPORTS]:
         print(f"report: {config.output_dir / f'sub-{subject}.html'}")
     if len(subjects) > _SHOWN_REPORTS:
         print(f"and {len(subjects) - _SHOWN_REPORTS} more reports there")
-
-
-def _subjects(images: Iterable[AnatImage]) -> list[str]:
-    from bids_sr.bids import subjects_of
-
-    return subjects_of(images)
 
 
 def _report_bug() -> int:

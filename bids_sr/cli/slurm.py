@@ -49,7 +49,6 @@ OURS = {
     "--reports-only": "bids_sr itself",
     "--boilerplate-only": "bids_sr itself",
 }
-WRITTEN_TO = ("--raw-like-dir",)
 _TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bids_sr.engines.hd_bet import find_weights, require_weights
 from bids_sr.exceptions import ConfigError
+from bids_sr.published import published_weights
 
 ENGINES = ("auto", "hdbet", "template", "none")
 
@@ -40,15 +40,16 @@ def choose_engine(skull_strip_method: str, weights_dir: Path | None = None) -> t
             f"Found the brain extraction {skull_strip_method!r}; expected one of "
             f"{', '.join(ENGINES)}."
         )
+    hd_bet = published_weights("hd-bet")
     if skull_strip_method == "auto":
-        found = find_weights(weights_dir)
-        if found is not None:
-            return "hdbet", f"HD-BET weights found in {found}"
+        folder = hd_bet.find(weights_dir)
+        if folder is not None:
+            return "hdbet", f"HD-BET weights found in {folder}"
         return (
             "template",
             "no HD-BET weights at hand, so the mask comes from a template by affine "
             "registration and a fit of its surface; look at its outline",
         )
     if skull_strip_method == "hdbet":
-        return "hdbet", f"asked for; weights in {require_weights(weights_dir)}"
+        return "hdbet", f"asked for; weights in {hd_bet.require(weights_dir)}"
     return skull_strip_method, "asked for"

@@ -36,43 +36,6 @@ CHECKPOINT = "fold_all/checkpoint_final.pth"
 ON_CPU = "cpu (GPU memory was too small)"
 
 
-def find_weights(weights_dir: Path | None = None) -> Path | None:
-    """Find the folder with HD-BET's weights; imports nothing heavy.
-
-    Parameters
-    ----------
-    weights_dir : Path, optional
-        Sought first, then ``BIDS_SR_WEIGHTS``, ``/opt/bids_sr/weights`` and
-        ``~/hd-bet_params``.
-
-    Returns
-    -------
-    folder : Path or None
-        Holds ``plans.json``, ``dataset.json`` and ``fold_all/checkpoint_final.pth``.
-    """
-    return published_weights("hd-bet").find(weights_dir)
-
-
-def require_weights(weights_dir: Path | None = None) -> Path:
-    """Find the folder with HD-BET's weights, or say what to put where.
-
-    Parameters
-    ----------
-    weights_dir : Path, optional
-        As in :func:`find_weights`.
-
-    Returns
-    -------
-    folder : Path
-
-    Raises
-    ------
-    WeightsError
-        If files are missing.
-    """
-    return published_weights("hd-bet").require(weights_dir)
-
-
 def brain_mask(
     volume: Volume,
     *,
@@ -89,7 +52,7 @@ def brain_mask(
     volume : Volume
         A head of any contrast, spacing and orientation.
     weights_dir : Path, optional
-        As in :func:`find_weights`.
+        Sought first for the weights; see :meth:`.PublishedWeights.candidates`.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.  With ``"auto"`` a GPU
         without enough memory hands over to the CPU, and the record says so.

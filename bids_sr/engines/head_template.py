@@ -59,12 +59,6 @@ class HeadTemplate:
         fluid = (self.image.data < _FLUID) & (depth > _DEEP)
         return self.brain.with_data(fluid)
 
-    @property
-    def brain_volume(self) -> float:
-        """Volume of the brain, mL."""
-        voxel = float(np.prod(self.brain.spacings))
-        return float(np.count_nonzero(self.brain.data)) * voxel / 1000
-
     def classes(self) -> npt.NDArray[np.intp]:
         """Sort every voxel into one of ``CLASSES`` intensity classes."""
         return np.digitize(self.image.data, _CLASS_EDGES)

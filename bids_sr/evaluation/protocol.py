@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,6 @@ _PROFILE = "gaussian"
 """Of protocols that name none, whatever is assumed of scans: their tables stay comparable."""
 _LEAST_SCALE = 1.2
 _LEAST_SLICES = 5
-
-Slices = Literal["sagittal", "coronal", "axial", "own"]
 
 
 @dataclass(frozen=True, kw_only=True)

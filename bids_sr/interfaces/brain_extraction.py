@@ -13,31 +13,6 @@ from bids_sr.imaging import Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 
-def choose_mask_engine(skull_strip_method: str, weights_dir: Path | None) -> tuple[str, str]:
-    """Turn ``--skull-strip-method`` into an engine, and say why.
-
-    Parameters
-    ----------
-    skull_strip_method : {"auto", "hdbet", "template", "none"}
-    weights_dir : Path or None
-        Folder in which the weights of HD-BET are sought.
-
-    Returns
-    -------
-    engine, reason : str
-    """
-    from bids_sr.engines.brain import choose_engine
-
-    return choose_engine(skull_strip_method, weights_dir)
-
-
-def describe_template(name: str) -> str:
-    """Name a template in the methods text, with its citation."""
-    from bids_sr.engines.template import describe
-
-    return describe(name)
-
-
 class _ExtractBrainInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     engine = traits.Enum("template", "hdbet", "existing", "none", usedefault=True, desc="engine")

@@ -18,13 +18,8 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.io import add_traits
 
-from bids_sr.bids.derivatives import (
-    assumptions_made,
-    copy_atomic,
-    remove_others,
-    was_interpolated,
-    write_json_atomic,
-)
+from bids_sr.bids.derivatives import assumptions_made, was_interpolated
+from bids_sr.files.writing import copy_atomic, remove_others, write_json_atomic
 
 LOGGER = logging.getLogger(__name__)
 NOT_A_RESULT = "not a result: made with --sloppy, coarse settings for tests only"

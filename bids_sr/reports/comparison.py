@@ -28,8 +28,6 @@ COLOURS = (
 _BYTES_AN_EXAMPLE = 900_000
 _ERROR_PERCENTILE = 99.5
 
-Picture = npt.NDArray[np.float32]
-
 
 def write_comparison(folder: Path, page: Mapping[str, Any]) -> Path:
     """Write the page of a comparison, and its plots as files of their own.

@@ -61,7 +61,7 @@ class Graph:
     @contextlib.contextmanager
     def claim(self, output_dir: Path, images: Iterable[str]) -> Iterator[None]:
         """Keep other runs from the same images of an output folder, and from the work folders."""
-        from bids_sr.bids import claimed
+        from bids_sr.files import claimed
 
         root = Path(self.workflow.base_dir) / self.workflow.name
         folders = [str(folder.relative_to(root)) for folder in self.folders]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bids_sr.bids.image import AnatImage, decision_row, selected_images
+from bids_sr.bids.image import AnatImage, decision_row
 from bids_sr.bids.layout import open_layout, plan_images
 from bids_sr.bids.selection import Selection
 from bids_sr.bids.sidecar import AcquisitionOverrides
@@ -52,7 +52,7 @@ def test_every_image_is_accounted_for(add_image: AddImage, plan: Plan) -> None:
     assert reasons["sub-01_acq-4D_T1w"] == (
         "4-D image of 3 volumes; --sr-method finetuned takes single volumes only"
     )
-    assert len(selected_images(images.values())) == 3
+    assert sum(image.processed for image in images.values()) == 3
 
 
 def test_a_series_is_planned_where_the_method_takes_it(add_image: AddImage, plan: Plan) -> None:

@@ -17,6 +17,7 @@ from bids_sr.engines import hd_bet
 from bids_sr.engines.nnunet_model import NnUNetModel
 from bids_sr.exceptions import ConfigError, EngineError, WeightsError
 from bids_sr.imaging import Volume
+from bids_sr.published import published_weights
 
 pytestmark = pytest.mark.engine
 
@@ -139,9 +140,9 @@ def test_missing_file_is_named(release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "release_2.0.0"
     shutil.copytree(release, folder)
     (folder / "plans.json").unlink()
-    assert hd_bet.find_weights(tmp_path) is None
+    assert published_weights("hd-bet").find(tmp_path) is None
     with pytest.raises(WeightsError, match=r"lacks plans\.json.*zenodo\.org/records/14445620"):
-        hd_bet.require_weights(tmp_path)
+        published_weights("hd-bet").require(tmp_path)
 
 
 def test_more_than_weights_needs_a_word(release: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bids_sr.imaging import Volume
-from bids_sr.interfaces.brain_extraction import ExtractBrain, MaskToGrid, choose_mask_engine
+from bids_sr.interfaces.brain_extraction import ExtractBrain, MaskToGrid
 
 
 def test_an_existing_mask_is_taken(thick: Volume, thick_file: Path, tmp_path: Path) -> None:
@@ -97,13 +97,6 @@ def test_a_mask_moves_to_another_grid(
     ratio = np.count_nonzero(moved.data) / (3 * np.count_nonzero(thick.data > 0))
     assert ratio == pytest.approx(1, abs=0.03)
     assert set(np.unique(moved.data)) == {0, 1}
-
-
-def test_the_engine_is_chosen_with_a_reason(tmp_path: Path) -> None:
-    engine, reason = choose_mask_engine("auto", tmp_path)
-    assert engine == "template"
-    assert "HD-BET" in reason
-    assert choose_mask_engine("none", None)[0] == "none"
 
 
 def test_what_is_asked_of_hd_bet_reaches_it(
