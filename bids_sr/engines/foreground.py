@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from bids_sr.imaging import Volume
 
@@ -32,36 +33,15 @@ def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
     sigmas = _SMOOTHING / volume.spacings
     smooth = ndimage.gaussian_filter(volume.data.astype(np.float32), sigmas, mode="nearest")
     smooth = np.minimum(smooth, np.percentile(smooth, 99))
-    # Halved: the threshold divides bright tissue from the rest, dark tissue counts too.
-    inside = smooth > otsu_threshold(smooth) / 2
+    # The upper edge of Otsu's bin, of 256.  Halved: the threshold divides bright tissue from the
+    # rest, dark tissue counts too.
+    threshold = threshold_otsu(smooth.ravel(), nbins=256) + np.ptp(smooth) / 512
+    inside = smooth > threshold / 2
     inside = largest_component(inside)
     axis = volume.slice_axis
     slices = np.moveaxis(inside, axis, 0)  # (n_slices, a, b)
     filled = np.stack([ndimage.binary_fill_holes(one) for one in slices])
     return np.moveaxis(filled, 0, axis)
-
-
-def otsu_threshold(values: npt.NDArray[np.floating], bins: int = 256) -> float:
-    """Split values in two classes with the largest variance between them (Otsu 1979).
-
-    Parameters
-    ----------
-    values : array
-    bins : int
-
-    Returns
-    -------
-    threshold : float
-    """
-    counts, edges = np.histogram(values, bins=bins)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1].astype(np.float64)
-    above = below[-1] + counts[-1] - below
-    sums = np.cumsum(counts * centres)
-    mean_below = sums[:-1] / np.maximum(below, 1)
-    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    between = below * above * (mean_below - mean_above) ** 2
-    return float(edges[1 + int(np.argmax(between))])
 
 
 def largest_component(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

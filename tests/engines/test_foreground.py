@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_sr.engines.foreground import foreground, largest_component, otsu_threshold
+from bids_sr.engines.foreground import foreground, largest_component
 from bids_sr.imaging import Volume
 
 
@@ -20,12 +20,6 @@ def test_foreground_of_a_hollow_body(axis: int) -> None:
     body = radius < 15
     assert 2 * (found & body).sum() / (found.sum() + body.sum()) > 0.9
     assert found[19, 19, 19]
-
-
-def test_otsu_parts_two_classes() -> None:
-    rng = np.random.default_rng(0)
-    values = np.concatenate([rng.normal(10, 1, 1000), rng.normal(20, 1, 500)])
-    assert 12 < otsu_threshold(values) < 18
 
 
 def test_largest_component() -> None:
