@@ -97,12 +97,11 @@ def _image(
     from bids_sr.sr.series import reconstruct_series
 
     series = Series.load(options.in_file)
-    volume = _first(series)
     axis = facts.acquisition.slice_axis
     assert axis is not None  # read_acquisition always names it
     if facts.respaced:
-        volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
-        series = replace(series, affine=volume.affine)
+        series = series.with_slice_spacing(facts.acquisition.spacing, axis)
+    volume = _first(series)
     acquisition, estimate = facts.acquisition, dict[str, Any]()
     if options.slice_profile == AUTO:
         acquisition, estimate = _estimated(volume, facts)

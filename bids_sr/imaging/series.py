@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,12 @@ class Series:
     def save(self, path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None) -> Path:
         """Write a NIfTI file, whole or not at all; see :func:`.write_nifti`."""
         return write_nifti(path, self.data, self.affine, dtype, frame_spacing=self.frame_spacing)
+
+    def with_slice_spacing(self, spacing: float, slice_axis: int) -> Series:
+        """Return the same frames on a mended grid; see :meth:`.Volume.with_slice_spacing`."""
+        first, second, third, _ = self.data.shape
+        grid = Grid((first, second, third), self.affine).with_spacing(slice_axis, spacing)
+        return replace(self, affine=grid.affine)
 
     def __len__(self) -> int:
         """Return the number of frames."""

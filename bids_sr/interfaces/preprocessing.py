@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +45,10 @@ class CheckInput(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         series = Series.load(self.inputs.in_file)
-        volume = next(series.frames())
         if self.inputs.slice_spacing:
-            volume = volume.with_slice_spacing(self.inputs.slice_spacing, self.inputs.slice_axis)
-        conformed: Volume | Series = volume
-        if len(series) > 1:
-            conformed = replace(series, affine=volume.affine)
+            series = series.with_slice_spacing(self.inputs.slice_spacing, self.inputs.slice_axis)
+        volume = next(series.frames())
+        conformed = series if len(series) > 1 else volume
         self._results["out_file"] = str(conformed.save(Path(runtime.cwd) / "conformed.nii.gz"))
         self._results["record"] = {
             "Shape": list(conformed.data.shape),

@@ -81,3 +81,11 @@ def test_truncated_series_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputDataError, match="end early"):
         Series.load(path)
+
+
+def test_slice_spacing_is_mended_as_that_of_each_frame() -> None:
+    series = moving()
+    mended = series.with_slice_spacing(6.0, 2)
+    frame = next(series.frames()).with_slice_spacing(6.0, 2)
+    np.testing.assert_array_equal(mended.affine, frame.affine)
+    assert mended.frame_spacing == series.frame_spacing
