@@ -15,13 +15,12 @@ from typing import Any
 
 from bids_sr import __version__
 from bids_sr.cli import options
-from bids_sr.cli.step_options import add_preprocessing, add_segmentation
+from bids_sr.cli.step_options import add_hand_over, add_preprocessing, add_segmentation
 from bids_sr.compute.resources import available_cpus, available_memory_gb, default_threads
 from bids_sr.config import RunConfig, read_toml
 from bids_sr.exceptions import ConfigError, printable
 from bids_sr.files import read_json
 from bids_sr.run.exit_codes import ExitCode, ExitError
-from bids_sr.run.hand_over import add_hand_over
 
 ANALYSIS_LEVELS = ("participant", "group")
 

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from bids_sr import __version__
 from bids_sr.cli import options as types
+from bids_sr.cli.plan_table import read_plan
 from bids_sr.compute.resources import MEMORY_SHARE
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import text_digest
+from bids_sr.run import checks
 from bids_sr.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -156,7 +158,6 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
         If anything that the jobs need is not there, or the scripts are there already.
     """
     from bids_sr.bids import prepare_output_dir
-    from bids_sr.cli.run import check_files, check_folders, validate
     from bids_sr.files.writing import write_text_atomic
 
     _check_values(options)
@@ -168,11 +169,10 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
             f"{folder} holds scripts already: look at them, then give --overwrite or another "
             "--script-dir"
         )
-    check_folders(config)
-    check_folders(config)
-    check_files(config)
+    checks.check_folders(config)
+    checks.check_files(config)
     if not config.skip_bids_validation:
-        validate(config.bids_dir)
+        checks.check_dataset(config.bids_dir)
     images = _planned(config)
     participants = sorted({f"sub-{image.subject}" for image in images if image.selected})
     context = _context(options, config, words, folder, images)
@@ -210,9 +210,7 @@ def _configuration(options: argparse.Namespace, words: list[str]) -> RunConfig:
 
 
 def _planned(config: RunConfig) -> list[AnatImage]:
-    from bids_sr.cli.run import plan
-
-    images = plan(config, here=False)
+    images = read_plan(config, here=False)
     wanted = {image.subject for image in images if image.selected}
     for subject in sorted({image.subject for image in images} - wanted - {""}):
         reason = next(image.reason for image in images if image.subject == subject)

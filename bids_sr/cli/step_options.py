@@ -1,4 +1,4 @@
-"""Options of the steps before and after super-resolution."""
+"""Options of the steps before and after super-resolution, and of the hand-over to other tools."""
 
 from __future__ import annotations
 
@@ -66,4 +66,39 @@ def add_segmentation(group: argparse._ArgumentGroup) -> None:
         help=f"segment the super-resolved images with {', '.join(SEGMENTATIONS)} "
         "(nnunet=PATH: a model folder of nnU-Net v2); a tool that is missing ends the run before "
         "anything is processed",
+    )
+
+
+def add_hand_over(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say what other tools get."""
+    group.add_argument(
+        "--anat-reference",
+        nargs="+",
+        metavar="RULE",
+        help="which T1w (and T2w, with --surface-contrasts) becomes desc-preproc, which fMRIPrep "
+        "and sMRIPrep take; contrast-enhanced images, other body parts, parts of scans and "
+        "localisers only if named; "
+        "finest: finest slice spacing, of equals the first by path; first-lex: first by path; "
+        "ENTITY=VALUE ...: one with these entities (null: without it) before all others "
+        "(default: finest)",
+    )
+    group.add_argument(
+        "--anat-reference-per",
+        choices=("session", "subject"),
+        help="session: one of a kind in each session; subject: one of a kind in all, for tools "
+        "that make one reference of all sessions",
+    )
+    group.add_argument(
+        "--surface-contrasts",
+        nargs="+",
+        choices=("T2w", "FLAIR"),
+        help="also hand these on super-resolved to tools that refine pial surfaces with them: a "
+        "T2w as desc-preproc, both in the raw-shaped view; unproven (default: neither)",
+    )
+    group.add_argument(
+        "--raw-like-dir",
+        type=Path,
+        metavar="DIR",
+        help="also keep a raw-shaped view of the processed subjects there: super-resolved images "
+        "as rec-SR in place of the acquired ones, all else linked",
     )

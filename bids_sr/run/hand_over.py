@@ -1,11 +1,9 @@
-"""The options and the last step of a run that hand its results on to other tools."""
+"""The first and the last step of a run, which hand its results on to other tools."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_sr.exceptions import InputDataError
@@ -18,41 +16,6 @@ if TYPE_CHECKING:
     from bids_sr.run.fence import Fence
 
 LOGGER = logging.getLogger(__name__)
-
-
-def add_hand_over(group: argparse._ArgumentGroup) -> None:
-    """Add the options that say what other tools get."""
-    group.add_argument(
-        "--anat-reference",
-        nargs="+",
-        metavar="RULE",
-        help="which T1w (and T2w, with --surface-contrasts) becomes desc-preproc, which fMRIPrep "
-        "and sMRIPrep take; contrast-enhanced images, other body parts, parts of scans and "
-        "localisers only if named; "
-        "finest: finest slice spacing, of equals the first by path; first-lex: first by path; "
-        "ENTITY=VALUE ...: one with these entities (null: without it) before all others "
-        "(default: finest)",
-    )
-    group.add_argument(
-        "--anat-reference-per",
-        choices=("session", "subject"),
-        help="session: one of a kind in each session; subject: one of a kind in all, for tools "
-        "that make one reference of all sessions",
-    )
-    group.add_argument(
-        "--surface-contrasts",
-        nargs="+",
-        choices=("T2w", "FLAIR"),
-        help="also hand these on super-resolved to tools that refine pial surfaces with them: a "
-        "T2w as desc-preproc, both in the raw-shaped view; unproven (default: neither)",
-    )
-    group.add_argument(
-        "--raw-like-dir",
-        type=Path,
-        metavar="DIR",
-        help="also keep a raw-shaped view of the processed subjects there: super-resolved images "
-        "as rec-SR in place of the acquired ones, all else linked",
-    )
 
 
 def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
@@ -94,7 +57,6 @@ def finish(
                 surface_contrasts=config.surface_contrasts,
             ):
                 LOGGER.warning("%s", note)
-    print(f"raw-like dataset: {config.raw_like_dir}")
 
 
 def settle(

@@ -66,6 +66,8 @@ class Outcomes:
     @property
     def code(self) -> ExitCode:
         """Return the exit code of the run."""
+        if self.images and not any(outcome.image.processed for outcome in self.images):
+            return ExitCode.BAD_DATA
         incomplete = any(outcome.incomplete for outcome in self.images)
         others = incomplete or self.other_crashes or self.beside
         if self.having("failed") or self.having("planned") or others:

@@ -1,13 +1,15 @@
-"""The plan of a run: which images there are and what happens to each, read or printed."""
+"""The plan of a run: which images there are, what happens to each, and what the log says of it."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from bids_sr.config import RunConfig
+from bids_sr.exceptions import InputDataError
+from bids_sr.run.exit_codes import ExitCode, ExitError
 from bids_sr.run.feasibility import memory_here_gb, refuse_impossible
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 SHOWN_IMAGES = 20
-COLUMNS = ("image", "what happens", "slices", "output", "why")
 
 
 def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
@@ -28,6 +29,11 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         The run.
     here : bool
         Whether the steps run on this machine, whose memory then counts.
+
+    Raises
+    ------
+    ExitError
+        If there is none.
     """
     from bids_sr.bids import (
         AcquisitionOverrides,
@@ -53,17 +59,28 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         min_anisotropy=config.min_anisotropy,
         reference=reference_rule(config),
     )
-    layout = open_layout(
-        config.bids_dir,
-        participant_label=config.participant_label,
-        left_out=[
-            folder
-            for folder in (config.output_dir, config.work_dir, config.raw_like_dir)
-            if folder is not None
-        ],
-    )
+    try:
+        layout = open_layout(
+            config.bids_dir,
+            participant_label=config.participant_label,
+            left_out=[
+                folder
+                for folder in (config.output_dir, config.work_dir, config.raw_like_dir)
+                if folder is not None
+            ],
+        )
+        images = plan_images(layout, selection)
+    except InputDataError as error:
+        asked = bool(config.participant_label)
+        code = ExitCode.NOTHING_SELECTED if asked else ExitCode.NO_INPUT
+        raise ExitError(code, str(error)) from error
+    if not images:
+        raise ExitError(
+            ExitCode.NOTHING_SELECTED,
+            f"{config.bids_dir} has no anatomical images of the selected subjects",
+        )
     memory_gb = memory_here_gb(config) if here else None
-    return refuse_impossible(plan_images(layout, selection), config, memory_gb=memory_gb)
+    return refuse_impossible(images, config, memory_gb=memory_gb)
 
 
 def reference_rule(config: RunConfig) -> ReferenceRule:
@@ -75,40 +92,11 @@ def reference_rule(config: RunConfig) -> ReferenceRule:
     )
 
 
-def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:
-    """Print the plan image by image: a table on a terminal, tab-separated lines in a log."""
-    rows = [_row(image) for image in images]
-    if stream.isatty():
-        _print_table(rows, stream)
-    else:
-        stream.write("\t".join(COLUMNS) + "\n")
-        cells = [[" ".join(cell.split()) for cell in row] for row in rows]
-        stream.writelines("\t".join(row) + "\n" for row in cells)
-    for image in images:
-        for sentence in notes(image):
-            stream.write(f"{image.stem}: {sentence}\n")
-    stream.write(count_words(images) + "\n")
-
-
 def log_plan(images: Sequence[AnatImage]) -> None:
-    """Tell in the log which images are left out and which lose in-plane resolution, and why."""
+    """Tell in the log how many images there are, which are left out or get coarser, and why."""
+    LOGGER.info("%s", count_words(images))
     _tell_what_is_left_out(images)
     _tell_what_gets_coarser(images)
-
-
-def notes(image: AnatImage) -> list[str]:
-    """Return what was assumed about an image and what a user should look at."""
-    found = []
-    if image.facts is not None and image.processed:
-        found += [f"assumed: {sentence}" for sentence in image.facts.assumptions]
-        found += [f"warning: {sentence}" for sentence in image.facts.warnings]
-    if image.is_reference:
-        found.append(f"handed on as desc-preproc: {image.reference_reason}")
-    elif image.unfit:
-        found.append(f"not handed on as desc-preproc: {image.unfit}")
-    if image.mask_note:
-        found.append(f"brain mask: {image.mask_note}")
-    return found
 
 
 def count_words(images: Sequence[AnatImage]) -> str:
@@ -119,19 +107,6 @@ def count_words(images: Sequence[AnatImage]) -> str:
     subjects = len(subjects_of(images))
     words = [f"{counts[action]} {name}" for action, name in _COUNTED.items() if counts[action]]
     return f"{len(images)} images of {subjects} subjects: {', '.join(words) or 'none'}"
-
-
-def steps_words(config: RunConfig) -> str:
-    """Say which steps every image goes through."""
-    from bids_sr.engines.brain import choose_engine
-
-    engine, reason = choose_engine(config.skull_strip_method, config.weights_dir)
-    return (
-        f"steps: denoising {config.denoise_method}; bias correction {config.anat_biascorrect}; "
-        f"brain mask {engine} ({reason}); super-resolution "
-        f"{config.method_options.words()}"
-        + (f"; segmentation {', '.join(config.segmentation)}" if config.segmentation else "")
-    )
 
 
 def _tell_what_is_left_out(images: Sequence[AnatImage]) -> None:
@@ -171,27 +146,3 @@ _COUNTED = {
     "skip": "skipped",
     "fail": "that cannot be used",
 }
-
-
-def _row(image: AnatImage) -> tuple[str, ...]:
-    slices = output = ""
-    if image.facts is not None:
-        acquisition = image.facts.acquisition
-        slices = f"{acquisition.thickness:.3g} mm every {acquisition.spacing:.3g} mm"
-    if image.target_grid is not None and image.processed:
-        sizes = [f"{spacing:.3g}" for spacing in image.target_grid.spacings]
-        output = f"{' x '.join(sizes)} mm"
-    return image.relpath, image.action, slices, output, image.reason
-
-
-def _print_table(rows: list[tuple[str, ...]], stream: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    styles = {"super-resolve": "green", "pass-through": "cyan", "fail": "red", "skip": "dim"}
-    table = Table(*(Column(name, overflow="fold") for name in COLUMNS))
-    for path, *cells in rows:
-        stem = path.rpartition("/")[2].split(".")[0]
-        table.add_row(*(Text(cell) for cell in (stem, *cells)), style=styles[cells[0]])
-    Console(file=stream).print(table)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bids_sr.bids import AnatImage
+from bids_sr.cli.plan_table import print_plan
 from bids_sr.run.crashes import Crash
 from bids_sr.run.exit_codes import ExitCode
 from bids_sr.run.outcome import Outcomes, after_run, planned
-from bids_sr.run.plan import print_plan
 
 
 def image(name: str, action: Any = "super-resolve", reason: str = "because") -> AnatImage:

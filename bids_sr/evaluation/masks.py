@@ -1,0 +1,154 @@
+"""The masks in which a comparison scores: those at hand, and those made for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr import __version__
+from bids_sr.evaluation.pool import TaskPool
+from bids_sr.evaluation.references import Reference, existing_mask, not_zero
+from bids_sr.exceptions import BidsSrError, InputDataError
+from bids_sr.files.writing import write_json_atomic
+from bids_sr.imaging import Volume
+
+if TYPE_CHECKING:
+    from bids_sr.evaluation.pool import Ended
+
+LOGGER = logging.getLogger(__name__)
+MADE = ("auto", "nonzero", "template")
+"""Kinds of masks that can be made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """Where to score an image."""
+
+    path: Path | None = None
+    """None: everywhere, or nowhere if there is a problem."""
+    origin: str = "whole image"
+    problem: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFinder:
+    """Finds or makes the masks of images."""
+
+    kind: str
+    """``none``, one of ``MADE``, or the path of a mask or a folder of them."""
+    folder: Path
+    """Where those that are made are kept."""
+    derivatives: Sequence[Path]
+    """BIDS derivatives with masks."""
+    threads: int
+    """Of one mask that is made."""
+    seed: int
+
+    def find(self, references: Sequence[Reference]) -> dict[str, Mask | None]:
+        """Return the mask of each image by its name; None where it has to be made."""
+        masks: dict[str, Mask | None] = {}
+        for reference in references:
+            try:
+                masks[reference.name] = self._at_hand(reference)
+            except BidsSrError as error:
+                masks[reference.name] = Mask(problem=str(error))
+        return masks
+
+    def make(self, references: Sequence[Reference], pool: TaskPool) -> dict[str, Mask]:
+        """Make masks of images in processes of their own."""
+        tasks = [(reference.name, self._task(reference)) for reference in references]
+        return {
+            tasks[ended.number][0]: self._made(*tasks[ended.number], ended)
+            for ended in pool.run(tasks)
+        }
+
+    def _made(self, name: str, task: Mapping[str, Any], ended: Ended) -> Mask:
+        if ended.row is None:
+            LOGGER.warning("%s: no mask, give one or --mask none: %s", name, ended.message)
+            return Mask(problem=ended.message)
+        path, origin = Path(task["out"]), str(ended.row["origin"])
+        write_json_atomic(_record_path(path), {"Origin": origin, "Made": task["made_of"]})
+        return Mask(path=path, origin=origin)
+
+    def _at_hand(self, reference: Reference) -> Mask | None:
+        if self.kind == "none":
+            return Mask()
+        given = None if self.kind in MADE else Path(self.kind)
+        if self.kind == "auto" or given is not None:
+            existing = existing_mask(reference, given, self.derivatives if given is None else [])
+            if existing is not None:
+                return Mask(path=existing[0], origin=existing[1])
+            if given is not None:
+                return Mask(problem=f"{given} has no mask of {reference.path.name}")
+        if self.kind == "auto" and not reference.is_brain:
+            return Mask()
+        return self._made_before(reference)
+
+    def _made_before(self, reference: Reference) -> Mask | None:
+        task = self._task(reference)
+        path = Path(task["out"])
+        try:
+            record = json.loads(_record_path(path).read_text())
+        except (OSError, ValueError):
+            return None
+        if record.get("Made") != task["made_of"] or not path.is_file():
+            return None
+        return Mask(path=path, origin=str(record["Origin"]))
+
+    def _task(self, reference: Reference) -> dict[str, Any]:
+        status = reference.path.stat()
+        return {
+            "do": "mask",
+            "image": str(reference.path),
+            "kind": self.kind,
+            "threads": self.threads,
+            "seed": self.seed,
+            "out": str((self.folder / f"{reference.name}.nii.gz").absolute()),
+            "made_of": [self.kind, status.st_size, status.st_mtime_ns, __version__],
+        }
+
+
+def make_mask(image: Path, out: Path, *, kind: str, threads: int, seed: int) -> str:
+    """Make the mask of an image in this process, and return where it comes from.
+
+    Raises
+    ------
+    InputDataError
+        If it is empty.
+    """
+    volume = Volume.load(image).canonical()
+    if kind == "nonzero":
+        mask, origin = not_zero(volume), "what is not zero, holes filled"
+    else:
+        mask, origin = _brain(volume, engine_only=kind != "auto", threads=threads, seed=seed)
+    if not mask.any():
+        raise InputDataError(f"{image}: found an empty mask; give one with --mask.")
+    volume.with_data(mask.astype(np.uint8)).save(out)
+    return origin
+
+
+def _brain(
+    volume: Volume, *, engine_only: bool, threads: int, seed: int
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Return the brain of an image, stripped before or not, and how it was found."""
+    from bids_sr.engines.ants import template_brain_mask
+    from bids_sr.engines.stripped_image import stripped_brain
+
+    brain = None if engine_only else stripped_brain(volume)[0]
+    origin = "the image was stripped before: what is not background"
+    if brain is None:
+        brain, _ = template_brain_mask(volume, threads=threads, seed=seed)
+        origin = "template engine"
+    return brain.data > 0, origin
+
+
+def _record_path(mask: Path) -> Path:
+    return mask.with_suffix("").with_suffix(".json")
