@@ -1,40 +1,31 @@
 """``bids_sr-tools slurm``: the scripts that run a dataset on a Slurm cluster.
 
-One participant a task of a job array, then the group level.  The scripts are files to read
-and to edit; nothing is submitted here.  Templates: ``bids_sr/data/slurm``.
+What is in them: :mod:`bids_sr.run.job_array`.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
-import re
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bids_sr import __version__
 from bids_sr.cli import options as types
+from bids_sr.cli.parser import parse_args
 from bids_sr.cli.plan_table import read_plan
-from bids_sr.compute.resources import MEMORY_SHARE
 from bids_sr.exceptions import ConfigError
-from bids_sr.files import text_digest
 from bids_sr.run import checks
 from bids_sr.run.exit_codes import ExitCode
+from bids_sr.run.job_array import PARTICIPANTS, SCRIPTS, SUBMIT, JobArray, write_job_array
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
 
-# Measured: benchmarks/RESULTS.md, "the whole command on clinical scans", and "a job array".
-CPU_SECONDS_PER_IMAGE = 350
-"""CPU time of an image with the slower of the default methods."""
-TIME_SAFETY = 3
-GROUP_MB, GROUP_TIME = 2000, "01:00:00"
 OURS = {
     "--participant-label": "--participant-label before --",
     "--nprocs": "--cpus-per-task",
@@ -51,7 +42,6 @@ OURS = {
     "--reports-only": "bids_sr itself",
     "--boilerplate-only": "bids_sr itself",
 }
-_TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 
 def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
@@ -157,14 +147,10 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
     ConfigError, InputDataError, ExitError
         If anything that the jobs need is not there, or the scripts are there already.
     """
-    from bids_sr.bids import prepare_output_dir
-    from bids_sr.files.writing import write_text_atomic
-
-    _check_values(options)
-    words = [_absolute(word) for word in words]
-    config = _configuration(options, words)
+    array = _job_array(options, [_absolute(word) for word in words])
+    config = _configuration(options, array.options)
     folder = Path(os.path.abspath(options.script_dir or config.output_dir / "code" / "slurm"))
-    if (folder / "submit.sh").exists() and not options.overwrite:
+    if (folder / SUBMIT).exists() and not options.overwrite:
         raise ConfigError(
             f"{folder} holds scripts already: look at them, then give --overwrite or another "
             "--script-dir"
@@ -173,25 +159,45 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
     checks.check_files(config)
     if not config.skip_bids_validation:
         checks.check_dataset(config.bids_dir)
-    images = _planned(config)
-    participants = sorted({f"sub-{image.subject}" for image in images if image.selected})
-    context = _context(options, config, words, folder, images)
-    prepare_output_dir(config.output_dir, config.bids_dir)
-    for name in ("participant.sbatch", "group.sbatch", "submit.sh"):
-        write_text_atomic(folder / name, _render(f"{name}.j2", context))
-        (folder / name).chmod(0o755 if name.endswith(".sh") else 0o644)
-    write_text_atomic(folder / "participants.txt", "\n".join(participants) + "\n")
-    print(f"{len(participants)} participants, each a task of {context['cpus']} CPUs, ", end="")
-    print(f"{context['mem_mb']} MB (for {context['neediest']}), {context['time']}")
-    print(f"wrote participants.txt, participant.sbatch, group.sbatch, submit.sh to {folder}")
-    print(f"look at them, then: {shlex.quote(str(folder / 'submit.sh'))}")
+    images = read_plan(config, here=False)
+    _tell_who_is_left_out(images)
+    written = write_job_array(array, config, images, folder)
+    print(
+        f"{len(written.participants)} participants, each a task of {written.cpus} CPUs, ", end=""
+    )
+    print(f"{written.memory_mb} MB (for {written.neediest}), {written.time}")
+    print(f"wrote {', '.join((PARTICIPANTS, *SCRIPTS))} to {folder}")
+    print(f"look at them, then: {shlex.quote(str(folder / SUBMIT))}")
     return ExitCode.OK
 
 
-def _configuration(options: argparse.Namespace, words: list[str]) -> RunConfig:
-    """Read the options of ``bids_sr`` as a job will."""
-    from bids_sr.cli.parser import parse_args
+def _job_array(options: argparse.Namespace, words: list[str]) -> JobArray:
+    array = JobArray(
+        image=options.image,
+        program=options.program or "",
+        options=words,
+        cpus=options.cpus_per_task,
+        memory_gb=options.mem,
+        time=options.time,
+        partition=options.partition,
+        account=options.account,
+        gres=options.gres,
+        sbatch=options.sbatch,
+        setup=options.setup,
+        bind=options.bind,
+        work_dir=options.work_dir,
+        max_tasks=options.max_tasks,
+    )
+    if options.program and shutil.which(shlex.split(options.program)[0]) is None:
+        sys.stderr.write(
+            f"bids_sr-tools slurm: {options.program} is no command of this machine; see that it "
+            "is one where the jobs run\n"
+        )
+    return array
 
+
+def _configuration(options: argparse.Namespace, words: Sequence[str]) -> RunConfig:
+    """Read the options of ``bids_sr`` as a job will."""
     for word in words:
         name = word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
         if name in OURS:
@@ -209,103 +215,11 @@ def _configuration(options: argparse.Namespace, words: list[str]) -> RunConfig:
     return config
 
 
-def _planned(config: RunConfig) -> list[AnatImage]:
-    images = read_plan(config, here=False)
-    wanted = {image.subject for image in images if image.selected}
-    for subject in sorted({image.subject for image in images} - wanted - {""}):
+def _tell_who_is_left_out(images: Sequence[AnatImage]) -> None:
+    selected = {image.subject for image in images if image.selected}
+    for subject in sorted({image.subject for image in images} - selected - {""}):
         reason = next(image.reason for image in images if image.subject == subject)
         sys.stderr.write(f"bids_sr-tools slurm: sub-{subject} is left out: {reason}\n")
-    return images
-
-
-def _context(
-    options: argparse.Namespace,
-    config: RunConfig,
-    words: list[str],
-    folder: Path,
-    images: Sequence[AnatImage],
-) -> dict[str, Any]:
-    cpus = options.cpus_per_task
-    memory_gb, neediest = task_memory_gb(config, images)
-    lines = [f"--{name}={value}" for name in ("partition", "account")
-             if (value := getattr(options, name))]  # fmt: skip
-    gres = [f"--gres={options.gres}"] if options.gres else []
-    binds, made = _binds(options, config, words)
-    return {
-        "version": __version__,
-        "bids_dir": str(config.bids_dir),
-        "output_dir": str(config.output_dir),
-        "scripts": str(folder),
-        "image": os.path.abspath(options.image) if options.image else "",
-        "command": shlex.split(options.program or ""),
-        "options": words,
-        "cpus": cpus,
-        "neediest": neediest,
-        "mem_mb": _mebibytes(options.mem or memory_gb),
-        "share": round(100 * MEMORY_SHARE),
-        "time": options.time or _time(images, cpus),
-        "sbatch": [*lines, *gres, *options.sbatch],
-        "sbatch_group": [*lines, *options.sbatch],
-        "setup": options.setup,
-        "gpu": (options.gres or "").startswith("gpu"),
-        "binds": binds,
-        "made": made,
-        "work_dir": os.path.abspath(options.work_dir) if options.work_dir else "",
-        "key": text_digest(str(config.output_dir))[:8],
-        "max_tasks": options.max_tasks,
-        "group_mb": GROUP_MB,
-        "group_time": GROUP_TIME,
-    }
-
-
-def task_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> tuple[float, str]:
-    """Return the memory, GB (1e9 bytes), that is enough for any participant, and who needs it."""
-    from bids_sr.run.memory import MAIN_PROCESS_GB, participant_memory_gb
-
-    found = [(MAIN_PROCESS_GB / MEMORY_SHARE, "no image that can be processed")]
-    by_subject: dict[str, list[AnatImage]] = {}
-    for image in images:
-        by_subject.setdefault(image.subject, []).append(image)
-    for subject, own in by_subject.items():
-        found.append((participant_memory_gb(config, own), f"sub-{subject}"))
-    return max(found)
-
-
-def _mebibytes(gigabytes: float) -> int:
-    """Return Slurm's M for GB (1e9 bytes), rounded up to hundreds."""
-    return 100 * math.ceil(gigabytes * 1e9 / 2**20 / 100)
-
-
-def _time(images: Sequence[AnatImage], cpus: int) -> str:
-    """Return a limit for the participant with most images, in whole hours."""
-    subjects = [image.subject for image in images if image.processed] or [""]
-    most = max(subjects.count(subject) for subject in set(subjects))
-    seconds = TIME_SAFETY * CPU_SECONDS_PER_IMAGE * most / min(cpus, 2)
-    return f"{max(1, math.ceil(seconds / 3600)):02d}:00:00"
-
-
-def _check_values(options: argparse.Namespace) -> None:
-    if options.image and not options.image.is_file():
-        raise ConfigError(f"--image {options.image}: no such file; expected an Apptainer image")
-    if options.program is not None and not shlex.split(options.program):
-        raise ConfigError("--command is empty: expected for example /opt/bids_sr/bin/bids_sr")
-    if options.program and shutil.which(shlex.split(options.program)[0]) is None:
-        sys.stderr.write(
-            f"bids_sr-tools slurm: {options.program} is no command of this machine; see that it "
-            "is one where the jobs run\n"
-        )
-    if options.time and not _TIME.fullmatch(options.time):
-        raise ConfigError(f"--time {options.time}: expected minutes, HH:MM:SS or DAYS-HH:MM:SS")
-    for name in ("partition", "account", "gres"):
-        value = getattr(options, name)
-        if value and not re.fullmatch(r"[\w.,:=*+@-]+", value):
-            raise ConfigError(f"--{name} {value!r}: expected a name without spaces and quotes")
-    for line in [*options.sbatch, *options.setup]:
-        if "\n" in line:
-            raise ConfigError(f"{line!r}: expected one line")
-    for line in options.sbatch:
-        if not line.startswith("-"):
-            raise ConfigError(f"--sbatch {line}: expected an option, e.g. --sbatch=--qos=long")
 
 
 def _absolute(word: str) -> str:
@@ -315,38 +229,3 @@ def _absolute(word: str) -> str:
     if path.is_absolute() or not ("/" in value or path.suffix) or not path.exists():
         return word
     return f"{head}{equals}{os.path.abspath(path)}"
-
-
-def _binds(
-    options: argparse.Namespace, config: RunConfig, words: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Return what the image shall see besides input, output and work, and folders to make."""
-    if options.image is None:
-        return [], []
-    made = [str(config.raw_like_dir)] if config.raw_like_dir else []
-    found = {path: f"{path}:{path}" for path in made}
-    for word in words:
-        path = Path(word.rpartition("=")[2])
-        if path.is_absolute() and path.exists():
-            found.setdefault(str(path), f"{path}:{path}:ro")
-    for shown in (str(config.bids_dir), str(config.output_dir), *found):
-        if ":" in shown or "," in shown:
-            raise ConfigError(
-                f"{shown}: Apptainer cannot show a path with a colon or a comma to the image; "
-                "expected one without. Rename it, or use a link without them."
-            )
-    return [*found.values(), *options.bind], made
-
-
-def _render(name: str, context: dict[str, Any]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bids_sr", "data/slurm"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["quote"] = lambda word: shlex.quote(str(word))
-    return environment.get_template(name).render(**context)

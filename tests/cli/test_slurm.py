@@ -11,6 +11,7 @@ from bids_sr.cli import slurm
 from bids_sr.cli.slurm import split_words
 from bids_sr.cli.tools import main
 from bids_sr.config import RunConfig
+from bids_sr.run import job_array
 
 QUICK = ("--skip-bids-validation", "--sr-method", "linear", "--skull-strip-method", "none")
 SCRIPTS = ("participant.sbatch", "group.sbatch", "submit.sh")
@@ -19,7 +20,7 @@ SCRIPTS = ("participant.sbatch", "group.sbatch", "submit.sh")
 @pytest.fixture
 def no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the graph out, which takes seconds to build; one test builds it."""
-    monkeypatch.setattr(slurm, "task_memory_gb", lambda *_: (1.0, "an image"))
+    monkeypatch.setattr(job_array, "task_memory_gb", lambda *_: (1.0, "an image"))
 
 
 @pytest.fixture
@@ -202,11 +203,11 @@ def test_memory_is_that_of_the_participant_that_needs_most(dataset: Path, tmp_pa
         bids_dir=dataset, output_dir=tmp_path / "out", work_dir=tmp_path / "work", mem_gb=0.3
     )
     images = make_plan(config)
-    needed, who = slurm.task_memory_gb(config, images)
+    needed, who = job_array.task_memory_gb(config, images)
     each = {
         subject: participant_memory_gb(config, [one for one in images if one.subject == subject])
         for subject in {image.subject for image in images}
     }
     assert needed == max(each.values()) > config.mem_gb
     assert each[who.removeprefix("sub-")] == needed
-    assert slurm.task_memory_gb(config, [])[1] == "no image that can be processed"
+    assert job_array.task_memory_gb(config, [])[1] == "no image that can be processed"
