@@ -9,32 +9,22 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bids_sr import __version__
 from bids_sr.cli.evaluate_options import MASKS, MethodSpec, read_specs
 from bids_sr.compute.environment import Terminated, end_on_sigterm
-from bids_sr.evaluation.pool import Ended, TaskPool
+from bids_sr.evaluation.comparison import Comparison
+from bids_sr.evaluation.job import Job
+from bids_sr.evaluation.masks import Mask, MaskFinder
+from bids_sr.evaluation.pool import Ended
 from bids_sr.evaluation.protocol import Protocol
-from bids_sr.evaluation.references import (
-    Reference,
-    existing_mask,
-    find_references,
-    lesion_mask,
-    own_derivatives,
-)
-from bids_sr.exceptions import BidsSrError, ConfigError
-from bids_sr.files.writing import write_json_atomic, write_text_atomic
-from bids_sr.plain_values import plain
+from bids_sr.evaluation.references import Reference, find_references, own_derivatives
+from bids_sr.exceptions import ConfigError
+from bids_sr.files import write_text_atomic
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
-
-LOGGER = logging.getLogger(__name__)
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -53,39 +43,95 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ExitError(ExitCode.NO_INPUT, f"{options.path} does not exist: check the path")
     specs, protocols = read_specs(options), read_protocols(options)
     references = find_references(options.path, options.include, options.exclude)
-    from bids_sr.evaluation.perceptual import available
-    from bids_sr.evaluation.table import read_rows
-
-    measures = available()
-    notes = [] if options.no_perceptual else list(measures.notes)
+    comparison, notes = _comparison(options)
     for note in notes:
         print(note)
-    (options.out / "rows").mkdir(parents=True, exist_ok=True)
-    masks = _Masks(options).find(references)
-    jobs, failed = [], []
+    masks = _masks(comparison, references, options)
+    jobs, without_mask = [], 0
     for reference, protocol, spec in itertools.product(references, protocols, specs):
-        mask, origin, problem = masks[reference.name]
-        job = _job(reference, protocol, spec, options)
-        wanted = () if options.no_perceptual else measures.measures
-        job = replace(job, mask=mask, mask_origin=origin, measures=wanted)
-        job = replace(job, downstream=options.downstream and mask is not None)
-        if problem:
-            failed.append((job, f"no mask, give one or --mask none: {problem}"))
+        mask = masks[reference.name]
+        job = comparison.job(
+            reference,
+            protocol,
+            mask,
+            label=spec.label,
+            method=spec.method,
+            parameters=spec.parameters,
+        )
+        if mask.problem:
+            message = f"no mask, give one or --mask none: {mask.problem}"
+            comparison.write(job, status="failed", message=message)
+            without_mask += 1
         else:
             jobs.append(job)
-    for job, message in failed:
-        _write(options.out, job, status="failed", message=message)
-    known = {row["file"]: row for row in read_rows(options.out / "rows")}
-    todo = [job for job in jobs if not _done(known.get(job.stem), job, options)]
+    to_do = comparison.to_do(jobs)
     print(
         f"{len(references)} images, {len(protocols)} protocols, {len(specs)} methods: "
-        f"{len(todo)} reconstructions to do, {len(jobs) - len(todo)} done before"
+        f"{len(to_do)} reconstructions to do, {len(jobs) - len(to_do)} done before"
     )
-    troubles = len(failed) + _run(todo, options, known)
-    rows = read_rows(options.out / "rows")
-    write_results(options.out, rows, specs, options.baseline, notes, options.examples)
+    failed = without_mask + _run(comparison, to_do)
+    write_results(options.out, comparison.rows(), specs, options.baseline, notes, options.examples)
     print(f"wrote {options.out / 'index.html'}, scores.md and scores.tsv")
-    return ExitCode.SOME_FAILED if troubles else ExitCode.OK
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
+
+
+def _comparison(options: argparse.Namespace) -> tuple[Comparison, list[str]]:
+    """Return the comparison, and what cannot be measured here."""
+    from bids_sr.evaluation.perceptual import available
+
+    measures = available()
+    (options.out / "rows").mkdir(parents=True, exist_ok=True)
+    comparison = Comparison(
+        out=options.out,
+        workers=options.nprocs // options.omp_nthreads,
+        threads=options.omp_nthreads,
+        seed=options.random_seed,
+        device=options.device,
+        keep_images=options.keep_images,
+        measures=() if options.no_perceptual else measures.measures,
+        downstream=options.downstream,
+        derivatives=[*options.derivatives, *own_derivatives(options.path)],
+    )
+    return comparison, [] if options.no_perceptual else list(measures.notes)
+
+
+def _masks(
+    comparison: Comparison, references: Sequence[Reference], options: argparse.Namespace
+) -> dict[str, Mask]:
+    if options.mask not in MASKS and not Path(options.mask).exists():
+        raise ConfigError(
+            f"Found --mask {options.mask}; expected {', '.join(MASKS)} or an existing path."
+        )
+    finder = MaskFinder(
+        kind=options.mask,
+        folder=options.out / "masks",
+        derivatives=comparison.derivatives,
+        threads=comparison.threads,
+        seed=comparison.seed,
+    )
+    at_hand = finder.find(references)
+    missing = [reference for reference in references if at_hand[reference.name] is None]
+    if missing:
+        print(f"{len(missing)} masks to make", flush=True)
+    masks = {name: mask for name, mask in at_hand.items() if mask is not None}
+    return masks | finder.make(missing, comparison.pool())
+
+
+def _run(comparison: Comparison, jobs: Sequence[Job]) -> int:
+    """Do jobs, print the result of each, and return how many failed."""
+    done = failed = 0
+    with progress_bar("evaluate") as progress:
+
+        def show(number: int, line: str) -> None:
+            progress(done, len(jobs), f"{jobs[number].image}, {jobs[number].label}: {line}")
+
+        for job, ended in comparison.run(jobs, show):
+            done += 1
+            failed += ended.row is None
+            words = f"{job.image}, {job.protocol.label}, {job.label}"
+            print(f"{done}/{len(jobs)} {words}: {_result(ended)}", flush=True)
+            progress(done, len(jobs), words)
+    return failed
 
 
 def read_protocols(options: argparse.Namespace) -> list[Protocol]:
@@ -99,207 +145,11 @@ def read_protocols(options: argparse.Namespace) -> list[Protocol]:
     return list(dict.fromkeys(found))
 
 
-def _job(
-    reference: Reference,
-    protocol: Protocol,
-    spec: MethodSpec,
-    options: argparse.Namespace,
-) -> Any:
-    from bids_sr.evaluation.job import Job
-    from bids_sr.sr import make_method
-
-    known = make_method(spec.method, spec.parameters).parameters()
-    common = {
-        "threads": options.omp_nthreads,
-        "seed": options.random_seed,
-        "device": options.device,
-    }
-    common = {name: value for name, value in common.items() if name in known}
-    derivatives = [*options.derivatives, *own_derivatives(options.path)]
-    return Job(
-        image=reference.name,
-        path=reference.path,
-        protocol=protocol,
-        label=spec.label,
-        method=spec.method,
-        parameters={**common, **spec.parameters},
-        lesions=lesion_mask(reference, derivatives),
-        thickness=reference.thickness() if protocol.leaves_out else None,
-        seed=options.random_seed,
-    )
-
-
-class _Masks:
-    """Finds or makes the masks of the images."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.folder = options.out / "masks"
-        if options.mask not in MASKS and not Path(options.mask).exists():
-            raise ConfigError(
-                f"Found --mask {options.mask}; expected {', '.join(MASKS)} or an existing path."
-            )
-
-    def find(self, references: Sequence[Reference]) -> dict[str, tuple[Path | None, str, str]]:
-        """Return mask, origin and problem of each image, by name; makes what is missing."""
-        found: dict[str, tuple[Path | None, str, str]] = {}
-        tasks = []
-        for reference in references:
-            try:
-                at_hand = self._at_hand(reference)
-            except BidsSrError as error:
-                found[reference.name] = (None, "", str(error))
-                continue
-            if at_hand is not None:
-                found[reference.name] = at_hand
-            else:
-                tasks.append((reference.name, self._task(reference)))
-        if tasks:
-            print(f"{len(tasks)} masks to make", flush=True)
-        pool = TaskPool(
-            workers=self.options.nprocs // self.options.omp_nthreads,
-            threads=self.options.omp_nthreads,
-            logs=self.options.out / "logs",
-        )
-        for ended in pool.run(tasks):
-            name, task = tasks[ended.number]
-            if ended.row is None:
-                LOGGER.warning("%s: no mask, give one or --mask none: %s", name, ended.message)
-                found[name] = (None, "", ended.message)
-                continue
-            record = {"Origin": ended.row["origin"], "Made": task["made_of"]}
-            write_json_atomic(Path(task["out"]).with_suffix("").with_suffix(".json"), record)
-            found[name] = (Path(task["out"]), ended.row["origin"], "")
-        return found
-
-    def _at_hand(self, reference: Reference) -> tuple[Path | None, str, str] | None:
-        kind = self.options.mask
-        if kind == "none":
-            return None, "whole image", ""
-        if kind == "auto" or kind not in MASKS:
-            given = None if kind in MASKS else Path(kind)
-            derivatives = [*self.options.derivatives, *own_derivatives(self.options.path)]
-            existing = existing_mask(reference, given, derivatives if given is None else [])
-            if existing is not None:
-                return existing[0], existing[1], ""
-            if given is not None:
-                return None, "", f"{given} has no mask of {reference.path.name}"
-        if kind == "auto" and not reference.is_brain:
-            return None, "whole image", ""
-        return self._made_before(reference)
-
-    def _made_before(self, reference: Reference) -> tuple[Path, str, str] | None:
-        task = self._task(reference)
-        try:
-            text = Path(task["out"]).with_suffix("").with_suffix(".json").read_text()
-            record = json.loads(text)
-        except (OSError, ValueError):
-            return None
-        if record.get("Made") != task["made_of"] or not Path(task["out"]).is_file():
-            return None
-        return Path(task["out"]), str(record["Origin"]), ""
-
-    def _task(self, reference: Reference) -> dict[str, Any]:
-        status = reference.path.stat()
-        return {
-            "do": "mask",
-            "image": str(reference.path),
-            "kind": self.options.mask,
-            "threads": self.options.omp_nthreads,
-            "seed": self.options.random_seed,
-            "out": str((self.folder / f"{reference.name}.nii.gz").absolute()),
-            "made_of": [self.options.mask, status.st_size, status.st_mtime_ns, __version__],
-        }
-
-
-def _done(row: dict[str, Any] | None, job: Any, options: argparse.Namespace) -> bool:
-    if row is None or row["status"] != "ok" or row.get("key") != job.key():
-        return False
-    return not options.keep_images or (options.out / "images" / f"{job.stem}.nii.gz").is_file()
-
-
-def _only_segmented(
-    job: Any, known: dict[str, Any], options: argparse.Namespace
-) -> dict[str, Any] | None:
-    """Return the row of a kept reconstruction that lacks nothing but its segmentation."""
-    row = known.get(job.stem)
-    if not job.downstream or not _done(row, replace(job, downstream=False), options):
-        return None
-    assert row is not None
-    if not (options.out / "images" / f"{job.stem}.nii.gz").is_file():
-        return None
-    names = ("seconds", "cpu_seconds", "peak_gb", "peak_gpu_gb", "record", "scores")
-    return {name: row[name] for name in names}
-
-
-def _run(jobs: Sequence[Any], options: argparse.Namespace, known: dict[str, Any]) -> int:
-    """Do jobs and return how many failed."""
-    troubles = 0
-    tasks = [
-        (
-            job.stem,
-            {
-                "do": "segment" if (row := _only_segmented(job, known, options)) else "measure",
-                "row": row,
-                "job": plain(job),
-                "folder": str(options.out.absolute()),
-                "keep_images": options.keep_images,
-                "threads": options.omp_nthreads,
-            },
-        )
-        for job in jobs
-    ]
-    with progress_bar("evaluate") as progress:
-        done = 0
-
-        def tell(number: int, line: str) -> None:
-            progress(done, len(jobs), f"{jobs[number].image}, {jobs[number].label}: {line}")
-
-        pool = TaskPool(
-            workers=options.nprocs // options.omp_nthreads,
-            threads=options.omp_nthreads,
-            logs=options.out / "logs",
-            on_line=tell,
-        )
-        for ended in pool.run(tasks):
-            job, done = jobs[ended.number], done + 1
-            troubles += ended.row is None
-            _write_ended(options.out, job, ended)
-            words = f"{job.image}, {job.protocol.label}, {job.label}"
-            print(f"{done}/{len(jobs)} {words}: {_result(ended)}", flush=True)
-            progress(done, len(jobs), words)
-    return troubles
-
-
 def _result(ended: Ended) -> str:
     if ended.row is None:
         return f"failed: {ended.message}"
     scores = ended.row["scores"]
     return f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}, {ended.row['seconds']:.0f} s"
-
-
-def _write_ended(out: Path, job: Any, ended: Ended) -> None:
-    if ended.row is None:
-        _write(out, job, status="failed", message=ended.message)
-    else:
-        _write(out, job, status="ok", message="", **ended.row)
-
-
-def _write(out: Path, job: Any, **content: Any) -> None:
-    from bids_sr.evaluation.table import write_row
-
-    row = {
-        "image": job.image,
-        "protocol": job.protocol.name,
-        "slices": job.protocol.slices,
-        "noise": job.protocol.noise,
-        "method": job.label,
-        "mask": job.mask_origin,
-        "key": job.key(),
-        "settings": job.settings(),
-        **content,
-    }
-    write_row(out / "rows" / f"{job.stem}.json", row)
 
 
 def write_results(

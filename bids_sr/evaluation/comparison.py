@@ -16,6 +16,7 @@ from bids_sr.evaluation.pool import Ended, TaskPool
 from bids_sr.evaluation.protocol import Protocol
 from bids_sr.evaluation.references import Reference, lesion_mask
 from bids_sr.evaluation.table import read_rows, write_row
+from bids_sr.plain_values import plain
 from bids_sr.sr import make_method
 
 _MEASURED = ("seconds", "cpu_seconds", "peak_gb", "peak_gpu_gb", "record", "scores")
@@ -161,7 +162,7 @@ class Comparison:
         return {
             "do": "segment" if row else "measure",
             "row": row,
-            "job": job.to_dict(),
+            "job": plain(job),
             "folder": str(self.out.absolute()),
             "keep_images": self.keep_images,
             "threads": self.threads,

@@ -10,18 +10,12 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bids_sr.compute.progress import throttled
-from bids_sr.exceptions import BidsSrError, InputDataError
+from bids_sr.exceptions import BidsSrError
 from bids_sr.files import write_atomic
 from bids_sr.plain_values import structured
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from bids_sr.imaging import Volume
 
 _LINE_SECONDS = 1.0
 
@@ -50,7 +44,7 @@ def _measure(task: dict[str, Any]) -> None:
     folder = Path(task["folder"])
     segment = None
     if job.downstream:
-        from bids_sr.evaluation.downstream_tools import segmenter
+        from bids_sr.evaluation.downstream import segmenter
 
         segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
     outcome = run(job, progress=throttled(_tell_progress, _LINE_SECONDS), segment=segment)
@@ -64,7 +58,7 @@ def _measure(task: dict[str, Any]) -> None:
 
 
 def _segment(task: dict[str, Any]) -> None:
-    from bids_sr.evaluation.downstream_tools import segmenter
+    from bids_sr.evaluation.downstream import segmenter
     from bids_sr.evaluation.job import Job, segment_kept
     from bids_sr.imaging import Volume
 
@@ -77,35 +71,11 @@ def _segment(task: dict[str, Any]) -> None:
 
 
 def _make_mask(task: dict[str, Any]) -> None:
-    import numpy as np
+    from bids_sr.evaluation.masks import make_mask
 
-    from bids_sr.evaluation.references import not_zero
-    from bids_sr.imaging import Volume
-
-    volume, kind = Volume.load(task["image"]).canonical(), task["kind"]
-    if kind == "nonzero":
-        mask, origin = not_zero(volume), "what is not zero, holes filled"
-    else:
-        mask, origin = _brain(volume, task, engine_only=kind != "auto")
-    if not mask.any():
-        raise InputDataError(f"{task['image']}: found an empty mask; give one with --mask.")
-    volume.with_data(mask.astype(np.uint8)).save(task["out"])
+    how = {name: task[name] for name in ("kind", "threads", "seed")}
+    origin = make_mask(Path(task["image"]), Path(task["out"]), **how)
     _tell(json.dumps({"row": {"origin": origin}}))
-
-
-def _brain(
-    volume: Volume, task: dict[str, Any], *, engine_only: bool
-) -> tuple[npt.NDArray[np.bool_], str]:
-    """Return the brain of an image, stripped before or not, and how it was found."""
-    from bids_sr.engines.ants import template_brain_mask
-    from bids_sr.engines.stripped_image import stripped_brain
-
-    found = None if engine_only else stripped_brain(volume)[0]
-    origin = "the image was stripped before: what is not background"
-    if found is None:
-        found, _ = template_brain_mask(volume, threads=task["threads"], seed=task["seed"])
-        origin = "template engine"
-    return found.data > 0, origin
 
 
 def _tell_progress(step: int, total: int, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from bids_sr import __version__
 from bids_sr.evaluation.pool import TaskPool
 from bids_sr.evaluation.references import Reference, existing_mask, not_zero
 from bids_sr.exceptions import BidsSrError, InputDataError
-from bids_sr.files.writing import write_json_atomic
+from bids_sr.files import read_json_or_empty, write_json_atomic
 from bids_sr.imaging import Volume
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class MaskFinder:
             try:
                 masks[reference.name] = self._at_hand(reference)
             except BidsSrError as error:
-                masks[reference.name] = Mask(problem=str(error))
+                masks[reference.name] = Mask(origin="", problem=str(error))
         return masks
 
     def make(self, references: Sequence[Reference], pool: TaskPool) -> dict[str, Mask]:
@@ -73,7 +72,7 @@ class MaskFinder:
     def _made(self, name: str, task: Mapping[str, Any], ended: Ended) -> Mask:
         if ended.row is None:
             LOGGER.warning("%s: no mask, give one or --mask none: %s", name, ended.message)
-            return Mask(problem=ended.message)
+            return Mask(origin="", problem=ended.message)
         path, origin = Path(task["out"]), str(ended.row["origin"])
         write_json_atomic(_record_path(path), {"Origin": origin, "Made": task["made_of"]})
         return Mask(path=path, origin=origin)
@@ -87,7 +86,7 @@ class MaskFinder:
             if existing is not None:
                 return Mask(path=existing[0], origin=existing[1])
             if given is not None:
-                return Mask(problem=f"{given} has no mask of {reference.path.name}")
+                return Mask(origin="", problem=f"{given} has no mask of {reference.path.name}")
         if self.kind == "auto" and not reference.is_brain:
             return Mask()
         return self._made_before(reference)
@@ -95,10 +94,7 @@ class MaskFinder:
     def _made_before(self, reference: Reference) -> Mask | None:
         task = self._task(reference)
         path = Path(task["out"])
-        try:
-            record = json.loads(_record_path(path).read_text())
-        except (OSError, ValueError):
-            return None
+        record = read_json_or_empty(_record_path(path))
         if record.get("Made") != task["made_of"] or not path.is_file():
             return None
         return Mask(path=path, origin=str(record["Origin"]))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +13,8 @@ import pytest
 
 from bids_sr.cli import tools
 from bids_sr.cli.evaluate_options import MethodSpec, parse_spec, read_specs, read_tables
-from bids_sr.evaluation import Protocol
-from bids_sr.evaluation.job import Job
-from bids_sr.evaluation.pool import TaskPool
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Volume
-from bids_sr.plain_values import plain
 from bids_sr.run.exit_codes import ExitCode
 
 
@@ -169,47 +164,6 @@ def test_wrong_use_is_one_line(
 def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
     words = ["evaluate", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert tools.main(words) == ExitCode.NO_INPUT
-
-
-def test_a_killed_task_fails_alone(folder: Path, tmp_path: Path) -> None:
-    image = folder / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
-    (tmp_path / "out" / "rows").mkdir(parents=True)
-    jobs = [
-        Job(
-            image="sub-01",
-            path=image,
-            protocol=Protocol(name="7/8"),
-            label=method,
-            method=method,
-            parameters={"steps": 10**6} if method == "self" else {},
-        )
-        for method in ("self", "linear")
-    ]
-    tasks = [
-        (
-            job.stem,
-            {
-                "do": "measure",
-                "job": plain(job),
-                "folder": str(tmp_path / "out"),
-                "keep_images": False,
-            },
-        )
-        for job in jobs
-    ]
-    pool = TaskPool(workers=1, threads=1, logs=tmp_path / "logs")
-
-    def kill(number: int, line: str) -> None:
-        if number == 0:
-            for process in list(pool._running):
-                os.kill(process.pid, signal.SIGKILL)
-
-    pool.on_line = kill
-    ended = {one.number: one for one in pool.run(tasks)}
-    assert ended[0].row is None
-    assert "signal 9: memory ran out, most likely" in ended[0].message
-    assert ended[1].row is not None
-    assert ended[1].row["scores"]["psnr"] > 10
 
 
 @pytest.mark.slow

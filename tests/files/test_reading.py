@@ -169,7 +169,6 @@ def test_content_that_cannot_be_taken_is_said(
 READ_BY_THEMSELVES = {
     "bids/names.py",
     "files/writing.py",
-    "cli/evaluate.py",
     "evaluation/pool.py",
     "compute/resources.py",
     "run/scheduler.py",
