@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -24,30 +23,40 @@ NOT_IMAGES = ("mask", "dseg", "probseg", "defacemask")
 DESCRIPTION = "dataset_description.json"
 
 
-def list_files(options: argparse.Namespace, endings: tuple[str, ...]) -> list[Path]:
+def list_files(
+    paths: Sequence[Path],
+    endings: tuple[str, ...],
+    *,
+    suffixes: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[Path]:
     """List what the paths stand for: files, files below folders, images of BIDS datasets.
 
     Parameters
     ----------
-    options : Namespace
-        ``paths``; ``exclude``, patterns of names or paths; ``suffix``, for BIDS names.
+    paths : sequence of Path
+        Files, folders or BIDS datasets.
     endings : tuple of str
         Of the files that the recipe reads.
+    suffixes : sequence of str
+        Of BIDS names, such as T1w; empty: all.
+    exclude : sequence of str
+        Patterns of names or paths to leave out.
 
     Raises
     ------
     NoInputError
         If a path does not exist, or nothing is left.
     """
-    found: dict[Path, None] = {}
-    for path in options.paths:
+    listed: dict[Path, None] = {}
+    for path in paths:
         if not path.exists():
             raise NoInputError(f"{path} does not exist: check the path")
-        found |= dict.fromkeys(_below(path, endings, options.suffix) if path.is_dir() else [path])
-    kept = [path for path in found if not _excluded(path, options.exclude)]
+        listed |= dict.fromkeys(_below(path, endings, suffixes) if path.is_dir() else [path])
+    kept = [path for path in listed if not _excluded(path, exclude)]
     if not kept:
         raise NoInputError(
-            f"{', '.join(map(str, options.paths))}: no file to learn from (found {len(found)} "
+            f"{', '.join(map(str, paths))}: no file to learn from (found {len(listed)} "
             f"with the ending {' or '.join(endings)}, all excluded): check the paths, --suffix "
             "and --exclude",
         )

@@ -97,7 +97,9 @@ def train_file(options: argparse.Namespace) -> int:
 
     recipe = make_recipe(RECIPES, options.recipe, settings(options, RECIPES[options.recipe]))
     start = None if options.start is None else Weights.load(options.start)
-    files = list_files(options, recipe.suffixes)
+    files = list_files(
+        options.paths, recipe.suffixes, suffixes=options.suffix, exclude=options.exclude
+    )
     acquisitions = {}
     if recipe.suffixes == IMAGES:
         roots = [path for path in options.paths if path.is_dir()]

@@ -11,21 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from bids_sr.bids.sidecar import AcquisitionOverrides
-from bids_sr.bids.training_set import list_files, read_acquisitions
 from bids_sr.cli import tools, train
-from bids_sr.exceptions import ConfigError, NoInputError
+from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Volume
 from bids_sr.run.exit_codes import ExitCode
 from bids_sr.sr.contract.weights import Weights
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = ["channels=4", "blocks=1", "batch_size=2", "patch_width=8", "patch_slices=4"]
-ENDINGS = (".nii", ".nii.gz")
-
-
-def options(*paths: Path, **more: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"paths": [*paths], "exclude": [], "suffix": [], **more})
 
 
 @pytest.fixture
@@ -150,40 +143,3 @@ def test_settings_become_the_types_of_the_fields() -> None:
 def test_settings_of_another_type_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition("=")[0]):
         parsed(text)
-
-
-def test_files_of_a_folder_and_of_a_dataset(dataset: Path, fine: Path, tmp_path: Path) -> None:
-    (fine / ".hidden.nii.gz").touch()
-    (fine / "notes.txt").touch()
-    assert [path.name for path in list_files(options(fine), ENDINGS)] == ["sub-a_T1w.nii.gz"]
-    listed = list_files(options(dataset), ENDINGS)
-    assert listed
-    assert all("derivatives" not in path.parts for path in listed)
-    assert {path.name.split("_")[-1] for path in listed} >= {"T1w.nii.gz"}
-    (single,) = list_files(options(dataset, suffix=["T1w"], exclude=["*sub-02*"]), ENDINGS)[:1]
-    assert single.name == "sub-01_T1w.nii.gz"
-    hearts = tmp_path / "hearts" / "sub-01" / "cmr" / "sub-01_cine.nii.gz"
-    hearts.parent.mkdir(parents=True)
-    hearts.touch()
-    (tmp_path / "hearts" / "dataset_description.json").write_text("{}")
-    (tmp_path / "hearts" / ".bidsignore").write_text("**/cmr\n")
-    assert list_files(options(tmp_path / "hearts"), ENDINGS) == [hearts]
-    both = list_files(options(fine, fine / "sub-a_T1w.nii.gz"), ENDINGS)
-    assert len(both) == 1
-    with pytest.raises(NoInputError, match="does not exist"):
-        list_files(options(tmp_path / "none"), ENDINGS)
-
-
-def test_acquisitions_come_from_sidecars(
-    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    image = dataset / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
-    found = read_acquisitions([image], [dataset], AcquisitionOverrides())
-    assert (found[image].spacing, found[image].thickness) == pytest.approx((6.0, 5.0))
-    alone = tmp_path / "alone.nii.gz"
-    alone.write_bytes(image.read_bytes())
-    (tmp_path / "alone.json").write_text('{"SliceThickness": 4.0}')
-    assert read_acquisitions([alone], [], AcquisitionOverrides())[alone].thickness == 4.0
-    (tmp_path / "alone.json").write_text("{")
-    assert read_acquisitions([alone], [], AcquisitionOverrides()) == {}
-    assert "expected a JSON object" in caplog.text
