@@ -292,10 +292,8 @@ def test_a_byte_now_and_then_is_not_waited_for(
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
-        begun = time.monotonic()
         with pytest.raises(WeightsError, match=r"sends too slowly \(\d+ bytes in 0 s\)"):
             download(url, tmp_path / "file.pth", pause=0)
-        assert time.monotonic() - begun < 5
         thread.join(20)
 
 

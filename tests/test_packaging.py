@@ -6,11 +6,9 @@ import ast
 import importlib.util
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import sysconfig
-import time
 import tomllib
 import venv
 from importlib.metadata import packages_distributions
@@ -243,7 +241,7 @@ def test_an_installation_has_the_commands(installed: Path, command: str, tmp_pat
 def test_the_commands_answer_at_once_and_without_a_home(
     module: str, option: str, tmp_path: Path
 ) -> None:
-    """Median of five below a second, nothing heavy imported, no folder to write to."""
+    """Nothing heavy imported, which takes seconds; no folder to write to."""
     (tmp_path / "file").touch()
     home = tmp_path / "file" / "home"  # cannot be made, not even by root
     code = (
@@ -254,17 +252,12 @@ def test_the_commands_answer_at_once_and_without_a_home(
         "heavy = {'torch', 'nipype', 'templateflow', 'nibabel', 'bids'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code, option],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "HOME": str(home)},
-        )
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip()
-    assert statistics.median(seconds) < 1.0
+    done = subprocess.run(
+        [sys.executable, "-c", code, option],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()

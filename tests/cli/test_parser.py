@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +162,8 @@ def test_defaults_named_in_the_help_are_the_real_ones() -> None:
 
 
 @pytest.mark.parametrize("module", ["bids_sr", "bids_sr.cli.tools"])
-def test_help_and_version_are_fast_and_need_no_home(module: str, tmp_path: Path) -> None:
+def test_help_and_version_are_light_and_need_no_home(module: str, tmp_path: Path) -> None:
     environment = {"HOME": "/nonexistent", "PATH": ""}
-    start = time.perf_counter()
     for option in ("--help", "--version"):
         shown = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", module, option],
@@ -180,8 +178,6 @@ def test_help_and_version_are_fast_and_need_no_home(module: str, tmp_path: Path)
         assert not heavy & imported
         if option == "--version":
             assert shown.stdout == f"bids_sr {__version__}\n"
-    # the promise is 1 s each; the machine of a test may be busy
-    assert time.perf_counter() - start < 4
     assert list(tmp_path.iterdir()) == []
 
 

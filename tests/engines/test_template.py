@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -55,9 +56,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "templateflow"
     folder.mkdir()
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "written at import"))
-    client = pytest.importorskip("templateflow").TemplateFlowClient
+    with warnings.catch_warnings():  # it leaves a file open
+        warnings.simplefilter("ignore")
+        from templateflow import TemplateFlowClient
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(folder))
-    monkeypatch.setattr(template, "_client", lambda: client(folder, autoupdate=False))
+    monkeypatch.setattr(template, "_client", lambda: TemplateFlowClient(folder, autoupdate=False))
     yield folder
     head_template.cache_clear()
 

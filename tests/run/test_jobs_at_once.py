@@ -96,25 +96,22 @@ def test_a_killed_run_leaves_no_worker_and_can_be_run_again(study: Path, tmp_pat
         for line in job.stdout:
             if "super-resolution ..." in line:
                 break
-        until = time.monotonic() + 60  # the line comes before the process
-        while not workers and time.monotonic() < until:
+        while not workers and job.poll() is None:  # the line comes before the process
             workers = psutil.Process(job.pid).children(recursive=True)
-            time.sleep(0.1)
+            time.sleep(0.02)
     finally:
         os.kill(job.pid, signal.SIGKILL)
     assert workers
     job.wait(30)
     job.stdout.close()
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     assert not list(output.rglob("*_desc-sr_*"))
     (row,) = read_decisions(output)
     assert row["status"] == "planned"
-    began = time.monotonic()
     again = start(study, output, "01", *words, "--sr-steps", "5")
     text, _ = again.communicate(timeout=300)
     assert again.returncode == 0, text
     assert "another run is at work" not in text
     assert "denoising ..." not in text  # taken from the work folder
-    assert time.monotonic() - began < 300
     assert left_over(output) == []
