@@ -19,8 +19,6 @@ from bids_sr.method_facts import PASS_THROUGH
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
 
-TEMPORARY_BYTES = 18
-"""Bytes that the temporary name of a file is longer (:mod:`bids_sr.files.writing`)."""
 _LINUX_NAME, _LINUX_PATH = 255, 4096
 _MOST_ADDED = 100
 """Bytes that the name of an output is at most longer than the image's."""
@@ -71,16 +69,15 @@ def name_problem(image: AnatImage, config: RunConfig) -> str:
         longest_name = _limit(path, "PC_NAME_MAX", _LINUX_NAME)
         longest_path = _limit(path, "PC_PATH_MAX", _LINUX_PATH)
         name, whole = len(os.fsencode(path.name)), len(os.fsencode(str(path)))
-        if name + TEMPORARY_BYTES > longest_name:
+        if name > longest_name:
             found, bound = f"the name {path.name} of {name} bytes", longest_name
-        elif whole + TEMPORARY_BYTES >= longest_path:
+        elif whole >= longest_path:
             found, bound = f"a path of {whole} bytes ({str(path)[:80]}...)", longest_path
         else:
             continue
         return (
-            f"{image.relpath}: its results would need {found}, and {TEMPORARY_BYTES} more while "
-            f"it is written; this file system takes {bound}. Give the image shorter labels, or "
-            "shorter paths of output and work folder."
+            f"{image.relpath}: its results would need {found}; this file system takes {bound}. "
+            "Give the image shorter labels, or shorter paths of output and work folder."
         )
     return ""
 
@@ -135,7 +132,7 @@ def memory_shortage(
 def _is_surely_short(image: AnatImage, config: RunConfig) -> bool:
     """Tell by an upper bound that no name is too long: making all names is slow."""
     stem = len(os.fsencode(image.stem))
-    name = stem + _MOST_ADDED + TEMPORARY_BYTES
+    name = stem + _MOST_ADDED
     for folder in (config.output_dir, config.work_dir):
         whole = len(os.fsencode(str(folder))) + 2 * stem + _MOST_FOLDERS + name
         if name > _limit(folder / "_", "PC_NAME_MAX", _LINUX_NAME):
