@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from golden_files import Golden
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from golden_files import Golden
 
     from bids_sr.imaging import Volume
 
@@ -36,6 +36,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def golden() -> Golden:
     """Return a function that compares lines with a golden file; how to write one: its module."""
+    from golden_files import Golden
+
     return Golden()
 
 

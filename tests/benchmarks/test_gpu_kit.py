@@ -89,7 +89,11 @@ def test_only_what_travels_is_imported(pack: ModuleType) -> None:
     files += [REPOSITORY / "bids_sr" / name for name in ("published.py", "download.py")]
     files += [FOLDER / name for name in pack.SCRIPTS if name.endswith(".py")]
     files += [REPOSITORY / "tests" / name for name in ("conftest.py", *pack.TESTS[2:])]
-    optional = {"av", "nilearn"}  # of recipes and fixtures that the kit does not use
+    optional = {
+        "av",
+        "golden_files",
+        "nilearn",
+    }  # not for the kit
     for path in files:
         found = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
         assert found <= wanted | optional, path

@@ -160,7 +160,9 @@ def test_the_demonstration_has_thick_slices_of_the_reference(demonstration: Path
 
 def test_the_demonstration_is_the_same_every_time(demonstration: Path, tmp_path: Path) -> None:
     demo.write_demo(tmp_path)
-    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
         again = demonstration / path.relative_to(tmp_path)
         assert path.read_bytes() == again.read_bytes(), path
 

@@ -27,6 +27,7 @@ def piq() -> None:
 @pytest.mark.usefixtures("piq")
 def test_they_fall_with_blur(plane: np.ndarray) -> None:
     measures = [name for name in available().measures if name != "dists"]
+    assert measures
     blurred = [(ndimage.gaussian_filter(plane, sigma), plane) for sigma in (0.0, 0.7, 2.0)]
     same, mild, strong = (perceptual([pair], measures) for pair in blurred)
     for name in measures:

@@ -101,6 +101,7 @@ def test_position_is_the_world_coordinate_of_the_slice() -> None:
     affine = volume.affine.copy()
     affine[:3, 3] = (-20.0, -30.0, 100.0)
     plan = mt.lay_out(Volume(data=volume.data, affine=affine))
+    assert plan.tiles
     for tile in plan.tiles:
         spacing = float(volume.spacings[tile.axis])
         assert tile.position == pytest.approx(affine[tile.axis, 3] + tile.index * spacing)

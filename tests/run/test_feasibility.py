@@ -162,7 +162,9 @@ def test_no_name_is_longer_than_the_bound_says(
     )
     settings = config(segmentation=("atropos", "wmh"))
     most = 2 * len(plan.stem) + feasibility._MOST_ADDED + feasibility._MOST_FOLDERS
-    for path in feasibility._paths(plan, settings):
+    paths = list(feasibility._paths(plan, settings))
+    assert paths
+    for path in paths:
         root = next(f for f in (settings.output_dir, settings.work_dir) if f in path.parents)
         assert len(path.name) <= len(plan.stem) + feasibility._MOST_ADDED
         assert len(str(path)) <= len(str(root)) + most

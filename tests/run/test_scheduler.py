@@ -211,13 +211,19 @@ def test_no_step_outlives_a_run_that_is_killed(tmp_path: Path, node: Nodes) -> N
         plugin._submit_job(waiting)
         signal.pause()
     begun = tmp_path / "begun"
-    while not begun.exists():  # by then the step has asked to end with its parent
-        time.sleep(0.02)
+    wait_until(begun.exists)  # by then the step has asked to end with its parent
     step = psutil.Process(int(begun.read_text()))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    while is_at_work(step):  # for ever, if it outlives the run
+    wait_until(lambda: not is_at_work(step))
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Look again and again; a minute is far more than a busy machine takes."""
+    until = time.monotonic() + 60
+    while not reached() and time.monotonic() < until:
         time.sleep(0.02)
+    assert reached()
 
 
 def is_at_work(process: psutil.Process) -> bool:
