@@ -80,7 +80,7 @@ def main() -> None:
 
 def write_dataset(root: Path, grid: str) -> Path:
     """Write a dataset of one T1w image on a grid, ``AxBxC@XxYxZ``: voxels, and mm."""
-    from bids_sr.cli.demo import reference_volume
+    from bids_sr.evaluation.demonstration import reference_volume
 
     shape, spacings = ([float(x) for x in part.split("x")] for part in grid.split("@"))
     head = reference_volume()

@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         from bids_sr.cli.slurm import write_scripts
 
         return write_scripts(options, options.others)
-    from bids_sr.cli.score import print_scores
+    from bids_sr.cli.demo import print_scores
 
     return print_scores(options.folder, options.derivatives)
 
