@@ -70,7 +70,6 @@ MAY_IMPORT = {
         "compute",
         "config",
         "method_facts",
-        "method_options",
         "engines",
         "bids",
         "reports",
@@ -85,7 +84,6 @@ MAY_IMPORT = {
         "config",
         "method_facts",
         "method_options",
-        "download",
         "published",
         "imaging",
         "sr",
@@ -94,7 +92,6 @@ MAY_IMPORT = {
         "evaluation",
         "reports",
         "run",
-        "workflows",
     },
 }
 # The stack inside sr: each sub-room and what of sr it may import besides itself.
