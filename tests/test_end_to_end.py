@@ -21,6 +21,8 @@ from typing import Any
 import nibabel as nb
 import numpy as np
 import pytest
+from golden_files import Golden
+from golden_texts import folder_lines
 
 from bids_sr.bids import check_output_tree
 from bids_sr.imaging import Acquisition, Volume, degrade
@@ -40,6 +42,8 @@ class Run:
     out: Path
     work: Path
     done: subprocess.CompletedProcess[str]
+    lines: tuple[str, ...]
+    """Of all that was written, as soon as the command had ended."""
 
 
 def bids_sr(*arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -96,7 +100,7 @@ def run(mni152_2mm: Volume, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     write_dataset(bids, mni152_2mm)
     write_bad_subject(bids)
     done = bids_sr(bids, out, "participant", "-w", work, *OPTIONS, "--skip-bids-validation")
-    yield Run(bids, out, work, done)
+    yield Run(bids, out, work, done, tuple(folder_lines(out, {root: "<tmp>"})))
     shutil.rmtree(root)
 
 
@@ -137,6 +141,10 @@ def test_the_output_tree_is_as_stored(run: Run) -> None:
         if path.is_file() and "log/" not in path.as_posix() and "logs/" not in path.as_posix()
     )
     assert found == EXPECTED_TREE.read_text().split()
+
+
+def test_all_that_is_written_is_as_frozen(run: Run, golden: Golden) -> None:
+    golden("end_to_end", run.lines)
 
 
 def test_the_output_is_valid_bids_and_safe_for_smriprep(run: Run) -> None:

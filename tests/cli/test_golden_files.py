@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,9 +100,16 @@ class Finished:
         return {self.folder: "<tmp>"}
 
 
-def run_participants(command: Command, folder: Path, *words: object) -> Finished:
+def run_participants(folder: Path, *words: str) -> Finished:
     positions = ["bids", "out", "participant", "-w", "work"]
-    ended = command(*positions, *MACHINE, *words, cwd=folder)
+    ended = subprocess.run(
+        [sys.executable, "-m", "bids_sr", *positions, *MACHINE, *words],
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=900,
+    )
     lines = folder_lines(folder / "out", {folder: "<tmp>"})
     code = f"== exit code\n{ended.returncode}".splitlines()
     return Finished(folder, ended.returncode, (*code, *lines))
@@ -111,7 +120,6 @@ def run_participants(command: Command, folder: Path, *words: object) -> Finished
 
 @pytest.fixture(scope="module")
 def finished(
-    command: Command,
     thick_slices: npt.NDArray[np.float32],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Finished:
@@ -124,7 +132,7 @@ def finished(
     write(first / "ses-b/anat/sub-01_ses-b_T1w.nii.gz", broken, SliceThickness=5)
     fine = folder / "bids/sub-02/anat/sub-02_T2w.nii.gz"
     write(fine, thick_slices, 2.5, SliceThickness=2.5)
-    return run_participants(command, folder, "--sr-method=bspline", *TINY)
+    return run_participants(folder, "--sr-method=bspline", *TINY)
 
 
 def test_participant_level(finished: Finished, golden: Golden) -> None:
@@ -155,18 +163,36 @@ def test_dry_run(finished: Finished, command: Command, golden: Golden) -> None:
     assert not (finished.folder / "none").exists()
 
 
-def test_self_sloppy_with_an_estimated_profile(
-    command: Command, golden: Golden, tmp_path: Path
-) -> None:
+def test_self_sloppy_with_an_estimated_profile(golden: Golden, tmp_path: Path) -> None:
     anat = write_dataset(tmp_path / "bids", "golden") / "sub-01" / "anat"
     data = texture((30, 32, 12))
     write(anat / "sub-01_T1w.nii.gz", data, 4.0, SliceThickness=4)
     write(anat / "sub-01_FLAIR.nii.gz", data.max() - data, 4.0)
     words = ("--sr-method=self", "--sloppy", "--slice-profile=auto", "--level=full", *TINY)
     more = ("--save-model", "--raw-like-dir=view", "--surface-contrasts=FLAIR")
-    run = run_participants(command, tmp_path, *words, *more)
+    run = run_participants(tmp_path, *words, *more)
     golden("self_sloppy_auto", run.lines)
     golden("raw_like_view", folder_lines(tmp_path / "view", run.folders))
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+def test_all_steps_and_segmentations(golden: Golden, tmp_path: Path) -> None:
+    """Head at 3 mm: denoising, bias field, template's mask, wmh and atropos."""
+    from nilearn.datasets import load_mni152_template
+
+    anat = write_dataset(tmp_path / "bids", "golden") / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    head = load_mni152_template(resolution=3)
+    data = 1000 * head.get_fdata(dtype=np.float32)
+    thick = (data[:, :, :-1:2] + data[:, :, 1::2]) / 2
+    flair = np.where(thick > 20, 1000 - thick, thick)
+    affine = head.affine @ np.diag([1, 1, 2, 1])
+    nb.Nifti1Image(flair, affine).to_filename(anat / "sub-01_FLAIR.nii.gz")
+    (anat / "sub-01_FLAIR.json").write_text('{"SliceThickness": 6}')
+    words = ("--sr-method=bspline", "--sloppy", "--level=full", "--skull-strip-method=template")
+    run = run_participants(tmp_path, *words, "--segmentation", "wmh", "atropos")
+    golden("all_steps_and_segmentations", run.lines)
 
 
 # --- one file -----------------------------------------------------------------------------

@@ -33,13 +33,15 @@ _MEASURED = re.compile(
 )
 """Names of durations and of memory: with such a name a number becomes the word below."""
 MEASURED = "<measured>"
+_NODE = re.compile(r"bids_sr_\w+_wf\.[\w.]+")
+"""Whole name of a step of a workflow."""
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"crash-\d{8}-\d{6}-[^-]+-(\w+)-[0-9a-f-]{36}", r"crash-<when>-<user>-\1-<id>"),
     (_RUN, "<run>"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)?", "<time>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
     (r"(?i)\b((?:\w+ )?seconds|[\w ]+ \(s\)): [\d.]+", rf"\1: {MEASURED}"),
-    (r"\bin [\d.]+ (?:s|min|h)\b", f"in {MEASURED}"),
+    (r"\bin [\d.]+ (?:s|min|h)(?: \d+ (?:s|min))?\b", f"in {MEASURED}"),
     (r"\['(\w+)', \d+, \d{15,}", r"['\1', <size>, <time>"),
     (r"(\$\(id -u\))-[0-9a-f]{8}", r"\1-<id>"),
 )
@@ -174,7 +176,8 @@ def table_lines(path: Path) -> Iterator[str]:
     for number, row in enumerate(rows, 1):
         for name, cell in zip(header, row, strict=True):
             timed = _MEASURED.fullmatch(name) and cell != "n/a"
-            yield f"row {number}, {name}: {MEASURED if timed else cell}"
+            told = f"{float(cell):.3e}" if name == "voxels" else cell
+            yield f"row {number}, {name}: {MEASURED if timed else told}"
 
 
 def figure_lines(text: str) -> Iterator[str]:
@@ -225,16 +228,18 @@ class _Page(HTMLParser):
             return "<crash>"
         heading = self._headings.get(self._column, "")
         named = _MEASURED.fullmatch(heading or (self.lines[-1] if self.lines else ""))
-        if re.fullmatch(r"[\d.]+ (s|min|h)", words) or (named and re.match(r"[\d.]", words)):
+        if re.fullmatch(r"([\d.]+ (s|min|h) ?)+", words) or (named and re.match(r"[\d.]", words)):
             return MEASURED
         return words
 
 
 def page_lines(text: str) -> list[str]:
-    """List the text of a page, one node a line."""
+    """List the text of a page, one node a line; crashes, which it has by time, by name."""
     page = _Page()
     page.feed(text)
-    return page.lines
+    crashed = [line for line in page.lines if _NODE.fullmatch(line)]
+    by_name = iter(sorted(crashed))
+    return [next(by_name) if line in crashed else line for line in page.lines]
 
 
 def markdown_lines(text: str) -> Iterator[str]:
