@@ -89,9 +89,7 @@ def write_dataset(bids: Path, masks: Path, head: Volume) -> None:
     write_text(bids / "T1w.json", {"MagneticFieldStrength": 3, "PixelSpacing": [2, 2], **FACTS})
     write_text(bids / "task-rest_bold.json", {"TaskName": "rest", "RepetitionTime": 2.0})
     for stem in (f"{ONE}_rec-norm_T1w", f"{TWO}_T1w", f"{ONE}_T2w", f"{ONE}_part-mag_FLAIR"):
-        path = bids / f"{stem}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        thick.save(path)
+        thick.save(bids / f"{stem}.nii.gz")
         if "T1w" not in stem:
             write_text(bids / f"{stem}.json", FACTS)
     write_text(bids / f"{TWO}_T1w.json", {"AnatomicalLandmarkCoordinates": LANDMARKS})
@@ -101,14 +99,11 @@ def write_dataset(bids: Path, masks: Path, head: Volume) -> None:
     for ses, grid in (("1", head), ("2", thick)):
         mask = grid.with_data((grid.data > 100).astype(np.float32))
         name = f"sub-01/ses-{ses}/anat/sub-01_ses-{ses}_desc-brain_mask.nii.gz"
-        (masks / name).parent.mkdir(parents=True)
         mask.save(masks / name, dtype=np.uint8)
     write_text(masks / "linear.yml", "plugin: Linear")  # all in one process: fast
     empty = thick.with_data(np.full_like(thick.data, 7))
     empty.save(bids / f"{TWO}_FLAIR.nii.gz")
-    other = bids / "sub-02/anat/sub-02_T1w.nii.gz"
-    other.parent.mkdir(parents=True)
-    thick.save(other)
+    thick.save(bids / "sub-02/anat/sub-02_T1w.nii.gz")
     func = bids / "sub-01/ses-2/func/sub-01_ses-2_task-rest_bold.nii.gz"
     write_series(func, (8, 8, 4, 3), (3, 3, 4, 2))
     fmap = bids / "sub-01/ses-2/fmap/sub-01_ses-2_dir-AP_epi.nii.gz"
