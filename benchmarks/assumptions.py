@@ -98,9 +98,9 @@ def measure(cell: Cell) -> dict[str, Any]:
             done[key] = (10 * np.log10(cubic / error(made.volume)), made.record)
         found[name], record = done[key]
         if name == "nothing":
-            tested = record.get("HeldOutSlices", {})
-            found["guard"] = tested.get("Assumption", "not asked")
-            found["guard gain"] = tested.get("GainDecibel", np.nan)
+            tested = record.held_out
+            found["guard"] = tested.assumption if tested else "not asked"
+            found["guard gain"] = tested.gain if tested else np.nan
     return found
 
 

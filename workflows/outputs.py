@@ -18,7 +18,7 @@ from bids_sr.bids.output_sidecars import (
     stage_metadata,
     uncertainty_metadata,
 )
-from bids_sr.interfaces.outputs import HandOver, SaveDerivative, SaveQuality
+from bids_sr.interfaces.outputs import HandOver, SaveDerivative, SaveProduct, SaveQuality
 
 FILES = (
     "denoised",
@@ -36,7 +36,7 @@ LATER_RECORDS = ("sr_mask_record", "figures", "segmentation_figures")
 
 PRODUCT = [
     ("sr_file", "in_file"),
-    ("super_resolution", "record"),
+    ("super_resolution", "method"),
     ("skull_stripped", "skull_stripped"),
 ]
 """What a copy of the super-resolved image is written from."""
@@ -137,13 +137,14 @@ def _products(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]
     """Write the super-resolved image, and of a reference image the copy for other tools."""
     paths = output_paths(options.output_dir, image)
     metadata = options.of_product(product_metadata(image))
-    product = (_save("save_sr", paths.product, metadata, "SuperResolution"), PRODUCT)
+    save_product = SaveProduct(out_path=str(paths.product), metadata=metadata)
+    save = pe.Node(save_product, name="save_sr", run_without_submitting=True)
+    product = (save, PRODUCT)
     if paths.preproc is None:
         return [product]
     hand_over = HandOver(
         out_path=str(paths.preproc),
         metadata=options.of_product(preproc_metadata(options.output_dir, image)),
-        record_key="SuperResolution",
         without_mask=image.reference_asked,
     )
     save = pe.Node(hand_over, name="save_preproc", run_without_submitting=True)
@@ -191,11 +192,13 @@ def _between(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
 
 
 def _save_quality(image: AnatImage, options: Outputs) -> pe.Node:
-    plan: dict[str, Any] = {"Image": image.relpath, "Suffix": image.suffix, "Action": image.action}
-    if options.sloppy:
-        plan["Sloppy"] = True
-    path = output_paths(options.output_dir, image).quality
-    quality = SaveQuality(out_path=str(path), plan=plan)
+    quality = SaveQuality(
+        out_path=str(output_paths(options.output_dir, image).quality),
+        image=image.relpath,
+        suffix=image.suffix,
+        action=image.action,
+        sloppy=options.sloppy,
+    )
     return pe.Node(quality, name="save_quality", run_without_submitting=True)
 
 

@@ -105,7 +105,7 @@ def time_image(name: str, image: Image, options: argparse.Namespace) -> None:
                 volume, acquisition, method="finetuned", grid=grid, parameters=given
             )
             taken.append(time.perf_counter() - before)
-            records.append(made.record)
+            records.append(made.record.to_dict())
             print(f"{name}, {way}: {taken[-1]:.2f} s", flush=True)
         row = {"image": name, "grid": "x".join(map(str, grid.shape)), "weights": way}
         row["import_s"] = round(imported, 1)

@@ -63,13 +63,13 @@ def train(files: Sequence[Path], options: argparse.Namespace) -> None:
         progress=keeper.take_note,
     )
     weights.save(options.out / "weights.safetensors")
-    text = json.dumps(weights.card, indent=1)
+    text = json.dumps(weights.card.to_dict(), indent=1)
     (options.out / "card.json").write_text(text + "\n", encoding="utf-8")
     keeper.path.unlink(missing_ok=True)
-    for point in weights.card["Curve"]:
+    for point in weights.card.curve.to_rows():
         print(json.dumps(point))
-    print(f"{weights.card['Steps']} steps, {weights.card['StopReason']}", flush=True)
-    print(json.dumps(weights.card["Validation"], indent=1), flush=True)
+    print(f"{weights.card.steps} steps, {weights.card.stop_reason}", flush=True)
+    print(json.dumps(dict(weights.card.validation), indent=1), flush=True)
 
 
 def unpacked(archive: Path, folder: Path) -> list[Path]:

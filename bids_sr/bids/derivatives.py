@@ -7,16 +7,15 @@ order), built by pybids.  Sidecars are in :mod:`.output_sidecars`, dataset-wide 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
 from bids_sr.bids.sidecar import ASSUMED_THICKNESS
 from bids_sr.exceptions import InputDataError
-from bids_sr.method_facts import methods_that
+from bids_sr.records.method_record import MethodRecord
 
 __all__ = [
     "OutputPaths",
@@ -26,7 +25,6 @@ __all__ = [
     "resolution_label",
     "segmentation_paths",
     "source_uri",
-    "was_interpolated",
 ]
 
 FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
@@ -219,29 +217,22 @@ def resolution_label(image: AnatImage) -> str:
     return f"{image.target_spacing:.2f}".rstrip("0").rstrip(".").replace(".", "p") + "mm"
 
 
-def was_interpolated(record: Mapping[str, Any]) -> bool:
-    """Tell from the record of a super-resolution whether it was an interpolation after all."""
-    interpolations = methods_that(lambda facts: facts.interpolates)
-    return record.get("Method") in interpolations or bool(record.get("FallbackReason"))
-
-
-def assumptions_made(planned: Iterable[str], record: Mapping[str, Any]) -> list[str]:
+def assumptions_made(planned: Iterable[str], record: MethodRecord) -> list[str]:
     """Say what a result rests on, where slices left out have changed what was planned.
 
     Parameters
     ----------
     planned : iterable of str
         Assumptions of the plan, a sentence each.
-    record : mapping
+    record : MethodRecord
         Of the super-resolution.
     """
-    test, thickness = record.get("HeldOutSlices"), record.get("SliceThickness")
-    found = str(test.get("Assumption")) if isinstance(test, Mapping) else "kept"
-    if thickness is None or found.startswith(("kept", "not tested")):
+    test, slices = record.held_out, record.slices
+    if slices is None or test is None or not test.changed:
         return list(planned)
     instead = (
-        f"{ASSUMED_THICKNESS}taken as {thickness:.4g} mm, as slices left out and made again "
-        f"gained too little with thicker ones ({found})"
+        f"{ASSUMED_THICKNESS}taken as {slices.thickness:.4g} mm, as slices left out and made "
+        f"again gained too little with thicker ones ({test.assumption})"
     )
     return [instead if text.startswith(ASSUMED_THICKNESS) else text for text in planned]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bids_sr.bids.derivatives import output_paths, source_uri
+from bids_sr.bids.derivatives import assumptions_made, output_paths, source_uri
 from bids_sr.bids.image import AnatImage
+from bids_sr.records.method_record import MethodRecord
 
 # Fields of the raw sidecar that describe the acquired grid, the acquired file or
 # links to other raw files: none of them holds for a file on another grid.
@@ -87,6 +88,33 @@ def product_metadata(image: AnatImage) -> dict[str, Any]:
             "Warnings": list(image.facts.warnings),
         },
     }
+
+
+def as_made(
+    planned: Mapping[str, Any], method: MethodRecord, warnings: Iterable[str]
+) -> dict[str, Any]:
+    """Complete the sidecar of the product, or of its copy, after the run.
+
+    Parameters
+    ----------
+    planned : mapping
+        What :func:`product_metadata` or :func:`preproc_metadata` wrote.
+    method : MethodRecord
+        What was done.
+    warnings : iterable of str
+        Of the steps before.
+    """
+    before = planned["SuperResolution"]
+    made = {
+        **before,
+        **method.to_dict(),
+        "Assumptions": assumptions_made(before["Assumptions"], method),
+        "Warnings": [*before["Warnings"], *warnings],
+    }
+    description = str(planned["Description"])
+    if method.interpolated:
+        description = description.replace("Super-resolved", "Interpolated", 1)
+    return {**planned, "Description": description, "SuperResolution": made}
 
 
 def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:

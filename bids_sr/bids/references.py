@@ -16,6 +16,7 @@ from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.unfit import why_unfit
 from bids_sr.files import read_json_or_empty
 from bids_sr.imaging import check_input
+from bids_sr.records.method_record import MethodRecord
 
 SUFFIXES = ("T1w", "T2w")
 FREESURFER_FIELD_MM = 256
@@ -204,11 +205,13 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
         if not image.is_reference or image.suffix != "T1w":
             continue
         path = output_path(output_dir, image, desc="preproc")
-        record = read_json_or_empty(path.with_name(path.name.replace(".nii.gz", ".json")))
-        made = record.get("SuperResolution") or {}
-        lowest = min(made.get("OutputRange") or [0])
-        sizes = zip(made.get("OutputShape") or [], made.get("OutputSpacings") or [], strict=True)
-        extent = max((count * spacing for count, spacing in sizes), default=0.0)
+        sidecar = read_json_or_empty(path.with_name(path.name.replace(".nii.gz", ".json")))
+        output = MethodRecord.from_dict(sidecar.get("SuperResolution")).output
+        if output is None:
+            continue
+        lowest = output.intensities[0]
+        sizes = zip(output.shape, output.spacings, strict=False)  # a series has no fourth spacing
+        extent = max(count * spacing for count, spacing in sizes)
         if lowest < 0:
             notes.append(
                 f"{path.name}: values down to {lowest:.4g}, as in the acquired image; FreeSurfer "

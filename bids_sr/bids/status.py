@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bids_sr.bids.derivatives import assumptions_made
 from bids_sr.files import read_json_or_empty
+from bids_sr.records.quality import QualityRecord, read_quality
 
 LEFT_UNDONE = "the run ended before it"
 """Message of an image that a run did not come to."""
@@ -46,10 +46,10 @@ def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
     if checked.get("status") != "planned":
         return checked
     product, quality = find_result(output_dir, str(row.get("image")))
-    if product is None or not quality:
+    if product is None or quality is None:
         return checked
     told = [text for text in (row.get("message") or "").split("; ") if text != LEFT_UNDONE]
-    told += [str(text) for text in quality.get("Warnings") or []]
+    told += quality.warnings
     return {
         **row_as_made(row, quality),
         "status": "done",
@@ -58,7 +58,7 @@ def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def row_as_made(row: Mapping[str, str], quality: Mapping[str, Any]) -> dict[str, str]:
+def row_as_made(row: Mapping[str, str], quality: QualityRecord | None) -> dict[str, str]:
     """Return a row of decisions with the slices as the result was made from.
 
     What was assumed of them can have changed since the plan, as the image was looked at.
@@ -67,26 +67,24 @@ def row_as_made(row: Mapping[str, str], quality: Mapping[str, Any]) -> dict[str,
     ----------
     row : mapping
         A row of ``decisions.tsv`` of an image that is done.
-    quality : mapping
-        Its QC file.
+    quality : QualityRecord, optional
+        Its QC file, where there is one.
     """
-    record = quality.get("SuperResolution")
-    numbers = {"thickness": "SliceThickness", "gap": "SliceGap"}
-    if not isinstance(record, Mapping) or not all(
-        isinstance(record.get(field), int | float) for field in numbers.values()
-    ):
+    slices = quality.method.slices if quality else None
+    if quality is None or slices is None:
         return dict(row)
     planned = (row.get("assumptions") or "").split("; ")
     return {
         **row,
-        **{name: f"{record[field]:.4g}" for name, field in numbers.items()},
-        "profile": str(record.get("SliceProfile")),
-        "assumptions": "; ".join(assumptions_made(planned, record)),
+        "thickness": f"{slices.thickness:.4g}",
+        "gap": f"{slices.gap:.4g}",
+        "profile": slices.profile,
+        "assumptions": "; ".join(assumptions_made(planned, quality.method)),
     }
 
 
-def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, dict[str, Any]]:
-    """Find the newest product of an image and its QC file; None and empty where they lack.
+def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, QualityRecord | None]:
+    """Find the newest product of an image and its QC file; None for what is not there.
 
     Parameters
     ----------
@@ -104,6 +102,6 @@ def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, dict[str, 
         if f"bids:raw:{relpath}" in (read_json_or_empty(sidecar).get("Sources") or [])
         and (image := sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")).is_file()
     ]
-    qualities = (read_json_or_empty(path) for path in folder.glob("*_desc-sr_qc.json"))
-    quality = next((found for found in qualities if found.get("Image") == relpath), {})
+    read = (read_quality(path) for path in folder.glob("*_desc-sr_qc.json"))
+    quality = next((found for found in read if found and found.image == relpath), None)
     return max(products, key=lambda path: path.stat().st_mtime, default=None), quality

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_sr import __version__
+from bids_sr.bids.derivatives import assumptions_made
 from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
 from bids_sr.bids.sidecar import (
     AUTO,
@@ -134,27 +135,33 @@ def _image(
             made = reconstruct_series(series, acquisition, **keywords)
             _save_model(made.learned, options)
             _save_uncertainty(None, options)
-            return made.series, {**estimate, **made.record}
+            frames = [frame.to_dict() for frame in made.frames]
+            return made.series, {**estimate, **made.record.to_dict(), "Frames": frames}
         result = reconstruct(volume, acquisition, **keywords)
     _save_model(result.learned, options)
     _save_uncertainty(result.uncertainty, options)
-    spacings = [float(value) for value in volume.spacings]
-    return result.volume, {"SourceSpacings": spacings, **estimate, **result.record}
+    return result.volume, {
+        "SourceSpacings": [float(value) for value in volume.spacings],
+        "Assumptions": assumptions_made(facts.assumptions, result.record),
+        **estimate,
+        **result.record.to_dict(),
+    }
 
 
 def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:
     """Return the acquisition with the profile that the image shows, and the record of it."""
     from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
-    acquisition, record = estimated_acquisition(volume, facts.acquisition)
-    if "Warning" in record:
-        print(f"warning: {record['Warning']}")
-    if "Confidence" in record:
+    estimated = estimated_acquisition(volume, facts.acquisition)
+    if estimated.warning:
+        print(f"warning: {estimated.warning}")
+    if (estimate := estimated.estimate) is not None:
         print(
-            f"estimated: {record['SliceProfile']} profile of {record['SliceProfileFWHM']:g} mm, "
-            f"confidence {record['Confidence']:.2f}"
+            f"estimated: {estimate.kind} profile of {round(estimate.fwhm, 3):g} mm, "
+            f"confidence {estimate.confidence:.2f}"
         )
-    return acquisition, {**acquisition.to_dict(), "SliceProfileEstimate": record}
+    acquisition = estimated.acquisition
+    return acquisition, {**acquisition.to_dict(), "SliceProfileEstimate": estimated.to_dict()}
 
 
 def _labels(
@@ -204,7 +211,7 @@ def _save_model(learned: Weights | None, options: argparse.Namespace) -> None:
         return
     stem = record_path(options.out_file).with_suffix("").name
     path = options.out_file.with_name(f"{stem}_model.safetensors")
-    card = {**learned.card, "Command": shlex.join(["bids_sr-tools", *options.words])}
+    card = replace(learned.card, command=shlex.join(["bids_sr-tools", *options.words]))
     replace(learned, card=card).save(path)
     print(f"wrote {path}")
 

@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 import typing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,9 @@ def train_file(options: argparse.Namespace) -> int:
         if checkpoint.exists():
             sys.stderr.write(f"{checkpoint} holds the state: --resume goes on from there\n")
         raise
-    card = {
-        **weights.card,
-        "Licence": options.licence,
-        "Command": shlex.join(["bids_sr-tools", *options.words]),
-    }
-    weights = Weights(tensors=weights.tensors, card=card)
+    command = shlex.join(["bids_sr-tools", *options.words])
+    card = replace(weights.card, licence=options.licence, command=command)
+    weights = replace(weights, card=card)
     weights.save(out)
     text = write_card(weights, out)
     checkpoint.unlink(missing_ok=True)

@@ -139,7 +139,7 @@ def run(
         "cpu_seconds": cpu,
         "peak_gb": peak_memory_gb(),
         "peak_gpu_gb": _peak_gpu_gb(),
-        "record": made.record,
+        "record": made.record.to_dict(),
     }
     scores = score(
         case,

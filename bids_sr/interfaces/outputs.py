@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.io import add_traits
 
-from bids_sr.bids.derivatives import assumptions_made, was_interpolated
+from bids_sr.bids.output_sidecars import as_made
 from bids_sr.files.writing import copy_atomic, remove_others, write_json_atomic
+from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.quality import STEPS, QualityRecord
+from bids_sr.records.step_record import StepRecord
 
 LOGGER = logging.getLogger(__name__)
-NOT_A_RESULT = "not a result: made with --sloppy, coarse settings for tests only"
-RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
 
 
 class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
@@ -32,7 +34,6 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.Dict({}, usedefault=True, desc="sidecar, as known before the run")
     record = traits.Dict(desc="what the run adds to the sidecar")
     record_key = traits.Str("", usedefault=True, desc="sidecar field that takes the record")
-    steps = traits.List(desc="records of other steps, whose warnings join the sidecar's record")
     skull_stripped = traits.Either(None, traits.Bool, desc="what was found; None: keep the plan's")
 
 
@@ -56,45 +57,50 @@ class SaveDerivative(SimpleInterface):
         if not self.inputs.in_file:
             return runtime
         target = Path(self.inputs.out_path)
-        metadata = dict(self.inputs.metadata)
-        if self.inputs.record_key:
-            key = self.inputs.record_key
-            planned = metadata.get(key, {})
-            metadata[key] = {**planned, **self.inputs.record}
-            if "Assumptions" in planned:
-                assumed = assumptions_made(planned["Assumptions"], metadata[key])
-                metadata[key]["Assumptions"] = assumed
-            if said := warnings_in(self.inputs.steps or []):
-                metadata[key]["Warnings"] = [*metadata[key].get("Warnings", []), *said]
-            if was_interpolated(self.inputs.record):
-                words = str(metadata.get("Description", ""))
-                metadata["Description"] = words.replace("Super-resolved", "Interpolated", 1)
-        stripped = self.inputs.skull_stripped
+        metadata, stripped = self._metadata(), self.inputs.skull_stripped
         if metadata and isdefined(stripped) and stripped is not None:
             metadata["SkullStripped"] = stripped
         _save(Path(self.inputs.in_file), target, metadata)
         self._results["out_file"] = str(target)
         return runtime
 
+    def _metadata(self) -> dict[str, Any]:
+        """Return the sidecar after the run."""
+        metadata = dict(self.inputs.metadata)
+        if self.inputs.record_key:
+            metadata[self.inputs.record_key] = dict(self.inputs.record)
+        return metadata
 
-def warnings_in(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what the records of steps warn of."""
-    return [str(record["Warning"]) for record in records if record.get("Warning")]
+
+class _SaveProductInputSpec(_SaveDerivativeInputSpec):
+    method = traits.Instance(MethodRecord, mandatory=True, desc="what the method did")
+    steps = traits.List(desc="records of the steps before, whose warnings join the sidecar")
 
 
-class _HandOverInputSpec(_SaveDerivativeInputSpec):
+class SaveProduct(SaveDerivative):
+    """Save the super-resolved image with a sidecar that says how it was made."""
+
+    input_spec = _SaveProductInputSpec
+
+    def _metadata(self) -> dict[str, Any]:
+        steps = [StepRecord(record) for record in self.inputs.steps or []]
+        warnings = [step.warning for step in steps if step.warning]
+        return as_made(self.inputs.metadata, self.inputs.method, warnings)
+
+
+class _HandOverInputSpec(_SaveProductInputSpec):
     in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="brain mask, or None")
     mask_record = traits.Dict(mandatory=True, desc="record of the brain mask")
     without_mask = traits.Bool(False, usedefault=True, desc="hand on what has no brain, too")
 
 
-class HandOver(SaveDerivative):
+class HandOver(SaveProduct):
     """Save the reference image for other tools, unless a brain was sought in it and not found."""
 
     input_spec = _HandOverInputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        no_brain = not self.inputs.in_mask and self.inputs.mask_record.get("Warning")
+        no_brain = not self.inputs.in_mask and StepRecord(self.inputs.mask_record).warning
         if no_brain and not self.inputs.without_mask:
             self.inputs.in_file = None
         return super()._run_interface(runtime)
@@ -185,13 +191,16 @@ class ClearLeftovers(SimpleInterface):
 
 class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     out_path = traits.Str(mandatory=True, desc="where the QC file goes")
-    plan = traits.Dict(mandatory=True, desc="what was known before the run")
+    image = traits.Str(mandatory=True, desc="path of the image below the input dataset")
+    suffix = traits.Str(mandatory=True, desc="what kind of image it is")
+    action = traits.Str(mandatory=True, desc="what was planned for it")
+    sloppy = traits.Bool(False, usedefault=True, desc="made with --sloppy: not a result")
     check = traits.Dict(desc="record of the input check")
     denoise = traits.Dict(desc="record of the denoising")
     bias_correction = traits.Dict(desc="record of the bias field correction")
     brain_mask = traits.Dict(desc="record of the brain mask")
-    super_resolution = traits.Dict(desc="record of the super-resolution")
-    curve = traits.List(desc="learning curve, a dictionary a point")
+    super_resolution = traits.Instance(MethodRecord, desc="what the method did")
+    curve = traits.Instance(LearningCurve, desc="learning curve")
     segmentations = traits.List([], usedefault=True, desc="records of the segmentations")
     later = traits.List([], usedefault=True, desc="records of what was made from the result")
 
@@ -208,70 +217,17 @@ class SaveQuality(SimpleInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        target = Path(self.inputs.out_path)
-        records = {name: dict(getattr(self.inputs, name)) for name in RECORDS}
-        quality = summarise(
-            dict(self.inputs.plan),
-            records,
-            list(self.inputs.curve),
-            [dict(record) for record in self.inputs.segmentations],
-            [dict(record) for record in self.inputs.later],
+        quality = QualityRecord.of(
+            image=self.inputs.image,
+            suffix=self.inputs.suffix,
+            action=self.inputs.action,
+            sloppy=self.inputs.sloppy,
+            steps={name: StepRecord(getattr(self.inputs, name)) for name in STEPS},
+            method=self.inputs.super_resolution,
+            curve=self.inputs.curve,
+            segmentations=tuple(map(StepRecord, self.inputs.segmentations)),
+            later=tuple(map(StepRecord, self.inputs.later)),
         )
-        write_json_atomic(target, quality)
-        self._results["out_file"] = str(target)
+        write_json_atomic(Path(self.inputs.out_path), quality.to_dict())
+        self._results["out_file"] = self.inputs.out_path
         return runtime
-
-
-def summarise(
-    plan: dict[str, Any],
-    records: dict[str, dict[str, Any]],
-    curve: list[dict[str, Any]],
-    segmentations: Sequence[dict[str, Any]] = (),
-    later: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """Gather the records of an image's steps into its QC table.
-
-    Parameters
-    ----------
-    plan : dict
-        What was known before the run: ``Image``, ``Suffix``, ``Action``.
-    records : dict of dict
-        One record a step, by the names in ``RECORDS``.
-    curve : list of dict
-        Learning curve, one dictionary a point; empty where nothing was learned.
-    segmentations : sequence of dict
-        One record a tool that was asked for.
-    later : sequence of dict
-        Records of what was made from the result, such as figures; read for their warnings.
-
-    Returns
-    -------
-    dict
-        JSON-able; the keys are documented in ``docs/reference/outputs.md``.
-    """
-    sr, mask = records["super_resolution"], records["brain_mask"]
-    names = ("step", "seconds", "loss", "validation")
-    times = {name: records[name]["Seconds"] for name in RECORDS if "Seconds" in records[name]}
-    times |= {f"segmentation_{one['Tool']}": one["Seconds"] for one in segmentations}
-    return {
-        **plan,
-        "Shape": sr["OutputShape"],
-        "Spacings": sr["OutputSpacings"],
-        "DataConsistencyResidualPercent": sr["DataConsistencyResidualPercent"],
-        "InputRange": records["check"]["InputRange"],
-        "OutputRange": sr["OutputRange"],
-        "BrainMaskMethod": mask["Method"],
-        "BrainMaskVolumeMl": mask.get("VolumeMl"),
-        "CheckInput": records["check"],
-        "Denoise": records["denoise"],
-        "BiasCorrection": records["bias_correction"],
-        "BrainMask": mask,
-        "SuperResolution": sr,
-        "LearningCurve": {name: [point[name] for point in curve] for name in names},
-        "Segmentations": {one["Tool"]: one for one in segmentations},
-        "TimingsSeconds": times,
-        "Warnings": [
-            *([NOT_A_RESULT] if plan.get("Sloppy") else []),
-            *warnings_in((*records.values(), *segmentations, *later)),
-        ],
-    }

@@ -7,9 +7,10 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from bids_sr.bids.derivatives import was_interpolated
 from bids_sr.imaging import Acquisition, Series, Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
+from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.records.method_record import MethodRecord
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -61,7 +62,7 @@ class MaskFigure(_Figure):
 class _BeforeAfterFigureInputSpec(OptionalInputSpec):
     before_file = File(exists=True, mandatory=True, desc="acquired image")
     after_file = File(exists=True, mandatory=True, desc="super-resolved image")
-    record = traits.Dict({}, usedefault=True, desc="what the super-resolution did")
+    record = traits.Instance(MethodRecord, mandatory=True, desc="what the super-resolution did")
 
 
 class BeforeAfterFigure(_Figure):
@@ -79,10 +80,10 @@ class BeforeAfterFigure(_Figure):
         after = _first_frame(self.inputs.after_file)
         before = resample(_first_frame(self.inputs.before_file), after.grid)
         record = self.inputs.record
-        made = "Interpolated" if was_interpolated(record) else "Super-resolved"
+        made = "Interpolated" if record.interpolated else "Super-resolved"
         labels = (
             "Acquired, B-spline interpolation",
-            "Result" if record.get("Method") == "none" else made,
+            "Result" if record.method == "none" else made,
         )
         figures.plot_before_after(before, after, out_file, labels=labels)
         return True
@@ -107,7 +108,7 @@ class SliceProfileFigure(_Figure):
 
 
 class _LearningCurveFigureInputSpec(OptionalInputSpec):
-    curve = traits.List(mandatory=True, desc="learning curve, a dictionary a point")
+    curve = traits.Instance(LearningCurve, mandatory=True, desc="learning curve")
 
 
 class LearningCurveFigure(_Figure):
@@ -119,9 +120,9 @@ class LearningCurveFigure(_Figure):
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
 
-        if not self.inputs.curve:
+        if not self.inputs.curve.points:
             return False
-        figures.plot_learning_curve(list(self.inputs.curve), out_file)
+        figures.plot_learning_curve(self.inputs.curve, out_file)
         return True
 
 

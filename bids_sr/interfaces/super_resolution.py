@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ from bids_sr.compute.progress import Progress, throttled
 from bids_sr.exceptions import in_words
 from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
+from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.records.method_record import MethodRecord, Output, SlicesUsed
+from bids_sr.records.step_record import StepRecord
 
 if TYPE_CHECKING:
     from bids_sr.sr import Reconstruction
@@ -97,8 +100,8 @@ class _SuperResolveOutputSpec(TraitedSpec):
     )
     out_model = traits.Either(None, File(exists=True), desc="what was learnt, or None")
     acquisition = traits.Instance(Acquisition, desc="by which it was made")
-    record = traits.Dict(desc="what the method did")
-    curve = traits.List(desc="learning curve, a dictionary a point")
+    record = traits.Instance(MethodRecord, desc="what the method did")
+    curve = traits.Instance(LearningCurve, desc="learning curve")
 
 
 class SuperResolve(SimpleInterface):
@@ -120,39 +123,36 @@ class SuperResolve(SimpleInterface):
         first = next(series.frames())
         acquisition = self.inputs.acquisition.for_volume(first)
         result = self._reconstruct(series, acquisition)
-        acquisition = getattr(result, "acquisition", None) or acquisition
-        made = result.volume if isinstance(result, sr.Reconstruction) else result.series
-        volume = made if isinstance(made, Volume) else next(made.frames())
+        used = result.acquisition or acquisition
         residual = side_result(
-            "data consistency", lambda: sr.data_consistency_residual(volume, first, acquisition)
+            "data consistency", lambda: sr.data_consistency_residual(result.volume, first, used)
         )
-        self._lost = [] if residual is not None else ["data consistency"]
-        self._results["out_file"] = str(made.save(cwd / "sr.nii.gz"))
-        self._results["out_profile"] = str(acquisition.slice_profile.save(cwd / "profile.tsv"))
-        self._results["curve"] = [dict(vars(point)) for point in result.curve]
-        self._save_extras(result, cwd)
-        self._results["acquisition"] = acquisition
-        record, warnings = {**result.record, **acquisition.to_dict()}, list[str]()
-        if estimate := dict(self.inputs.profile_record):
-            record["SliceProfileEstimate"] = estimate
-            warnings += filter(None, [estimate.get("Warning")])
-        warnings += filter(None, [record.get("AssumptionWarning")])
-        if reason := record.get("DeviceFallback"):
-            warnings.append(f"computed on the CPU: {reason}")
-        if reason := record.get("FallbackReason"):
-            warnings.append(f"interpolated instead of super-resolved: {reason}")
-        lost = [*record.get("NotMeasured", []), *self._lost]
-        warnings += [f"the {name} was not measured: that failed, see the log" for name in lost]
-        self._results["record"] = {
-            **record,
-            **({"Warning": "; ".join(warnings)} if warnings else {}),
-            "DataConsistencyResidualPercent": None if residual is None else round(residual, 4),
-            "OutputRange": [float(made.data.min()), float(made.data.max())],
-            "OutputShape": list(made.data.shape),
-            "OutputSpacings": [round(float(value), 6) for value in volume.spacings],
-            "Seconds": round(time.monotonic() - start, 1),
-        }
+        self._results["out_file"] = str(result.image.save(cwd / "sr.nii.gz"))
+        self._results["out_profile"] = str(used.slice_profile.save(cwd / "profile.tsv"))
+        self._results["curve"] = result.curve
+        self._results["acquisition"] = used
+        lost = [
+            *self._save_extras(result, cwd),
+            *(["data consistency"] if residual is None else []),
+        ]
+        self._results["record"] = replace(
+            self._with_estimate(result.record, lost),
+            slices=SlicesUsed.of(used),
+            output=_described(result, residual),
+            seconds=round(time.monotonic() - start, 1),
+        )
         return runtime
+
+    def _with_estimate(self, record: MethodRecord, lost: Sequence[str]) -> MethodRecord:
+        """Return the record with the estimate of the slice profile, and what was not measured."""
+        estimate = StepRecord(self.inputs.profile_record)
+        if estimate.facts:
+            record = record.with_details(SliceProfileEstimate=dict(estimate.facts))
+        return replace(
+            record,
+            remarks=tuple(filter(None, [estimate.warning, *record.remarks])),
+            not_measured=tuple(dict.fromkeys([*record.not_measured, *lost])),
+        )
 
     def _reconstruct(
         self, series: Series, acquisition: Acquisition
@@ -172,8 +172,8 @@ class SuperResolve(SimpleInterface):
             return sr.reconstruct(first, acquisition, **keywords)
         result = reconstruct_series(series, acquisition, **keywords)
         # One record a frame would fill the sidecar.
-        result.record.update(result.record["Frames"][0] | {"Frames": len(series)})
-        return result
+        record = result.record.joined(result.frames[0]).with_details(Frames=len(series))
+        return replace(result, record=record)
 
     def _grid(self, first: Volume, acquisition: Acquisition) -> Grid:
         from bids_sr.sr.registry import grid_of_result
@@ -186,19 +186,21 @@ class SuperResolve(SimpleInterface):
             output_grid=self.inputs.output_grid,
         )
 
-    def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> None:
+    def _save_extras(self, result: Reconstruction | SeriesReconstruction, cwd: Path) -> list[str]:
+        """Save what comes with the image; return what could not be."""
         from bids_sr.sr.contract.side_results import side_result
 
-        uncertainty = getattr(result, "uncertainty", None)
+        uncertainty, lost = result.uncertainty, []
         self._results["out_uncertainty"] = self._results["out_model"] = None
         if uncertainty is not None:
             path = cwd / "uncertainty.nii.gz"
             saved = side_result("uncertainty", lambda: str(uncertainty.save(path)))
             self._results["out_uncertainty"] = saved
-            self._lost += [] if saved else ["uncertainty"]
+            lost = [] if saved else ["uncertainty"]
         if self.inputs.save_model and result.learned is not None:
             path = result.learned.save(cwd / "model.safetensors")
             self._results["out_model"] = str(path)
+        return lost
 
     def _parameters(self, known: Iterable[str]) -> dict[str, Any]:
         threads = {"threads": self.inputs.num_threads} if "threads" in known else {}
@@ -227,8 +229,8 @@ class EstimateProfile(OptionalStep):
         from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
         volume = next(Series.load(self.inputs.in_file).frames())
-        acquisition, record = estimated_acquisition(volume, self.inputs.acquisition)
-        self._results.update(acquisition=acquisition, record=record)
+        estimated = estimated_acquisition(volume, self.inputs.acquisition)
+        self._results.update(acquisition=estimated.acquisition, record=estimated.to_dict())
 
     def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
         return {"acquisition": self.inputs.acquisition}
@@ -289,7 +291,7 @@ class LearnFromImages(SimpleInterface):
 
         weights, reason = or_on_cpu(str(settings.get("device", "auto")), train)
         if reason:
-            weights.card["DeviceFallback"] = reason
+            weights = replace(weights, card=replace(weights.card, device_fallback=reason))
         path = weights.save(Path(runtime.cwd) / "weights.safetensors")
         self._results["out_weights"] = str(path)
         return runtime
@@ -304,7 +306,7 @@ class LearnFromImages(SimpleInterface):
             try:
                 first = next(Series.load(path).frames())
                 if self.inputs.estimates_thickness and "thickness" in acquisition.assumed:
-                    acquisition, _ = estimated_acquisition(first, acquisition)
+                    acquisition = estimated_acquisition(first, acquisition).acquisition
             except Exception as error:  # the others of the dataset go on without it
                 LOGGER.warning("Not learnt from %s: %s", path.name, in_words(error))
                 continue
@@ -317,3 +319,13 @@ def _log_progress() -> Progress:
         LOGGER.info("%d of %d: %s", step, total, message)
 
     return throttled(log, PROGRESS_SECONDS)
+
+
+def _described(result: Reconstruction | SeriesReconstruction, residual: float | None) -> Output:
+    data = result.image.data
+    return Output(
+        shape=data.shape,
+        spacings=tuple(round(float(value), 6) for value in result.volume.spacings),
+        intensities=(float(data.min()), float(data.max())),
+        residual_percent=None if residual is None else round(residual, 4),
+    )

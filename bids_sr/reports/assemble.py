@@ -19,6 +19,8 @@ from markupsafe import Markup
 from bids_sr.exceptions import BidsSrError, InputDataError, in_words
 from bids_sr.files import read_bytes, read_text
 from bids_sr.files.writing import write_text_atomic
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.quality import QualityRecord
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
 from bids_sr.reports.inline_figure import inline_svg
@@ -41,19 +43,11 @@ ALT_TEXTS = {
     "learningcurve": "Learning curve",
 }
 STEPS = {
-    "Denoise": "Denoising",
-    "BiasCorrection": "Bias field correction",
-    "BrainMask": "Brain mask",
-    "SuperResolution": "Super-resolution",
-}
-# Names of the timings, as the interfaces give them.
-TIMES = {
-    "check": "Input check",
     "denoise": "Denoising",
     "bias_correction": "Bias field correction",
     "brain_mask": "Brain mask",
-    "super_resolution": "Super-resolution",
 }
+TIMES = {"check": "Input check", **STEPS, "super_resolution": "Super-resolution"}
 _PNG = b"\x89PNG"
 _SVG = re.compile(r"\s*<(svg|\?xml)\b")
 LEFTOVER = (
@@ -175,7 +169,7 @@ def _section(image: ImageRecord) -> dict[str, Any]:
     except Exception as error:
         problem = f"Its QC file or sidecar holds what cannot be shown ({in_words(error)})."
         problems = (*image.problems, problem)
-        return _section_of(replace(image, quality={}, sidecar={}, problems=problems))
+        return _section_of(replace(image, quality=None, sidecar={}, problems=problems))
 
 
 def _section_of(image: ImageRecord) -> dict[str, Any]:
@@ -194,14 +188,14 @@ def _section_of(image: ImageRecord) -> dict[str, Any]:
 def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
     """Gather of each tool its figure, its volumes, and why there are none."""
     found = []
-    for tool, told in _mapping(image.quality.get("Segmentations")).items():
-        record = _mapping(told)
+    for record in image.quality.segmentations if image.quality else ():
+        tool = record.tool
         path = image.figures.get(SEGMENTATION + "".join(c for c in tool if c.isalnum()))
-        done = record.get("Status") == "done"
-        volumes = _mapping(record.get("VolumesMl")).items()
-        lines = [Line(name=str(name), value=f"{wording.number(ml)} mL") for name, ml in volumes]
-        if "Count" in record:
-            lines.append(Line(name="Number of regions", value=str(record["Count"])))
+        done = record.status == "done"
+        volumes = record.volumes_ml.items()
+        lines = [Line(name=name, value=f"{wording.number(ml)} mL") for name, ml in volumes]
+        if record.count is not None:
+            lines.append(Line(name="Number of regions", value=str(record.count)))
         found.append(
             {
                 "tool": tool,
@@ -209,7 +203,7 @@ def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
                 if path and done
                 else "",
                 "lines": lines if done else [],
-                "reason": "" if done else f"{record.get('Status')}: {record.get('Reason')}",
+                "reason": "" if done else f"{record.status}: {record.reason}",
             }
         )
     return found
@@ -217,9 +211,10 @@ def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
 
 def _facts(image: ImageRecord) -> list[Line]:
     row = image.row
-    quality, details = image.quality, _mapping(image.sidecar.get("SuperResolution"))
+    details = _mapping(image.sidecar.get("SuperResolution"))
+    method = image.quality.method if image.quality else MethodRecord()
+    sizes, shape = (method.output.spacings, method.output.shape) if method.output else ((), ())
     axis = {"0": "first", "1": "second", "2": "third"}.get(row.get("slice_axis", ""), "")
-    method = _mapping(quality.get("SuperResolution")).get("Method")
     facts = [
         Line(name="Slice spacing", value=_mm(row.get("spacing"))),
         Line(name="Slice thickness", value=_mm(row.get("thickness"))),
@@ -227,11 +222,11 @@ def _facts(image: ImageRecord) -> list[Line]:
         Line(name="Slice profile", value=row.get("profile", "")),
         Line(name="Slice axis", value=f"{axis} array axis" if axis else ""),
         Line(name="Scale factor", value=wording.number(details.get("Scale"))),
-        Line(name="Output voxels", value=wording.sizes(quality.get("Spacings"), "mm")),
-        Line(name="Output matrix", value=wording.sizes(quality.get("Shape"))),
-        Line(name="Method", value=str(method or "")),
-        Line(name="Model", value=str(details.get("Model") or "")),
-        Line(name="Adapted to", value=str(details.get("Adaptation") or "")),
+        Line(name="Output voxels", value=wording.sizes(sizes, "mm")),
+        Line(name="Output matrix", value=wording.sizes(shape)),
+        Line(name="Method", value=method.method),
+        Line(name="Model", value=method.model),
+        Line(name="Adapted to", value=method.adaptation),
     ]
     return [fact for fact in facts if fact.value and fact.value != wording.DASH]
 
@@ -245,10 +240,11 @@ def _mm(cell: str | None) -> str:
 
 def _quality_lines(image: ImageRecord) -> list[Line]:
     quality = image.quality
-    if not quality:
+    if quality is None:
         return []
     lines = []
-    residual = wording.number(quality.get("DataConsistencyResidualPercent"), 3)
+    output, mask = quality.method.output, quality.step("brain_mask")
+    residual = wording.number(output.residual_percent if output else None, 3)
     if residual != wording.DASH:
         lines.append(
             Line(
@@ -258,39 +254,33 @@ def _quality_lines(image: ImageRecord) -> list[Line]:
                 "in percent of the acquired intensity range",
             )
         )
-    lines.append(Line(name="Intensities, acquired", value=wording.span(quality.get("InputRange"))))
-    lines.append(_output_range(quality))
-    gain = _last(_mapping(quality.get("LearningCurve")).get("validation"))
-    if gain is not None:
+    given = quality.step("check").input_range
+    lines.append(Line(name="Intensities, acquired", value=wording.span(given)))
+    lines.append(_output_range(given, output.intensities if output else ()))
+    measure = quality.curve.validation
+    if quality.curve.last_score is not None:
         lines.append(
             Line(
-                name="Gain over cubic interpolation",
-                value=f"{wording.number(gain, 3)} dB",
-                note="on held-out patches of this image, degraded by the same model",
+                name=wording.capital(measure.name),
+                value=f"{wording.number(quality.curve.last_score, 3)} {measure.unit}".rstrip(),
+                note=f"on {measure.held_out}" if measure.held_out else "",
             )
         )
-    volume = wording.number(quality.get("BrainMaskVolumeMl"))
-    method = str(quality.get("BrainMaskMethod") or "no mask")
-    reason = str(_mapping(quality.get("BrainMask")).get("Reason") or "")
+    volume = wording.number(mask.volume_ml)
     lines.append(
         Line(
             name="Brain mask",
             value=f"{volume} mL" if volume != wording.DASH else "none",
-            note="; ".join(filter(None, [f"method: {method}", reason])),
+            note="; ".join(filter(None, [f"method: {mask.method or 'no mask'}", mask.reason])),
         )
     )
     return lines
 
 
-def _output_range(quality: Mapping[str, Any]) -> Line:
-    given, result = quality.get("InputRange"), quality.get("OutputRange")
+def _output_range(given: Sequence[float], result: Sequence[float]) -> Line:
     note, alert = "", False
-    try:
-        low, high = float(given[0]), float(given[1])  # type: ignore[index]
-        least, most = float(result[0]), float(result[1])  # type: ignore[index]
-    except (TypeError, ValueError, IndexError):
-        pass
-    else:
+    if len(given) == 2 == len(result):
+        (low, high), (least, most) = given, result
         alert = least < 0 <= low
         over = max(low - least, most - high) / (high - low) if high > low else 0.0
         note = "within the acquired range"
@@ -302,29 +292,28 @@ def _output_range(quality: Mapping[str, Any]) -> Line:
 
 
 def _timings(image: ImageRecord) -> list[Line]:
-    times = _mapping(image.quality.get("TimingsSeconds"))
+    times = image.quality.seconds if image.quality else {}
     lines = [
-        Line(name=TIMES.get(name) or wording.label(str(name)), value=wording.duration(seconds))
+        Line(name=TIMES.get(name) or wording.label(name), value=wording.duration(seconds))
         for name, seconds in times.items()
     ]
-    known = [s for s in times.values() if wording.number(s) != wording.DASH]
-    if len(known) > 1:
-        lines.append(Line(name="Total", value=wording.duration(sum(known))))
+    if len(times) > 1:
+        lines.append(Line(name="Total", value=wording.duration(sum(times.values()))))
     return lines
 
 
 def _records(image: ImageRecord) -> list[tuple[str, list[tuple[str, str]]]]:
-    found = [
-        (title, list(wording.record_lines(image.quality.get(key)))) for key, title in STEPS.items()
-    ]
-    found.append(("Sidecar of the product", list(wording.record_lines(image.sidecar))))
+    known = image.quality or QualityRecord(image=image.image)
+    records = {title: known.step(name).facts for name, title in STEPS.items()}
+    records["Super-resolution"] = known.method.to_dict()
+    records["Sidecar of the product"] = image.sidecar
+    found = [(title, list(wording.record_lines(facts))) for title, facts in records.items()]
     return [(title, lines) for title, lines in found if lines]
 
 
 def _warnings(image: ImageRecord) -> list[str]:
     """Gather the warnings of an image, each once."""
-    told = image.quality.get("Warnings")
-    from_steps = [str(item) for item in told] if isinstance(told, list) else []
+    from_steps = list(image.quality.warnings) if image.quality else []
     without_result = image.outcome in ("failed", "unfinished")
     message = "" if without_result else image.message
     if without_result and (image.quality or "sr" in image.figures):
@@ -383,10 +372,3 @@ def _run_lines(record: SubjectRecord) -> dict[str, Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _last(values: Any) -> float | None:
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        return None
-    known = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    return float(known[-1]) if known else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 from bids_sr.exceptions import InputDataError
 from bids_sr.files.writing import write_text_atomic
 from bids_sr.imaging import Acquisition, SliceProfile, Volume
+from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.reports import drawing
 from bids_sr.reports import montage as mt
 from bids_sr.reports.wording import number
@@ -245,15 +245,13 @@ def plot_slice_profile(
     return _save(figure, Path(out_file))
 
 
-def plot_learning_curve(
-    curve: Sequence[Mapping[str, Any]], out_file: str | os.PathLike[str]
-) -> Path:
-    """Draw the training loss and the gain over cubic interpolation on held-out patches.
+def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) -> Path:
+    """Draw the training loss, and the validation on what was held out.
 
     Parameters
     ----------
-    curve : sequence of mapping
-        ``step``, ``seconds``, ``loss`` and ``validation`` (dB, or None where not measured).
+    curve : LearningCurve
+        Its validation names itself.
     out_file : path
         SVG to write.
 
@@ -267,37 +265,36 @@ def plot_learning_curve(
     InputDataError
         If the curve has no point.
     """
-    if not curve:
+    points = curve.points
+    if not points:
         raise InputDataError(
             "The learning curve has no point, at least 1 is needed to draw it; leave the "
             "figure out for methods that learn nothing."
         )
-    steps = np.array([point["step"] for point in curve], float)
-    loss = np.array([point["loss"] for point in curve], float)
-    measured = [point for point in curve if point.get("validation") is not None]
+    steps = np.array([point.step for point in points], float)
+    loss = np.array([point.loss for point in points], float)
     figure, axes = _new_figure(7.2, 3.3)
-    axes.plot(steps, loss, color=SECOND, linewidth=1.6, marker="." if len(curve) < 40 else None)
+    axes.plot(steps, loss, color=SECOND, linewidth=1.6, marker="." if len(points) < 40 else None)
     axes.set(xlabel="training step", xlim=(0, max(steps[-1], 1) * 1.02))
     axes.set_ylabel("training loss", color=SECOND)
     if (loss > 0).all():
         axes.set_yscale("log")
-    title = f"{steps[-1]:,.0f} steps in {float(curve[-1]['seconds']):.0f} s"
-    if measured:
+    title = f"{steps[-1]:,.0f} steps in {points[-1].seconds:.0f} s"
+    if (score := curve.last_score) is not None:
+        measure = curve.validation
         gain = axes.twinx()
         gain.spines["top"].set_visible(False)
         gain.plot(
-            [point["step"] for point in measured],
-            [point["validation"] for point in measured],
+            [point.step for point in points if point.validation is not None],
+            curve.scores,
             color=ACCENT,
             linewidth=2,
             marker="o",
             markersize=4,
         )
         gain.axhline(0, color=ACCENT, linewidth=0.8, linestyle=":")
-        gain.set_ylabel("gain over cubic (dB)", color=ACCENT)
-        title += (
-            f"; {measured[-1]['validation']:+.2f} dB over cubic interpolation, held-out patches"
-        )
+        gain.set_ylabel(measure.title, color=ACCENT)
+        title += f"; {measure.name} {score:+.2f} {measure.unit}".rstrip() + ", held out"
     axes.set_title(title)
     return _save(figure, Path(out_file))
 

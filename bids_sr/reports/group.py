@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from markupsafe import Markup
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.files.writing import write_text_atomic
+from bids_sr.records.learning_curve import GAIN_OVER_CUBIC, Validation
+from bids_sr.records.method_record import Output
+from bids_sr.records.quality import QualityRecord
 from bids_sr.reports import wording
 from bids_sr.reports.assemble import OUTCOMES
 from bids_sr.reports.page import render
@@ -33,39 +36,94 @@ class Metric:
     name: str
     """Column of the TSV file."""
     title: str
-    path: tuple[str, ...]
-    """Where it stands in the QC file; a whole number picks from a list."""
+    value: Callable[[ImageRecord], float | None]
+    """Reads it from an image; None where the image does not have it."""
     digits: int = 4
     plotted: bool = True
+
+
+def _of_output(read: Callable[[Output], float | None]) -> Callable[[ImageRecord], float | None]:
+    def value(image: ImageRecord) -> float | None:
+        output = image.result.method.output
+        return None if output is None else read(output)
+
+    return value
+
+
+def _cell_number(column: str) -> Callable[[ImageRecord], float | None]:
+    def value(image: ImageRecord) -> float | None:
+        try:
+            return float(image.row.get(column, ""))
+        except ValueError:
+            return None
+
+    return value
+
+
+def _input_range(end: int) -> Callable[[ImageRecord], float | None]:
+    def value(image: ImageRecord) -> float | None:
+        ends = image.result.step("check").input_range
+        return ends[end] if len(ends) == 2 else None
+
+    return value
+
+
+def _score(measure: Validation) -> Callable[[ImageRecord], float | None]:
+    def value(image: ImageRecord) -> float | None:
+        curve = image.result.curve
+        return curve.last_score if curve.validation == measure else None
+
+    return value
 
 
 METRICS = (
     Metric(
         name="data_consistency_residual_percent",
         title="Data-consistency residual (%)",
-        path=("DataConsistencyResidualPercent",),
+        value=_of_output(lambda output: output.residual_percent),
         digits=3,
     ),
     Metric(
         name="validation_gain_db",
         title="Gain over cubic interpolation (dB)",
-        path=("LearningCurve", "validation", "-1"),
+        value=_score(GAIN_OVER_CUBIC),
         digits=3,
     ),
-    Metric(name="brain_mask_volume_ml", title="Brain mask (mL)", path=("BrainMaskVolumeMl",)),
+    Metric(
+        name="brain_mask_volume_ml",
+        title="Brain mask (mL)",
+        value=lambda image: image.result.step("brain_mask").volume_ml,
+    ),
     Metric(
         name="super_resolution_seconds",
         title="Super-resolution (s)",
-        path=("TimingsSeconds", "super_resolution"),
+        value=lambda image: image.result.seconds.get("super_resolution"),
         digits=3,
     ),
-    Metric(name="total_seconds", title="All steps (s)", path=("TimingsSeconds", "*"), digits=3),
-    Metric(name="slice_spacing_mm", title="Slice spacing (mm)", path=("row", "spacing")),
-    Metric(name="slice_thickness_mm", title="Slice thickness (mm)", path=("row", "thickness")),
-    Metric(name="input_min", title="Lowest, acquired", path=("InputRange", "0"), plotted=False),
-    Metric(name="input_max", title="Highest, acquired", path=("InputRange", "1"), plotted=False),
-    Metric(name="output_min", title="Lowest, result", path=("OutputRange", "0"), plotted=False),
-    Metric(name="output_max", title="Highest, result", path=("OutputRange", "1"), plotted=False),
+    Metric(
+        name="total_seconds",
+        title="All steps (s)",
+        value=lambda image: sum(image.result.seconds.values()) if image.result.seconds else None,
+        digits=3,
+    ),
+    Metric(name="slice_spacing_mm", title="Slice spacing (mm)", value=_cell_number("spacing")),
+    Metric(
+        name="slice_thickness_mm", title="Slice thickness (mm)", value=_cell_number("thickness")
+    ),
+    Metric(name="input_min", title="Lowest, acquired", value=_input_range(0), plotted=False),
+    Metric(name="input_max", title="Highest, acquired", value=_input_range(1), plotted=False),
+    Metric(
+        name="output_min",
+        title="Lowest, result",
+        value=_of_output(lambda output: output.intensities[0]),
+        plotted=False,
+    ),
+    Metric(
+        name="output_max",
+        title="Highest, result",
+        value=_of_output(lambda output: output.intensities[1]),
+        plotted=False,
+    ),
 )
 TEXT_COLUMNS = ("participant_id", "session_id", "image", "outcome")
 LAST_COLUMNS = ("method", "brain_mask_method", "validity", "message")
@@ -109,81 +167,68 @@ def group_report(output_dir: str | Path) -> list[Path]:
     return written
 
 
-def measure(image: ImageRecord, metric: Metric) -> float | None:
-    """Read a metric of an image.
+def validation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:
+    """List what was validated while methods learnt, but for the gain over cubic interpolation."""
+    measures = {image.result.curve.validation for image in images if image.result.curve.scores}
+    return [
+        Metric(
+            name=_column(measure),
+            title=wording.capital(measure.title),
+            value=_score(measure),
+            digits=3,
+        )
+        for measure in sorted(measures - {GAIN_OVER_CUBIC}, key=lambda measure: measure.title)
+    ]
 
-    Parameters
-    ----------
-    image : ImageRecord
-    metric : Metric
 
-    Returns
-    -------
-    float or None
-        None where the image does not have it.
-    """
-    # What lies beside an image that failed is from before the failure: not its result.
-    quality = image.quality if image.has_result else {}
-    place: Any = {**quality, "row": dict(image.row)}
-    for step in metric.path:
-        if isinstance(place, Mapping):
-            known = [value for value in place.values() if _is_number(value)]
-            place = (sum(known) if known else None) if step == "*" else place.get(step)
-        elif (
-            isinstance(place, Sequence)
-            and not isinstance(place, str)
-            and step.lstrip("-").isdigit()
-        ):
-            known = [value for value in place if value is not None]
-            place = known[int(step)] if -len(known) <= int(step) < len(known) else None
-        else:
-            return None
-    if isinstance(place, str):
-        try:
-            place = float(place)
-        except ValueError:
-            return None
-    try:
-        return float(place) if _is_number(place) else None
-    except OverflowError:
-        return None
+def _column(measure: Validation) -> str:
+    known = "" if measure.quantity == Validation().quantity else "validation "
+    return re.sub(r"\W+", "_", f"{known}{measure.title}".lower()).strip("_")
 
 
 def segmentation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:
     """List what the segmentations of some images measured: counts and volumes."""
     found: dict[str, Metric] = {}
     for image in images:
-        segmentations = image.quality.get("Segmentations")
-        for tool, record in (segmentations if isinstance(segmentations, Mapping) else {}).items():
-            if not isinstance(record, Mapping):
-                continue
-            path = ("Segmentations", str(tool))
-            volumes = record.get("VolumesMl")
-            names = list(volumes) if isinstance(volumes, Mapping) else []
+        for record in image.quality.segmentations if image.quality else ():
+            tool, names = record.tool, list(record.volumes_ml)
             metrics = [
                 Metric(
                     name=re.sub(r"\W+", "_", f"{tool}_{name}_ml"),
                     title=f"{name}, {tool} (mL)",
-                    path=(*path, "VolumesMl", str(name)),
+                    value=_volume(tool, name),
                     plotted=len(names) <= _PLOTTED_LABELS,
                 )
                 for name in names
             ]
-            if "Count" in record:
+            if record.count is not None:
                 name = re.sub(r"\W+", "_", f"{tool}_count")
                 title = f"Number of lesions, {tool}"
-                metrics.append(Metric(name=name, title=title, path=(*path, "Count")))
+                metrics.append(Metric(name=name, title=title, value=_count(tool)))
             found |= {metric.name: metric for metric in metrics}
     return list(found.values())
+
+
+def _volume(tool: str, label: str) -> Callable[[ImageRecord], float | None]:
+    return lambda image: image.result.segmentation(tool).volumes_ml.get(label)
+
+
+def _count(tool: str) -> Callable[[ImageRecord], float | None]:
+    return lambda image: image.result.segmentation(tool).count
+
+
+def metrics_of(images: Sequence[ImageRecord]) -> list[Metric]:
+    """List the columns of a table of images."""
+    return [*METRICS, *validation_metrics(images), *segmentation_metrics(images)]
 
 
 def table(images: Iterable[ImageRecord]) -> str:
     """Write the table of one kind of image, tab-separated, ``n/a`` where not known."""
     images = list(images)
-    metrics = [*METRICS, *segmentation_metrics(images)]
+    metrics = metrics_of(images)
     lines = ["\t".join([*TEXT_COLUMNS, *(metric.name for metric in metrics), *LAST_COLUMNS])]
     for image in images:
-        values = [measure(image, metric) for metric in metrics]
+        values = [metric.value(image) for metric in metrics]
         numbers = ["n/a" if value is None else f"{value:.6g}" for value in values]
         lines.append("\t".join([*_texts(image), *numbers, *_last_texts(image)]))
     return "\n".join(lines) + "\n"
@@ -256,8 +301,8 @@ def strip_plot(values: Sequence[float | None], rows: Sequence[tuple[str, str]]) 
 def _context(
     root: Path, suffix: str, images: list[ImageRecord], others: list[str]
 ) -> dict[str, Any]:
-    metrics = [*METRICS, *segmentation_metrics(images)]
-    measured = {metric: [measure(image, metric) for image in images] for metric in metrics}
+    metrics = metrics_of(images)
+    measured = {metric: [metric.value(image) for image in images] for metric in metrics}
     names = [(image.stem, _address(root, image)) for image in images]
     shown = [metric for metric in metrics if any(v is not None for v in measured[metric])]
     counts = Counter(image.outcome for image in images)
@@ -306,16 +351,11 @@ def _texts(image: ImageRecord) -> list[str]:
 
 
 def _last_texts(image: ImageRecord) -> list[str]:
-    record = image.quality.get("SuperResolution")
-    method = record.get("Method") if isinstance(record, Mapping) else None
+    quality = image.quality or QualityRecord(image=image.image)
+    method, mask = quality.method.method, quality.step("brain_mask").method
     validity = SLOPPY if image.sloppy else ""
-    mask = image.quality.get("BrainMaskMethod")
     return [_cell(t) for t in (method, mask, validity, image.message)]
 
 
 def _cell(value: Any) -> str:
     return " ".join(str(value or "").split()) or "n/a"
-
-
-def _is_number(value: Any) -> bool:
-    return wording.number(value) != wording.DASH

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bids_sr.files.writing import write_text_atomic
+from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.sr.contract.card import Start
 from bids_sr.sr.contract.weights import Weights
 
 _MOST_NAMES = 50
@@ -27,7 +29,7 @@ def write_card(weights: Weights, path: Path) -> Path:
         The ``.md`` file.
     """
     card, text = weights.card, path.with_suffix(".md")
-    curve = card.get("Curve") or []
+    parts = card.to_dict()
     number = sum(tensor.numel() for tensor in weights.tensors.values())
     lines = [
         f"# {path.stem}",
@@ -36,39 +38,39 @@ def write_card(weights: Weights, path: Path) -> Path:
         f"`{weights.digest}`.",
         "",
         "```",
-        str(card.get("Command", "")),
+        card.command,
         "```",
         "",
-        f"- Licence of the data: {card.get('Licence', 'not stated')}",
-        f"- Seed: {card.get('Seed')}",
-        f"- Begun with: {_start(card.get('Start'))}",
+        f"- Licence of the data: {card.licence or 'not stated'}",
+        f"- Seed: {card.seed}",
+        f"- Begun with: {_start(card.start)}",
     ]
     for title in ("Architecture", "Geometry", "Recipe", "Data", "Validation"):
-        if card.get(title):
-            lines += ["", f"## {title}", "", *_items(card[title])]
-    if curve:
+        if title in parts:
+            lines += ["", f"## {title}", "", *_items(parts[title])]
+    if card.curve.points:
         picture = path.with_suffix(".png")
-        draw_curve(curve, picture)
+        draw_curve(card.curve, picture)
         lines += ["", "## Curve", "", f"![loss and validation by step]({picture.name})"]
     write_text_atomic(text, "\n".join(lines) + "\n")
     return text
 
 
-def draw_curve(curve: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw_curve(curve: LearningCurve, path: Path) -> None:
     """Draw loss and validation over the steps into a PNG file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    steps = [point["step"] for point in curve]
-    axes.plot(steps, [point["loss"] for point in curve], color="#4477aa", label="loss")
+    points = curve.points
+    steps, losses = [point.step for point in points], [point.loss for point in points]
+    axes.plot(steps, losses, color="#4477aa", label="loss")
     axes.set(xlabel="step", ylabel="training loss", yscale="log")
-    if any(point.get("validation") is not None for point in curve):
+    if curve.scores:
         right = axes.twinx()
-        values = [point.get("validation") for point in curve]
-        known = [(step, value) for step, value in zip(steps, values, strict=True) if value]
-        right.plot(*zip(*known, strict=True), color="#ee6677", label="validation")
-        right.set(ylabel="validation")
+        known = [point.step for point in points if point.validation is not None]
+        right.plot(known, curve.scores, color="#ee6677", label="validation")
+        right.set(ylabel=curve.validation.title)
     figure.legend(loc="outside upper center", ncols=2)
     figure.savefig(path)
 
@@ -88,8 +90,8 @@ def _items(values: Mapping[str, Any], indent: str = "") -> list[str]:
     return lines
 
 
-def _start(start: Mapping[str, Any] | None) -> str:
-    if not start:
+def _start(start: Start | None) -> str:
+    if start is None:
         return "a new network"
-    recipe = start["Card"].get("Recipe", {}).get("Name", "unknown")
-    return f"weights of the recipe {recipe}, SHA-256 `{start['SHA256']}`"
+    recipe = start.card.recipe.name if start.card.recipe else "unknown"
+    return f"weights of the recipe {recipe}, SHA-256 `{start.sha256}`"

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bids_sr.bids.derivatives import was_interpolated
 from bids_sr.bids.places import is_at_home
 from bids_sr.bids.status import checked_row
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_bytes, read_json, read_text, read_toml
+from bids_sr.records.quality import QualityRecord
 
 FIGURE_NAMES = ("sr", "uncertainty", "mask", "sliceprofile", "learningcurve")
 SEGMENTATION = "seg"
@@ -38,8 +38,8 @@ class ImageRecord:
     """Path below the root of the input dataset."""
     row: Mapping[str, str] = field(default_factory=dict)
     """Its row of ``decisions.tsv``, without what is not available."""
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    """Its QC file; empty where there is none."""
+    quality: QualityRecord | None = None
+    """Its QC file; None where there is none."""
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     """Sidecar of the product; empty where there is none."""
     figures: Mapping[str, Path] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class ImageRecord:
     @property
     def action(self) -> str:
         """``super-resolve``, ``pass-through``, ``skip`` or ``fail``; or an empty text."""
-        return self.row.get("action", "") or str(self.quality.get("Action", ""))
+        return self.row.get("action", "") or (self.quality.action if self.quality else "")
 
     @property
     def outcome(self) -> str:
@@ -99,9 +99,8 @@ class ImageRecord:
             return "unfinished"
         if self.action == "pass-through":
             return "passed-through"
-        record = self.quality.get("SuperResolution")
-        made = isinstance(record, Mapping) and was_interpolated(record)
-        return "interpolated" if made else "done"
+        interpolated = self.quality is not None and self.quality.method.interpolated
+        return "interpolated" if interpolated else "done"
 
     @property
     def has_result(self) -> bool:
@@ -111,7 +110,13 @@ class ImageRecord:
     @property
     def sloppy(self) -> bool:
         """Whether it was made with ``--sloppy``: not a result."""
-        return self.has_result and bool(self.quality.get("Sloppy"))
+        return self.result.sloppy
+
+    @property
+    def result(self) -> QualityRecord:
+        """Its QC file where that is of the result; what lies beside a failed image is older."""
+        known = self.quality if self.has_result else None
+        return known or QualityRecord(image=self.image)
 
     @property
     def message(self) -> str:
@@ -265,7 +270,7 @@ def _read_crash(path: Path) -> CrashRecord:
 def _read_images(
     root: Path, label: str, rows: list[dict[str, str]]
 ) -> tuple[tuple[ImageRecord, ...], list[str]]:
-    qualities: dict[str, dict[str, Any]] = {}
+    qualities: dict[str, QualityRecord] = {}
     broken = []
     for path in sorted((root / label).rglob("*_qc.json")):
         try:
@@ -273,18 +278,18 @@ def _read_images(
         except InputDataError as error:
             broken.append(_within(root, error))
             continue
-        if isinstance(quality.get("Image"), str):
-            qualities[quality["Image"]] = quality
+        if record := QualityRecord.from_dict(quality):
+            qualities[record.image] = record
     by_image = {row["image"]: checked_row(root, row) for row in rows if "image" in row}
     images = [
-        _read_image(root, label, image, by_image.get(image, {}), qualities.get(image, {}))
+        _read_image(root, label, image, by_image.get(image, {}), qualities.get(image))
         for image in dict.fromkeys([*by_image, *qualities])
     ]
     return tuple(images), broken
 
 
 def _read_image(
-    root: Path, label: str, image: str, row: dict[str, str], quality: dict[str, Any]
+    root: Path, label: str, image: str, row: dict[str, str], quality: QualityRecord | None
 ) -> ImageRecord:
     problems = []
     sidecar: dict[str, Any] = {}

@@ -76,7 +76,12 @@ def label(name: str) -> str:
         for part in parts
     ]
     text = " ".join(parts)
-    return text[:1].upper() + text[1:] + (f" ({unit})" if unit else "")
+    return capital(text) + (f" ({unit})" if unit else "")
+
+
+def capital(text: str) -> str:
+    """Begin a text with a capital letter, and leave the rest."""
+    return text[:1].upper() + text[1:]
 
 
 def value_text(value: Any) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bids_sr.bids.status import LEFT_UNDONE
-from bids_sr.exceptions import InputDataError
-from bids_sr.files import read_json
+from bids_sr.records.quality import QualityRecord, read_quality
 from bids_sr.run.crashes import Crash
 from bids_sr.run.exit_codes import ExitCode
 
@@ -170,22 +169,14 @@ def _before(image: AnatImage) -> Outcome:
 
 def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Outcome:
     """Gather what an image that has its product warns of, and what it lacks."""
-    try:
-        quality = read_json(quality_file)
-    except InputDataError:
-        quality = {}
-    said, tools = quality.get("Warnings"), quality.get("Segmentations")
-    warnings = [str(sentence) for sentence in said] if isinstance(said, list) else []
-    warnings += [f"{crash.step} failed: {crash.message}" for crash in crashes]
-    steps = [quality.get(name) for name in ("Denoise", "BiasCorrection", "BrainMask")]
-    failed = [step for step in steps if isinstance(step, dict) and step.get("Status") == "failed"]
-    records = tools.values() if isinstance(tools, dict) else ()
-    lacks = any(record.get("Status") == "failed" for record in records if isinstance(record, dict))
+    quality = read_quality(quality_file) or QualityRecord(image=image.relpath)
+    warnings = [*quality.warnings, *(f"{crash.step} failed: {crash.message}" for crash in crashes)]
+    lacks = any(tool.failed for tool in quality.segmentations)
     return Outcome(
         image=image,
         status="done",
         message="; ".join(warnings),
         crash_file=crashes[0].path if crashes else None,
         incomplete=lacks or bool(crashes),
-        left_out=tuple(str(step.get("Warning")).partition(":")[0] for step in failed),
+        left_out=tuple(step.warning.partition(":")[0] for step in quality.left_out),
     )

@@ -174,7 +174,7 @@ class RecordKeeper:
     def _row(self, outcome: Outcome) -> dict[str, str]:
         from bids_sr.bids import decision_row, output_paths
         from bids_sr.bids.status import row_as_made
-        from bids_sr.files import read_json_or_empty
+        from bids_sr.records.quality import read_quality
 
         output_dir, output = self.config.output_dir, ""
         if outcome.status == "done":
@@ -187,9 +187,7 @@ class RecordKeeper:
         row = decision_row(outcome.image, status=outcome.status, message=message, output=output)
         if outcome.status != "done":
             return row
-        return row_as_made(
-            row, read_json_or_empty(output_paths(output_dir, outcome.image).quality)
-        )
+        return row_as_made(row, read_quality(output_paths(output_dir, outcome.image).quality))
 
 
 def _subjects(outcomes: Outcomes) -> set[str]:

@@ -2,7 +2,7 @@
 
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Volume
-from bids_sr.sr.contract.results import CurvePoint, Reconstruction
+from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.labels import super_resolve_labels
 from bids_sr.sr.methods.base import Method
 from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
@@ -12,6 +12,7 @@ __all__ = [
     "METHODS",
     "Acquisition",
     "CurvePoint",
+    "LearningCurve",
     "Method",
     "Progress",
     "Reconstruction",

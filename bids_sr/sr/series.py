@@ -6,15 +6,16 @@ What a method learns it learns once, from all frames.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bids_sr.compute.device import or_on_cpu
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
-from bids_sr.imaging import Acquisition, Grid, Series
+from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.method_facts import methods_that
-from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
+from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.registry import make_method
 
@@ -25,12 +26,28 @@ class SeriesReconstruction:
 
     series: Series
     """The reconstruction, float32, every frame on the grid that was asked for."""
-    record: dict[str, Any] = field(default_factory=dict)
-    """What was done, as plain values for a sidecar; ``Frames`` has the record of each."""
-    curve: tuple[CurvePoint, ...] = ()
-    """Learning curve; empty for methods that do not learn."""
+    record: MethodRecord
+    """What was done to all frames together."""
+    frames: tuple[MethodRecord, ...]
+    """What was done to each."""
+    acquisition: Acquisition
+    """By which the first frame was made."""
+    curve: LearningCurve = NO_CURVE
+    """Without points for methods that do not learn."""
     learned: Weights | None = None
     """What was learnt from the frames, for reuse."""
+    uncertainty: None = None
+    """Frames have none."""
+
+    @property
+    def image(self) -> Series:
+        """What is saved: all frames."""
+        return self.series
+
+    @property
+    def volume(self) -> Volume:
+        """The first frame."""
+        return next(self.series.frames())
 
 
 def reconstruct_series(
@@ -85,16 +102,20 @@ def reconstruct_series(
     for number, frame in enumerate(frames):
         made.append(ready.reconstruct(frame, acquisition, grid))
         tell(number + 1, len(frames), f"frame {number + 1} of {len(frames)}")
-    record = {
-        "Method": method,
-        "Parameters": chosen.parameters(),
-        "Seconds": round(sum(one.record["Seconds"] for one in made), 2),
-        "Frames": [one.record for one in made],
-        **({"DeviceFallback": reason} if reason else {}),
-    }
+    records = tuple(frame.record for frame in made)
+    warnings = [warning for record in records for warning in record.warnings]
+    record = MethodRecord(
+        method=method,
+        parameters=chosen.parameters(),
+        seconds=round(sum(record.seconds or 0.0 for record in records), 2),
+        device_fallback=reason,
+        remarks=tuple(dict.fromkeys(warnings)),
+    )
     return SeriesReconstruction(
         series=Series.of([one.volume for one in made], series.frame_spacing),
         record=record,
+        frames=records,
+        acquisition=made[0].acquisition or acquisition,
         curve=made[0].curve,
         learned=made[0].learned,
     )

@@ -8,6 +8,9 @@ import pytest
 
 from bids_sr.bids.derivatives import assumptions_made
 from bids_sr.bids.status import row_as_made
+from bids_sr.imaging import Acquisition
+from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUsed
+from bids_sr.records.quality import QualityRecord
 
 THICKNESS = "SliceThickness is not given: taken as 0.85 of the slice spacing, 5.1 mm"
 PROFILE = "the slice profile is not given: taken as slr, that of a selective pulse"
@@ -17,13 +20,16 @@ ROW = {
     "profile": "slr",
     "assumptions": f"{THICKNESS}; {PROFILE}",
 }
-SLICES = {"SliceThickness": 3.0, "SliceGap": 3.0, "SliceProfile": "slr"}
+SLICES = SlicesUsed.of(Acquisition(spacing=6.0, thickness=3.0, slice_axis=2))
+
+
+def quality(**method: Any) -> QualityRecord:
+    return QualityRecord(image="sub-01/anat/sub-01_T1w.nii.gz", method=MethodRecord(**method))
 
 
 @pytest.mark.parametrize("found", ["thinner slices", "none: interpolated"])
 def test_thinner_slices_than_planned_are_in_the_row_and_in_words(found: str) -> None:
-    record = {**SLICES, "HeldOutSlices": {"Assumption": found}}
-    row = row_as_made(ROW, {"SuperResolution": record})
+    row = row_as_made(ROW, quality(slices=SLICES, held_out=HeldOutSlices(assumption=found)))
     assert (row["thickness"], row["gap"], row["profile"]) == ("3", "3", "slr")
     thickness, profile = row["assumptions"].split("; ")
     assert profile == PROFILE
@@ -31,18 +37,18 @@ def test_thinner_slices_than_planned_are_in_the_row_and_in_words(found: str) -> 
     assert "5.1" not in thickness
 
 
-@pytest.mark.parametrize("test", [{}, {"HeldOutSlices": {"Assumption": "kept"}}])
-def test_an_estimate_has_its_numbers_and_keeps_its_words(test: dict[str, Any]) -> None:
+@pytest.mark.parametrize("test", [None, HeldOutSlices(assumption="kept")])
+def test_an_estimate_has_its_numbers_and_keeps_its_words(test: HeldOutSlices | None) -> None:
     """``--slice-profile auto``: the plan cannot know the width."""
-    row = row_as_made(ROW, {"SuperResolution": {**SLICES, **test}})
+    row = row_as_made(ROW, quality(slices=SLICES, held_out=test))
     assert row == {**ROW, "thickness": "3", "gap": "3"}
 
 
-@pytest.mark.parametrize("quality", [{}, {"SuperResolution": None}, {"SuperResolution": {}}])
-def test_a_record_without_numbers_changes_nothing(quality: dict[str, Any]) -> None:
-    assert row_as_made(ROW, quality) == ROW
+@pytest.mark.parametrize("known", [None, quality()])
+def test_a_record_without_numbers_changes_nothing(known: QualityRecord | None) -> None:
+    assert row_as_made(ROW, known) == ROW
 
 
 def test_what_was_stated_is_no_assumption() -> None:
-    record = {**SLICES, "HeldOutSlices": {"Assumption": "thinner slices"}}
+    record = quality(slices=SLICES, held_out=HeldOutSlices(assumption="thinner slices")).method
     assert assumptions_made([PROFILE], record) == [PROFILE]

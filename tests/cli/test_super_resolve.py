@@ -66,7 +66,7 @@ def test_the_grid_of_latent_holds_the_acquired_slices(image: Path, tmp_path: Pat
     record = json.loads((tmp_path / "again.json").read_text())["SuperResolution"]
     learnt = Weights.load(tmp_path / "fine_model.safetensors")
     assert record["ModelSHA256"] == learnt.digest
-    assert learnt.card["Command"].startswith("bids_sr-tools super-resolve ")
+    assert learnt.card.to_dict()["Command"].startswith("bids_sr-tools super-resolve ")
 
 
 def test_what_was_learnt_serves_the_label_map(

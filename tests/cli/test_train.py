@@ -45,7 +45,7 @@ def test_it_writes_weights_a_card_and_a_picture(
     words += ["--licence", "CC0", "--omp-nthreads", "1", "--device", "cpu", "--random-seed", "5"]
     words += [word for setting in [*TINY, "steps=4"] for word in ("--set", setting)]
     assert tools.main(words) == ExitCode.OK
-    card = Weights.load(out).card
+    card = Weights.load(out).card.to_dict()
     assert card["Licence"] == "CC0"
     assert card["Command"].startswith("bids_sr-tools train supervised")
     assert card["Recipe"]["Parameters"]["spacings"] == [2.0, 4.0]

@@ -18,9 +18,12 @@ from bids_sr.interfaces import (
     super_resolution,
 )
 from bids_sr.interfaces.optional import OptionalStep
+from bids_sr.records.learning_curve import CurvePoint, LearningCurve
+from bids_sr.records.method_record import MethodRecord
 
 ACQUISITION = Acquisition(spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=2)
 FIGURE = {"out_file": None}
+CURVE = LearningCurve(points=(CurvePoint(step=1, seconds=1.0, loss=1.0),))
 STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
     (preprocessing.Unchanged, {"in_file": "FILE"}, {"out_file": "FILE"}),
     (preprocessing.Denoise, {"in_file": "FILE"}, {"out_file": "FILE"}),
@@ -41,9 +44,13 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
         {"acquisition": ACQUISITION},
     ),
     (reportlets.MaskFigure, {"in_file": "FILE", "in_mask": "FILE"}, FIGURE),
-    (reportlets.BeforeAfterFigure, {"before_file": "FILE", "after_file": "FILE"}, FIGURE),
+    (
+        reportlets.BeforeAfterFigure,
+        {"before_file": "FILE", "after_file": "FILE", "record": MethodRecord()},
+        FIGURE,
+    ),
     (reportlets.SliceProfileFigure, {"acquisition": ACQUISITION}, FIGURE),
-    (reportlets.LearningCurveFigure, {"curve": [{"step": 1}]}, FIGURE),
+    (reportlets.LearningCurveFigure, {"curve": CURVE}, FIGURE),
     (reportlets.UncertaintyFigure, {"in_file": "FILE", "in_uncertainty": "FILE"}, FIGURE),
     (
         reportlets.SegmentationFigure,

@@ -7,55 +7,80 @@ from typing import Any
 
 import pytest
 
-from bids_sr.interfaces.outputs import SaveDerivative, SaveQuality, summarise
+from bids_sr.imaging import Acquisition
+from bids_sr.interfaces.outputs import SaveDerivative, SaveProduct, SaveQuality
+from bids_sr.records.learning_curve import GAIN_OVER_LINEAR, CurvePoint, LearningCurve
+from bids_sr.records.method_record import HeldOutSlices, MethodRecord, Output, SlicesUsed
+from bids_sr.records.quality import read_quality
 
 
 def test_a_result_is_copied_with_its_sidecar(thick_file: Path, tmp_path: Path) -> None:
-    target = tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"
+    target = tmp_path / "out" / "sub-01_desc-brain_mask.nii.gz"
     done = SaveDerivative(
         in_file=thick_file,
         out_path=str(target),
-        metadata={"Sources": ["bids:raw:x"], "SuperResolution": {"Scale": 6.0}},
-        record={"Method": "self"},
-        record_key="SuperResolution",
+        metadata={"Sources": ["bids:raw:x"]},
+        record={"Method": "template"},
+        record_key="BrainExtraction",
     ).run(cwd=tmp_path)
     assert done.outputs.out_file == str(target)
     assert target.read_bytes() == thick_file.read_bytes()
-    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
-    assert sidecar["SuperResolution"] == {"Scale": 6.0, "Method": "self"}
+    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-brain_mask.json").read_text())
+    assert sidecar == {"Sources": ["bids:raw:x"], "BrainExtraction": {"Method": "template"}}
     assert len(list(target.parent.iterdir())) == 2
 
 
-def test_thinner_slices_than_planned_are_in_words_too(thick_file: Path, tmp_path: Path) -> None:
-    planned = "SliceThickness is not given: taken as 0.85 of the slice spacing, 5.1 mm"
-    SaveDerivative(
+PLANNED = "SliceThickness is not given: taken as 0.85 of the slice spacing, 5.1 mm"
+PLAN = {
+    "Description": "Super-resolved T1w image",
+    "SuperResolution": {
+        "Scale": 6.0,
+        "SliceThickness": 5.1,
+        "Assumptions": [PLANNED, "other"],
+        "Warnings": ["odd header"],
+    },
+}
+
+
+def saved(thick_file: Path, tmp_path: Path, method: MethodRecord) -> dict[str, Any]:
+    """Return the sidecar of a product."""
+    SaveProduct(
         in_file=thick_file,
         out_path=str(tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"),
-        metadata={"SuperResolution": {"SliceThickness": 5.1, "Assumptions": [planned, "other"]}},
-        record={"SliceThickness": 3.0, "HeldOutSlices": {"Assumption": "thinner slices"}},
-        record_key="SuperResolution",
+        metadata=PLAN,
+        method=method,
+        steps=[{"Method": "none"}, {"Warning": "the image was not denoised: late"}],
     ).run(cwd=tmp_path)
-    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
-    thickness, other = sidecar["SuperResolution"]["Assumptions"]
+    sidecar: dict[str, Any] = json.loads(
+        (tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text()
+    )
+    return sidecar
+
+
+def test_thinner_slices_than_planned_are_in_words_too(thick_file: Path, tmp_path: Path) -> None:
+    record = MethodRecord(
+        method="finetuned",
+        slices=SlicesUsed.of(Acquisition(spacing=6.0, thickness=3.0, slice_axis=2)),
+        held_out=HeldOutSlices(assumption="thinner slices"),
+    )
+    told = saved(thick_file, tmp_path, record)["SuperResolution"]
+    thickness, other = told["Assumptions"]
+    assert told["SliceThickness"] == 3.0
     assert "taken as 3 mm" in thickness
     assert other == "other"
 
 
 def test_warnings_of_earlier_steps_join_the_sidecar(thick_file: Path, tmp_path: Path) -> None:
-    target = tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"
-    SaveDerivative(
-        in_file=thick_file,
-        out_path=str(target),
-        metadata={"SuperResolution": {"Warnings": ["odd header"]}},
-        record={"Method": "self"},
-        record_key="SuperResolution",
-        steps=[{"Method": "none"}, {"Warning": "the image was not denoised: late"}],
-    ).run(cwd=tmp_path)
-    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
-    assert sidecar["SuperResolution"]["Warnings"] == [
-        "odd header",
-        "the image was not denoised: late",
-    ]
+    told = saved(thick_file, tmp_path, MethodRecord(method="self"))["SuperResolution"]
+    assert told["Warnings"] == ["odd header", "the image was not denoised: late"]
+    assert "Warning" not in told
+
+
+def test_what_was_interpolated_is_called_so(thick_file: Path, tmp_path: Path) -> None:
+    record = MethodRecord(method="self", fallback="bspline", fallback_reason="too few slices")
+    sidecar = saved(thick_file, tmp_path, record)
+    assert sidecar["Description"] == "Interpolated T1w image"
+    assert "too few slices" in sidecar["SuperResolution"]["Warning"]
 
 
 @pytest.mark.parametrize(("found", "told"), [(True, True), (False, False), (None, False)])
@@ -94,33 +119,54 @@ def test_no_result_writes_nothing(tmp_path: Path) -> None:
     assert not target.parent.exists()
 
 
-@pytest.fixture
-def records() -> dict[str, dict[str, Any]]:
-    return {
-        "check": {"InputRange": [0.0, 9.0]},
-        "denoise": {"Method": "nlm", "Seconds": 2.0},
-        "bias_correction": {"Method": "none", "Seconds": 0.0},
-        "brain_mask": {"Method": "template", "Warning": "no brain mask: odd", "Seconds": 1.0},
-        "super_resolution": {
-            "OutputShape": [4, 4, 4],
-            "OutputSpacings": [1.0, 1.0, 1.0],
-            "DataConsistencyResidualPercent": 1.5,
-            "OutputRange": [0.0, 8.5],
-            "Seconds": 60.0,
-        },
-    }
-
-
-def test_quality_gathers_the_records(records: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    point = {"step": 1, "seconds": 0.1, "loss": 0.2, "validation": None}
-    quality = summarise({"Image": "a", "Suffix": "T1w"}, records, [point])
-    assert quality["Warnings"] == ["no brain mask: odd"]
-    assert quality["BrainMaskVolumeMl"] is None
-    assert quality["LearningCurve"]["validation"] == [None]
-    assert quality["TimingsSeconds"]["super_resolution"] == 60.0
-
-    path = tmp_path / "sub-01_desc-sr_qc.json"
-    SaveQuality(out_path=str(path), plan={"Image": "a"}, curve=[point], **records).run(
-        cwd=tmp_path
+def test_quality_is_read_as_it_was_written(tmp_path: Path) -> None:
+    points = (
+        CurvePoint(step=1, seconds=0.1, loss=0.2),
+        CurvePoint(step=2, seconds=0.2, loss=0.1, validation=0.5),
     )
-    assert json.loads(path.read_text())["Image"] == "a"
+    curve = LearningCurve(points=points, validation=GAIN_OVER_LINEAR)
+    method = MethodRecord(
+        method="latent",
+        seconds=60.0,
+        slices=SlicesUsed.of(Acquisition(spacing=6.0, thickness=3.0, slice_axis=2)),
+        output=Output(
+            shape=(4, 4, 4),
+            spacings=(1.0, 1.0, 1.0),
+            intensities=(0.0, 8.5),
+            residual_percent=1.5,
+        ),
+        device_fallback="no memory",
+        not_measured=("uncertainty",),
+        details={"Steps": 2},
+    )
+    path = tmp_path / "sub-01_desc-sr_qc.json"
+    SaveQuality(
+        out_path=str(path),
+        image="sub-01/anat/sub-01_T1w.nii.gz",
+        suffix="T1w",
+        action="super-resolve",
+        check={"InputRange": [0.0, 9.0]},
+        denoise={"Method": "nlm", "Seconds": 2.0},
+        bias_correction={"Method": "none", "Seconds": 0.0},
+        brain_mask={"Method": "template", "Warning": "no brain mask: odd", "Seconds": 1.0},
+        super_resolution=method,
+        curve=curve,
+        segmentations=[{"Tool": "wmh", "Status": "failed", "Seconds": 3.0, "Warning": "no"}],
+        later=[{}, {"Warning": "no figure of the brain mask: odd"}],
+    ).run(cwd=tmp_path)
+    content = json.loads(path.read_text())
+    assert content["LearningCurve"]["validation"] == [None, 0.5]
+    assert content["BrainMaskVolumeMl"] is None
+    quality = read_quality(path)
+    assert quality is not None
+    assert quality.to_dict() == content
+    assert quality.curve == curve
+    assert quality.method == method
+    assert quality.seconds["segmentation_wmh"] == 3.0
+    assert quality.warnings == (
+        "no brain mask: odd",
+        "computed on the CPU: no memory",
+        "the uncertainty was not measured: that failed, see the log",
+        "no",
+        "no figure of the brain mask: odd",
+    )

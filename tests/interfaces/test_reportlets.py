@@ -12,6 +12,8 @@ from bids_sr.interfaces.reportlets import (
     SliceProfileFigure,
     UncertaintyFigure,
 )
+from bids_sr.records.learning_curve import GAIN_OVER_LINEAR, NO_CURVE, CurvePoint, LearningCurve
+from bids_sr.records.method_record import MethodRecord
 
 
 def test_figures_are_drawn(
@@ -20,14 +22,17 @@ def test_figures_are_drawn(
     mask = thick.with_data((thick.data > 0).astype(np.uint8)).save(tmp_path / "mask.nii.gz")
     after = mni152_2mm.save(tmp_path / "after.nii.gz")
     acquisition = Acquisition(spacing=6.0, thickness=5.0, profile="rect", slice_axis=2)
-    curve = [
-        {"step": step, "seconds": step / 10, "loss": 1 / step, "validation": 0.1 * step}
+    points = tuple(
+        CurvePoint(step=step, seconds=step / 10, loss=1 / step, validation=0.1 * step)
         for step in range(1, 9)
-    ]
+    )
+    curve = LearningCurve(points=points, validation=GAIN_OVER_LINEAR)
     for number, figure in enumerate(
         [
             MaskFigure(in_file=thick_file, in_mask=mask),
-            BeforeAfterFigure(before_file=thick_file, after_file=after),
+            BeforeAfterFigure(
+                before_file=thick_file, after_file=after, record=MethodRecord(method="self")
+            ),
             SliceProfileFigure(acquisition=acquisition),
             LearningCurveFigure(curve=curve),
         ]
@@ -40,7 +45,7 @@ def test_figures_are_drawn(
 
 def test_nothing_to_draw_is_none(thick_file: Path, tmp_path: Path) -> None:
     assert MaskFigure(in_file=thick_file, in_mask=None).run(cwd=tmp_path).outputs.out_file is None
-    assert LearningCurveFigure(curve=[]).run(cwd=tmp_path).outputs.out_file is None
+    assert LearningCurveFigure(curve=NO_CURVE).run(cwd=tmp_path).outputs.out_file is None
 
 
 def test_uncertainty_is_drawn_where_it_is_known(thick: Volume, tmp_path: Path) -> None:

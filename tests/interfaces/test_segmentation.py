@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bids_sr.imaging import Volume
-from bids_sr.interfaces.outputs import SaveDerivatives, summarise
+from bids_sr.interfaces.outputs import SaveDerivatives
 from bids_sr.interfaces.segmentation import SegmentImage
+from bids_sr.records.learning_curve import NO_CURVE
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.quality import QualityRecord
+from bids_sr.records.step_record import StepRecord
 
 STAND_IN = """#!{python}
 # A STAND-IN for {name}: it segments nothing.
@@ -174,16 +177,20 @@ def test_results_are_saved_with_their_sidecars(image: Path, tmp_path: Path) -> N
 
 
 def test_the_qc_file_has_a_row_a_tool() -> None:
-    plain: dict[str, dict[str, Any]] = {"denoise": {}, "bias_correction": {}}
-    plain["check"] = {"InputRange": [0, 1]}
-    plain["brain_mask"] = {"Method": "template"}
-    names = ("OutputShape", "OutputSpacings", "DataConsistencyResidualPercent", "OutputRange")
-    plain["super_resolution"] = dict.fromkeys(names, 0)
     told = [
         {"Tool": "wmh", "Status": "done", "Count": 3, "Seconds": 2.0},
         {"Tool": "atropos", "Status": "refused", "Warning": "no mask", "Seconds": 0.1},
     ]
-    quality = summarise({}, plain, [], told)
+    quality = QualityRecord.of(
+        image="sub-01/anat/sub-01_FLAIR.nii.gz",
+        suffix="FLAIR",
+        action="super-resolve",
+        sloppy=False,
+        steps={},
+        method=MethodRecord(),
+        curve=NO_CURVE,
+        segmentations=tuple(map(StepRecord, told)),
+    ).to_dict()
     assert quality["Segmentations"] == {"wmh": told[0], "atropos": told[1]}
     assert quality["Warnings"] == ["no mask"]
     assert quality["TimingsSeconds"] == {"segmentation_wmh": 2.0, "segmentation_atropos": 0.1}

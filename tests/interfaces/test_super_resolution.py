@@ -33,11 +33,11 @@ def test_interpolation_goes_to_the_asked_grid(
         out.data, np.maximum(resample(thick, out.grid).data, 0), atol=1e-3 * thick.data.max()
     )
     record = done.outputs.record
-    assert record["OutputShape"] == list(out.shape)
-    assert 0 < record["DataConsistencyResidualPercent"] < 20
-    slices = (record["SliceThickness"], record["SliceGap"], record["SliceProfile"])
+    assert record.output.shape == out.shape
+    assert 0 < record.output.residual_percent < 20
+    slices = (record.slices.thickness, record.slices.gap, record.slices.profile)
     assert slices == (5.0, 1.0, "gaussian")
-    assert done.outputs.curve == []
+    assert done.outputs.curve.points == ()
     assert Path(done.outputs.out_profile).read_text().startswith("position_mm")
 
 
@@ -58,8 +58,8 @@ def test_a_learner_hands_on_its_curve(thick_file: Path, tmp_path: Path) -> None:
         output_resolution=2.0,
         parameters={"steps": 5, "seed": 3, "device": "cpu"},
     ).run(cwd=tmp_path)
-    assert {"step", "seconds", "loss", "validation"} <= set(done.outputs.curve[-1])
-    assert done.outputs.record["Seed"] == 3
+    assert done.outputs.curve.points[-1].step == 5
+    assert done.outputs.record.details["Seed"] == 3
 
 
 def test_a_fallback_is_a_warning(thick: Volume, tmp_path: Path) -> None:
@@ -71,8 +71,9 @@ def test_a_fallback_is_a_warning(thick: Volume, tmp_path: Path) -> None:
         output_resolution=2.0,
         parameters={"steps": 1},
     ).run(cwd=tmp_path)
-    assert done.outputs.record["Fallback"] == "bspline"
-    assert done.outputs.record["Warning"].startswith("interpolated instead of super-resolved: ")
+    assert done.outputs.record.fallback == "bspline"
+    (warning,) = done.outputs.record.warnings
+    assert warning.startswith("interpolated instead of super-resolved: ")
 
 
 def test_the_residual_of_the_truth_is_zero(
@@ -118,8 +119,8 @@ def test_a_series_stays_one(thick: Volume, tmp_path: Path) -> None:
     made = Series.load(done.outputs.out_file)
     assert len(made) == 2
     np.testing.assert_allclose(made.data[..., 1], 2 * made.data[..., 0], rtol=1e-5, atol=1e-3)
-    assert done.outputs.record["Frames"] == 2
-    assert done.outputs.record["OutputShape"] == list(made.data.shape)
+    assert done.outputs.record.details["Frames"] == 2
+    assert done.outputs.record.output.shape == made.data.shape
     assert done.outputs.out_uncertainty is None
 
 
@@ -146,8 +147,8 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
         parameters={"adapt": "none", "device": "cpu"},
         in_model=done.outputs.out_weights,
     ).run(cwd=tmp_path)
-    assert used.outputs.record["Model"] == "weights.safetensors"
-    assert len(used.outputs.record["ModelSHA256"]) == 64
+    assert used.outputs.record.model == "weights.safetensors"
+    assert len(used.outputs.record.details["ModelSHA256"]) == 64
 
 
 def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: Path) -> None:
@@ -163,8 +164,29 @@ def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: 
         output_resolution=2.0,
     ).run(cwd=tmp_path)
     told = done.outputs.record
-    assert told["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
-    assert told["SliceThickness"] == pytest.approx(record["FWHMOfKind"], abs=0.02)
+    assert told.details["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
+    assert told.slices.thickness == pytest.approx(record["FWHMOfKind"], abs=0.02)
+
+
+def test_no_warning_takes_the_place_of_another(thick_file: Path, tmp_path: Path) -> None:
+    """Of the estimate, of the adaptation, and of what could not be measured."""
+    done = SuperResolve(
+        in_file=thick_file,
+        acquisition=ACQUISITION,
+        profile_record={"Warning": "the image suggests 4 mm"},
+        sr_method="finetuned",
+        output_resolution=2.0,
+        parameters={"steps": 1, "learning_rate": 1e-12, "device": "cpu"},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bids_sr.sr.data_consistency_residual", lambda *_: 1 / 0)
+        record = done.run(cwd=tmp_path).outputs.record
+    assert record.warnings == (
+        "the image suggests 4 mm",
+        "not adapted to the image: no gain on the slices held out",
+        "the data consistency was not measured: that failed, see the log",
+    )
+    assert record.to_dict()["Warning"] == "; ".join(record.warnings)
 
 
 HASH = """

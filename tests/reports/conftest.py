@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bids_sr.bids.dataset import DECISION_COLUMNS
+from bids_sr.bids.output_sidecars import as_made
 from bids_sr.imaging import Acquisition, Volume, degrade, lay_out_grid, resample
+from bids_sr.interfaces.outputs import SaveQuality
+from bids_sr.records.learning_curve import (
+    GAIN_OVER_CUBIC,
+    NO_CURVE,
+    CurvePoint,
+    LearningCurve,
+    Validation,
+)
+from bids_sr.records.method_record import MethodRecord, Output, SlicesUsed
 from bids_sr.reports import figures
 from bids_sr.reports.boilerplate import write_citations
 
@@ -28,11 +40,6 @@ Images were reconstructed by self-supervised super-resolution [@zhao2021; @remed
 @zhao2021 noted, in-plane slices are the training data.
 """
 
-COLUMNS = (
-    *("participant_id", "session_id", "image", "action", "reason", "status", "message", "output"),
-    *("slice_axis", "spacing", "thickness", "gap", "profile", "assumptions"),
-)
-
 CRASH = """Node: bids_sr_wf.sub_01_ses_01_T2w_wf.check
 Working directory: /scratch/check
 
@@ -42,57 +49,59 @@ bids_sr.exceptions.InputDataError: x_T2w.nii.gz: <gzip> ends after 812 of 9,437,
 """
 
 
-def learning_curve(points: int = 12) -> list[dict[str, Any]]:
-    """Write a curve that falls, as one of a run does."""
-    steps = np.arange(1, points + 1) * 100
-    return [
-        {
-            "step": int(step),
-            "seconds": round(0.06 * float(step), 2),
-            "loss": round(0.004 + 0.03 / (1 + step / 150), 6),
-            "validation": round(1.6 - 1.9 / (1 + step / 180), 3) if n % 2 else None,
-        }
-        for n, step in enumerate(steps)
-    ]
+def learning_curve(points: int = 12, validation: Validation = GAIN_OVER_CUBIC) -> LearningCurve:
+    """Make a curve that falls, as one of a run does."""
+    return LearningCurve(
+        points=tuple(
+            CurvePoint(
+                step=step,
+                seconds=round(0.06 * step, 2),
+                loss=round(0.004 + 0.03 / (1 + step / 150), 6),
+                validation=round(1.6 - 1.9 / (1 + step / 180), 3) if step % 200 == 0 else None,
+            )
+            for step in range(100, 100 * points + 1, 100)
+        ),
+        validation=validation,
+    )
 
 
-def quality(image: str, **changes: Any) -> dict[str, Any]:
-    """Write a QC file as the interfaces do."""
-    curve = learning_curve()
-    return {
-        "Image": image,
-        "Suffix": image.rpartition("_")[2].split(".")[0],
-        "Action": "super-resolve",
-        "Shape": [99, 117, 95],
-        "Spacings": [2.0, 2.0, 2.0],
-        "DataConsistencyResidualPercent": 0.8312,
-        "InputRange": [0.0, 1204.5],
-        "OutputRange": [0.0, 1251.2],
-        "BrainMaskMethod": "template",
-        "BrainMaskVolumeMl": 1893.4,
-        "Denoise": {"Method": "nlm", "Seconds": 20.4, "Software": "antspyx 0.6.3"},
-        "BiasCorrection": {"Method": "n4", "ShrinkFactors": [4, 4, 1], "Seconds": 12.1},
-        "BrainMask": {"Method": "template", "Reason": "no HD-BET weights", "Seconds": 14.9},
-        "SuperResolution": {
-            "Method": "self",
-            "Seed": 20177,
-            "Device": "cpu",
-            "Network": {"Blocks": 8, "Channels": 16},
-            "StopReason": "time budget",
+METHOD = MethodRecord(
+    method="self",
+    seconds=118.2,
+    device="cpu",
+    stop_reason="time budget",
+    details={"Seed": 20177, "Network": {"Blocks": 8, "Channels": 16}},
+    slices=SlicesUsed.of(Acquisition(spacing=6.0, thickness=5.0, slice_axis=2)),
+    output=Output(
+        shape=(99, 117, 95),
+        spacings=(2.0, 2.0, 2.0),
+        intensities=(0.0, 1251.2),
+        residual_percent=0.8312,
+    ),
+)
+
+
+def write_quality(path: Path, image: str, **changes: Any) -> None:
+    """Write a QC file by the step of a run that does so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inputs = {
+        "image": image,
+        "suffix": image.rpartition("_")[2].split(".")[0],
+        "action": "super-resolve",
+        "check": {"InputRange": [0.0, 1204.5]},
+        "denoise": {"Method": "nlm", "Seconds": 20.4, "Software": "antspyx 0.6.3"},
+        "bias_correction": {"Method": "n4", "ShrinkFactors": [4, 4, 1], "Seconds": 12.1},
+        "brain_mask": {
+            "Method": "template",
+            "Reason": "no HD-BET weights",
+            "VolumeMl": 1893.4,
+            "Seconds": 14.9,
         },
-        "LearningCurve": {
-            name: [point[name] for point in curve]
-            for name in ("step", "seconds", "loss", "validation")
-        },
-        "TimingsSeconds": {
-            "denoise": 20.4,
-            "bias_correction": 12.1,
-            "brain_mask": 14.9,
-            "super_resolution": 118.2,
-        },
-        "Warnings": [],
+        "super_resolution": METHOD,
+        "curve": learning_curve(),
         **changes,
     }
+    SaveQuality(out_path=str(path), **inputs).run(cwd=path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -103,8 +112,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_decisions(root: Path, rows: list[dict[str, str]]) -> None:
     """Write the decisions table as the BIDS room does."""
-    lines = ["\t".join(COLUMNS)]
-    lines += ["\t".join(row.get(column) or "n/a" for column in COLUMNS) for row in rows]
+    lines = ["\t".join(DECISION_COLUMNS)]
+    lines += ["\t".join(row.get(column) or "n/a" for column in DECISION_COLUMNS) for row in rows]
     (root / "decisions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -192,23 +201,23 @@ def build_tree(root: Path, reference: Volume) -> Path:
         ],
     )
     folder = root / "sub-01/ses-01/anat"
-    write_json(folder / "sub-01_ses-01_acq-FLAIR_desc-sr_qc.json", quality(good))
-    write_json(
+    write_quality(folder / "sub-01_ses-01_acq-FLAIR_desc-sr_qc.json", good)
+    assert METHOD.output is not None
+    write_quality(
         folder / "sub-01_ses-01_acq-iso_desc-sr_qc.json",
-        quality(
-            passed,
-            Action="pass-through",
-            DataConsistencyResidualPercent=None,
-            OutputRange=[-4.0, 1204.5],
-            SuperResolution={"Method": "none"},
-            LearningCurve={"step": [], "seconds": [], "loss": [], "validation": []},
-            TimingsSeconds={"brain_mask": 14.9},
+        passed,
+        action="pass-through",
+        denoise={},
+        bias_correction={},
+        super_resolution=MethodRecord(
+            method="none",
+            output=replace(METHOD.output, residual_percent=None, intensities=(-4.0, 1204.5)),
         ),
+        curve=NO_CURVE,
     )
-    write_json(
-        folder / "sub-01_ses-01_res-2mm_desc-sr_FLAIR.json",
-        {"SkullStripped": False, "SuperResolution": {"Scale": 3.0, "Assumptions": ["profile"]}},
-    )
+    planned = {"Scale": 3.0, "Assumptions": ["profile"], "Warnings": []}
+    plan = {"SkullStripped": False, "Description": "", "SuperResolution": planned}
+    write_json(folder / "sub-01_ses-01_res-2mm_desc-sr_FLAIR.json", as_made(plan, METHOD, []))
     for product in ("res-2mm_desc-sr_FLAIR", "acq-iso_res-1mm_desc-sr_T1w"):
         (folder / f"sub-01_ses-01_{product}.nii.gz").touch()
     draw_figures(reference, root / "sub-01/figures", "sub-01_ses-01", "FLAIR")

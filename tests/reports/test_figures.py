@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,6 +12,15 @@ import pytest
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Volume
+from bids_sr.records.learning_curve import (
+    GAIN_OVER_CUBIC,
+    GAIN_OVER_LINEAR,
+    MINUS_CONTENT_LOSS,
+    NO_CURVE,
+    CurvePoint,
+    LearningCurve,
+    Validation,
+)
 from bids_sr.reports import figures
 
 from .conftest import learning_curve
@@ -153,10 +163,28 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_learning_curve_without_validation_is_drawn(tmp_path: Path) -> None:
-    curve = [{"step": 10, "seconds": 1.0, "loss": 0.0, "validation": None}]
+    curve = LearningCurve(points=(CurvePoint(step=10, seconds=1.0, loss=0.0),))
     assert_self_contained(figures.plot_learning_curve(curve, tmp_path / "c.svg"))
 
 
 def test_learning_curve_without_points_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match="has no point"):
-        figures.plot_learning_curve([], tmp_path / "c.svg")
+        figures.plot_learning_curve(NO_CURVE, tmp_path / "c.svg")
+
+
+@pytest.mark.parametrize(
+    ("validation", "axis", "title"),
+    [
+        (GAIN_OVER_CUBIC, "gain over cubic interpolation (dB)", "gain over cubic interpolation +"),
+        (GAIN_OVER_LINEAR, "gain over linear interpolation (dB)", "over linear interpolation +"),
+        (MINUS_CONTENT_LOSS, "minus the content loss", "minus the content loss +1.35, held out"),
+    ],
+)
+def test_learning_curve_says_what_was_validated(
+    monkeypatch: pytest.MonkeyPatch, validation: Validation, axis: str, title: str
+) -> None:
+    monkeypatch.setattr(figures, "_save", lambda figure, path: figure)
+    figure: Any = figures.plot_learning_curve(learning_curve(validation=validation), "c.svg")
+    left, right = figure.axes
+    assert right.get_ylabel() == axis
+    assert title in left.get_title()

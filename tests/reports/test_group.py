@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from bids_sr.exceptions import InputDataError
+from bids_sr.records.learning_curve import GAIN_OVER_CUBIC, GAIN_OVER_LINEAR, Validation
+from bids_sr.records.quality import QualityRecord
+from bids_sr.records.step_record import StepRecord
 from bids_sr.reports.assemble import assemble_subject
-from bids_sr.reports.group import METRICS, group_report, measure, strip_plot, table
+from bids_sr.reports.group import METRICS, group_report, strip_plot, table
 from bids_sr.reports.records import ImageRecord
 
-from .conftest import acquired, decision, quality, write_decisions, write_json
+from .conftest import acquired, decision, learning_curve, write_decisions, write_quality
+
+BRAIN_MASK = next(metric for metric in METRICS if metric.name == "brain_mask_volume_ml")
+
+
+def with_mask(facts: dict[str, object]) -> QualityRecord:
+    return QualityRecord(image="a_T1w.nii", steps={"brain_mask": StepRecord(facts)})
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -88,7 +97,7 @@ def test_thousand_participants(tmp_path: Path) -> None:
         image = f"sub-{n:04d}/anat/sub-{n:04d}_T2w.nii.gz"
         rows.append(decision(image, action="super-resolve", status="done", **acquired()))
         if n < 60:
-            write_json(tmp_path / f"sub-{n:04d}/anat/sub-{n:04d}_desc-sr_qc.json", quality(image))
+            write_quality(tmp_path / f"sub-{n:04d}/anat/sub-{n:04d}_desc-sr_qc.json", image)
     write_decisions(tmp_path, rows)
     written = group_report(tmp_path)
     assert len(read_table(written[0])) == 1000
@@ -104,33 +113,45 @@ def test_nothing_processed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "value"),
     [
-        ({"BrainMaskVolumeMl": 12.5}, 12.5),
-        ({"BrainMaskVolumeMl": None}, None),
-        ({"BrainMaskVolumeMl": True}, None),
-        ({"BrainMaskVolumeMl": "many"}, None),
+        ({"VolumeMl": 12.5}, 12.5),
+        ({"VolumeMl": None}, None),
+        ({"VolumeMl": True}, None),
+        ({"VolumeMl": "many"}, None),
         ({}, None),
     ],
 )
 def test_measure(content: dict[str, object], value: float | None) -> None:
-    metric = next(metric for metric in METRICS if metric.name == "brain_mask_volume_ml")
-    assert measure(ImageRecord(image="a_T1w.nii", quality=content), metric) == value
+    image = ImageRecord(image="a_T1w.nii", quality=with_mask(content))
+    assert BRAIN_MASK.value(image) == value
 
 
 def test_numbers_left_from_before_a_failure_are_not_measured() -> None:
-    metric = next(metric for metric in METRICS if metric.name == "brain_mask_volume_ml")
     image = ImageRecord(
-        image="a_T1w.nii", row={"status": "failed"}, quality={"BrainMaskVolumeMl": 1.0}
+        image="a_T1w.nii", row={"status": "failed"}, quality=with_mask({"VolumeMl": 1.0})
     )
-    assert measure(image, metric) is None
+    assert BRAIN_MASK.value(image) is None
 
 
-@pytest.mark.parametrize(
-    ("validation", "value"), [([None, 1.5, None], 1.5), ([], None), ([None], None), (3, None)]
-)
-def test_measure_takes_the_last_known_gain(validation: object, value: float | None) -> None:
-    metric = next(metric for metric in METRICS if metric.name == "validation_gain_db")
-    record = ImageRecord(image="a_T1w.nii", quality={"LearningCurve": {"validation": validation}})
-    assert measure(record, metric) == value
+def test_gains_over_different_baselines_have_columns_of_their_own(tmp_path: Path) -> None:
+    """``latent`` is measured against linear interpolation, earlier versions did not say."""
+    validations = {"1": GAIN_OVER_CUBIC, "2": GAIN_OVER_LINEAR, "3": Validation()}
+    rows = []
+    for label, validation in validations.items():
+        image = f"sub-{label}/anat/sub-{label}_T2w.nii.gz"
+        curve = learning_curve(validation=validation)
+        write_quality(
+            tmp_path / f"sub-{label}/anat/sub-{label}_desc-sr_qc.json", image, curve=curve
+        )
+        rows.append(decision(image, action="super-resolve", status="done"))
+    write_decisions(tmp_path, rows)
+    group_report(tmp_path)
+    cubic, linear, unknown = read_table(tmp_path / "group_T2w.tsv")
+    columns = ("validation_gain_db", "validation_gain_over_linear_interpolation_db", "validation")
+    assert [cubic[column] for column in columns] == ["1.352", "n/a", "n/a"]
+    assert [linear[column] for column in columns] == ["n/a", "1.352", "n/a"]
+    assert [unknown[column] for column in columns] == ["n/a", "n/a", "1.352"]
+    page = (tmp_path / "group_T2w.html").read_text()
+    assert "Gain over linear interpolation (dB)" in page
 
 
 def test_table_cells_hold_no_tabs() -> None:
@@ -164,12 +185,20 @@ def test_plot_of_nothing_says_so() -> None:
 
 
 def test_segmentations_have_columns_of_their_own() -> None:
-    wmh = {"Status": "done", "Count": 7, "VolumesMl": {"white matter hyperintensity": 3.25}}
-    tissue = {"Status": "refused", "Reason": "no mask"}
+    wmh = {
+        "Tool": "wmh",
+        "Status": "done",
+        "Count": 7,
+        "VolumesMl": {"white matter hyperintensity": 3.25},
+    }
+    tissue = {"Tool": "atropos", "Status": "refused", "Reason": "no mask"}
     first = ImageRecord(
         image="sub-1/anat/sub-1_FLAIR.nii.gz",
         row={"status": "done"},
-        quality={"Segmentations": {"wmh": wmh, "atropos": tissue}},
+        quality=QualityRecord(
+            image="sub-1/anat/sub-1_FLAIR.nii.gz",
+            segmentations=(StepRecord(wmh), StepRecord(tissue)),
+        ),
     )
     second = ImageRecord(image="sub-2/anat/sub-2_FLAIR.nii.gz", row={"status": "done"})
     head, *rows = (line.split("\t") for line in table([first, second]).splitlines())

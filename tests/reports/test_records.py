@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from bids_sr.exceptions import InputDataError
+from bids_sr.records.quality import QualityRecord
 from bids_sr.reports.records import ImageRecord, read_all, read_decisions, read_subject
 
-from .conftest import acquired, decision, quality, write_decisions, write_json
+from .conftest import acquired, decision, write_decisions, write_quality
 
 IMAGE = "sub-01/anat/sub-01_run-1_FLAIR.nii.gz"
 
@@ -32,7 +33,8 @@ def test_outcome(cells: dict[str, str], outcome: str) -> None:
 
 
 def test_outcome_without_a_row_comes_from_the_quality_file() -> None:
-    assert ImageRecord(image=IMAGE, quality={"Action": "pass-through"}).outcome == "passed-through"
+    quality = QualityRecord(image=IMAGE, action="pass-through")
+    assert ImageRecord(image=IMAGE, quality=quality).outcome == "passed-through"
 
 
 def test_names_of_an_image() -> None:
@@ -54,7 +56,7 @@ def test_finished_run_is_read(finished_run: Path) -> None:
     ]
     done = record.images[0]
     assert set(done.figures) == {"sr", "mask", "sliceprofile", "learningcurve"}
-    assert done.quality["BrainMaskVolumeMl"] == 1893.4
+    assert done.result.step("brain_mask").volume_ml == 1893.4
     assert done.sidecar["SuperResolution"]["Scale"] == 3.0
     assert record.problems == ()
     assert record.run is not None
@@ -139,7 +141,7 @@ def test_a_name_as_long_as_a_file_system_takes_costs_no_page(tmp_path: Path) -> 
 
 
 def test_quality_file_without_a_row_is_shown(tmp_path: Path) -> None:
-    write_json(tmp_path / "sub-01/anat/sub-01_run-1_desc-sr_qc.json", quality(IMAGE))
+    write_quality(tmp_path / "sub-01/anat/sub-01_run-1_desc-sr_qc.json", IMAGE)
     (image,) = read_all(tmp_path)
     assert image.outcome == "done"
     assert image.problems == ("This image has a QC file but no row in decisions.tsv.",)

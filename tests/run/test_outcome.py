@@ -9,9 +9,16 @@ import pytest
 
 from bids_sr.bids import AnatImage
 from bids_sr.cli.plan_table import print_plan
+from bids_sr.records.quality import QualityRecord
+from bids_sr.records.step_record import StepRecord
 from bids_sr.run.crashes import Crash
 from bids_sr.run.exit_codes import ExitCode
 from bids_sr.run.outcome import Outcomes, after_run, planned
+
+
+def write_quality(path: Path, **known: Any) -> None:
+    image = f"sub-01/anat/{path.stem}.nii.gz"
+    path.write_text(json.dumps(QualityRecord(image=image, **known).to_dict()))
 
 
 def image(name: str, action: Any = "super-resolve", reason: str = "because") -> AnatImage:
@@ -58,7 +65,7 @@ def test_before_the_run() -> None:
 
 
 def test_each_image_is_told_from_its_first_crash(tmp_path: Path) -> None:
-    (tmp_path / "sub-02_T1w.json").write_text(json.dumps({"Warnings": ["odd", "small"]}))
+    write_quality(tmp_path / "sub-02_T1w.json", warnings=("odd", "small"))
     crashes = [
         crash("w.sub-01_T1w.denoise", "first"),
         crash("w.sub-01_T1w.save", "second"),
@@ -96,7 +103,7 @@ def test_all_done_is_0_and_one_failure_is_1(tmp_path: Path, failing: int) -> Non
 
 
 def test_what_fails_beside_the_product_leaves_the_image_done(tmp_path: Path) -> None:
-    (tmp_path / "sub-01_T1w.json").write_text(json.dumps({"Warnings": ["no brain mask: dark"]}))
+    write_quality(tmp_path / "sub-01_T1w.json", warnings=("no brain mask: dark",))
     found = after_run(
         IMAGES[:2],
         [crash("w.sub-01_T1w.reports_wf.save_sr_figure", "OSError: no space")],
@@ -117,8 +124,8 @@ def test_what_fails_beside_the_product_leaves_the_image_done(tmp_path: Path) -> 
 def test_a_segmentation_that_was_asked_for_and_failed_is_told(
     tmp_path: Path, status: str, code: int
 ) -> None:
-    quality = {"Warnings": [], "Segmentations": {"atropos": {"Status": status}}}
-    (tmp_path / "sub-01_T1w.json").write_text(json.dumps(quality))
+    asked = StepRecord({"Tool": "atropos", "Status": status})
+    write_quality(tmp_path / "sub-01_T1w.json", segmentations=(asked,))
     found = outcomes(tmp_path, [], {one.stem for one in IMAGES})
     assert found.images[0].status == "done"
     assert found.images[0].incomplete == bool(code)
@@ -146,13 +153,12 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_failed_and_was_left_out_is_known(tmp_path: Path) -> None:
-    quality = {
-        "Warnings": ["the image was not denoised: killed"],
-        "Denoise": {"Status": "failed", "Warning": "the image was not denoised: killed"},
-        "BiasCorrection": {"Status": "corrected"},
-        "BrainMask": None,
+    warning = "the image was not denoised: killed"
+    steps = {
+        "denoise": StepRecord({"Status": "failed", "Warning": warning}),
+        "bias_correction": StepRecord({"Status": "corrected"}),
     }
-    (tmp_path / "sub-01_T1w.json").write_text(json.dumps(quality))
+    write_quality(tmp_path / "sub-01_T1w.json", steps=steps, warnings=(warning,))
     found = outcomes(tmp_path, [], {one.stem for one in IMAGES})
     assert found.images[0].left_out == ("the image was not denoised",)
     assert found.images[1].left_out == ()

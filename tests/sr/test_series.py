@@ -38,7 +38,7 @@ def test_interpolation_is_frame_by_frame() -> None:
     for frame, expected in zip(made.series.frames(), series.frames(), strict=True):
         np.testing.assert_array_equal(frame.data, np.maximum(resample(expected, grid).data, 0))
     assert made.learned is None
-    assert len(made.record["Frames"]) == 3
+    assert len(made.frames) == 3
 
 
 def test_one_training_for_all_frames() -> None:
@@ -58,10 +58,10 @@ def test_one_training_for_all_frames() -> None:
     np.testing.assert_array_equal(made.series.data[:, :, ::4], series.data)
     assert sum(message.startswith("training") for message in told) == 3
     assert made.learned is not None
-    assert made.learned.card["Data"] == "3 frames of one image"
-    used = {record["ModelSHA256"] for record in made.record["Frames"]}
+    assert made.learned.card.data == "3 frames of one image"
+    used = {record.details["ModelSHA256"] for record in made.frames}
     assert used == {made.learned.digest}
-    assert len(made.curve) == 1
+    assert len(made.curve.points) == 1
 
 
 def test_empty_frame_does_not_stop_the_others() -> None:
@@ -72,7 +72,10 @@ def test_empty_frame_does_not_stop_the_others() -> None:
         series, Acquisition(spacing=8.0), method="latent", grid=grid, parameters=QUICK
     )
     assert (made.series.data[..., 1] == 0).all()
-    assert [one.get("Fallback") for one in made.record["Frames"]] == [None, "linear", None]
+    assert [frame.fallback for frame in made.frames] == ["", "linear", ""]
+    assert made.record.warnings == (
+        "interpolated instead of super-resolved: the image is constant",
+    )
 
 
 def test_methods_that_take_no_series() -> None:

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from bids_sr.imaging import Acquisition, Volume
+from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
+from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr.contract.weights import Weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoint:
-    """Hold one point of a learning curve."""
-
-    step: int
-    """Training steps done."""
-    seconds: float
-    """Time since training began, s."""
-    loss: float
-    """Mean training loss since the point before."""
-    validation: float | None = None
-    """Gain over cubic interpolation on held-out patches, dB; None where not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +16,9 @@ class Reconstruction:
 
     volume: Volume
     """The reconstruction, float32, on the grid that was asked for."""
-    record: dict[str, Any] = field(default_factory=dict)
-    """What was done, as plain values for a sidecar."""
-    curve: tuple[CurvePoint, ...] = ()
-    """Learning curve; empty for methods that do not learn."""
+    record: MethodRecord = field(default_factory=MethodRecord)
+    curve: LearningCurve = NO_CURVE
+    """Without points for methods that do not learn."""
     uncertainty: Volume | None = None
     """Standard deviation to expect of every voxel, in units of intensity, on the same grid;
     None for methods that cannot tell."""
@@ -40,3 +26,8 @@ class Reconstruction:
     """What was learnt from this image, for reuse; None for methods that do not learn."""
     acquisition: Acquisition | None = None
     """By which it was made: what is assumed of slices may change when it is tested."""
+
+    @property
+    def image(self) -> Volume:
+        """What is saved: the reconstruction."""
+        return self.volume

@@ -19,6 +19,7 @@ from torch import Tensor
 from bids_sr.compute.checkpoints import plain_values
 from bids_sr.exceptions import InputDataError, WeightsError
 from bids_sr.files import check_stored
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 
 WRAPPERS = ("model_weights", "generator_weights", "params_ema", "params", "state_dict", "model")
@@ -34,7 +35,7 @@ class State:
     path: Path
     wrapper: str | None = None
     """The key under which they were; None where they were all that the file holds."""
-    card: dict[str, Any] | None = None
+    card: WeightsCard | None = None
     """What weights of this package say about themselves."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition
+from bids_sr.sr.contract.card import WeightsCard
 
 SAME_LENGTH = 0.01
 """Lengths that differ by less than this share of them are the same."""
@@ -53,7 +54,7 @@ class TrainedGeometry:
         )
 
     @classmethod
-    def from_card(cls, card: Mapping[str, Any], path: Path) -> TrainedGeometry:
+    def from_card(cls, card: WeightsCard, path: Path) -> TrainedGeometry:
         """Read the facts from the card of weights.
 
         Raises
@@ -61,9 +62,8 @@ class TrainedGeometry:
         WeightsError
             If it does not hold them.
         """
-        facts = card.get("Geometry")
-        names = (*_LENGTHS, *_REST)
-        if not isinstance(facts, Mapping) or not all(name in facts for name in names):
+        facts = card.geometry
+        if not all(name in facts for name in (*_LENGTHS, *_REST)):
             raise WeightsError(
                 f"Found no geometry in the card of {path}; expected weights that were learnt "
                 "from one image (--save-model)."

@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +16,10 @@ from torch import Tensor
 from bids_sr.exceptions import InputDataError, WeightsError
 from bids_sr.files import check_regular, write_bytes_atomic
 from bids_sr.published import names, published_weights
+from bids_sr.sr.contract.card import WeightsCard
 
 _CARD = "card"
-_NO_CARD = (KeyError, ValueError, RecursionError)
+_NO_CARD = (AttributeError, KeyError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,7 @@ class Weights:
 
     tensors: dict[str, Tensor]
     """The network's state, by name."""
-    card: dict[str, Any]
-    """Plain values: ``Architecture`` (name and arguments), ``Geometry`` it is valid for,
-    ``Recipe``, ``Data``, ``ThickPlanes`` (whether it was last taught by planes as thick
-    as slices), ``Licence``, ``Seed``, ``Command``, ``Curve``."""
+    card: WeightsCard
 
     def save(self, path: Path) -> Path:
         """Write a ``.safetensors`` file; the same weights give the same bytes.
@@ -50,7 +47,7 @@ class Weights:
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()
         }
-        content = save(tensors, metadata={_CARD: json.dumps(self.card, sort_keys=True)})
+        content = save(tensors, metadata={_CARD: json.dumps(self.card.to_dict(), sort_keys=True)})
         return write_bytes_atomic(path, content)
 
     @classmethod
@@ -67,7 +64,7 @@ class Weights:
         try:
             check_regular(path)
             with safe_open(path, framework="pt") as file:
-                card = json.loads((file.metadata() or {})[_CARD])
+                card = WeightsCard.from_dict(json.loads((file.metadata() or {})[_CARD]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError as error:
             raise WeightsError(

@@ -19,6 +19,7 @@ from bids_sr.compute.device import single_core_workers
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Grid, RobustScaler, View, Volume, resample
 from bids_sr.imaging.resample import apply_along_axis, interpolation_matrix
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.autoencoder import Autoencoder
 
@@ -50,13 +51,12 @@ class LatentSpace:
         WeightsError
             If they are not those of an autoencoder.
         """
-        architecture = dict(weights.card.get("Architecture") or {})
-        kind = architecture.pop("Name", "unknown")
+        kind = weights.card.architecture or "unknown"
         try:
             if kind != ARCHITECTURE:
                 raise KeyError(f"it is for {kind}")
-            spacing = weights.card["Geometry"]["InPlaneSpacing"]
-            network = Autoencoder(**architecture)
+            spacing = weights.card.geometry["InPlaneSpacing"]
+            network = Autoencoder(**weights.card.arguments)
             network.load_state_dict(weights.tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(
@@ -66,13 +66,14 @@ class LatentSpace:
             ) from error
         return cls(network=network, in_plane_spacing=spacing)
 
-    def card(self) -> dict[str, Any]:
+    def card(self) -> WeightsCard:
         """Return what :meth:`from_weights` needs to know, for the card of the weights."""
-        return {
-            "Architecture": {"Name": ARCHITECTURE, **self.network.arguments},
-            "Geometry": {"InPlaneSpacing": self.in_plane_spacing},
-            "IntensityScaling": "0 to 1: 1st percentile to 99th of what is above it; clamped",
-        }
+        return WeightsCard(
+            architecture=ARCHITECTURE,
+            arguments=self.network.arguments,
+            geometry={"InPlaneSpacing": self.in_plane_spacing},
+            intensity_scaling="0 to 1: 1st percentile to 99th of what is above it; clamped",
+        )
 
     def between(
         self,

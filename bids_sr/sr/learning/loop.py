@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bids_sr.compute.device import fastest_convolutions, single_core_workers
 from bids_sr.compute.progress import Progress
-from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.records.learning_curve import CurvePoint, LearningCurve, Validation
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.learning.checkpoint import (
     Stateful,
@@ -33,22 +33,39 @@ from bids_sr.sr.learning.gradients import Gradients
 from bids_sr.sr.learning.muon import Muon, hidden_kernels
 from bids_sr.sr.learning.schedule import Schedule
 
-__all__ = ["FitResult", "Schedule", "fit"]
+__all__ = ["FitResult", "Schedule", "Validator", "fit"]
 
 _UNREAD = 20  # losses that wait on a GPU before they are read: reading one waits for the GPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validator:
+    """Score a network on what it does not learn from."""
+
+    measure: Validation
+    """What the score is."""
+    score: Callable[[nn.Module], float]
+    """Network to a number where higher is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
     """Say how the training went."""
 
-    curve: tuple[CurvePoint, ...]
+    curve: LearningCurve
     steps: int
     seconds: float
     stop_reason: str
     """``steps``, ``time`` or ``diverged`` (the loss was no longer a number)."""
     before: float | None = None
     """Validation before the first step, where the best is kept."""
+
+    @property
+    def score_kept(self) -> float | None:
+        """Validation of the weights that were kept; None where it was not measured."""
+        if self.before is None:  # the last weights were kept, or nothing was validated
+            return self.curve.last_score
+        return max([self.before, *self.curve.scores])
 
 
 @dataclass
@@ -94,7 +111,7 @@ def fit(
     schedule: Schedule,
     *,
     threads: int = 1,
-    validate: Callable[[nn.Module], float] | None = None,
+    validator: Validator | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> FitResult:
@@ -116,8 +133,8 @@ def fit(
     threads : int
         On a CPU, so many parts of a batch are computed at once, one on each core;
         `predict` and `loss`, a mean over the batch, are then called from several threads.
-    validate : callable, optional
-        Network to a number where higher is better; put into the learning curve.
+    validator : Validator, optional
+        Its score is put into the learning curve.
     progress : callable, optional
         Told after every step.
     checkpoint : Path, optional
@@ -132,14 +149,14 @@ def fit(
     ------
     ConfigError
         If the checkpoint is of another schedule, or ``keep`` is ``best`` without
-        `validate`.
+        `validator`.
 
     Notes
     -----
     A checkpoint holds the state of `batches` and `loss` too if they are
     :class:`.Stateful`; batches that are not are drawn anew from the beginning.
     """
-    known = schedule.keep != "best" or validate is not None
+    known = schedule.keep != "best" or validator is not None
     require(known, "keep", schedule.keep, "average or last where nothing validates")
     device = next(network.parameters()).device
     with single_core_workers(threads) as pool, fastest_convolutions(device):
@@ -148,7 +165,7 @@ def fit(
         run = _Run(network, gradients, batches, loss, schedule)
         if checkpoint is not None:
             run.resume(checkpoint)
-        return run.until_the_end(validate, progress, checkpoint)
+        return run.until_the_end(validator, progress, checkpoint)
 
 
 class _Run:
@@ -177,14 +194,14 @@ class _Run:
 
     def until_the_end(
         self,
-        validate: Callable[[nn.Module], float] | None,
+        validator: Validator | None,
         progress: Progress | None,
         checkpoint: Path | None,
     ) -> FitResult:
         """Train and leave the network with the weights that are kept."""
         schedule, reason = self.schedule, "steps"
-        if self._keeps_best and validate and self.step == 0:
-            self.before = validate(self.averaged)
+        if self._keeps_best and validator and self.step == 0:
+            self.before = validator.score(self.averaged)
             self._keep_if_best(self.before)
         begin, saved = time.monotonic() - self.seconds, time.monotonic()
         while self.step < schedule.steps:
@@ -204,7 +221,7 @@ class _Run:
                 break
             self._blend(schedule.averaging)
             if reported:
-                self._report(validate, time.monotonic() - begin)
+                self._report(validator, time.monotonic() - begin)
             if progress:
                 progress(self.step, schedule.steps, f"training, loss {self.losses.last:.5f}")
             if checkpoint and saves:
@@ -214,11 +231,14 @@ class _Run:
         if reason == "time" and not self._is_sound():
             reason = "diverged"
         self.seconds = time.monotonic() - begin
-        if self._keeps_best and reason == "time" and validate:
-            self._report(validate, self.seconds)  # what came after the last point counts too
+        if self._keeps_best and reason == "time" and validator:
+            self._report(validator, self.seconds)  # what came after the last point counts too
         self._leave_what_is_kept()
         return FitResult(
-            curve=tuple(self.curve),
+            curve=LearningCurve(
+                points=tuple(self.curve),
+                validation=validator.measure if validator else Validation(),
+            ),
             steps=self.step,
             seconds=self.seconds,
             stop_reason=reason,
@@ -251,11 +271,11 @@ class _Run:
             part.data.copy_(kept)
         return False
 
-    def _report(self, validate: Callable[[nn.Module], float] | None, seconds: float) -> None:
+    def _report(self, validator: Validator | None, seconds: float) -> None:
         if self.curve and self.curve[-1].step == self.step:
             return
         judged = self.network if self.schedule.keep == "last" else self.averaged
-        score = validate(judged) if validate else None
+        score = validator.score(judged) if validator else None
         self.curve.append(
             CurvePoint(
                 step=self.step,

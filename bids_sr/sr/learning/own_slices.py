@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, View
+from bids_sr.records.learning_curve import GAIN_OVER_CUBIC
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.inference.workspace import Workspace
-from bids_sr.sr.learning.loop import FitResult, Schedule, fit
+from bids_sr.sr.learning.loop import FitResult, Schedule, Validator, fit
 from bids_sr.sr.learning.losses import LOSSES, mean_squared_error
 from bids_sr.sr.learning.patches import PatchGeometry, SlicePatches
 from bids_sr.sr.learning.saliency import gradient_magnitude, saliency
@@ -132,7 +133,7 @@ class OwnSlices:
         def loss(predicted: Tensor, target: Tensor) -> Tensor:
             return compare(predicted[judged], target[judged])
 
-        def validate(network: nn.Module) -> float:
+        def gain(network: nn.Module) -> float:
             with torch.inference_mode():
                 lr, hr = (part.to(device) for part in held_out)
                 learnt = mean_squared_error(predict(network, lr)[judged], hr[judged])
@@ -146,7 +147,7 @@ class OwnSlices:
             loss,
             schedule,
             threads=threads,
-            validate=validate,
+            validator=Validator(measure=GAIN_OVER_CUBIC, score=gain),
             progress=progress,
         )
 
@@ -172,7 +173,7 @@ class OwnSlices:
 
 def has_learnt(result: FitResult) -> bool:
     """Tell whether training ended better than cubic interpolation on held-out patches."""
-    if result.stop_reason == "diverged" or not result.curve:
+    if result.stop_reason == "diverged":
         return False
-    gain = result.curve[-1].validation
+    gain = result.curve.last_score
     return gain is not None and bool(np.isfinite(gain)) and gain > 0

@@ -20,6 +20,7 @@ from bids_sr.compute.device import or_on_cpu, resolve_device
 from bids_sr.compute.progress import Progress, silent
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
+from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUsed
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -76,10 +77,10 @@ class Method(ABC):
             If values are not finite, there are fewer than 2 slices, or the grid lies
             elsewhere.
         """
-        acquisition = acquisition.for_volume(lr)
-        _check_volume(lr, acquisition, grid)
+        planned = acquisition.for_volume(lr)
+        _check_volume(lr, planned, grid)
         start = time.perf_counter()
-        verdict = self._verdict(lr, acquisition, grid)
+        verdict = self._verdict(lr, planned, grid)
         acquisition = verdict.acquisition
         if verdict.interpolate:
             result, reason = interpolated(lr, grid, verdict.interpolate), ""
@@ -96,15 +97,18 @@ class Method(ABC):
         # Agreement with slices of a thickness that nobody trusts would sharpen all the same.
         maker = replace(self, data_consistency=False) if verdict.interpolate else self
         volume, consistency = maker._agreed(Volume(data, grid.affine), lr, acquisition)
-        record = {
-            "Method": self.name,
-            "Parameters": self.parameters(),
-            "Seconds": round(time.perf_counter() - start, 2),
-            "DataConsistency": consistency,
-            **({"DeviceFallback": reason} if reason else {}),
-            **verdict.record,
-            **result.record,
-        }
+        lost = ("data consistency",) if consistency["NoisePercent"] is None else ()
+        record = MethodRecord(
+            method=self.name,
+            parameters=self.parameters(),
+            seconds=round(time.perf_counter() - start, 2),
+            device_fallback=reason,
+            not_measured=lost,
+            held_out=verdict.held_out,
+            slices=None if acquisition == planned else SlicesUsed.of(acquisition),
+            details={"DataConsistency": consistency},
+        )
+        record = record.joined(result.record)
         return replace(result, volume=volume, record=record, acquisition=acquisition)
 
     def parameters(self) -> dict[str, Any]:
@@ -163,8 +167,8 @@ class Method(ABC):
         )
         if tested is not None:
             return tested[0]
-        record = {"HeldOutSlices": {"Assumption": "not tested: the test failed"}}
-        return Verdict(acquisition=acquisition, record=record)
+        failed = HeldOutSlices(assumption="not tested: the test failed")
+        return Verdict(acquisition=acquisition, held_out=failed)
 
     def _tested(self, lr: Volume, acquisition: Acquisition, grid: Grid) -> Verdict:
         """Test what is assumed of the slices, if that makes a difference to the result."""
@@ -189,9 +193,9 @@ class Method(ABC):
         changed: dict[str, Any] = {"device": device}
         return self if device == self.device_name else replace(self, **changed)
 
-    def _left_the_gpu(self, record: Mapping[str, Any]) -> bool:
+    def _left_the_gpu(self, record: MethodRecord) -> bool:
         """Tell whether inference that began on a GPU was ended by the CPU."""
-        ended_on_cpu = record.get("Device") == "cpu" and "Fallback" not in record
+        ended_on_cpu = record.device == "cpu" and not record.fallback
         return ended_on_cpu and resolve_device(self.device_name).type != "cpu"
 
     def _agreed(
@@ -218,7 +222,7 @@ class Method(ABC):
 def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
     """Return cubic interpolation in place of what a method cannot do, and say why."""
     LOGGER.warning("Interpolated instead of super-resolved: %s", reason)
-    record: dict[str, Any] = {"Fallback": "bspline", "FallbackReason": reason, "Device": "cpu"}
+    record = MethodRecord(fallback="bspline", fallback_reason=reason, device="cpu")
     return Reconstruction(volume=resample(lr, grid), record=record)
 
 

@@ -12,9 +12,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bids_sr.imaging import Acquisition
+from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.sr.contract.card import RecipeUsed, Start
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.weights import Weights, locate
 from bids_sr.sr.learning.loop import Schedule
@@ -22,7 +25,6 @@ from bids_sr.sr.learning.own_slices import OwnSlices
 from bids_sr.sr.methods.base import Method
 from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.recipes.base import curve_of
 
 LOGGER = logging.getLogger(__name__)
 THINNEST_SHARE = 0.5
@@ -123,19 +125,16 @@ class Finetuned(ViewNetwork):
         job = job._replace(acquisition=_taught(job.acquisition))
         backbone = Backbone.from_weights(weights).to(job.device)
         network = backbone.for_acquisition(job.acquisition, job.work.spacing)
-        record: dict[str, Any] = {
-            "Model": path.name,
-            "ModelSHA256": weights.digest,
-            "Adaptation": self.adapt,
-        }
-        thick = bool(weights.card.get("ThickPlanes"))
+        record = MethodRecord(
+            model=path.name, adaptation=self.adapt, details={"ModelSHA256": weights.digest}
+        )
+        thick = weights.card.thick_planes
         if self.adapt == "none":
-            return Learnt(network, record, (), weights, from_thick_planes=thick)
+            return Learnt(network, record, NO_CURVE, weights, from_thick_planes=thick)
         reason = why_not_own_slices(job.work, job.scale)
         if reason:
-            LOGGER.warning("Not adapted to the image: %s", reason)
-            record |= {"Adaptation": "none", "AdaptationFallback": reason}
-            return Learnt(network, record, (), weights, from_thick_planes=thick)
+            record = _not_adapted(record, reason)
+            return Learnt(network, record, NO_CURVE, weights, from_thick_planes=thick)
         thickness = job.acquisition.slice_profile.fwhm
         learner = backbone.of_one_plane()
         learner.fix_conditions()  # slices all of one thickness cannot teach what it changes
@@ -149,22 +148,19 @@ class Finetuned(ViewNetwork):
             progress=job.progress,
         )
         before = result.before
-        best = max([point.validation or 0.0 for point in result.curve], default=None)
-        record |= {
-            "Seed": self.seed,
-            "Steps": result.steps,
-            "StopReason": result.stop_reason,
-            "TrainingSeconds": round(result.seconds, 2),
-            "ValidationGainBeforeDecibel": before,
-            "ValidationGainDecibel": best,
-        }
+        best = max(result.curve.scores, default=None)
+        record = replace(record, stop_reason=result.stop_reason).with_details(
+            Seed=self.seed,
+            Steps=result.steps,
+            TrainingSeconds=round(result.seconds, 2),
+            ValidationGainBeforeDecibel=before,
+            ValidationGainDecibel=best,
+        )
         if not any((gain or 0.0) > 0 for gain in (before, best)):
             return Learnt(network, record, result.curve, None)
         if before is not None and (best is None or best <= before):
-            reason = "no gain on the slices held out"
-            LOGGER.warning("Not adapted to the image: %s", reason)
-            record |= {"Adaptation": "none", "AdaptationFallback": reason}
-            record["ValidationGainDecibel"] = before
+            record = _not_adapted(record, "no gain on the slices held out")
+            record = record.with_details(ValidationGainDecibel=before)
             return Learnt(network, record, result.curve, weights, from_thick_planes=thick)
         backbone.follow(learner)
         backbone.keep(self.mixture, before=weights.tensors)
@@ -172,19 +168,25 @@ class Finetuned(ViewNetwork):
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )
 
-    def _adapted(self, backbone: Backbone, start: Weights, curve: Any) -> Weights:
+    def _adapted(self, backbone: Backbone, start: Weights, curve: LearningCurve) -> Weights:
+        licence = start.card.licence or "not stated"
         return backbone.weights(
-            {
-                **{key: value for key, value in start.card.items() if key != "Architecture"},
-                "Recipe": {"Name": self.name, **self.parameters()},
-                "Data": "the slices of one image",
-                "ThickPlanes": True,
-                "Licence": f"that of the image, and of the start: {start.card.get('Licence')}",
-                "Start": {"SHA256": start.digest, "Card": start.card},
-                "Seed": self.seed,
-                "Curve": curve_of(curve),
-            }
+            replace(
+                start.card,
+                recipe=RecipeUsed(name=self.name, parameters=self.parameters()),
+                data="the slices of one image",
+                thick_planes=True,
+                licence=f"that of the image, and of the start: {licence}",
+                start=Start(sha256=start.digest, card=start.card),
+                seed=self.seed,
+                curve=curve,
+            )
         )
+
+
+def _not_adapted(record: MethodRecord, reason: str) -> MethodRecord:
+    LOGGER.warning("Not adapted to the image: %s", reason)
+    return replace(record, adaptation="none", adaptation_fallback=reason)
 
 
 def _taught(acquisition: Acquisition) -> Acquisition:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
 from bids_sr.imaging.resample import Kernel
+from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.methods.base import Method
 
@@ -27,7 +28,7 @@ class _Interpolation(Method):
     ) -> Reconstruction:
         volume = resample(lr, grid, kernel=self.kernel)
         progress(1, 1, f"{self.name} interpolation")
-        return Reconstruction(volume=volume, record={"Kernel": self.kernel})
+        return Reconstruction(volume=volume, record=MethodRecord(details={"Kernel": self.kernel}))
 
 
 @dataclass(frozen=True, kw_only=True)

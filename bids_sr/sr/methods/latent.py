@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,7 +22,10 @@ from bids_sr.compute.device import limited_threads, resolve_device
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
-from bids_sr.sr.contract.results import CurvePoint, Reconstruction
+from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.sr.contract.card import RecipeUsed, Start, WeightsCard
+from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.weights import Weights, locate
 from bids_sr.sr.inference.latent_space import LatentSpace
@@ -32,7 +35,6 @@ from bids_sr.sr.networks.autoencoder import Autoencoder
 from bids_sr.sr.recipes.autoencoder import (
     PAPER,
     NeighbourTraining,
-    gain_of,
     training_stack,
 )
 
@@ -197,9 +199,9 @@ class Latent(Method):
                 learnt = self._learn([lr], acquisition, threads, progress)
             else:
                 learnt = self._loaded()
-            if learnt.record.get("StopReason") == "diverged":
+            if learnt.record.stop_reason == "diverged":
                 made = _interpolated(lr, grid, "the training diverged")
-                return replace(made, record=learnt.record | made.record, curve=learnt.curve)
+                return replace(made, record=learnt.record.joined(made.record), curve=learnt.curve)
             start = time.perf_counter()
             progress(self.steps, self.steps, "slices between slices")
             volume = learnt.space.between(
@@ -211,14 +213,12 @@ class Latent(Method):
                 threads=threads,
             )
         network = learnt.space.network
-        record = {
-            **learnt.record,
-            "Threads": threads,
-            "Device": str(device),
-            "NetworkParameters": sum(part.numel() for part in network.parameters()),
-            "NetworkInPlaneSpacing": learnt.space.in_plane_spacing,
-            "InferenceSeconds": round(time.perf_counter() - start, 2),
-        }
+        record = replace(learnt.record, device=str(device)).with_details(
+            Threads=threads,
+            NetworkParameters=sum(part.numel() for part in network.parameters()),
+            NetworkInPlaneSpacing=learnt.space.in_plane_spacing,
+            InferenceSeconds=round(time.perf_counter() - start, 2),
+        )
         return Reconstruction(
             volume=volume, record=record, curve=learnt.curve, learned=learnt.weights
         )
@@ -226,9 +226,9 @@ class Latent(Method):
     def _loaded(self) -> _Learnt:
         """Return the network of the weights that were given."""
         weights, name = self._given()
-        curve = tuple(CurvePoint(**point) for point in weights.card.get("Curve") or ())
-        record = {"Model": name, "ModelSHA256": weights.digest}
-        return _Learnt(LatentSpace.from_weights(weights, name), record, curve, weights)
+        record = MethodRecord(model=name, details={"ModelSHA256": weights.digest})
+        space = LatentSpace.from_weights(weights, name)
+        return _Learnt(space, record, weights.card.curve, weights)
 
     def _given(self) -> tuple[Weights, str]:
         if self.weights is not None:
@@ -245,13 +245,13 @@ class Latent(Method):
         progress: Progress,
     ) -> _Learnt:
         """Train on the slices of an image, or of all frames of a series."""
-        record: dict[str, Any] = {"Seed": self.seed}
+        record = MethodRecord(details={"Seed": self.seed})
         space = LatentSpace(network=self._network(), in_plane_spacing=self.in_plane_spacing)
         start: Weights | None = None
         if self._is_trained:
             start, name = self._given()
             space = LatentSpace.from_weights(start, name)
-            record |= {"Model": name, "ModelSHA256": start.digest}
+            record = replace(record, model=name).with_details(ModelSHA256=start.digest)
         network = space.network.to(resolve_device(self.device))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         stacks = [
@@ -262,35 +262,34 @@ class Latent(Method):
         result = self._training().train(
             network, stacks, (), self._schedule(), threads=threads, progress=progress
         )
-        record |= {
-            "Steps": result.steps,
-            "StopReason": result.stop_reason,
-            "TrainingSeconds": round(result.seconds, 2),
-            "ValidationGainDecibel": gain_of(result),
-        }
+        record = replace(record, stop_reason=result.stop_reason).with_details(
+            Steps=result.steps,
+            TrainingSeconds=round(result.seconds, 2),
+            ValidationGainDecibel=result.score_kept,
+        )
         weights = Weights(network.state_dict(), self._card(space, result, len(stacks), start))
         return _Learnt(space, record, result.curve, weights)
 
     def _card(
         self, space: LatentSpace, result: FitResult, stacks: int, start: Weights | None
-    ) -> dict[str, Any]:
-        return {
-            **space.card(),
-            "Recipe": {"Name": self.name, **self.parameters()},
-            "Data": "the slices of one image" if stacks == 1 else f"{stacks} frames of one image",
-            "Licence": "that of the image",
-            "Seed": self.seed,
-            "Start": None if start is None else {"SHA256": start.digest, "Card": start.card},
-            "Curve": [asdict(point) for point in result.curve],
-        }
+    ) -> WeightsCard:
+        return replace(
+            space.card(),
+            recipe=RecipeUsed(name=self.name, parameters=self.parameters()),
+            data="the slices of one image" if stacks == 1 else f"{stacks} frames of one image",
+            licence="that of the image",
+            seed=self.seed,
+            start=None if start is None else Start(sha256=start.digest, card=start.card),
+            curve=result.curve,
+        )
 
 
 class _Learnt(NamedTuple):
     """Hold a network that is ready, and where it comes from."""
 
     space: LatentSpace
-    record: dict[str, Any]
-    curve: tuple[CurvePoint, ...]
+    record: MethodRecord
+    curve: LearningCurve
     weights: Weights
 
 
@@ -300,5 +299,5 @@ def _is_constant(volume: Volume) -> bool:
 
 def _interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
     LOGGER.warning("Interpolated instead of learning: %s", reason)
-    record: dict[str, Any] = {"Fallback": "linear", "FallbackReason": reason, "Device": "cpu"}
+    record = MethodRecord(fallback="linear", fallback_reason=reason, device="cpu")
     return Reconstruction(volume=resample(lr, grid, kernel="linear"), record=record)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from bids_sr.compute.device import limited_threads, resolve_device
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, View, Volume, lay_out_grid, resample
+from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -40,7 +41,7 @@ from bids_sr.sr.inference.triplets import (
 )
 from bids_sr.sr.inference.uncertainty import Disagreement, half_squared_difference
 from bids_sr.sr.inference.workspace import Workspace, foreground_box
-from bids_sr.sr.methods.base import Method
+from bids_sr.sr.methods.base import Method, interpolated
 from bids_sr.sr.networks.triplet_networks import (
     ARCHITECTURES,
     SCALE,
@@ -130,19 +131,18 @@ class Pretrained(Method):
         work = Workspace.of(lr, axis, self._working_grid(grid, axis, trained))
         scaling = TripletScaling.of(work.slices.data)
         refusal = _refusal(scaling, acquisition.scale(work.spacing))
-        record = {**trained.record, "WorkingSpacing": round(work.spacing, 4)}
+        facts = {**trained.record, "WorkingSpacing": round(work.spacing, 4)}
+        record = MethodRecord(details=facts)
         if refusal:
-            LOGGER.warning("Interpolated instead of applying a network: %s", refusal)
-            fallback = {"Fallback": "bspline", "FallbackReason": refusal, "Device": "cpu"}
-            return Reconstruction(volume=resample(lr, grid), record={**record, **fallback})
+            fallback = interpolated(lr, grid, refusal)
+            return replace(fallback, record=record.joined(fallback.record))
         start = time.perf_counter()
         with limited_threads(self.threads) as threads:
             made = self._apply(trained, scaling, work, device, threads, progress)
-        record |= {
-            "Device": made.device,
-            "IntensityScale": scaling.width,
-            "InferenceSeconds": round(time.perf_counter() - start, 2),
-        }
+        record = record.with_details(
+            IntensityScale=scaling.width,
+            InferenceSeconds=round(time.perf_counter() - start, 2),
+        )
         volume = resample(made.volume, grid)
         if work.spacing > (1 + _AS_IT_IS) * grid.spacings[axis]:
             found = made.volume.data - resample(lr, work.grid).data
@@ -154,8 +154,8 @@ class Pretrained(Method):
             uncertainty = side_result(
                 "uncertainty", lambda: resample(unsure, grid, kernel="linear")
             )
-        if uncertainty is None:
-            record["NotMeasured"] = ["uncertainty"]
+        lost = () if uncertainty else ("uncertainty",)
+        record = replace(record, device=made.device, not_measured=lost)
         return Reconstruction(volume=volume, record=record, uncertainty=uncertainty)
 
     @property
@@ -164,8 +164,8 @@ class Pretrained(Method):
 
     def _working_grid(self, grid: Grid, axis: int, trained: TrainedNetwork) -> Grid:
         """Return the grid itself, or one over the same field of view as in the training."""
-        told = (trained.card or {}).get("Geometry") or {}
-        wanted = self.working_spacing or float(told.get("InPlaneVoxel", TRAINED_AT))
+        trained_at = trained.card.in_plane_voxel if trained.card else None
+        wanted = self.working_spacing or trained_at or TRAINED_AT
         if abs(grid.spacings[axis] / wanted - 1) <= _AS_IT_IS:
             return grid
         return lay_out_grid(grid, slice_axis=axis, output_resolution=wanted)

@@ -11,7 +11,7 @@ and without slice gap, SASHIMI, doi:10.1007/978-3-031-44689-4_12.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.sr.contract.card import RecipeUsed, WeightsCard
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.trained_geometry import TrainedGeometry
 from bids_sr.sr.contract.weights import Weights
@@ -201,25 +202,28 @@ class SelfSupervised(ViewNetwork):
             threads=job.threads,
             progress=job.progress,
         )
-        record = {
-            "Seed": self.seed,
-            "Steps": result.steps,
-            "StopReason": result.stop_reason,
-            "TrainingSeconds": round(result.seconds, 2),
-            "ValidationGainDecibel": result.curve[-1].validation if result.curve else None,
-        }
+        record = MethodRecord(
+            stop_reason=result.stop_reason,
+            details={
+                "Seed": self.seed,
+                "Steps": result.steps,
+                "TrainingSeconds": round(result.seconds, 2),
+                "ValidationGainDecibel": result.curve.last_score,
+            },
+        )
         if not has_learnt(result):
             return Learnt(network, record, result.curve, None)
-        card = {
-            "Architecture": {"Name": self.network, **size},
-            "Geometry": dict(TrainedGeometry.of(job.acquisition, job.work.spacing).facts),
-            "IntensityScaling": SCALING,
-            "Recipe": {"Name": self.name, **self.parameters()},
-            "Data": "the slices of one image",
-            "Licence": "that of the image",
-            "Seed": self.seed,
-            "Curve": [asdict(point) for point in result.curve],
-        }
+        card = WeightsCard(
+            architecture=self.network,
+            arguments=size,
+            geometry=TrainedGeometry.of(job.acquisition, job.work.spacing).facts,
+            intensity_scaling=SCALING,
+            recipe=RecipeUsed(name=self.name, parameters=self.parameters()),
+            data="the slices of one image",
+            licence="that of the image",
+            seed=self.seed,
+            curve=result.curve,
+        )
         weights = Weights(tensors=network.state_dict(), card=card)
         return Learnt(network, record, result.curve, weights)
 
@@ -234,16 +238,16 @@ def _load(path: Path, found: TrainedGeometry) -> Learnt:
     """Read what was learnt from an image of the same geometry."""
     weights = Weights.load(path)
     TrainedGeometry.from_card(weights.card, path).require(found, path)
-    name, size = "", dict(weights.card.get("Architecture", {}))
+    name = weights.card.architecture
     try:
-        name = size.pop("Name")
-        network = _network(name, size)
+        network = _network(name, weights.card.arguments)
         network.load_state_dict(weights.tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(
             f"Found weights of the network {name!r} in {path} that do not fit it ({error}); "
             f"expected one of {', '.join(NETWORKS)} as --save-model writes it."
         ) from error
-    curve = tuple(CurvePoint(**point) for point in weights.card.get("Curve", ()))
-    record = {"Model": path.name, "ModelSHA256": weights.digest, "StopReason": "reused"}
-    return Learnt(network, record, curve, weights)
+    record = MethodRecord(
+        model=path.name, stop_reason="reused", details={"ModelSHA256": weights.digest}
+    )
+    return Learnt(network, record, weights.card.curve, weights)

@@ -11,7 +11,7 @@ import logging
 import time
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,9 @@ import torch
 from bids_sr.compute.device import limited_threads, resolve_device
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
-from bids_sr.sr.contract.results import CurvePoint, Reconstruction
+from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
 from bids_sr.sr.contract.weights import Weights
@@ -56,8 +58,8 @@ class Learnt(NamedTuple):
     """Hold a network that is ready, and where it comes from."""
 
     network: ThickSliceUpsampler
-    record: dict[str, Any]
-    curve: tuple[CurvePoint, ...]
+    record: MethodRecord
+    curve: LearningCurve
     weights: Weights | None
     """None where the network must not be used."""
     from_thick_planes: bool = True
@@ -142,14 +144,13 @@ class ViewNetwork(Method):
         with limited_threads(self.threads) as threads:
             job = ImageJob(scaled, work, acquisition, device, threads, progress)
             learnt = self._make_ready(job)
-            record = {
-                "Threads": threads,
-                **learnt.record,
-                "NetworkParameters": sum(part.numel() for part in learnt.network.parameters()),
-            }
+            record = learnt.record.with_details(
+                Threads=threads,
+                NetworkParameters=sum(part.numel() for part in learnt.network.parameters()),
+            )
             if learnt.weights is None:
                 fallback = interpolated(lr, grid, "the network is no better than interpolation")
-                return replace(fallback, record=record | fallback.record, curve=learnt.curve)
+                return replace(fallback, record=record.joined(fallback.record), curve=learnt.curve)
             start = time.perf_counter()
             settings = InferenceSettings(
                 device=device,
@@ -163,15 +164,17 @@ class ViewNetwork(Method):
             together = learnt.network.plane_halo > 0
             views = self._views(share * acquisition.slice_profile.fwhm, together=together)
             seen = views.apply(learnt.network, scaled, work, settings, progress)
-        record |= {"Fusion": views.fusion, "Orientations": views.orientations}
-        record["Device"] = seen.device
-        record["InferenceSeconds"] = round(time.perf_counter() - start, 2)
+        record = record.with_details(
+            Fusion=views.fusion,
+            Orientations=views.orientations,
+            InferenceSeconds=round(time.perf_counter() - start, 2),
+        )
         made = Volume(scaler.inverse(seen.data), work.grid.affine)
         uncertainty = side_result(
             "uncertainty", lambda: _uncertainty(seen.uncertainty, scaler, work, grid)
         )
-        if uncertainty is None:
-            record["NotMeasured"] = ["uncertainty"]
+        lost = () if uncertainty else ("uncertainty",)
+        record = replace(record, device=seen.device, not_measured=lost)
         return Reconstruction(
             volume=resample(made, grid),
             record=record,

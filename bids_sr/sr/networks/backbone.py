@@ -18,6 +18,7 @@ doi:10.48550/arXiv.2109.01903 (the mean of the weights before and after is bette
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
 
@@ -256,10 +258,10 @@ class Backbone(nn.Module):
         memory_format = torch.channels_last if self.planes == 1 else torch.channels_last_3d
         return self.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
 
-    def weights(self, card: dict[str, object]) -> Weights:
-        """Return the weights with ``Architecture`` added to a card."""
-        architecture = {"Name": "backbone", **self.arguments}
-        return Weights(tensors=self.state_dict(), card={"Architecture": architecture, **card})
+    def weights(self, card: WeightsCard) -> Weights:
+        """Return the weights with the architecture added to a card."""
+        card = replace(card, architecture="backbone", arguments=self.arguments)
+        return Weights(tensors=self.state_dict(), card=card)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Backbone:
@@ -270,12 +272,11 @@ class Backbone(nn.Module):
         WeightsError
             If they are of another architecture.
         """
-        architecture = dict(weights.card.get("Architecture", {}))
-        name = architecture.pop("Name", None)
+        name = weights.card.architecture
         try:
             if name != "backbone":
                 raise KeyError(f"architecture {name!r}")
-            network = cls(**architecture)
+            network = cls(**weights.card.arguments)
             network.load_state_dict(weights.tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise WeightsError(

@@ -15,6 +15,7 @@ from bids_sr.download import Report
 from bids_sr.exceptions import WeightsError
 from bids_sr.files import file_digest
 from bids_sr.published import published_weights
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.state_files import State, load_into, read_state
 from bids_sr.sr.networks.edsr import EDSR
 from bids_sr.sr.networks.rrdb import RRDBNet
@@ -39,7 +40,7 @@ class TrainedNetwork:
     path: Path
     sha256: str
     """Of the file."""
-    card: dict[str, Any] | None
+    card: WeightsCard | None
     """What weights of this package say about themselves."""
 
     @property
@@ -50,7 +51,9 @@ class TrainedNetwork:
             "Weights": self.path.name,
             "WeightsSHA256": self.sha256,
         }
-        return facts | ({"WeightsRecipe": self.card.get("Recipe")} if self.card else {})
+        recipe = self.card and self.card.recipe
+        words = recipe and {"Name": recipe.name, "Parameters": dict(recipe.parameters)}
+        return facts | ({"WeightsRecipe": words} if self.card else {})
 
 
 def load_network(
@@ -149,8 +152,7 @@ def network_of(state: State, architecture: str | None = None) -> TripletNetwork:
         )
     arguments = kind.arguments_of(state.tensors)
     if state.card is not None:
-        told = dict(state.card.get("Architecture", {}))
-        arguments |= {name: value for name, value in told.items() if name != "Name"}
+        arguments |= state.card.arguments
     elif kind is EDSR:
         arguments["mean_shift"] = _is_the_authors(state)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_sr.exceptions import InputDataError
@@ -67,8 +67,7 @@ class Adapt(BackboneRecipe):
             "Files": [teacher.name for teacher in teachers],
             "LeftOut": [teacher.name for teacher in others],
         }
-        card = {**learnt.card, "Data": data, "ThickPlanes": True}
-        return Weights(tensors=learnt.tensors, card=card)
+        return replace(learnt, card=replace(learnt.card, data=data, thick_planes=True))
 
     def _teachers(
         self, files: Sequence[Path], acquisitions: Mapping[Path, Acquisition]

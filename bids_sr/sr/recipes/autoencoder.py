@@ -23,6 +23,7 @@ import torch
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import AcquisitionError, InputDataError, WeightsError
 from bids_sr.imaging import Acquisition, Series, View, Volume
+from bids_sr.records.learning_curve import GAIN_OVER_LINEAR
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.latent_space import (
@@ -31,7 +32,7 @@ from bids_sr.sr.inference.latent_space import (
     clamping_scaler,
     in_plane_resampled,
 )
-from bids_sr.sr.learning.loop import FitResult, Schedule, fit
+from bids_sr.sr.learning.loop import FitResult, Schedule, Validator, fit
 from bids_sr.sr.learning.neighbours import (
     Augmentation,
     NeighbourLearning,
@@ -41,7 +42,7 @@ from bids_sr.sr.learning.neighbours import (
 )
 from bids_sr.sr.learning.sources import leave_out
 from bids_sr.sr.networks.autoencoder import Autoencoder
-from bids_sr.sr.recipes.base import Job, Recipe, curve_of
+from bids_sr.sr.recipes.base import Job, Recipe
 
 LOGGER = logging.getLogger(__name__)
 _VALIDATION_PATCHES = 48
@@ -136,7 +137,7 @@ class NeighbourTraining:
             augmentation=Augmentation(zoom=self.zoom),
         )
         learning = NeighbourLearning(synthesis=self.synthesis, keep_detail=self.keep_detail)
-        validate = None
+        validator = None
         if judged:
             others = NeighbourPatches(
                 judged_stacks,
@@ -151,8 +152,10 @@ class NeighbourTraining:
             device = next(network.parameters()).device
             given, wanted = (part.to(device) for part in next(others))
 
-            def validate(network: torch.nn.Module) -> float:
-                return learning.gain(network, (given, wanted))
+            validator = Validator(
+                measure=GAIN_OVER_LINEAR,
+                score=lambda network: learning.gain(network, (given, wanted)),
+            )
 
         return fit(
             network,
@@ -161,7 +164,7 @@ class NeighbourTraining:
             learning.loss,
             schedule,
             threads=threads,
-            validate=validate,
+            validator=validator,
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -275,7 +278,7 @@ class AutoencoderRecipe(Recipe):
             "Slices": sum(len(stack) for stack in stacks),
             "LeftOut": [path.name for path in validation],
         }
-        card = {**space.card(), "Data": data, "Curve": curve_of(result.curve)}
+        card = replace(space.card(), data=data, curve=result.curve)
         return Weights(tensors=network.state_dict(), card=card)
 
 
@@ -321,14 +324,6 @@ def training_stack(
     assert axis is not None
     seen = in_plane_resampled(volume, axis, in_plane_spacing)
     return clamped(View.in_plane(axis).split(seen.data), clamping_scaler(volume.data))
-
-
-def gain_of(result: FitResult) -> float | None:
-    """Return the gain over linear interpolation of the weights that were kept, dB, if known."""
-    scores = [point.validation for point in result.curve if point.validation is not None]
-    if result.before is None:  # the last weights were kept, or nothing was validated
-        return scores[-1] if scores else None
-    return max([result.before, *scores])
 
 
 def _every_fifth(neighbours: Sequence[Neighbours]) -> list[Neighbours]:

@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.imaging import Acquisition
+from bids_sr.records.learning_curve import GAIN_OVER_CUBIC
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.weights import Weights
-from bids_sr.sr.learning.loop import Schedule, fit
+from bids_sr.sr.learning.loop import Schedule, Validator, fit
 from bids_sr.sr.learning.pairs import Pairs, PatchSize, Rows, Slices
 from bids_sr.sr.learning.protocols import Draws, Protocols
 from bids_sr.sr.learning.sources import SCALING
 from bids_sr.sr.learning.teachers import Teacher
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.recipes.base import Job, Recipe, curve_of
+from bids_sr.sr.recipes.base import Job, Recipe
 
 VALIDATED = (
     Acquisition(spacing=6.0, thickness=5.0, profile="gaussian"),
@@ -165,7 +167,7 @@ class BackboneRecipe(Recipe):
         def loss(predicted: Tensor, rows: Rows) -> Tensor:
             return rows.absolute_error(predicted)
 
-        def validate(network: nn.Module) -> float:
+        def gain(network: nn.Module) -> float:
             return float(np.mean([example.gain(network) for example in examples]))
 
         result = fit(
@@ -175,7 +177,7 @@ class BackboneRecipe(Recipe):
             loss,
             self._schedule(),
             threads=job.threads,
-            validate=validate if examples else None,
+            validator=Validator(measure=GAIN_OVER_CUBIC, score=gain) if examples else None,
             progress=job.progress,
             checkpoint=job.checkpoint,
         )
@@ -183,13 +185,13 @@ class BackboneRecipe(Recipe):
             network.keep(self.mixture, before=begun)
         table = {example.name: round(example.gain(network), 3) for example in examples}
         return network.weights(
-            {
-                "IntensityScaling": SCALING,
-                "Steps": result.steps,
-                "StopReason": result.stop_reason,
-                "Validation": {"GainOverCubicDecibel": table},
-                "Curve": curve_of(result.curve),
-            }
+            WeightsCard(
+                intensity_scaling=SCALING,
+                steps=result.steps,
+                stop_reason=result.stop_reason,
+                validation={"GainOverCubicDecibel": table},
+                curve=result.curve,
+            )
         )
 
     def _examples(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from bids_sr.compute.device import limited_threads, resolve_device
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition
-from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.sr.contract.card import RecipeUsed, Start
 from bids_sr.sr.contract.settings import configured, require
 from bids_sr.sr.contract.weights import Weights
 
@@ -125,13 +125,13 @@ class Recipe(ABC):
                     threads=threads,
                 )
             )
-        card = {
-            "Recipe": {"Name": self.name, "Parameters": self.parameters()},
-            "Seed": self.seed,
-            "Data": {"Files": [path.name for path in wanted]},
-            "Start": None if start is None else {"SHA256": start.digest, "Card": start.card},
-            **learnt.card,
-        }
+        card = replace(
+            learnt.card,
+            recipe=RecipeUsed(name=self.name, parameters=self.parameters()),
+            seed=self.seed,
+            data=learnt.card.data or {"Files": [path.name for path in wanted]},
+            start=None if start is None else Start(sha256=start.digest, card=start.card),
+        )
         return Weights(tensors=learnt.tensors, card=card)
 
     def parameters(self) -> dict[str, Any]:
@@ -142,15 +142,9 @@ class Recipe(ABC):
     def _train(self, job: Job) -> Weights:
         """Do the work of :meth:`train`.
 
-        The card needs ``Architecture`` (Name and arguments) and ``Curve``
-        (:func:`curve_of`); ``Geometry`` and ``Data`` where there is more to say than
-        names; the rest is filled in.
+        The card needs the architecture and the curve; geometry and data where there is
+        more to say than names; recipe, seed and start are filled in.
         """
-
-
-def curve_of(points: Sequence[CurvePoint]) -> list[dict[str, Any]]:
-    """Return a learning curve as plain values for a card."""
-    return [asdict(point) for point in points]
 
 
 def make_recipe(

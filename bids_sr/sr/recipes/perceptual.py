@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition
+from bids_sr.records.learning_curve import MINUS_CONTENT_LOSS
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.state_files import State
 from bids_sr.sr.contract.trained_geometry import TrainedGeometry
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.triplets import Enlarging, Resizing
-from bids_sr.sr.learning.loop import Schedule, fit
+from bids_sr.sr.learning.loop import Schedule, Validator, fit
 from bids_sr.sr.learning.losses import mean_squared_error
 from bids_sr.sr.learning.perceptual_loss import AdversarialLoss, ContentLoss, read_features
 from bids_sr.sr.learning.sources import leave_out, read_images
@@ -40,7 +42,7 @@ from bids_sr.sr.networks.triplet_networks import (
     load_network,
     network_of,
 )
-from bids_sr.sr.recipes.base import Job, Recipe, curve_of
+from bids_sr.sr.recipes.base import Job, Recipe
 
 _VALIDATION_SEED = 1_000_003
 
@@ -221,26 +223,29 @@ class Perceptual(Recipe):
             loss,
             self._schedule(epoch),
             threads=threads,
-            validate=partial(task.validate, examples),
+            validator=Validator(
+                measure=MINUS_CONTENT_LOSS, score=partial(task.validate, examples)
+            ),
             progress=job.progress,
             checkpoint=job.checkpoint,
         )
-        card = {
-            "Architecture": {"Name": network.name, **network.arguments},
-            "Geometry": TrainedGeometry.of(self._acquisition, self.voxel).facts,
-            "IntensityScaling": "0 to 0.8: 0 to the 99.5th percentile",
-            "Steps": result.steps,
-            "StopReason": result.stop_reason,
-            "Data": {
+        card = WeightsCard(
+            architecture=network.name,
+            arguments=network.arguments,
+            geometry=TrainedGeometry.of(self._acquisition, self.voxel).facts,
+            intensity_scaling="0 to 0.8: 0 to the 99.5th percentile",
+            steps=result.steps,
+            stop_reason=result.stop_reason,
+            data={
                 "Files": [path.name for path in training],
                 "LeftOut": [path.name for path in validation],
             },
-            "Validation": {
+            validation={
                 "ContentLoss": -task.validate(examples, network),
                 "GainOverCubicDecibel": round(task.gain(examples, network), 3),
             },
-            "Curve": curve_of(result.curve),
-        }
+            curve=result.curve,
+        )
         return Weights(tensors=network.state_dict(), card=card)
 
     def _read(self, files: Sequence[Path]) -> list[FineImage]:

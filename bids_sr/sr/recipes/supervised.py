@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class Supervised(BackboneRecipe):
             "LeftOut": [path.name for path in validation],
             "Synthetic": [teacher.name for teacher in synthetic],
         }
-        return Weights(tensors=learnt.tensors, card={**learnt.card, "Data": data})
+        return replace(learnt, card=replace(learnt.card, data=data))
 
     def _is_label_map(self, path: Path) -> bool:
         return any(fnmatch(path.name, pattern) for pattern in self.label_maps)

@@ -7,7 +7,7 @@ predicted.  Frames are samples, not slabs: there is nothing to deblur.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ class Video(BackboneRecipe):
             "Files": [path.name for path in training],
             "LeftOut": [path.name for path in validation],
         }
-        return Weights(tensors=learnt.tensors, card={**learnt.card, "Data": data})
+        return replace(learnt, card=replace(learnt.card, data=data))
 
     def _teachers(self, files: Sequence[Path], every: int | None = None) -> list[Teacher]:
         shots = read_shots(

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
+from bids_sr.records.method_record import HeldOutSlices
 
 LOGGER = logging.getLogger(__name__)
 Remake = Callable[[Volume, Acquisition, Grid], Volume]
@@ -52,8 +52,8 @@ class Verdict:
     """As it was given, or with thinner slices."""
     interpolate: str = ""
     """Why the image shall only be interpolated; empty where it need not be."""
-    record: dict[str, Any] = field(default_factory=dict)
-    """What was found, as plain values for a sidecar; empty where no thickness was assumed."""
+    held_out: HeldOutSlices | None = None
+    """How the test came out; None where no thickness was assumed."""
 
 
 def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -> Verdict:
@@ -78,29 +78,28 @@ def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -
         return Verdict(acquisition=acquisition)
     part = _part(lr, acquisition.slice_axis or 0, voxel)
     gain = held_out_gain(part, acquisition, voxel, TOLD_SHARE, remake)
-    record: dict[str, Any] = {"Assumption": "kept", "GainDecibel": _rounded(gain)}
+    test = HeldOutSlices(assumption="kept", gain=_rounded(gain))
     if gain is None or gain >= LEAST_GAIN:
-        return Verdict(acquisition=acquisition, record={"HeldOutSlices": record})
+        return Verdict(acquisition=acquisition, held_out=test)
     least = THINNER_SHARE * acquisition.spacing
     thin = replace(acquisition, thickness=min(acquisition.nominal_thickness, least))
     worst = held_out_gain(part, thin, voxel, THINNER_SHARE, remake)
-    record["LeastGainDecibel"] = _rounded(worst)
+    test = replace(test, least_gain=_rounded(worst))
     reason = (
         f"slices left out and made again gain {gain:+.2f} dB over interpolation, too little to "
         "rely on an assumed slice thickness"
     )
     if worst is not None and worst < WORST_GAIN:
-        record["Assumption"] = "none: interpolated"
-        return Verdict(acquisition=thin, interpolate=reason, record={"HeldOutSlices": record})
-    record["Assumption"] = "thinner slices"
+        test = replace(test, assumption="none: interpolated")
+        return Verdict(acquisition=thin, interpolate=reason, held_out=test)
     warning = (
         f"{reason}: the slices are taken as {thin.nominal_thickness:.4g} mm thick, "
         f"{THINNER_SHARE:g} of their spacing; state their thickness (SliceThickness in the "
         "sidecar, or --slice-thickness)"
     )
     LOGGER.warning("Thinner slices assumed: %s", warning)
-    facts = {"HeldOutSlices": record, "AssumptionWarning": warning, **thin.to_dict()}
-    return Verdict(acquisition=thin, record=facts)
+    test = replace(test, assumption="thinner slices", reason=warning)
+    return Verdict(acquisition=thin, held_out=test)
 
 
 def held_out_gain(

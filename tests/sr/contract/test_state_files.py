@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from bids_sr.exceptions import WeightsError
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.state_files import load_into, read_state
 from bids_sr.sr.contract.weights import Weights
 
@@ -106,8 +107,8 @@ def test_no_state_inside(tmp_path: Path, content: object) -> None:
 
 
 def test_own_weights_bring_their_card(tmp_path: Path) -> None:
-    Weights(tensors=dict(TENSORS), card={"Seed": 1}).save(tmp_path / "w.safetensors")
-    assert read_state(tmp_path / "w.safetensors").card == {"Seed": 1}
+    Weights(tensors=dict(TENSORS), card=WeightsCard(seed=1)).save(tmp_path / "w.safetensors")
+    assert read_state(tmp_path / "w.safetensors").card == WeightsCard(seed=1)
     save_file(dict(TENSORS), tmp_path / "bare.safetensors")
     with pytest.raises(WeightsError, match="safetensors file with a card"):
         read_state(tmp_path / "bare.safetensors")

@@ -7,6 +7,7 @@ import pytest
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition, SliceProfile
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.trained_geometry import TrainedGeometry
 
 PATH = Path("model.safetensors")
@@ -62,4 +63,4 @@ def test_profiles_of_other_support_are_compared() -> None:
 @pytest.mark.parametrize("card", [{}, {"Geometry": "any"}, {"Geometry": {"Factor": 6}}])
 def test_card_without_geometry_is_refused(card: dict[str, object]) -> None:
     with pytest.raises(WeightsError, match="no geometry in the card of model"):
-        TrainedGeometry.from_card(card, PATH)
+        TrainedGeometry.from_card(WeightsCard.from_dict(card), PATH)

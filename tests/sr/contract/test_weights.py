@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from bids_sr.exceptions import WeightsError
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights, locate
 
 
 def weights() -> Weights:
     tensors = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.tensor(3, dtype=torch.int64)}
-    return Weights(tensors=tensors, card={"Seed": 1, "Architecture": {"Name": "x", "Blocks": 2}})
+    card = WeightsCard(seed=1, architecture="x", arguments={"blocks": 2})
+    return Weights(tensors=tensors, card=card)
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:

@@ -138,11 +138,11 @@ def test_a_method_gives_what_it_gives_on_the_cpu(
     case: str, device: str, run: Any, on_cpu: Any, thick_head: Volume, grid: Grid, measure: Any
 ) -> None:
     wanted, found = on_cpu(case), run(case, device)
-    assert wanted.record["Device"] == "cpu"
-    assert found.record["Device"] == device
+    assert wanted.record.device == "cpu"
+    assert found.record.device == device
     assert not {"Fallback", "DeviceFallback", "AdaptationFallback"} & set(found.record)
     apart = difference(found.volume.data, wanted.volume.data, resample(thick_head, grid).data)
-    seconds = {"seconds": found.record["Seconds"], "cpu_seconds": wanted.record["Seconds"]}
+    seconds = {"seconds": found.record.seconds, "cpu_seconds": wanted.record.seconds}
     measure(difference=apart, tolerance=CASES[case][2], **seconds)
     assert apart <= CASES[case][2]
     if wanted.uncertainty is not None:
@@ -158,9 +158,9 @@ def test_a_latent_network_learns_as_well(
 ) -> None:
     """Judged by its loss: early in a training a little rounding changes much of a result."""
     found = learning(device, mixed_precision=half)
-    loss, on_cpu = found.curve[-1].loss, learnt.curve[-1].loss
-    measure(loss=loss, cpu_loss=on_cpu, seconds=found.record["TrainingSeconds"])
-    assert found.record["Device"] == device
+    loss, on_cpu = found.curve.points[-1].loss, learnt.curve.points[-1].loss
+    measure(loss=loss, cpu_loss=on_cpu, seconds=found.record.details["TrainingSeconds"])
+    assert found.record.device == device
     assert abs(loss / on_cpu - 1) <= LOSS_TOLERANCE
 
 

@@ -172,10 +172,10 @@ def test_auto_goes_on_with_the_cpu_and_says_so(
 ) -> None:
     with caplog.at_level(logging.WARNING), limited(0, refusals=1):
         made = run("auto", adapt=adapt)
-    assert made.record["Device"] == "cpu"
+    assert made.record.device == "cpu"
     if device == "cpu" and adapt == "none":
         return  # smaller pieces were enough
-    assert "little memory" in made.record["DeviceFallback"]
+    assert "little memory" in made.record.device_fallback
     assert "the CPU" in caplog.text
     wanted = run("cpu", adapt=adapt).volume.data
     np.testing.assert_allclose(made.volume.data, wanted, atol=1e-3 * wanted.max())
@@ -189,7 +189,7 @@ def test_cuda_by_name_fails_clearly(device: str, run: Any, limited: Limited) -> 
 def test_the_device_is_usable_again(cuda: torch.device, run: Any, limited: Limited) -> None:
     with limited(0), pytest.raises(EngineError):
         run(str(cuda))
-    assert run(str(cuda)).record["Device"] == str(cuda)
+    assert run(str(cuda)).record.device == str(cuda)
 
 
 def test_a_small_device_is_enough_for_a_whole_image(
@@ -199,7 +199,7 @@ def test_a_small_device_is_enough_for_a_whole_image(
     free = run(device, adapt="none")
     with limited(64):
         tight = run(device, adapt="none")
-    assert tight.record["Device"] == device
+    assert tight.record.device == device
     apart = np.abs(tight.volume.data - free.volume.data).max() / free.volume.data.max()
     measure(difference=float(apart), tolerance=0.02)
     assert apart <= 0.02

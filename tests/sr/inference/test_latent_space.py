@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Grid, Volume, lay_out_grid, resample
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.latent_space import (
     LatentSpace,
@@ -159,12 +162,12 @@ def test_weights_there_and_back(space: LatentSpace, lr: Volume) -> None:
 def test_other_weights_are_refused(space: LatentSpace) -> None:
     card = LatentSpace.card(space)
     wrong = [
-        Weights(space.network.state_dict(), {}),
-        Weights(space.network.state_dict(), card | {"Geometry": {}}),
+        Weights(space.network.state_dict(), WeightsCard()),
+        Weights(space.network.state_dict(), replace(card, geometry={})),
         Weights({}, card),
         Weights(
             space.network.state_dict(),
-            card | {"Architecture": {"Name": "autoencoder", "colour": 3}},
+            replace(card, arguments={"colour": 3}),
         ),
     ]
     for weights in wrong:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bids_sr.exceptions import ConfigError
-from bids_sr.sr.learning.loop import FitResult, Schedule, fit
+from bids_sr.records.learning_curve import GAIN_OVER_CUBIC, Validation
+from bids_sr.sr.learning.loop import FitResult, Schedule, Validator, fit
 from bids_sr.sr.learning.losses import mean_squared_error
 
 
@@ -34,8 +35,8 @@ def test_loss_falls_to_the_solution() -> None:
     learner = network()
     result = train(learner, Schedule(steps=300, learning_rate=0.05))
     assert result.stop_reason == "steps"
-    assert [point.step for point in result.curve] == [100, 200, 300]
-    assert result.curve[-1].loss < 1e-3 < result.curve[0].loss
+    assert [point.step for point in result.curve.points] == [100, 200, 300]
+    assert result.curve.points[-1].loss < 1e-3 < result.curve.points[0].loss
     torch.testing.assert_close(
         learner.weight.detach(), torch.tensor([[1.0, -2.0, 0.5]]), atol=0.02, rtol=0
     )
@@ -68,12 +69,12 @@ def test_validation_and_progress_are_told() -> None:
         pairs(),
         mean_squared_error,
         Schedule(steps=5, report_every=2),
-        validate=lambda n: 1.5,
+        validator=Validator(measure=GAIN_OVER_CUBIC, score=lambda n: 1.5),
         progress=lambda step, total, message: seen.append((step, total)),
     )
     assert seen == [(step, 5) for step in range(1, 6)]
-    assert [point.step for point in result.curve] == [2, 4, 5]
-    assert {point.validation for point in result.curve} == {1.5}
+    assert [point.step for point in result.curve.points] == [2, 4, 5]
+    assert {point.validation for point in result.curve.points} == {1.5}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,12 @@ def test_best_is_kept() -> None:
     learner = network()
     schedule = Schedule(steps=3, report_every=1, keep="best", learning_rate=0.1)
     result = fit(
-        learner, lambda n, x: n(x), pairs(), mean_squared_error, schedule, validate=validate
+        learner,
+        lambda n, x: n(x),
+        pairs(),
+        mean_squared_error,
+        schedule,
+        validator=Validator(measure=Validation(), score=validate),
     )
     torch.testing.assert_close(learner.weight.detach(), weights[2], atol=0, rtol=0)
     assert not torch.equal(weights[2], weights[3])
@@ -220,7 +226,10 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
             batches(),
             mean_squared_error,
             schedule,
-            validate=lambda n: -float(n[2].weight.detach().sub(1).abs().sum()),
+            validator=Validator(
+                measure=Validation(),
+                score=lambda n: -float(n[2].weight.detach().sub(1).abs().sum()),
+            ),
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -231,7 +240,9 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
         run(tmp_path / "state", stop=8)
     resumed, again = run(tmp_path / "state")
     torch.testing.assert_close(resumed, whole, atol=0, rtol=0)
-    assert [point.loss for point in again.curve] == [point.loss for point in told.curve]
+    assert [point.loss for point in again.curve.points] == [
+        point.loss for point in told.curve.points
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
     finished, _ = run(tmp_path / "state")
     torch.testing.assert_close(finished, whole, atol=0, rtol=0)

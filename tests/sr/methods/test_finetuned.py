@@ -10,6 +10,7 @@ import torch
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, SliceProfile, Volume, degrade, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.networks.backbone import Backbone
@@ -72,20 +73,20 @@ def test_one_network_serves_every_acquisition(model: Path, half: Volume) -> None
             float(np.square(data - half.data).mean()) for data in (result.volume.data, cubic)
         )
         assert error < 0.98 * before
-        assert result.record["Adaptation"] == "none"
-        assert result.record["ModelSHA256"] == Weights.load(model).digest
-        assert result.curve == ()
+        assert result.record.adaptation == "none"
+        assert result.record.details["ModelSHA256"] == Weights.load(model).digest
+        assert not result.curve.points
 
 
 def test_adaptation_improves_the_slices_held_out(
     model: Path, half: Volume, acquisition: Acquisition
 ) -> None:
     result = run(half, acquisition, model=str(model), steps=60, learning_rate=2e-3)
-    record = result.record
-    assert record["Adaptation"] == "image"
-    assert record["ValidationGainDecibel"] > record["ValidationGainBeforeDecibel"] > 0
+    details = result.record.details
+    assert result.record.adaptation == "image"
+    assert details["ValidationGainDecibel"] > details["ValidationGainBeforeDecibel"] > 0
     assert result.learned is not None
-    assert result.learned.card["Start"]["SHA256"] == Weights.load(model).digest
+    assert result.learned.card.to_dict()["Start"]["SHA256"] == Weights.load(model).digest
     assert Backbone.from_weights(result.learned).arguments["channels"] == 8
 
 
@@ -94,7 +95,7 @@ def test_neighbouring_planes_are_seen(
 ) -> None:
     """By a network that learns from planes alone, as it is and adapted, on any number of cores."""
     seeing = Backbone.from_weights(Weights.load(model)).with_planes(3)
-    path = seeing.weights({}).save(tmp_path / "seeing.safetensors")
+    path = seeing.weights(WeightsCard()).save(tmp_path / "seeing.safetensors")
     exact = {"adapt": "none", "mixed_precision": False, "fusion": "mean"}
     alone = run(half, acquisition, model=str(model), **exact)
     for threads in (1, 2):
@@ -102,19 +103,19 @@ def test_neighbouring_planes_are_seen(
         np.testing.assert_allclose(same.volume.data, alone.volume.data, atol=1e-4)
     with torch.no_grad():
         seeing.blocks[0].first.weight[:, :, 0] = 0.5 * seeing.blocks[0].first.weight[:, :, 1]
-    other = seeing.weights({}).save(tmp_path / "other.safetensors")
+    other = seeing.weights(WeightsCard()).save(tmp_path / "other.safetensors")
     changed = run(half, acquisition, model=str(other), **exact)
     assert np.abs(changed.volume.data - alone.volume.data).max() > 1e-3
 
     asked = {"adapt": "none", "orientations": None}
     used = [run(half, acquisition, model=str(one), **asked).record for one in (model, path)]
-    assert [(one["Fusion"], one["Orientations"]) for one in used] == [
+    assert [(one.details["Fusion"], one.details["Orientations"]) for one in used] == [
         ("directional", 2),
         ("mean", 1),
     ]
 
     adapted = run(half, acquisition, model=str(path), steps=60, learning_rate=2e-3)
-    assert adapted.record["Adaptation"] == "image"
+    assert adapted.record.adaptation == "image"
     assert adapted.learned is not None
     assert Backbone.from_weights(adapted.learned).planes == 3
 
@@ -139,8 +140,8 @@ def test_adaptation_that_does_not_help_is_undone(
 ) -> None:
     """Steps so large that they destroy the network."""
     result = run(half, acquisition, model=str(model), steps=4, learning_rate=10.0)
-    assert result.record["Adaptation"] == "none"
-    assert result.record["AdaptationFallback"] == "no gain on the slices held out"
+    assert result.record.adaptation == "none"
+    assert result.record.adaptation_fallback == "no gain on the slices held out"
     plain = run(half, acquisition, model=str(model), adapt="none")
     np.testing.assert_array_equal(result.volume.data, plain.volume.data)
 
@@ -153,10 +154,10 @@ def test_weights_that_only_harm_are_not_used(
     noise = Backbone(factor=4, channels=8, blocks=1)
     with torch.no_grad():
         noise.tail.weight.normal_()
-    path = noise.weights({}).save(tmp_path / "noise.safetensors")
+    path = noise.weights(WeightsCard()).save(tmp_path / "noise.safetensors")
     result = run(half, acquisition, model=str(path), steps=1, learning_rate=1e-9)
-    assert result.record["Fallback"] == "bspline"
-    assert "no better than interpolation" in result.record["FallbackReason"]
+    assert result.record.fallback == "bspline"
+    assert "no better than interpolation" in result.record.fallback_reason
     cubic = resample(degrade(half, acquisition), half.grid).data
     np.testing.assert_array_equal(result.volume.data, np.maximum(cubic, 0))
 
@@ -166,9 +167,9 @@ def test_images_too_small_to_teach_are_still_reconstructed(
 ) -> None:
     small = Volume(np.ascontiguousarray(half.data[6:18, 20:44]), half.affine)
     result = run(small, acquisition, model=str(model))
-    assert result.record["Adaptation"] == "none"
-    assert "in-plane voxels hold fewer" in result.record["AdaptationFallback"]
-    assert "Fallback" not in result.record
+    assert result.record.adaptation == "none"
+    assert "in-plane voxels hold fewer" in result.record.adaptation_fallback
+    assert not result.record.fallback
 
 
 def test_what_was_adapted_can_be_used_again(
@@ -202,13 +203,13 @@ def test_weights_of_the_package_serve_an_image_they_never_saw(
         float(np.square(data - reference.data).mean()) for data in (result.volume.data, cubic)
     )
     assert error < 0.9 * before
-    assert result.record["Model"] == "brain-4.safetensors"
+    assert result.record.model == "brain-4.safetensors"
 
 
 def test_weights_must_fit(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no file"):
         make_method("finetuned", {"model": "nothing"}).required_files()
-    other = Weights({"a": torch.zeros(1)}, {"Architecture": {"Name": "other"}})
+    other = Weights({"a": torch.zeros(1)}, WeightsCard(architecture="other"))
     path = other.save(tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="architecture 'other'"):
         make_method("finetuned", {"model": str(path)}).required_files()

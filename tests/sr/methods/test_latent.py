@@ -8,6 +8,7 @@ import pytest
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid, resample
+from bids_sr.records.learning_curve import GAIN_OVER_LINEAR
 from bids_sr.sr import Reconstruction, make_method, reconstruct
 from bids_sr.sr.methods.latent import Latent
 
@@ -55,10 +56,11 @@ def test_acquired_slices_are_bit_equal(lr: Volume, learnt: Reconstruction) -> No
 
 def test_record_and_curve(learnt: Reconstruction) -> None:
     record = learnt.record
-    assert (record["Steps"], record["StopReason"], record["Seed"]) == (3, "steps", 0)
-    assert record["ValidationGainDecibel"] >= learnt.curve[-1].validation
-    assert record["NetworkParameters"] > 0
-    assert "weights" not in record["Parameters"]
+    assert (record.details["Steps"], record.stop_reason, record.details["Seed"]) == (3, "steps", 0)
+    assert record.details["ValidationGainDecibel"] >= learnt.curve.last_score
+    assert learnt.curve.validation == GAIN_OVER_LINEAR
+    assert record.details["NetworkParameters"] > 0
+    assert "weights" not in record.parameters
 
 
 def test_what_was_learnt_can_be_used_again(
@@ -68,23 +70,23 @@ def test_what_was_learnt_can_be_used_again(
     path = learnt.learned.save(tmp_path / "learnt.safetensors")
     for again in (run(lr, model=str(path)), run(lr, weights=learnt.learned)):
         np.testing.assert_array_equal(again.volume.data, learnt.volume.data)
-        assert again.record["ModelSHA256"] == learnt.learned.digest
-        assert "Steps" not in again.record
+        assert again.record.details["ModelSHA256"] == learnt.learned.digest
+        assert "Steps" not in again.record.details
 
 
 def test_trained_weights_are_adapted(lr: Volume, learnt: Reconstruction) -> None:
     adapted = run(lr, weights=learnt.learned, adapt="image", steps=2, synthesis=0.0)
     assert adapted.learned is not None
     assert learnt.learned is not None
-    assert adapted.learned.card["Start"]["SHA256"] == learnt.learned.digest
+    assert adapted.learned.card.to_dict()["Start"]["SHA256"] == learnt.learned.digest
     assert adapted.learned.digest != learnt.learned.digest
-    assert adapted.record["Steps"] == 2
+    assert adapted.record.details["Steps"] == 2
 
 
 def test_weights_bring_their_voxel_size(lr: Volume) -> None:
     first = run(lr, in_plane_spacing=4.0)
     again = run(lr, weights=first.learned)
-    assert again.record["NetworkInPlaneSpacing"] == 4.0
+    assert again.record.details["NetworkInPlaneSpacing"] == 4.0
     np.testing.assert_array_equal(again.volume.data, first.volume.data)
 
 
@@ -107,18 +109,18 @@ def test_two_slices_are_enough(lr: Volume) -> None:
     two = Volume(lr.data[..., :2], lr.affine)
     made = run(two)
     np.testing.assert_array_equal(made.volume.data[..., ::4], two.data)
-    assert made.record["ValidationGainDecibel"] is None
+    assert made.record.details["ValidationGainDecibel"] is None
 
 
 def test_constant_image_is_interpolated(lr: Volume) -> None:
     made = run(lr.with_data(np.full_like(lr.data, 7)))
-    assert made.record["FallbackReason"] == "the image is constant"
+    assert made.record.fallback_reason == "the image is constant"
     assert (made.volume.data == 7).all()
 
 
 def test_diverged_training_is_interpolated(lr: Volume) -> None:
     made = run(lr, learning_rate=1e30, steps=20, averaging=0.0)
-    assert made.record["FallbackReason"] == "the training diverged"
+    assert made.record.fallback_reason == "the training diverged"
     np.testing.assert_array_equal(
         made.volume.data, resample(lr, slice_grid(lr), kernel="linear").data
     )

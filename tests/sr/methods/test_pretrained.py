@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, Volume, degrade, lay_out_grid, resample
 from bids_sr.sr import Reconstruction, make_method, reconstruct
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.edsr import EDSR
 from bids_sr.sr.networks.rrdb import RRDBNet
@@ -104,8 +105,10 @@ def test_inference_is_the_paper_s(name: str, axis: int, fine: Volume, tmp_path: 
     result = run(lr, acquisition, path)
     expected = np.maximum(slow(lr, network, axis, fine.shape[axis]), 0)
     np.testing.assert_allclose(result.volume.data, expected, rtol=1e-4, atol=2e-3)
-    assert result.record["Architecture"] == name
-    assert result.record["IntensityScale"] == pytest.approx(1.25 * np.percentile(lr.data, 99.5))
+    assert result.record.details["Architecture"] == name
+    assert result.record.details["IntensityScale"] == pytest.approx(
+        1.25 * np.percentile(lr.data, 99.5)
+    )
 
 
 def test_end_slices_are_as_bright_as_the_others(fine: Volume, plain: str) -> None:
@@ -148,11 +151,11 @@ def test_other_grids_are_worked_on_as_in_the_training(
     acquisition = Acquisition(spacing=4.0, slice_axis=2)
     lr = degrade(fine, acquisition)
     result = run(lr, acquisition, plain, spacing=spacing)
-    assert result.record["WorkingSpacing"] == pytest.approx(1.0)
+    assert result.record.details["WorkingSpacing"] == pytest.approx(1.0)
     linear = resample(lr, result.volume.grid, kernel="linear")
     assert np.corrcoef(result.volume.data.ravel(), linear.data.ravel())[0, 1] > 0.97
     as_it_is = run(lr, acquisition, plain, spacing=spacing, working_spacing=spacing)
-    assert as_it_is.record["WorkingSpacing"] == pytest.approx(spacing)
+    assert as_it_is.record.details["WorkingSpacing"] == pytest.approx(spacing)
 
 
 def test_coarse_in_plane_voxels(fine: Volume, plain: str) -> None:
@@ -200,8 +203,8 @@ def test_dark_surroundings_stay_dark(tmp_path: Path, fine: Volume) -> None:
 def test_nothing_to_do_is_said(value: float, spacing: float, fine: Volume, plain: str) -> None:
     lr = Volume(np.full((10, 10, 8), value, np.float32), np.diag([1, 1, spacing, 1]))
     result = run(lr, Acquisition(spacing=spacing, slice_axis=2), plain)
-    assert result.record["Fallback"] == "bspline"
-    assert result.record["FallbackReason"]
+    assert result.record.fallback == "bspline"
+    assert result.record.fallback_reason
     np.testing.assert_allclose(result.volume.data, value)
 
 
@@ -217,17 +220,15 @@ def test_progress_is_told(fine: Volume, plain: str) -> None:
 
 def test_own_weights_say_their_spacing(fine: Volume, tmp_path: Path) -> None:
     network = ShuffleMixer(channels=8, blocks=1, kernel=3)
-    card = {
-        "Architecture": {
-            "Name": "shufflemixer",
-            **ShuffleMixer.arguments_of(network.state_dict()),
-        },
-        "Geometry": {"InPlaneVoxel": 2.0},
-    }
+    card = WeightsCard(
+        architecture="shufflemixer",
+        arguments=ShuffleMixer.arguments_of(network.state_dict()),
+        geometry={"InPlaneVoxel": 2.0},
+    )
     path = Weights(tensors=network.state_dict(), card=card).save(tmp_path / "w.safetensors")
     acquisition = Acquisition(spacing=4.0, slice_axis=2)
     record = run(degrade(fine, acquisition), acquisition, str(path)).record
-    assert record["WorkingSpacing"] == pytest.approx(2.0)
+    assert record.details["WorkingSpacing"] == pytest.approx(2.0)
 
 
 def test_bad_settings() -> None:

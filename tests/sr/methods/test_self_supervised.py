@@ -10,6 +10,7 @@ import pytest
 
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade, resample
+from bids_sr.records.learning_curve import NO_CURVE
 from bids_sr.sr import data_consistency_residual, make_method, reconstruct
 from bids_sr.sr.learning import own_slices
 from bids_sr.sr.learning.loop import FitResult
@@ -28,8 +29,8 @@ def test_learns_on_a_real_image(
         thick, acquisition, method="self", grid=reference.grid, parameters={**SMALL, "steps": 250}
     )
     cubic = reconstruct(thick, acquisition, method="bspline", grid=reference.grid).volume
-    assert result.curve[-1].loss < result.curve[0].loss
-    assert result.record["Steps"] == 250
+    assert result.curve.points[-1].loss < result.curve.points[0].loss
+    assert result.record.details["Steps"] == 250
     assert mean_square(result.volume, reference) < 0.9 * mean_square(cubic, reference)
     residuals = [data_consistency_residual(v, thick, acquisition) for v in (result.volume, cubic)]
     assert residuals[0] < residuals[1]
@@ -56,7 +57,7 @@ def test_in_plane_spacing_of_its_own(reference: Volume, acquisition: Acquisition
     fine = resample(reference, Grid((96, 74, 60), affine))
     lr = degrade(fine, acquisition)
     result = reconstruct(lr, acquisition, method="self", grid=reference.grid, parameters=SMALL)
-    assert "Fallback" not in result.record
+    assert not result.record.fallback
     inner = (slice(4, -4),) * 3
     error = np.sqrt(np.mean((result.volume.data[inner] - reference.data[inner]) ** 2))
     assert error < 0.15 * reference.data.max()
@@ -98,8 +99,8 @@ def test_too_little_to_learn_from(
             grid=fine.grid,
             parameters={**SMALL, "data_consistency": False},
         )
-    assert result.record["Fallback"] == "bspline"
-    assert reason in result.record["FallbackReason"]
+    assert result.record.fallback == "bspline"
+    assert reason in result.record.fallback_reason
     assert reason in caplog.text
     cubic = reconstruct(lr, acquisition, method="bspline", grid=fine.grid).volume
     np.testing.assert_array_equal(result.volume.data, cubic.data)
@@ -107,19 +108,19 @@ def test_too_little_to_learn_from(
 
 def test_isotropic_grid_leaves_nothing_to_learn(thick: Volume, acquisition: Acquisition) -> None:
     result = reconstruct(thick, acquisition, method="self", grid=thick.grid, parameters=SMALL)
-    assert "nothing to learn" in result.record["FallbackReason"]
+    assert "nothing to learn" in result.record.fallback_reason
 
 
 def test_a_network_that_is_no_better_is_not_used(
     thick: Volume, reference: Volume, acquisition: Acquisition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def useless(*args: Any, **keywords: Any) -> FitResult:
-        return FitResult(curve=(), steps=0, seconds=0.0, stop_reason="diverged")
+        return FitResult(curve=NO_CURVE, steps=0, seconds=0.0, stop_reason="diverged")
 
     monkeypatch.setattr(own_slices, "fit", useless)
     result = reconstruct(thick, acquisition, method="self", grid=reference.grid, parameters=SMALL)
-    assert "no better than interpolation" in result.record["FallbackReason"]
-    assert result.record["StopReason"] == "diverged"
+    assert "no better than interpolation" in result.record.fallback_reason
+    assert result.record.stop_reason == "diverged"
 
 
 def test_one_bright_voxel_does_not_dim_the_image(
@@ -147,8 +148,8 @@ def test_time_budget_bounds_the_training(
         grid=reference.grid,
         parameters={**SMALL, "steps": 10**7, "time_budget": 1.0},
     )
-    assert result.record["StopReason"] == "time"
-    assert result.record["TrainingSeconds"] < 5
+    assert result.record.stop_reason == "time"
+    assert result.record.details["TrainingSeconds"] < 5
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_preset_learns_at_small_size(reference: Volume, thickness: float) -> Non
         reconstruct(lr, acquisition, method=name, grid=reference.grid, parameters=parameters)
         for name, parameters in (("self", small), ("bspline", {}))
     )
-    assert "Fallback" not in made.record
+    assert not made.record.fallback
     assert mean_square(made.volume, reference) < mean_square(cubic.volume, reference)
 
 
@@ -245,9 +246,9 @@ def test_what_was_learnt_is_applied_without_training(
             ("bspline", {}),
         )
     )
-    assert again.record["StopReason"] == "reused"
-    assert again.record["ModelSHA256"] == first.learned.digest
-    assert "TrainingSeconds" not in again.record
+    assert again.record.stop_reason == "reused"
+    assert again.record.details["ModelSHA256"] == first.learned.digest
+    assert "TrainingSeconds" not in again.record.details
     truth = reference.with_data(np.ascontiguousarray(reference.data[::-1]) * 50)
     errors = [mean_square(result.volume, truth) for result in (again, cubic)]
     assert errors[0] < errors[1]
@@ -259,7 +260,9 @@ def test_what_was_learnt_is_applied_without_training(
         parameters={"reuse": str(path), "device": "cpu", "threads": 1},
     )
     np.testing.assert_array_equal(same.volume.data, first.volume.data)
-    assert [point.step for point in same.curve] == [point.step for point in first.curve]
+    assert [point.step for point in same.curve.points] == [
+        point.step for point in first.curve.points
+    ]
 
 
 def test_another_geometry_is_refused(
@@ -275,7 +278,7 @@ def test_another_geometry_is_refused(
     reuse = {"reuse": str(path), "device": "cpu"}
     with pytest.raises(WeightsError, match="thickness of 4 mm, expected 6 mm"):
         reconstruct(thick, thinner, method="self", grid=reference.grid, parameters=reuse)
-    card = {**made.learned.card, "Architecture": {"Name": "unheard of"}}
+    card = replace(made.learned.card, architecture="unheard of")
     replace(made.learned, card=card).save(path)
     with pytest.raises(WeightsError, match="unheard of"):
         reconstruct(thick, acquisition, method="self", grid=reference.grid, parameters=reuse)

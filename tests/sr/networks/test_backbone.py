@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone, condition_of
 from bids_sr.sr.networks.thick_slice import Upsampling
@@ -156,12 +159,12 @@ def test_halo_is_what_a_pixel_sees() -> None:
 @pytest.mark.parametrize("planes", [1, 3])
 def test_weights_come_back(planes: int) -> None:
     network = small(planes)
-    weights = network.weights({"Licence": "none"})
+    weights = network.weights(WeightsCard(licence="none"))
     again = Backbone.from_weights(weights)
     condition, lr = condition_of(Acquisition(spacing=4), 1.0), torch.rand(1, 1, 5, 9)
     torch.testing.assert_close(again(lr, condition), network(lr, condition))
     with pytest.raises(WeightsError, match="architecture 'other'"):
-        Backbone.from_weights(Weights(weights.tensors, {"Architecture": {"Name": "other"}}))
-    smaller = {**weights.card, "Architecture": {"Name": "backbone", "channels": 4}}
+        Backbone.from_weights(Weights(weights.tensors, WeightsCard(architecture="other")))
+    smaller = replace(weights.card, arguments={"channels": 4})
     with pytest.raises(WeightsError, match="do not fit"):
         Backbone.from_weights(Weights(weights.tensors, smaller))

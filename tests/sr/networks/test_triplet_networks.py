@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bids_sr.exceptions import WeightsError
+from bids_sr.sr.contract.card import RecipeUsed, WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.edsr import EDSR
 from bids_sr.sr.networks.rrdb import RRDBNet
@@ -48,10 +49,14 @@ def test_released_layout(network: TripletNetwork, said: str, tmp_path: Path) -> 
 @small
 def test_own_weights(network: TripletNetwork, tmp_path: Path) -> None:
     arguments = type(network).arguments_of(network.state_dict())
-    card = {"Architecture": {"Name": network.name, **arguments}, "Recipe": {"Name": "x"}}
+    recipe = RecipeUsed(name="x")
+    card = WeightsCard(architecture=network.name, arguments=arguments, recipe=recipe)
     path = Weights(tensors=network.state_dict(), card=card).save(tmp_path / "w.safetensors")
-    assert load_network(str(path)).record["WeightsRecipe"] == {"Name": "x"}
-    wrong = {"Architecture": {"Name": network.name, "depth": 3}}
+    assert load_network(str(path)).record["WeightsRecipe"] == {
+        "Name": "x",
+        "Parameters": {},
+    }
+    wrong = WeightsCard(architecture=network.name, arguments={"depth": 3})
     path = Weights(tensors=network.state_dict(), card=wrong).save(path)
     with pytest.raises(WeightsError, match="depth"):
         load_network(str(path))
@@ -59,7 +64,7 @@ def test_own_weights(network: TripletNetwork, tmp_path: Path) -> None:
 
 def test_card_wins_over_what_shapes_tell(tmp_path: Path) -> None:
     network = EDSR(channels=8, blocks=2, residual_scale=1.0)
-    card = {"Architecture": {"Name": "edsr", "residual_scale": 1.0}}
+    card = WeightsCard(architecture="edsr", arguments={"residual_scale": 1.0})
     path = Weights(tensors=network.state_dict(), card=card).save(tmp_path / "w.safetensors")
     images = torch.rand(1, 3, 6, 8)
     with torch.inference_mode():

@@ -9,6 +9,7 @@ import torch
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Volume, degrade
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.adapt import Adapt
@@ -25,7 +26,7 @@ QUICK: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def start() -> Weights:
-    return Backbone(factor=4, channels=8, blocks=1).weights({"Licence": "none"})
+    return Backbone(factor=4, channels=8, blocks=1).weights(WeightsCard(licence="none"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_it_learns_from_thick_slices_alone(
 ) -> None:
     parameters = {**QUICK, "steps": 120, "report_every": 60, "left_out_subjects": ("sub-b",)}
     weights = Adapt(**parameters).train([*acquisitions], acquisitions=acquisitions, start=start)
-    card = weights.card
+    card = weights.card.to_dict()
     assert card["Data"] == {"Files": ["sub-a_T2w.nii.gz"], "LeftOut": ["sub-b_T2w.nii.gz"]}
     assert card["Start"]["SHA256"] == start.digest
     (gain,) = card["Validation"]["GainOverCubicDecibel"].items()

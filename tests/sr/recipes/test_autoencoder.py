@@ -12,13 +12,12 @@ import torch
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError, InputDataError, WeightsError
 from bids_sr.imaging import Acquisition, Series, Volume
-from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.records.learning_curve import CurvePoint, LearningCurve
 from bids_sr.sr.learning.loop import FitResult, Schedule
 from bids_sr.sr.networks.autoencoder import Autoencoder
 from bids_sr.sr.recipes.autoencoder import (
     AutoencoderRecipe,
     NeighbourTraining,
-    gain_of,
     read_stacks,
     training_stack,
 )
@@ -61,7 +60,7 @@ def recipe(**more: Any) -> AutoencoderRecipe:
 
 def test_card_says_what_the_weights_are(files: list[Path]) -> None:
     weights = recipe(in_plane_spacing=1.4).train(files)
-    card = weights.card
+    card = weights.card.to_dict()
     assert card["Architecture"] == {
         "Name": "autoencoder",
         "width": 2,
@@ -85,7 +84,7 @@ def test_frames_are_stacks(tmp_path: Path) -> None:
     stacks = read_stacks([path], {}, None)
     assert [stack.shape for stack in stacks] == [(5, 20, 24)] * 2
     assert all((stack.min(), stack.max()) == (0, 1) for stack in stacks)
-    assert recipe(validation=0.0).train([path]).card["Data"]["Stacks"] == 2
+    assert recipe(validation=0.0).train([path]).card.to_dict()["Data"]["Stacks"] == 2
 
 
 def test_slices_are_those_acquired() -> None:
@@ -112,7 +111,7 @@ def test_goes_on_from_weights(files: list[Path]) -> None:
     still = recipe(steps=1, learning_rate=1e-12, averaging=0.0).train(files, start=first)
     for name, _ in Autoencoder(width=2, depth=2, latent_channels=4).named_parameters():
         torch.testing.assert_close(still.tensors[name], first.tensors[name])
-    assert still.card["Start"]["SHA256"] == first.digest
+    assert still.card.to_dict()["Start"]["SHA256"] == first.digest
     with pytest.raises(WeightsError, match=r"expected .*'width': 3"):
         recipe(width=3).train(files, start=first)
 
@@ -150,7 +149,7 @@ def test_interrupted_training_ends_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("slices", [2, 3])
 def test_few_slices_teach_what_they_can(tmp_path: Path, slices: int) -> None:
     path = tube(0, slices).save(tmp_path / "few.nii.gz")
-    curve = recipe(validation=0.0).train([path]).card["Curve"]
+    curve = recipe(validation=0.0).train([path]).card.to_dict()["Curve"]
     assert np.isfinite(curve[-1]["loss"])
     assert curve[-1]["validation"] is None
 
@@ -167,8 +166,8 @@ def test_learns_what_lies_between() -> None:
         Schedule(steps=100, learning_rate=3e-3),
         threads=1,
     )
-    assert result.curve[-1].validation is not None
-    assert result.curve[-1].validation > 0.3
+    assert result.curve.points[-1].validation is not None
+    assert result.curve.points[-1].validation > 0.3
 
 
 def test_paper_is_a_preset() -> None:
@@ -201,20 +200,24 @@ def test_impossible_settings_are_refused(name: str, value: float) -> None:
 
 
 def result(before: float | None, *scores: float | None) -> FitResult:
-    curve = tuple(
+    points = tuple(
         CurvePoint(step=number, seconds=0.0, loss=0.0, validation=score)
         for number, score in enumerate(scores)
     )
     return FitResult(
-        curve=curve, steps=len(curve), seconds=0.0, stop_reason="steps", before=before
+        curve=LearningCurve(points=points),
+        steps=len(points),
+        seconds=0.0,
+        stop_reason="steps",
+        before=before,
     )
 
 
 def test_gain_is_that_of_the_weights_that_were_kept() -> None:
-    assert gain_of(result(0.0, 0.5, 0.3)) == 0.5
-    assert gain_of(result(0.1, -0.5, -0.3)) == 0.1
-    assert gain_of(result(None, 0.5, 0.3)) == 0.3
-    assert gain_of(result(None, None)) is None
+    assert result(0.0, 0.5, 0.3).score_kept == 0.5
+    assert result(0.1, -0.5, -0.3).score_kept == 0.1
+    assert result(None, 0.5, 0.3).score_kept == 0.3
+    assert result(None, None).score_kept is None
 
 
 def test_best_weights_are_kept_only_where_they_are_trained_for() -> None:
@@ -225,7 +228,7 @@ def test_best_weights_are_kept_only_where_they_are_trained_for() -> None:
         network = Autoencoder(width=2, depth=2, latent_channels=4)
         training = NeighbourTraining(patch_size=16, synthesis=synthesis)
         made = training.train(network, stacks, (), Schedule(steps=2), threads=1)
-        assert made.curve[-1].validation is not None
+        assert made.curve.points[-1].validation is not None
         before.append(made.before)
     assert before[0] is None
     assert before[1] is not None

@@ -10,6 +10,7 @@ import torch
 
 from bids_sr.exceptions import ConfigError, InputDataError, WeightsError
 from bids_sr.imaging import Acquisition, Volume, degrade, resample
+from bids_sr.records.learning_curve import MINUS_CONTENT_LOSS
 from bids_sr.sr import reconstruct
 from bids_sr.sr.networks.shufflemixer import ShuffleMixer
 from bids_sr.sr.recipes.perceptual import Perceptual
@@ -59,7 +60,7 @@ def test_it_learns_and_its_weights_are_a_method_s(
 ) -> None:
     recipe = Perceptual(**TINY, epochs=8, learning_rate=4e-3, left_out_subjects=("sub-b",))
     weights = recipe.train(files)
-    card = json.loads(json.dumps(weights.card))
+    card = json.loads(json.dumps(weights.card.to_dict()))
     assert card["Data"] == {"Files": ["sub-a.nii.gz"], "LeftOut": ["sub-b.nii.gz"]}
     assert card["Architecture"]["Name"] == "shufflemixer"
     assert card["Geometry"]["InPlaneVoxel"] == 2.0
@@ -79,8 +80,8 @@ def test_it_learns_and_its_weights_are_a_method_s(
         grid=reference.grid,
         parameters={"model": str(path), "device": "cpu"},
     )
-    assert result.record["WorkingSpacing"] == pytest.approx(2.0)
-    assert result.record["WeightsRecipe"]["Name"] == "perceptual"
+    assert result.record.details["WorkingSpacing"] == pytest.approx(2.0)
+    assert result.record.details["WeightsRecipe"]["Name"] == "perceptual"
     assert (
         np.corrcoef(result.volume.data.ravel(), resample(lr, reference.grid).data.ravel())[0, 1]
         > 0.9
@@ -91,10 +92,12 @@ def test_perceptual_and_adversarial_together(files: list[Path], vgg: str) -> Non
     settings = {**TINY, "perceptual_weight": 1.0, "vgg": vgg, "architecture": "realesrgan"}
     recipe = Perceptual(**settings, epochs=2, discriminator_channels=4)
     weights = recipe.train(files)
-    assert weights.card["Architecture"]["growth"] == 32
-    assert all(np.isfinite(point["loss"]) for point in weights.card["Curve"])
+    assert weights.card.to_dict()["Architecture"]["growth"] == 32
+    losses = [point.loss for point in weights.card.curve.points]
+    assert np.isfinite(losses).all()
     # The validation is that of the content alone, and so below the loss of the training.
-    assert weights.card["Validation"]["ContentLoss"] < weights.card["Curve"][-1]["loss"]
+    assert weights.card.validation["ContentLoss"] < losses[-1]
+    assert weights.card.curve.validation == MINUS_CONTENT_LOSS
 
 
 def test_edsr_begins_where_a_checkpoint_ended(files: list[Path], tmp_path: Path) -> None:
@@ -166,5 +169,4 @@ def test_thick_images_teach_nothing(files: list[Path], tmp_path: Path, thick: Vo
 
 def test_network_of_the_card_is_the_network(files: list[Path]) -> None:
     weights = Perceptual(**TINY, epochs=1).train(files)
-    arguments = {key: part for key, part in weights.card["Architecture"].items() if key != "Name"}
-    ShuffleMixer(**arguments).load_state_dict(weights.tensors)
+    ShuffleMixer(**weights.card.arguments).load_state_dict(weights.tensors)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from bids_sr.exceptions import ConfigError, InputDataError
-from bids_sr.sr.contract.results import CurvePoint
+from bids_sr.records.learning_curve import CurvePoint, LearningCurve
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
-from bids_sr.sr.recipes.base import Job, Recipe, curve_of, make_recipe
+from bids_sr.sr.recipes.base import Job, Recipe, make_recipe
 from bids_sr.sr.recipes.registry import RECIPES
 
 
@@ -25,17 +26,17 @@ class Counting(Recipe):
     def _train(self, job: Job) -> Weights:
         number = torch.tensor(float(len(job.files)) * self.factor)
         point = CurvePoint(step=1, seconds=0.5, loss=0.25)
-        card = {"Architecture": {"Name": "number"}, "Curve": curve_of([point])}
-        return Weights({"number": number}, card)
+        curve = LearningCurve(points=(point,))
+        return Weights({"number": number}, WeightsCard(architecture="number", curve=curve))
 
 
 def test_card_says_what_was_done() -> None:
     first = Counting(threads=1).train([Path("b.nii"), Path("a.nii.gz"), Path("c.txt")])
     weights = Counting(seed=2, factor=3.0).train([Path("a.nii")], start=first)
-    card = json.loads(json.dumps(weights.card))
+    card = json.loads(json.dumps(weights.card.to_dict()))
     assert first.tensors["number"] == 2
-    assert first.card["Data"] == {"Files": ["a.nii.gz", "b.nii"]}
-    assert first.card["Start"] is None
+    assert first.card.data == {"Files": ["a.nii.gz", "b.nii"]}
+    assert first.card.to_dict()["Start"] is None
     assert card["Recipe"]["Name"] == "counting"
     assert card["Recipe"]["Parameters"]["factor"] == 3.0
     assert card["Seed"] == 2

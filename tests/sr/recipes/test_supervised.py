@@ -10,6 +10,7 @@ import torch
 
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Volume
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.supervised import Supervised
@@ -39,7 +40,7 @@ def files(reference: Volume, tmp_path_factory: pytest.TempPathFactory) -> list[P
 def test_it_learns_what_holds_for_another_subject(files: list[Path]) -> None:
     recipe = Supervised(**TINY, steps=200, report_every=100, averaging=0.95, left_out=0.5)
     weights = recipe.train(files)
-    card = json.loads(json.dumps(weights.card))
+    card = json.loads(json.dumps(weights.card.to_dict()))
     assert card["Architecture"] == {"Name": "backbone", "factor": 8, "channels": 8, "blocks": 1}
     (left_out,) = card["Data"]["LeftOut"]
     assert [left_out, *card["Data"]["Files"]] == sorted(
@@ -54,7 +55,7 @@ def test_it_learns_what_holds_for_another_subject(files: list[Path]) -> None:
 
 def test_it_begins_with_given_weights_and_goes_on(files: list[Path], tmp_path: Path) -> None:
     first = Supervised(**TINY, steps=3, left_out_subjects=("sub-a",)).train(files)
-    assert first.card["Data"]["LeftOut"] == ["sub-a_T1w.nii.gz"]
+    assert first.card.to_dict()["Data"]["LeftOut"] == ["sub-a_T1w.nii.gz"]
     still = Supervised(**TINY, steps=1, learning_rate=1e-9).train(files, start=first)
     torch.testing.assert_close(still.tensors, first.tensors, atol=1e-6, rtol=0)
 
@@ -84,14 +85,14 @@ def test_label_maps_teach_by_images_synthesised_from_them(
     ]
     recipe = Supervised(**TINY, steps=2, left_out_subjects=("sub-a",), synthetic_images=4)
     weights = recipe.train([*files, *maps])
-    assert weights.card["Data"] == {
+    assert weights.card.data == {
         "Files": ["sub-b_T1w.nii.gz"],
         "LeftOut": ["sub-a_T1w.nii.gz"],
         "Synthetic": ["from sub-a_dseg.nii.gz"] * 2,
     }
     assert "0.5 in sub-b_dseg.nii.gz; expected the integers" in caplog.text
     without = Supervised(**TINY, steps=2, left_out_subjects=("sub-a",), synthetic_images=0)
-    assert without.train([*files, *maps]).card["Data"]["Synthetic"] == []
+    assert without.train([*files, *maps]).card.to_dict()["Data"]["Synthetic"] == []
 
 
 def test_a_widened_network_begins_as_the_narrow_one(files: list[Path]) -> None:
@@ -99,8 +100,8 @@ def test_a_widened_network_begins_as_the_narrow_one(files: list[Path]) -> None:
     narrow = recipe.train(files)
     still = {**TINY, "steps": 1, "learning_rate": 1e-9, "left_out_subjects": ("sub-a",)}
     wide = Supervised(**still, widened_to=16).train(files, start=narrow)
-    assert wide.card["Architecture"]["channels"] == 16
-    assert wide.card["Validation"] == narrow.card["Validation"]
+    assert wide.card.to_dict()["Architecture"]["channels"] == 16
+    assert wide.card.to_dict()["Validation"] == narrow.card.to_dict()["Validation"]
     with pytest.raises(ConfigError, match="widened_to"):
         Supervised(**still, widened_to=4).train(files, start=narrow)
 
@@ -111,13 +112,12 @@ def test_a_network_learns_to_see_neighbouring_planes(files: list[Path]) -> None:
     narrow = Supervised(**settings, steps=60).train(files)
     same = Supervised(**{**settings, "learning_rate": 1e-9}, steps=1, planes=3)
     begun = same.train(files, start=narrow)
-    assert begun.card["Architecture"]["planes"] == 3
+    assert begun.card.to_dict()["Architecture"]["planes"] == 3
     centre = begun.tensors["blocks.0.first.weight"][:, :, 1]
     torch.testing.assert_close(centre, narrow.tensors["blocks.0.first.weight"], atol=1e-6, rtol=0)
     seeing = Supervised(**settings, steps=120, planes=3).train(files, start=narrow)
     gains = [
-        sum(card["Validation"]["GainOverCubicDecibel"].values())
-        for card in (begun.card, seeing.card)
+        sum(card.validation["GainOverCubicDecibel"].values()) for card in (begun.card, seeing.card)
     ]
     assert gains[1] > gains[0]
     assert bool(seeing.tensors["blocks.0.first.weight"][:, :, 0].any())
@@ -136,6 +136,6 @@ def test_wrong_settings_are_refused(files: list[Path]) -> None:
         Supervised(left_out=1.0)
     with pytest.raises(ConfigError, match="no file of sub-c"):
         Supervised(**TINY, left_out_subjects=("sub-c",)).train(files)
-    other = Weights({}, {"Architecture": {"Name": "other"}})
+    other = Weights({}, WeightsCard(architecture="other"))
     with pytest.raises(WeightsError, match="do not fit"):
         Supervised(**TINY, steps=1).train(files, start=other)

@@ -115,10 +115,10 @@ def test_the_middle_of_every_few_frames_is_kept() -> None:
 
 def test_it_learns_motion(video: Path) -> None:
     weights = Video(**QUICK, steps=160, report_every=40, frame_width=64).train([video])
-    curve = weights.card["Curve"]
+    curve = weights.card.to_dict()["Curve"]
     assert curve[-1]["loss"] < curve[0]["loss"]
-    assert weights.card["Recipe"]["Name"] == "video"
-    assert weights.card["Data"] == {"Files": ["clip.mp4"], "LeftOut": []}
+    assert weights.card.to_dict()["Recipe"]["Name"] == "video"
+    assert weights.card.data == {"Files": ["clip.mp4"], "LeftOut": []}
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,10 @@ def test_every_method_can_agree(
         )
         for wanted in (False, True)
     )
-    before, after = plain.record["DataConsistency"], agreed.record["DataConsistency"]
+    before, after = (
+        plain.record.details["DataConsistency"],
+        agreed.record.details["DataConsistency"],
+    )
     assert before["Applied"] is False
     assert after["Applied"] is True
     assert after["ResidualBeforePercent"] == before["ResidualPercent"]

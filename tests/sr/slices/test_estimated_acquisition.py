@@ -15,7 +15,8 @@ def thick_head(mni152_2mm: Volume) -> Volume:
 
 
 def test_what_is_not_stated_is_estimated(thick_head: Volume) -> None:
-    found, record = estimated_acquisition(thick_head, ASSUMED)
+    estimated = estimated_acquisition(thick_head, ASSUMED)
+    found, record = estimated.acquisition, estimated.to_dict()
     assert found.spacing == 8.0
     assert found.nominal_thickness != ASSUMED.nominal_thickness
     assert found.slice_profile.fwhm == pytest.approx(record["FWHMOfKind"], abs=0.02)
@@ -26,14 +27,14 @@ def test_what_is_not_stated_is_estimated(thick_head: Volume) -> None:
 
 def test_a_stated_thickness_counts_more(thick_head: Volume) -> None:
     stated = Acquisition(spacing=8.0, thickness=2.0, slice_axis=2)
-    found, record = estimated_acquisition(thick_head, stated)
-    assert found.nominal_thickness == 2.0
-    assert found == stated
-    assert "stated to be 2 mm thick, the image suggests" in record["Warning"]
+    estimated = estimated_acquisition(thick_head, stated)
+    assert estimated.acquisition.nominal_thickness == 2.0
+    assert estimated.acquisition == stated
+    assert "stated to be 2 mm thick, the image suggests" in estimated.warning
 
 
 def test_an_image_that_tells_nothing_leaves_the_assumption(thick_head: Volume) -> None:
     flat = thick_head.with_data(np.ones_like(thick_head.data))
-    found, record = estimated_acquisition(flat, ASSUMED)
-    assert found == ASSUMED
-    assert record["Warning"].startswith("the slice profile is assumed, not estimated")
+    estimated = estimated_acquisition(flat, ASSUMED)
+    assert estimated.acquisition == ASSUMED
+    assert estimated.warning.startswith("the slice profile is assumed, not estimated")

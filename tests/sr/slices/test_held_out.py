@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade, lay_out_grid, resample
+from bids_sr.records.method_record import HeldOutSlices
 from bids_sr.sr import reconstruct
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.self_supervised import SelfSupervised
@@ -45,7 +46,7 @@ def test_what_is_stated_is_not_looked_at(slices: Volume) -> None:
     known = Acquisition(spacing=6.0, thickness=6.0, slice_axis=2)  # its profile is assumed
     for each in (STATED, known):
         verdict = judged(slices, each, 1.0, method)
-        assert (verdict.acquisition, verdict.record, verdict.interpolate) == (each, {}, "")
+        assert (verdict.acquisition, verdict.held_out, verdict.interpolate) == (each, None, "")
     assert method.told == []
 
 
@@ -56,8 +57,8 @@ def test_an_assumption_that_does_no_harm_is_kept(
     method = Method(1.0, 0.0)
     verdict = judged(slices, NOTHING, 1.0, method)
     assert verdict.acquisition == NOTHING
-    assert verdict.record["HeldOutSlices"]["Assumption"] == "kept"
-    assert "AssumptionWarning" not in verdict.record
+    assert verdict.held_out is not None
+    assert (verdict.held_out.assumption, verdict.held_out.reason) == ("kept", "")
     assert {told.spacing for told in method.told} == {12.0}
     assert {round(told.nominal_thickness, 6) for told in method.told} == {8.4}
     assert all(told.assumed == () for told in method.told), "or the test would be tested"
@@ -69,18 +70,20 @@ def test_where_it_can_do_harm_thinner_slices_are_assumed(
     verdict = judged(slices, NOTHING, 1.0, Method(60.0, 5.0))
     assert verdict.acquisition.nominal_thickness == 3.0
     assert not verdict.interpolate
-    record = verdict.record
-    assert record["HeldOutSlices"]["Assumption"] == "thinner slices"
-    assert record["HeldOutSlices"]["GainDecibel"] < 0
-    assert (record["SliceThickness"], record["SliceGap"]) == (3.0, 3.0)
+    test = verdict.held_out
+    assert test is not None
+    assert test.assumption == "thinner slices"
+    assert test.gain is not None
+    assert test.gain < 0
     assert "the slices are taken as 3 mm thick, 0.5 of their spacing" in caplog.text
-    assert "--slice-thickness" in record["AssumptionWarning"]
+    assert "--slice-thickness" in test.reason
 
 
 def test_in_the_end_the_image_is_interpolated(slices: Volume) -> None:
     verdict = judged(slices, NOTHING, 1.0, Method(60.0, 60.0))
     assert "too little to rely on" in verdict.interpolate
-    assert verdict.record["HeldOutSlices"]["Assumption"] == "none: interpolated"
+    assert verdict.held_out is not None
+    assert verdict.held_out.assumption == "none: interpolated"
 
 
 def test_too_few_slices_and_flat_ones_tell_nothing(slices: Volume) -> None:
@@ -127,8 +130,9 @@ def test_an_assumption_that_is_kept_gives_what_stating_it_gives(
         reconstruct(thick_head, each, method="finetuned", grid=grid, parameters=UNADAPTED)
         for each in (NOTHING, STATED)
     )
-    assert made.record["HeldOutSlices"]["Assumption"] == "kept"
-    assert "HeldOutSlices" not in same.record
+    assert made.record.held_out is not None
+    assert made.record.held_out.assumption == "kept"
+    assert same.record.held_out is None
     np.testing.assert_array_equal(made.volume.data, same.volume.data)
 
 
@@ -147,8 +151,8 @@ def test_interpolation_in_place_of_harm_is_interpolation(
     )
     cubic = np.maximum(resample(thick_head, grid).data, 0)
     np.testing.assert_array_equal(made.volume.data, cubic)
-    assert made.record["Fallback"] == "bspline"
-    assert "slices left out" in made.record["FallbackReason"]
+    assert made.record.fallback == "bspline"
+    assert "slices left out" in made.record.fallback_reason
 
 
 @pytest.mark.skipif(not HEARTS.is_dir(), reason="no hearts here")
@@ -165,7 +169,7 @@ def test_hearts_of_which_half_is_missing_are_not_made_worse(name: str) -> None:
         return float(np.mean((case.at_truth(volume.data) - case.truth.data) ** 2))
 
     made = reconstruct(case.lr, told, method="finetuned", grid=case.grid, parameters=UNADAPTED)
-    assert made.record["HeldOutSlices"]["Assumption"] == "thinner slices"
+    assert made.record.held_out.assumption == "thinner slices"
     assert made.acquisition is not None
     assert made.acquisition.nominal_thickness == told.spacing / 2
     for kernel in ("bspline", "linear"):
@@ -181,5 +185,5 @@ def test_a_test_that_fails_costs_nothing_else(
     monkeypatch.setattr("bids_sr.sr.methods.base.judged", broken)
     grid = lay_out_grid(thick_head, slice_axis=2, output_resolution=2.0)
     made = reconstruct(thick_head, NOTHING, method="finetuned", grid=grid, parameters=UNADAPTED)
-    assert made.record["HeldOutSlices"] == {"Assumption": "not tested: the test failed"}
+    assert made.record.held_out == HeldOutSlices(assumption="not tested: the test failed")
     assert made.acquisition == NOTHING
