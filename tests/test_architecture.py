@@ -119,6 +119,7 @@ SR_STACK = {
     "registry": {"contract", "methods"},
     "series": {"contract", "registry"},
     "labels": {"registry"},
+    "together": {"contract", "registry"},
 }
 NEVER = {
     "plain_values": {"torch", "nipype", "bids", "numpy"},

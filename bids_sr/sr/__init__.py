@@ -2,24 +2,35 @@
 
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Volume
+from bids_sr.records.learning_curve import CurvePoint, LearningCurve
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.labels import super_resolve_labels
 from bids_sr.sr.methods.base import Method
 from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
 from bids_sr.sr.slices.consistency import data_consistency_residual
+from bids_sr.sr.together.fused import (
+    FusedReconstruction,
+    fuse_stacks,
+    super_resolve_together,
+)
+from bids_sr.sr.together.stack import Stack
 
 __all__ = [
     "METHODS",
     "Acquisition",
     "CurvePoint",
+    "FusedReconstruction",
     "LearningCurve",
     "Method",
     "Progress",
     "Reconstruction",
+    "Stack",
     "Volume",
     "data_consistency_residual",
+    "fuse_stacks",
     "make_method",
     "reconstruct",
     "super_resolve",
     "super_resolve_labels",
+    "super_resolve_together",
 ]

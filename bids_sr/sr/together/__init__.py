@@ -1,0 +1,1 @@
+"""Several stacks of one contrast made one volume: registered, matched, fused."""

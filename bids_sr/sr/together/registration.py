@@ -1,0 +1,263 @@
+"""Rigid registration of two reconstructions of one contrast, and whether to believe it.
+
+Reconstructions are fine in all directions, so that thick slices of any planes can be
+compared.  Nothing is resampled: the result is a transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bids_sr.imaging import Volume
+from bids_sr.sr.together.placement import Matrix, rigid_motion
+
+LEVELS_MM = (1.0, 2.0, 4.0, 8.0)
+"""Spacings of the pyramid."""
+LEAST_OVERLAP = 0.15
+"""Share of a stack that the frame must cover."""
+MOST_RESIDUAL = 0.5
+"""Residual of a believable registration, relative to the mean of that of shifted copies."""
+SHIFT_MM = 6.0
+"""By how much the copies are shifted."""
+_BLUR = 0.6  # standard deviation at each level, in its spacings
+_JUDGED = 2  # level: 4 mm, where neither noise nor the planes of the slices count
+_POINTS = 150_000
+_STEPS = 20
+_STILL_MM = 0.003  # a step that moves the anatomy by less ends a level
+_ARM_MM = 60.0  # lever by which rotations are counted as motion
+_LEAST_POINTS = 200
+_TURNS = np.deg2rad(20.0)  # of the other starts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Registration:
+    """Hold a transform and how well it fits."""
+
+    to_fixed: Matrix
+    """(4, 4), from the world of the moving volume to that of the fixed one."""
+    overlap: float
+    """Share of the structure of the moving volume that lies within the fixed one."""
+    residual: float
+    """Robust residual, relative to the mean of that of copies shifted by 6 mm."""
+
+    @property
+    def believed(self) -> bool:
+        """Whether the two volumes show the same anatomy there."""
+        return self.overlap >= LEAST_OVERLAP and self.residual <= MOST_RESIDUAL
+
+    @property
+    def reason(self) -> str:
+        """What speaks against it, in words."""
+        if self.overlap < LEAST_OVERLAP:
+            return f"only {100 * self.overlap:.0f} % of it lies within the frame"
+        return (
+            f"it fits hardly better than when shifted by {SHIFT_MM:g} mm "
+            f"(residual {self.residual:.2f} of that; at most {MOST_RESIDUAL:g} is believed)"
+        )
+
+
+def register(
+    fixed: Volume, moving: Volume, start: Matrix | None = None, *, seed: int = 0
+) -> Registration:
+    """Find the rigid transform that lays one volume on another.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Of the same contrast, up to a factor and an offset.
+    start : (4, 4) array, optional
+        Where to begin; without it where the headers say.
+    seed : int
+        Seed of the choice of points.
+
+    Returns
+    -------
+    Registration
+        Where the start leads to nothing that is believed, the best from several others: the
+        centres of mass laid on each other, turned by 20 degrees about each axis.
+
+    Notes
+    -----
+    Gauss-Newton steps from coarse to fine on the difference ``moving - a fixed - b`` at the
+    points of most structure, a and b fitted along with the motion, weighted by Cauchy's
+    function so that spoilt slices and what only one volume shows count little.
+    """
+    pyramids = [pyramid(volume) for volume in (fixed, moving)]
+    pairs = [
+        _Pair(one, other, np.random.default_rng(seed))
+        for one, other in zip(*pyramids, strict=True)
+    ]
+    begin = np.eye(4) if start is None else start
+    result = _judged(pairs[_JUDGED], _descend(pairs[::-1], begin))
+    if result.believed:
+        return result
+    coarse = [_descend(pairs[-1:], other) for other in _other_starts(pairs[-1])]
+    coarse.sort(key=pairs[-1].residual)
+    for other in coarse[:2]:
+        again = _judged(pairs[_JUDGED], _descend(pairs[:-1][::-1], other))
+        if again.believed:
+            return again
+    return result
+
+
+def pyramid(volume: Volume) -> list[Volume]:
+    """Return the volume blurred and thinned out to each of the spacings of the levels."""
+    levels, reached = [], 0.0
+    for spacing in LEVELS_MM:
+        wanted = _BLUR * spacing
+        sigma = np.sqrt(wanted**2 - reached**2) / volume.spacings
+        data = ndimage.gaussian_filter(volume.data.astype(np.float32), sigma, truncate=3)
+        grid = volume.grid
+        steps = [max(1, round(spacing / float(length))) for length in volume.spacings]
+        for axis, step in enumerate(steps):
+            grid = grid.with_planes(axis, -(-volume.shape[axis] // step), step=step)
+        thinned = data[tuple(slice(None, None, step) for step in steps)]
+        volume, reached = Volume(np.ascontiguousarray(thinned), grid.affine), wanted
+        levels.append(volume)
+    return levels
+
+
+class _Pair:
+    """Compare two volumes at the points where the moving one has structure."""
+
+    def __init__(self, fixed: Volume, moving: Volume, generator: np.random.Generator) -> None:
+        self.fixed, self.moving = fixed, moving
+        data = moving.data
+        slope = np.zeros_like(data)
+        for axis in range(3):
+            if data.shape[axis] > 1:
+                slope += (np.gradient(data, axis=axis) / moving.spacings[axis]) ** 2
+        bright = data > 0.1 * np.percentile(data, 99)
+        least = np.percentile(slope[bright], 30) if bright.any() else np.inf
+        places = np.flatnonzero(slope > least)
+        if places.size > _POINTS:
+            places = generator.choice(places, _POINTS, replace=False)
+        indices = np.array(np.unravel_index(places, data.shape))
+        self.points = (moving.affine[:3, :3] @ indices + moving.affine[:3, 3:]).T  # (n, 3), mm
+        self.values = data.ravel()[places].astype(np.float64)
+        self.to_index = np.linalg.inv(fixed.affine)
+
+    def inside(self, to_fixed: Matrix) -> tuple[npt.NDArray[np.bool_], Matrix, Matrix]:
+        """Return which points the fixed volume covers, where they are in it, and as indices."""
+        places = self.points @ to_fixed[:3, :3].T + to_fixed[:3, 3]
+        indices = (places @ self.to_index[:3, :3].T + self.to_index[:3, 3]).T  # (3, n)
+        last = np.array(self.fixed.shape)[:, None] - 1
+        covered = np.all((indices >= 0) & (indices <= last), axis=0)
+        return covered, places[covered], indices[:, covered]
+
+    def sampled(self, indices: Matrix) -> Matrix:
+        """Return the fixed volume at some indices."""
+        values = ndimage.map_coordinates(self.fixed.data, indices, order=1, mode="nearest")
+        return np.asarray(values, dtype=np.float64)
+
+    def slopes(self, indices: Matrix) -> Matrix:
+        """Return the (n, 3) gradient of the fixed volume in the world, 1/mm."""
+        steps = np.eye(3)[:, :, None]
+        parts = [(self.sampled(indices + one) - self.sampled(indices - one)) / 2 for one in steps]
+        return np.asarray(np.stack(parts, axis=1) @ self.to_index[:3, :3])
+
+    def overlap(self, to_fixed: Matrix) -> float:
+        """Return the share of the points that the fixed volume covers."""
+        return float(np.mean(self.inside(to_fixed)[0])) if self.values.size else 0.0
+
+    def residual(self, to_fixed: Matrix) -> float:
+        """Return the robust spread of the difference; infinite without overlap."""
+        covered, _, indices = self.inside(to_fixed)
+        if np.count_nonzero(covered) < _LEAST_POINTS:
+            return float("inf")
+        _, difference, _ = _fitted(self.sampled(indices), self.values[covered])
+        return _spread(difference)
+
+    def step(self, to_fixed: Matrix) -> Matrix | None:
+        """Return the (4, 4) motion of one Gauss-Newton step; None where too little is left."""
+        covered, places, indices = self.inside(to_fixed)
+        if np.count_nonzero(covered) < _LEAST_POINTS:
+            return None
+        values = self.sampled(indices)
+        factor, difference, weights = _fitted(values, self.values[covered])
+        slopes = factor * self.slopes(indices)
+        centre = places.mean(axis=0)
+        design = np.column_stack(
+            [np.cross(places - centre, slopes), slopes, values, np.ones_like(values)]
+        )
+        weighted = design * weights[:, None]
+        normal = weighted.T @ design
+        normal += 1e-9 * np.diag(np.diag(normal)) + 1e-30 * np.eye(8)
+        solution = np.linalg.solve(normal, weighted.T @ difference)
+        return rigid_motion(solution[:3], solution[3:6], centre)
+
+
+def _fitted(values: Matrix, wanted: Matrix) -> tuple[float, Matrix, Matrix]:
+    """Fit ``wanted = a values + b`` robustly: a, the residuals, and their weights."""
+    design = np.column_stack([values, np.ones_like(values)])
+    weights = np.ones_like(values)
+    solution, difference = np.zeros(2), wanted
+    for _ in range(3):
+        root = np.sqrt(weights)
+        solution = np.linalg.lstsq(design * root[:, None], wanted * root, rcond=None)[0]
+        difference = wanted - design @ solution
+        weights = 1 / (1 + (difference / (2.5 * _spread(difference))) ** 2)
+    return float(solution[0]), difference, weights
+
+
+def _spread(difference: Matrix) -> float:
+    """Return the standard deviation as the median absolute value tells it."""
+    return float(1.4826 * np.median(np.abs(difference))) + 1e-12
+
+
+def _descend(pairs: Sequence[_Pair], start: Matrix) -> Matrix:
+    """Go down the levels, coarse ones first."""
+    transform = start
+    for pair in pairs:
+        for _ in range(_STEPS):
+            motion = pair.step(transform)
+            if motion is None:
+                break
+            transform = motion @ transform
+            turn = np.arccos(np.clip((np.trace(motion[:3, :3]) - 1) / 2, -1, 1))
+            centre = pair.points.mean(axis=0)
+            shift = motion[:3, :3] @ centre + motion[:3, 3] - centre
+            if np.linalg.norm(shift) + _ARM_MM * turn < _STILL_MM:
+                break
+    return transform
+
+
+def _judged(pair: _Pair, to_fixed: Matrix) -> Registration:
+    """Compare the fit with that of shifted copies."""
+    here = pair.residual(to_fixed)
+    beside = []
+    for axis in range(3):
+        for sign in (-1, 1):
+            moved = to_fixed.copy()
+            moved[axis, 3] += sign * SHIFT_MM
+            beside.append(pair.residual(moved))
+    around = float(np.mean(beside))
+    residual = here / around if np.isfinite(around) and around > 0 else float("inf")
+    return Registration(to_fixed=to_fixed, overlap=pair.overlap(to_fixed), residual=residual)
+
+
+def _other_starts(pair: _Pair) -> Iterator[Matrix]:
+    """Yield transforms that lay the centres of mass on each other, turned this way and that."""
+    if not pair.values.size:
+        return
+    fixed, moving = (_centre_of_mass(volume) for volume in (pair.fixed, pair.moving))
+    turns = [np.zeros(3)]
+    for first in (-1, 0, 1):
+        for second in (-1, 0, 1):
+            for third in (-1, 0, 1):
+                if first or second or third:
+                    turns.append(_TURNS * np.array([first, second, third]))
+    for turn in turns:
+        yield rigid_motion(turn, fixed - moving, moving)
+
+
+def _centre_of_mass(volume: Volume) -> Matrix:
+    """Return the mean place of what is bright, mm."""
+    bright = volume.data > 0.1 * np.percentile(volume.data, 99)
+    indices = np.argwhere(bright) if bright.any() else np.array([volume.shape]) / 2
+    return np.asarray(volume.affine[:3, :3] @ indices.mean(axis=0) + volume.affine[:3, 3])
