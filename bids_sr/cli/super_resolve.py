@@ -93,9 +93,8 @@ def _image(
     parameters: dict[str, Any],
 ) -> tuple[Volume | Series, dict[str, Any]]:
     """Super-resolve an image or a series, and write what comes with it."""
-    from bids_sr.sr import reconstruct
     from bids_sr.sr.registry import grid_of_result
-    from bids_sr.sr.series import reconstruct_series
+    from bids_sr.sr.series import SeriesReconstruction, reconstruct_image
 
     series = Series.load(options.in_file)
     axis = facts.acquisition.slice_axis
@@ -125,22 +124,20 @@ def _image(
     if lost := lost_in_plane(volume.grid, grid, axis, nominal):
         print(f"{lost} ({KEEP_IN_PLANE})")
     with progress_bar(options.in_file.name) as progress:
-        keywords: dict[str, Any] = {
-            "method": asked.method,
-            "grid": grid,
-            "parameters": parameters,
-            "progress": progress,
-        }
-        if len(series) > 1:
-            made = reconstruct_series(series, acquisition, **keywords)
-            _save_model(made.learned, options)
-            _save_uncertainty(None, options)
-            frames = [frame.to_dict() for frame in made.frames]
-            return made.series, {**estimate, **made.record.to_dict(), "Frames": frames}
-        result = reconstruct(volume, acquisition, **keywords)
+        result = reconstruct_image(
+            series,
+            acquisition,
+            method=asked.method,
+            grid=grid,
+            parameters=parameters,
+            progress=progress,
+        )
     _save_model(result.learned, options)
     _save_uncertainty(result.uncertainty, options)
-    return result.volume, {
+    if isinstance(result, SeriesReconstruction):
+        frames = [frame.to_dict() for frame in result.frames]
+        return result.image, {**estimate, **result.record.to_dict(), "Frames": frames}
+    return result.image, {
         "SourceSpacings": [float(value) for value in volume.spacings],
         "Assumptions": assumptions_made(facts.assumptions, result.record),
         **estimate,

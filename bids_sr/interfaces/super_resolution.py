@@ -158,19 +158,20 @@ class SuperResolve(SimpleInterface):
         self, series: Series, acquisition: Acquisition
     ) -> Reconstruction | SeriesReconstruction:
         from bids_sr import sr
-        from bids_sr.sr.series import reconstruct_series
+        from bids_sr.sr.series import SeriesReconstruction, reconstruct_image
 
         first, method = next(series.frames()), self.inputs.sr_method
         known = (field.name for field in fields(sr.METHODS[method]))
-        keywords: dict[str, Any] = {
-            "method": method,
-            "grid": self._grid(first, acquisition),
-            "parameters": self._parameters(known),
-            "progress": _log_progress(),
-        }
-        if len(series) == 1:
-            return sr.reconstruct(first, acquisition, **keywords)
-        result = reconstruct_series(series, acquisition, **keywords)
+        result = reconstruct_image(
+            series,
+            acquisition,
+            method=method,
+            grid=self._grid(first, acquisition),
+            parameters=self._parameters(known),
+            progress=_log_progress(),
+        )
+        if not isinstance(result, SeriesReconstruction):
+            return result
         # One record a frame would fill the sidecar.
         record = result.record.joined(result.frames[0]).with_details(Frames=len(series))
         return replace(result, record=record)

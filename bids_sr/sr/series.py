@@ -1,4 +1,4 @@
-"""A series frame by frame: a 4-D cine in, a finer one out.
+"""An image of one frame or many: a 3-D image or a 4-D cine in, a finer one out.
 
 What a method learns it learns once, from all frames.
 """
@@ -16,8 +16,9 @@ from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.method_facts import methods_that
 from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.weights import Weights
-from bids_sr.sr.registry import make_method
+from bids_sr.sr.registry import make_method, reconstruct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,25 @@ class SeriesReconstruction:
     def volume(self) -> Volume:
         """The first frame."""
         return next(self.series.frames())
+
+
+def reconstruct_image(
+    image: Series,
+    acquisition: Acquisition,
+    *,
+    method: str,
+    grid: Grid,
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction | SeriesReconstruction:
+    """Reconstruct an image: by :func:`.reconstruct` or :func:`reconstruct_series`.
+
+    Both commands call it; what comes back has the same fields for one frame and for many.
+    """
+    keywords: dict[str, Any] = {"method": method, "grid": grid, "parameters": parameters}
+    if len(image) > 1:
+        return reconstruct_series(image, acquisition, **keywords, progress=progress)
+    return reconstruct(next(image.frames()), acquisition, **keywords, progress=progress)
 
 
 def reconstruct_series(
