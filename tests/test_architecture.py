@@ -115,7 +115,7 @@ SR_STACK = {
     "inference": {"contract", "networks"},
     "learning": {"contract", "networks", "inference"},
     "recipes": {"contract", "networks", "inference", "learning"},
-    "methods": {"contract", "slices", "networks", "inference", "learning", "recipes"},
+    "methods": {"contract", "slices", "networks", "inference", "learning"},
     "registry": {"contract", "methods"},
     "series": {"contract", "registry"},
     "labels": {"registry"},

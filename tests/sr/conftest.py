@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -23,3 +25,21 @@ def acquisition() -> Acquisition:
 @pytest.fixture(scope="session")
 def thick(reference: Volume, acquisition: Acquisition) -> Volume:
     return degrade(reference, acquisition)
+
+
+@pytest.fixture(scope="session")
+def tube() -> Callable[..., Volume]:
+    """Return a function that makes a moving disc, by seed and number of slices."""
+    return _tube
+
+
+def _tube(seed: int, slices: int = 5) -> Volume:
+    """Return a disc whose place and radius change from slice to slice."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:20, :24]
+    data = random.normal(0, 2, (20, 24, slices))
+    start, step = random.uniform(8, 14, 2), random.uniform(-1, 1, 2)
+    for n in range(slices):
+        row, column = start + n * step
+        data[..., n] += 100 * ((rows - row) ** 2 + (columns - column) ** 2 < (4 + n / 2) ** 2)
+    return Volume(data.astype(np.float32), np.diag([2.0, 2.0, 8.0, 1.0]))

@@ -30,13 +30,9 @@ from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.weights import Weights, locate
 from bids_sr.sr.inference.latent_space import LatentSpace
 from bids_sr.sr.learning.loop import FitResult, Schedule
+from bids_sr.sr.learning.neighbour_training import PAPER, NeighbourTraining, training_stack
 from bids_sr.sr.methods.base import Method
 from bids_sr.sr.networks.autoencoder import Autoencoder
-from bids_sr.sr.recipes.autoencoder import (
-    PAPER,
-    NeighbourTraining,
-    training_stack,
-)
 
 LOGGER = logging.getLogger(__name__)
 ADAPTATIONS = ("none", "image")

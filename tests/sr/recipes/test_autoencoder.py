@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError, InputDataError, WeightsError
-from bids_sr.imaging import Acquisition, Series, Volume
+from bids_sr.imaging import Series, Volume
 from bids_sr.records.learning_curve import CurvePoint, LearningCurve
-from bids_sr.sr.learning.loop import FitResult, Schedule
+from bids_sr.sr.learning.loop import FitResult
 from bids_sr.sr.networks.autoencoder import Autoencoder
-from bids_sr.sr.recipes.autoencoder import (
-    AutoencoderRecipe,
-    NeighbourTraining,
-    read_stacks,
-    training_stack,
-)
+from bids_sr.sr.recipes.autoencoder import AutoencoderRecipe, read_stacks
 from bids_sr.sr.recipes.base import make_recipe
 from bids_sr.sr.recipes.registry import RECIPES
 
-AFFINE = np.diag([2.0, 2.0, 8.0, 1.0])
+Tube = Callable[..., Volume]
+
 QUICK: dict[str, Any] = {
     "width": 2,
     "depth": 2,
@@ -37,20 +32,8 @@ QUICK: dict[str, Any] = {
 }
 
 
-def tube(seed: int, slices: int = 5) -> Volume:
-    """Return a disc whose place and radius change from slice to slice."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:20, :24]
-    data = random.normal(0, 2, (20, 24, slices))
-    start, step = random.uniform(8, 14, 2), random.uniform(-1, 1, 2)
-    for n in range(slices):
-        row, column = start + n * step
-        data[..., n] += 100 * ((rows - row) ** 2 + (columns - column) ** 2 < (4 + n / 2) ** 2)
-    return Volume(data.astype(np.float32), AFFINE)
-
-
 @pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
+def files(tmp_path: Path, tube: Tube) -> list[Path]:
     return [tube(n).save(tmp_path / f"sub-{n}_cine.nii.gz") for n in range(4)]
 
 
@@ -79,19 +62,12 @@ def test_same_seed_same_weights(files: list[Path]) -> None:
     assert first == second != other
 
 
-def test_frames_are_stacks(tmp_path: Path) -> None:
+def test_frames_are_stacks(tmp_path: Path, tube: Tube) -> None:
     path = Series.of([tube(0), tube(1)]).save(tmp_path / "cine.nii.gz")
     stacks = read_stacks([path], {}, None)
     assert [stack.shape for stack in stacks] == [(5, 20, 24)] * 2
     assert all((stack.min(), stack.max()) == (0, 1) for stack in stacks)
     assert recipe(validation=0.0).train([path]).card.to_dict()["Data"]["Stacks"] == 2
-
-
-def test_slices_are_those_acquired() -> None:
-    volume = tube(0)
-    acquisition = Acquisition(spacing=2.0, slice_axis=0)
-    assert training_stack(volume, acquisition, None).shape == (20, 24, 5)
-    assert training_stack(volume, Acquisition(spacing=8.0), 1.0).shape == (5, 40, 48)
 
 
 def test_bad_files_are_left_out_with_a_warning(
@@ -116,58 +92,12 @@ def test_goes_on_from_weights(files: list[Path]) -> None:
         recipe(width=3).train(files, start=first)
 
 
-def test_interrupted_training_ends_the_same(tmp_path: Path) -> None:
-    stacks = [training_stack(tube(n), Acquisition(spacing=8.0), None) for n in range(3)]
-    schedule = Schedule(steps=5, half=False, checkpoint_every=0.0)
-
-    def interrupt(step: int, total: int, message: str) -> None:
-        if step == 4:
-            raise KeyboardInterrupt
-
-    def trained(*parts: Progress | None) -> Autoencoder:
-        torch.manual_seed(0)
-        network = Autoencoder(width=2, depth=2, latent_channels=4)
-        checkpoint = tmp_path / f"{len(parts)}"
-        for progress in parts:
-            with suppress(KeyboardInterrupt):
-                NeighbourTraining(patch_size=16, zoom=0.2).train(
-                    network,
-                    stacks,
-                    (),
-                    schedule,
-                    threads=1,
-                    progress=progress,
-                    checkpoint=checkpoint,
-                )
-        return network
-
-    whole, halved = trained(None).state_dict(), trained(interrupt, None).state_dict()
-    for name, tensor in whole.items():
-        torch.testing.assert_close(halved[name], tensor, rtol=0, atol=0)
-
-
 @pytest.mark.parametrize("slices", [2, 3])
-def test_few_slices_teach_what_they_can(tmp_path: Path, slices: int) -> None:
+def test_few_slices_teach_what_they_can(tmp_path: Path, slices: int, tube: Tube) -> None:
     path = tube(0, slices).save(tmp_path / "few.nii.gz")
     curve = recipe(validation=0.0).train([path]).card.to_dict()["Curve"]
     assert np.isfinite(curve[-1]["loss"])
     assert curve[-1]["validation"] is None
-
-
-def test_learns_what_lies_between() -> None:
-    """Discs that move: their mean has two edges, the slice between has one."""
-    torch.manual_seed(0)
-    stacks = [training_stack(tube(n), Acquisition(spacing=8.0), None) for n in range(20)]
-    network = Autoencoder(width=8, depth=2, latent_channels=16)
-    result = NeighbourTraining(patch_size=24, batch_size=4).train(
-        network,
-        stacks[:16],
-        stacks[16:],
-        Schedule(steps=100, learning_rate=3e-3),
-        threads=1,
-    )
-    assert result.curve.points[-1].validation is not None
-    assert result.curve.points[-1].validation > 0.3
 
 
 def test_paper_is_a_preset() -> None:
@@ -218,17 +148,3 @@ def test_gain_is_that_of_the_weights_that_were_kept() -> None:
     assert result(0.1, -0.5, -0.3).score_kept == 0.1
     assert result(None, 0.5, 0.3).score_kept == 0.3
     assert result(None, None).score_kept is None
-
-
-def test_best_weights_are_kept_only_where_they_are_trained_for() -> None:
-    """An autoencoder that only restores would be judged by what it is not asked for."""
-    stacks = [training_stack(tube(n), Acquisition(spacing=8.0), None) for n in range(3)]
-    before = []
-    for synthesis in (0.0, 1.0):
-        network = Autoencoder(width=2, depth=2, latent_channels=4)
-        training = NeighbourTraining(patch_size=16, synthesis=synthesis)
-        made = training.train(network, stacks, (), Schedule(steps=2), threads=1)
-        assert made.curve.points[-1].validation is not None
-        before.append(made.before)
-    assert before[0] is None
-    assert before[1] is not None
