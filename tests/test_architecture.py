@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from bids_sr.method_facts import METHOD_FACTS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 MAX_LINES = 400
 
@@ -278,6 +280,41 @@ def test_a_broken_wall_is_named_with_its_line(
 
     assert problem.startswith(f"{file}:")
     assert words in problem
+
+
+def questions_about_methods(path: Path) -> list[str]:
+    """List the lines that compare a method with a name."""
+    questions = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            parts = list(ast.walk(node))
+            texts = {str(part.value) for part in parts if isinstance(part, ast.Constant)}
+            names = texts | {str(getattr(part, "attr", getattr(part, "id", ""))) for part in parts}
+            if texts & set(METHOD_FACTS) and names & {"method", "sr_method", "Method"}:
+                questions.append(f"{path}:{node.lineno}: {ast.unparse(node)}")
+    return questions
+
+
+def test_no_room_asks_which_method_it_deals_with() -> None:
+    """What differs between methods is a fact with a name, see bids_sr/method_facts.py."""
+    questions = [line for path in sources(REPOSITORY) for line in questions_about_methods(path)]
+    assert not questions, "\n".join(questions)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if options.sr_method == 'latent': pass",
+        "grid = 1 if method != 'none' else 2",
+        "flag = self.inputs.method in ('self', 'finetuned')",
+        "flag = record.get('Method') == 'none'",
+    ],
+)
+def test_a_question_about_a_method_is_found(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(f"{statement}\nother = mode == 'none'\n")
+    (line,) = questions_about_methods(path)
+    assert line.startswith(f"{path}:1: ")
 
 
 def test_workflow_siblings_import_each_other_relatively() -> None:

@@ -83,7 +83,7 @@ class BeforeAfterFigure(_Figure):
         made = "Interpolated" if record.interpolated else "Super-resolved"
         labels = (
             "Acquired, B-spline interpolation",
-            "Result" if record.method == "none" else made,
+            "Result" if record.passed_through else made,
         )
         figures.plot_before_after(before, after, out_file, labels=labels)
         return True

@@ -177,6 +177,11 @@ class MethodRecord:
     """Warnings of what led to this: the estimate of the slice profile, other frames."""
 
     @property
+    def passed_through(self) -> bool:
+        """Whether the image stayed on its acquired grid."""
+        return self.method in methods_that(lambda facts: facts.keeps_grid)
+
+    @property
     def interpolated(self) -> bool:
         """Whether the result is an interpolation after all."""
         interpolations = methods_that(lambda facts: facts.interpolates)
