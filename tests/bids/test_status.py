@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bids_sr.bids.derivatives import assumptions_made
-from bids_sr.bids.status import row_as_made
+from bids_sr.bids.status import row_as_made, true_row
+from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUsed
 from bids_sr.records.quality import QualityRecord
@@ -52,3 +54,16 @@ def test_a_record_without_numbers_changes_nothing(known: QualityRecord | None) -
 def test_what_was_stated_is_no_assumption() -> None:
     record = quality(slices=SLICES, held_out=HeldOutSlices(assumption="thinner slices")).method
     assert assumptions_made([PROFILE], record) == [PROFILE]
+
+
+def test_a_result_without_a_row_has_its_slices_from_the_qc_file(tmp_path: Path) -> None:
+    """``--slice-profile auto``, read back from what the run wrote, where it was killed."""
+    image = "sub-01/anat/sub-01_T1w.nii.gz"
+    folder = tmp_path / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (folder / "sub-01_desc-sr_T1w.nii.gz").touch()
+    (folder / "sub-01_desc-sr_T1w.json").write_text(f'{{"Sources": ["bids:raw:{image}"]}}')
+    content = quality(slices=SLICES).to_dict()
+    write_json_atomic(folder / "sub-01_desc-sr_qc.json", content)
+    row = true_row(tmp_path, {**ROW, "image": image, "status": "planned"})
+    assert (row["status"], row["thickness"], row["gap"]) == ("done", "3", "3")
