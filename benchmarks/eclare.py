@@ -20,8 +20,8 @@ need a GPU (--gpu-id).  Where there is one only on a machine without a network, 
 
 KIT, below 60 MB, holds the slices of these tests, the wheels that such a machine lacks (fetched by
 pip; torch, numpy and scipy are those of the machine, whatever version ECLARE names), and
-benchmarks/eclare_run.py as run.py.  Its wheels have licences of their own: it is no part of this
-project, do not commit it.  Rehearse it on a CPU with a small image, --n-patches 64
+benchmarks/gpu/eclare_run.py as run.py.  Its wheels have licences of their own: it is no part of
+this project, do not commit it.  Rehearse it on a CPU with a small image, --n-patches 64
 --batch-size 32 --known-thickness.
 
 What is changed, such as --n-patches, stands in the name of the rows.  --known-thickness
@@ -195,7 +195,9 @@ def pack(options: argparse.Namespace) -> int:
             {**facts, "settings": asdict(settings), "arguments": settings.arguments(case)}
         )
     (kit / "kit.json").write_text(json.dumps({"cases": cases}, indent=1), encoding="utf-8")
-    shutil.copy2(Path(__file__).with_name("eclare_run.py"), kit / "run.py")
+    scripts = Path(__file__).with_name("gpu")
+    shutil.copy2(scripts / "eclare_run.py", kit / "run.py")
+    shutil.copy2(scripts / "kit.py", kit)
     if options.wheels:
         shutil.copytree(options.wheels, kit / "wheels")
     else:

@@ -41,7 +41,7 @@ SCHEDULER_WHEELS = (
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
 TESTS = ("conftest.py", "sr/gpu", "run/test_steps_on_gpu.py")
-SCRIPTS = ("run.py", "timings.py", "train.py", "training.toml", "../training_step.py")
+SCRIPTS = ("run.py", "kit.py", "timings.py", "train.py", "training.toml", "../training_step.py")
 TRAIN = (
     "{python} {kit}/train.py {set} {start} {out} --seconds {seconds} --config {kit}/training.toml"
 )

@@ -21,12 +21,21 @@ import sys
 import tempfile
 import time
 import traceback
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from kit import (
+    HEARTBEAT_SECONDS,
+    last_line,
+    machine_facts,
+    tail,
+    unpack_wheels,
+    write_report,
+    write_whole,
+)
 
 STEPS = ("tests", "timings", "train")
 MOST_FILES, MOST_BYTES = 8, 16_000_000
@@ -36,7 +45,6 @@ LOG_BYTES = 2_000_000
 TESTS, TIMINGS = (0.35, 240.0), (0.35, 240.0)
 LAST_SECONDS = 10.0  # to gather what there is
 GRACE_SECONDS = 8.0  # between asking a step to end and ending it
-HEARTBEAT_SECONDS = 20.0
 # Not the project's settings: there a warning of another version of a library is an error.
 PYTEST_INI = """[pytest]
 addopts = --import-mode=importlib
@@ -108,39 +116,16 @@ class Run:
 
     def save(self) -> None:
         """Write the report of what was done so far."""
-        text = json.dumps(self.report, indent=2)
-        replace(self.out / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_report(self.out / "report.json", self.report)
 
     def unpack(self) -> Mapping[str, Any]:
-        """Unpack the wheels: each is an archive, so pip is not needed."""
-        wheels = sorted((self.kit / "wheels").glob("*.whl"))
-        for wheel in wheels:
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(self.work / "site")
-        return {"status": "done", "wheels": [wheel.name for wheel in wheels]}
+        """Unpack the wheels."""
+        return {"status": "done", "wheels": unpack_wheels(self.kit, self.work / "site")}
 
     def machine(self) -> Mapping[str, Any]:
         """Say what computes, and that the package can be imported at all."""
-        code = (
-            "import json, platform, torch, numpy, scipy, bids_sr.sr\n"
-            "there = torch.cuda.is_available()\n"
-            "print(json.dumps({'python': platform.python_version(), 'torch': torch.__version__,"
-            " 'numpy': numpy.__version__, 'scipy': scipy.__version__,"
-            " 'device': torch.cuda.get_device_name() if there else 'no CUDA device'}))"
-        )
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=max(self.left, 1),
-            check=False,
-        )
-        if found.returncode:
-            return {"status": "failed", "error": found.stderr[-2000:]}
-        facts = json.loads(found.stdout.splitlines()[-1])
-        print(facts, flush=True)
-        return {"status": "done", "cores": len(os.sched_getaffinity(0)), **facts}
+        facts = machine_facts(self.environment, modules="bids_sr.sr", seconds=max(self.left, 1))
+        return {"status": "done", **facts}
 
     def tests(self) -> Mapping[str, Any]:
         """Run the tests marked gpu."""
@@ -151,7 +136,7 @@ class Run:
         (self.work / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
         words = ["-c", str(self.work / "pytest.ini"), f"--rootdir={self.kit / 'tests'}"]
         words += ["-p", "no:cacheprovider", "-v", "-rs", "--durations=15", "--tb=long"]
-        words += ["-m", "gpu", *(str(self.kit / "tests" / room) for room in ("sr", "cli"))]
+        words += ["-m", "gpu", *(str(self.kit / "tests" / room) for room in ("sr", "run"))]
         facts = self.command(
             "tests", [sys.executable, "-m", "pytest", *words], self.share(TESTS), more
         )
@@ -242,7 +227,7 @@ class Run:
                     end(child)
                 elif now - told > HEARTBEAT_SECONDS:
                     told = now
-                    print(f"{now - begin:5.0f} s  {last_line(log)}", flush=True)
+                    print(f"{now - begin:5.0f} s  {last_line(tail(log, 400))}", flush=True)
                     meanwhile()
         if status == "done" and child.returncode:
             status = "failed"
@@ -264,7 +249,7 @@ class Run:
             names.add(target.name)
             room -= size
             if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
-                replace(target, partial(shutil.copy2, path))
+                write_whole(target, partial(shutil.copy2, path))
         for name in self.kept - names:
             (self.out / name).unlink(missing_ok=True)
         self.kept = names
@@ -308,26 +293,6 @@ def filled_in(word: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         word = word.replace(f"{{{name}}}", value)
     return word
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}")
-    write(unfinished)
-    unfinished.replace(path)
-
-
-def tail(log: Path, size: int) -> str:
-    """Return the end of a log."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - size))
-        return stream.read().decode("utf-8", errors="replace")
-
-
-def last_line(log: Path) -> str:
-    """Return what a log said last."""
-    lines = tail(log, 400).replace("\r", "\n").strip().splitlines()
-    return lines[-1][:160] if lines else ""
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

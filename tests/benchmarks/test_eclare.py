@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,18 +43,8 @@ def main():
 """
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # argparse and dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def eclare() -> ModuleType:
+def eclare(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("eclare")
 
 
@@ -176,13 +166,17 @@ def test_it_travels_and_what_comes_back_is_scored(
 
 
 def test_a_case_is_ended_in_time_and_says_how_far_it_came(
-    eclare: ModuleType, wheels: Path, comparison: tuple[Path, dict[str, float]], tmp_path: Path
+    eclare: ModuleType,
+    wheels: Path,
+    comparison: tuple[Path, dict[str, float]],
+    tmp_path: Path,
+    load: Callable[[str], ModuleType],
 ) -> None:
     out, _ = comparison
     kit, back = tmp_path / "kit", tmp_path / "back"
     words = ["pack", str(out), str(kit), "--wheels", str(wheels), "--n-patches", "14"]
     assert eclare.main(words) == 0
-    run = load("eclare_run")
+    run = load("gpu/eclare_run")
     command = [sys.executable, str(kit / "run.py"), str(kit), str(back)]
     process = subprocess.Popen([*command, "--minutes", str(30 / 60 + run.LAST_SECONDS / 60)])
     assert process.wait(timeout=120) == 1
@@ -204,7 +198,7 @@ def test_a_folder_that_is_no_kit_stays(
 
 
 def test_the_script_that_travels_needs_nothing_of_ours() -> None:
-    text = (FOLDER / "eclare_run.py").read_text(encoding="utf-8")
+    text = (FOLDER / "gpu" / "eclare_run.py").read_text(encoding="utf-8")
     tree = ast.walk(ast.parse(text))
     names = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
     names |= {
@@ -215,5 +209,5 @@ def test_the_script_that_travels_needs_nothing_of_ours() -> None:
     }
     assert {str(name).split(".")[0] for name in names} <= {
         *sys.stdlib_module_names,
-        *("nibabel", "numpy"),
+        *("kit", "nibabel", "numpy"),
     }

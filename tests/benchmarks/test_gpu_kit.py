@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,18 +24,6 @@ from bids_sr.sr.networks.backbone import Backbone
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "benchmarks" / "gpu"
 THERE = {"torch", "numpy", "scipy", "safetensors"}  # on the machine
-TINY = """
-steps = 100000
-patch_slices = 4
-patch_width = 16
-patch_planes = 8
-batch_size = 4
-volume_batch = 2
-report_every = 20
-threads = 1
-device = "cpu"
-left_out_subjects = ["sub-b"]
-"""
 # Writes a file again and again and never ends, to be killed.
 ENDLESS = (
     "import pathlib, sys, time\n"
@@ -46,23 +34,14 @@ ENDLESS = (
 )
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"gpu_kit_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def pack(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("gpu/pack")
 
 
 @pytest.fixture(scope="module")
-def pack() -> ModuleType:
-    return load("pack")
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    return load("run")
+def script(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("gpu/run")
 
 
 @pytest.fixture
@@ -82,18 +61,17 @@ def begin(script: ModuleType, kit: Path, out: Path, seconds: float) -> Any:
 def test_only_what_travels_is_imported(pack: ModuleType) -> None:
     """What the tests and the library import is on the machine or comes as a wheel."""
     wanted = (
-        THERE | {name.lower() for name in (*pack.WHEELS, *pack.SCHEDULER_WHEELS)} | {"bids_sr"}
+        THERE
+        | {name.lower() for name in (*pack.WHEELS, *pack.SCHEDULER_WHEELS)}
+        | {"bids_sr", "kit"}
     )
     rooms = [REPOSITORY / "bids_sr" / room for room in ("sr", "imaging")]
     files = [path for room in (*rooms, REPOSITORY / "tests/sr/gpu") for path in room.rglob("*.py")]
     files += [REPOSITORY / "bids_sr" / name for name in ("published.py", "download.py")]
     files += [FOLDER / name for name in pack.SCRIPTS if name.endswith(".py")]
     files += [REPOSITORY / "tests" / name for name in ("conftest.py", *pack.TESTS[2:])]
-    optional = {
-        "av",
-        "golden_files",
-        "nilearn",
-    }  # not for the kit
+    # of recipes and fixtures that the kit does not use
+    optional = {"av", "golden_files", "nilearn"}
     for path in files:
         found = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
         assert found <= wanted | optional, path
@@ -111,12 +89,18 @@ def imported(path: Path) -> set[str]:
 
 
 def test_the_script_needs_the_standard_library_alone() -> None:
-    found = {name.split(".")[0] for name in imported(FOLDER / "run.py")}
-    assert found <= set(sys.stdlib_module_names)
+    names = imported(FOLDER / "run.py") | imported(FOLDER / "kit.py")
+    assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "kit"}
 
 
 def test_the_kit_holds_what_it_runs(kit: Path) -> None:
-    for name in ("run.py", "timings.py", "source/bids_sr/sr/__init__.py", "tests/sr/gpu"):
+    for name in (
+        "run.py",
+        "kit.py",
+        "timings.py",
+        "source/bids_sr/sr/__init__.py",
+        "tests/sr/gpu",
+    ):
         assert (kit / name).exists()
     settings = json.loads((kit / "kit.json").read_text())
     assert settings["train"] == ["{python}", "{set}", "{out}"]
@@ -245,7 +229,9 @@ def written(path: Path, size: int, age: int) -> None:
 
 
 @pytest.fixture
-def tiny_training(tmp_path: Path) -> list[str]:
+def tiny_training(
+    tmp_path: Path, tiny_settings: str, load: Callable[[str], ModuleType]
+) -> list[str]:
     """Return the words that pack a training of seconds: two images, a small network."""
     noise = np.random.default_rng(0).standard_normal((2, 48, 48, 48)).astype(np.float32)
     for name, values in zip("ab", ndimage.gaussian_filter(noise, (0, 2, 2, 2)), strict=True):
@@ -253,11 +239,11 @@ def tiny_training(tmp_path: Path) -> list[str]:
         image.save(tmp_path / f"sub-{name}_T1w.nii.gz")
     packed = tmp_path / "set.tar.bz2"
     images = [str(tmp_path / f"sub-{name}_T1w.nii.gz") for name in "ab"]
-    assert load("training_set").main([str(packed), *images, "--left-out", "sub-b"]) == 0
+    assert load("gpu/training_set").main([str(packed), *images, "--left-out", "sub-b"]) == 0
     start = tmp_path / "start.safetensors"
     Backbone(factor=8, channels=8, blocks=1, planes=3).weights({}).save(start)
     config = tmp_path / "tiny.toml"
-    config.write_text(TINY)
+    config.write_text(tiny_settings)
     command = "{python} {kit}/train.py {set} {start} {out} --seconds {seconds} --config "
     given = ["--training-set", str(packed), "--start", str(start)]
     return [*given, "--train", f"{command}{config}"]

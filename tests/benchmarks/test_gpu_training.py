@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,28 +18,11 @@ from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"
-TINY = """
-steps = 100000
-patch_slices = 4
-patch_width = 16
-patch_planes = 8
-batch_size = 4
-volume_batch = 2
-report_every = 20
-threads = 1
-device = "cpu"
-left_out_subjects = ["sub-b"]
-"""
 
 
 @pytest.fixture(scope="module")
-def training_set() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("training_set", FOLDER / "training_set.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def training_set(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("gpu/training_set")
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +66,11 @@ def test_packed_images_are_those_that_were_given(
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_leaves_its_mean_and_goes_on(
-    packed: Path, tmp_path: Path
+    packed: Path, tiny_settings: str, tmp_path: Path
 ) -> None:
     start, config, out = tmp_path / "start.safetensors", tmp_path / "c.toml", tmp_path / "out"
     Backbone(factor=8, channels=8, blocks=1, planes=3).weights({}).save(start)
-    config.write_text(TINY)
+    config.write_text(tiny_settings)
 
     def command(seconds: int) -> list[str]:
         words = [sys.executable, FOLDER / "train.py", packed, start, out]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,15 +18,8 @@ DATA = REPOSITORY.parent / "shared" / "data" / "isotropic-hr"
 
 
 @pytest.fixture(scope="module")
-def same_head() -> ModuleType:
-    path = REPOSITORY / "benchmarks" / "same_head.py"
-    spec = importlib.util.spec_from_file_location("same_head_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
+def same_head(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("same_head")
 
 
 def another_scan(brain: Volume, generator: np.random.Generator) -> Volume:

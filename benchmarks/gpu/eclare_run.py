@@ -25,26 +25,26 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from kit import (
+    HEARTBEAT_SECONDS,
+    last_line,
+    machine_facts,
+    tail,
+    unpack_wheels,
+    write_report,
+    write_whole,
+)
+
 LAST_SECONDS = 15.0  # to write what there is
-HEARTBEAT_SECONDS = 20.0
 LOG_BYTES = 200_000
 LEVELS = 2**13 - 1  # of intensity; the error is 90 dB below the range
 # What the package's command run-eclare does.
 ECLARE = ("-c", "from eclare.main import main; main()")
-MACHINE = """
-import json, os, platform, numpy, scipy, torch
-there = torch.cuda.is_available()
-print(json.dumps({"python": platform.python_version(), "torch": torch.__version__,
-    "numpy": numpy.__version__, "scipy": scipy.__version__, "gpu": there,
-    "device": torch.cuda.get_device_name() if there else "CPU",
-    "cores": len(os.sched_getaffinity(0))}))
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,12 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="eclare-") as folder:
         work = Path(folder)
-        for wheel in sorted((kit / "wheels").glob("*.whl")):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(work / "site")
+        unpack_wheels(kit, work / "site")
         environment = os.environ | {"PYTHONPATH": str(work / "site"), "PYTHONUNBUFFERED": "1"}
-        report = {"machine": machine(environment), "at_once": options.at_once}
-        print(report["machine"], flush=True)
+        report = {"machine": machine_facts(environment), "at_once": options.at_once}
         runs = [Run(case, kit, work, out, report["machine"]["gpu"]) for case in cases]
         run_all(runs, environment, options.at_once, end, report)
     facts = [run.facts for run in runs]
@@ -92,7 +89,9 @@ def run_all(
             told = time.monotonic()
             for run in running:
                 print(f"{run.name}: {run.progress()}", flush=True)
-            save(runs[0].out / "report.json", {**report, "cases": [run.facts for run in runs]})
+            write_report(
+                runs[0].out / "report.json", {**report, "cases": [run.facts for run in runs]}
+            )
         if late:
             return
         time.sleep(0.2)
@@ -108,13 +107,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", nargs="+", default=[""], help="parts of their names")
     parser.add_argument("--at-once", type=int, default=1, help="cases side by side (default: 1)")
     return parser
-
-
-def machine(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Say what computes; fails where torch, numpy or scipy cannot be imported."""
-    command = [sys.executable, "-c", MACHINE]
-    told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-    return dict(json.loads(told.stdout.splitlines()[-1]))
 
 
 class Run:
@@ -191,9 +183,7 @@ class Run:
         low, step = float(data.min()), float(np.ptp(data)) / LEVELS or 1.0
         small = nb.Nifti1Image(np.round((data - low) / step).astype(np.uint16), image.affine)
         small.header.set_slope_inter(step, low)
-        unfinished = self.out / f".{self.name}.nii.gz"
-        nb.save(small, unfinished)
-        unfinished.replace(self.out / f"{self.name}.nii.gz")
+        write_whole(self.out / f"{self.name}.nii.gz", lambda path: nb.save(small, path))
         for profile in self.folder.glob("*_espreso_psf.npy"):
             self.facts["slice_profile"] = np.load(profile).astype(float).round(5).tolist()
         return f"{self.name}.nii.gz"
@@ -201,25 +191,6 @@ class Run:
     def progress(self) -> str:
         """Return what ECLARE said last: its bars tell step and rate."""
         return last_line(tail(self.log, 400)) if self.log.exists() else ""
-
-
-def tail(log: Path, size: int) -> str:
-    """Return the end of a log."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - size))
-        return stream.read().decode("utf-8", errors="replace")
-
-
-def last_line(text: str) -> str:
-    lines = text.replace("\r", "\n").strip().splitlines()
-    return lines[-1][:160] if lines else ""
-
-
-def save(path: Path, report: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    unfinished.replace(path)
 
 
 if __name__ == "__main__":
