@@ -136,7 +136,7 @@ class Run:
         (self.work / "pytest.ini").write_text(PYTEST_INI, encoding="utf-8")
         words = ["-c", str(self.work / "pytest.ini"), f"--rootdir={self.kit / 'tests'}"]
         words += ["-p", "no:cacheprovider", "-v", "-rs", "--durations=15", "--tb=long"]
-        words += ["-m", "gpu", *(str(self.kit / "tests" / room) for room in ("sr", "run"))]
+        words += ["-m", "gpu", str(self.kit / "tests")]
         facts = self.command(
             "tests", [sys.executable, "-m", "pytest", *words], self.share(TESTS), more
         )

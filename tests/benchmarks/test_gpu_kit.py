@@ -157,8 +157,7 @@ def test_outcomes_are_counted_and_measurements_kept(
     script: ModuleType, kit: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(kit / "tests")
-    for room in ("sr", "cli"):
-        (kit / "tests" / room).mkdir(parents=True)
+    (kit / "tests" / "sr").mkdir(parents=True)
     (kit / "tests" / "sr" / "test_other.py").write_text(OTHER_TESTS)
     run = begin(script, kit, tmp_path / "out", 300)
     run.do("tests", run.tests)
