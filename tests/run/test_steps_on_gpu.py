@@ -28,7 +28,7 @@ from nipype.pipeline import engine as pe
 
 from bids_sr.run.graph import gpus_for
 from bids_sr.run.scheduler import SteadyMultiProcPlugin
-from bids_sr.imaging import Volume
+from bids_sr.imaging import Acquisition, Volume
 from bids_sr.interfaces.super_resolution import SuperResolve
 
 
@@ -36,11 +36,13 @@ class Noted(SuperResolve):
     def _run_interface(self, runtime):
         begin = time.monotonic()
         runtime = super()._run_interface(runtime)
-        self._results["record"] |= {
-            "span": [begin, time.monotonic()], "visible": os.environ.get("CUDA_VISIBLE_DEVICES")
+        note = {
+            "span": [begin, time.monotonic()],
+            "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "device": self._results["record"].to_dict()["Device"],
         }
-        path = folder / f"{Path(runtime.cwd).name}.record"  # not where nodes clean up
-        path.write_text(json.dumps(self._results["record"]))
+        path = folder / f"{Path(runtime.cwd).name}.note"  # not where nodes clean up
+        path.write_text(json.dumps(note))
         return runtime
 
 
@@ -53,8 +55,8 @@ workflow = pe.Workflow(name="w", base_dir=str(folder))
 for number in range(2 * len(gpus)):
     step = Noted(
         in_file=slices,
-        acquisition={"spacing": 4.0, "thickness": 4.0, "profile": "gaussian", "slice_axis": 2},
-        method="finetuned",
+        acquisition=Acquisition(spacing=4.0, thickness=4.0, profile="gaussian", slice_axis=2),
+        sr_method="finetuned",
         parameters={"device": device, "adapt": "none", "mirrored": False},
         use_gpu=True,
     )
@@ -65,8 +67,8 @@ try:
     workflow.run(plugin=plugin)
 finally:
     plugin.stop()
-records = [json.loads(path.read_text()) for path in folder.glob("*.record")]
-(folder / "found.json").write_text(json.dumps({"gpus": gpus, "records": records}))
+notes = [json.loads(path.read_text()) for path in folder.glob("*.note")]
+(folder / "notes.json").write_text(json.dumps({"gpus": gpus, "notes": notes}))
 """
 
 
@@ -83,19 +85,19 @@ def device() -> str:
 def test_a_device_is_used_by_one_step_at_a_time(device: str, tmp_path: Path) -> None:
     script = tmp_path / "steps.py"
     script.write_text(STEPS)
-    told = subprocess.run(
+    run = subprocess.run(
         [sys.executable, str(script), str(tmp_path), device],
         env={**os.environ, "NO_ET": "1", "NIPYPE_NO_ET": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-4000:]
-    found = json.loads((tmp_path / "found.json").read_text())
-    gpus, records = found["gpus"], found["records"]
-    assert len(records) == 2 * len(gpus) > 0
-    assert {record["Device"] for record in records} == {device}
-    assert {record["visible"] for record in records} == set(gpus)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    result = json.loads((tmp_path / "notes.json").read_text())
+    gpus, notes = result["gpus"], result["notes"]
+    assert len(notes) == 2 * len(gpus) > 0
+    assert {note["device"] for note in notes} == {device}
+    assert {note["visible"] for note in notes} == set(gpus)
     for name in gpus:
-        spans = sorted(record["span"] for record in records if record["visible"] == name)
+        spans = sorted(note["span"] for note in notes if note["visible"] == name)
         assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
