@@ -1,7 +1,7 @@
 """A label map on a finer grid: each label's membership reconstructed, the largest wins.
 
-Labels are names, not amounts, so nothing between two of them may appear.  No label is
-made up: what was not in the map does not come out of it.
+Labels are names, not quantities: values between two of them have no meaning.  The result
+contains only labels of the input.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def super_resolve_labels(
     acquisition, method, output_resolution, output_grid, **parameters
         As those of :func:`.super_resolve`, but for the default method: networks that learnt
         from images are no better on memberships (benchmarks/labels.py).  ``self`` needs
-        what it learnt from the image of the map: ``reuse="image_desc-sr_model.safetensors"``.
+        the weights trained on the image of the map: ``reuse="image_desc-sr_model.safetensors"``.
     progress : callable, optional
-        Told after every label.
+        Called after every label.
 
     Returns
     -------
@@ -82,17 +82,19 @@ def super_resolve_labels(
     )
     ramp = _RAMP_VOXELS * float(target.spacings[acquisition.slice_axis])
     best = np.full(target.shape, -np.inf, np.float32)
-    found = np.full(target.shape, labels[0], volume.data.dtype)
+    winners = np.full(target.shape, labels[0], volume.data.dtype)
     for number, label in enumerate(labels):
         membership = _membership(
             volume.data == label, volume.spacings, acquisition.slice_axis, ramp
         )
-        made = chosen.reconstruct(volume.with_data(membership), acquisition, target).volume.data
-        found[made > best] = label
-        np.maximum(best, made, out=best)
+        reconstructed = chosen.reconstruct(
+            volume.with_data(membership), acquisition, target
+        ).volume.data
+        winners[reconstructed > best] = label
+        np.maximum(best, reconstructed, out=best)
         if progress:
             progress(number + 1, labels.size, f"label {label:g}")
-    return Volume(found, target.affine)
+    return Volume(winners, target.affine)
 
 
 def _membership(
@@ -103,13 +105,13 @@ def _membership(
 ) -> npt.NDArray[np.float32]:
     """Return (X, Y, Z) values from 0 to 1 that rise over `ramp` mm on each side of the outline."""
     slices = np.moveaxis(inside, slice_axis, 0)
-    made = slices.astype(np.float32)
+    membership = slices.astype(np.float32)
     sampling = np.delete(spacings, slice_axis)
     edge = float(sampling.min()) / 2  # the outline lies between voxel centres
-    for slice_, values in zip(slices, made, strict=True):
+    for slice_, values in zip(slices, membership, strict=True):
         if slice_.any() and not slice_.all():
             within = ndimage.distance_transform_edt(slice_, sampling)
             beyond = ndimage.distance_transform_edt(~slice_, sampling)
             distance = np.where(slice_, within - edge, edge - beyond)
             values[...] = np.clip(0.5 + distance / (2 * ramp), 0, 1)
-    return np.ascontiguousarray(np.moveaxis(made, 0, slice_axis))
+    return np.ascontiguousarray(np.moveaxis(membership, 0, slice_axis))

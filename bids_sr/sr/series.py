@@ -1,6 +1,6 @@
 """An image of one frame or many: a 3-D image or a 4-D cine in, a finer one out.
 
-What a method learns it learns once, from all frames.
+Methods that train do so once, on all frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bids_sr.sr.registry import make_method, reconstruct
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesReconstruction:
-    """Hold what a method made of a series and how."""
+    """Hold the reconstruction of a series and the record of how it was made."""
 
     series: Series
     """The reconstruction, float32, every frame on the grid that was asked for."""
@@ -32,11 +32,11 @@ class SeriesReconstruction:
     frames: tuple[MethodRecord, ...]
     """What was done to each."""
     acquisition: Acquisition
-    """By which the first frame was made."""
+    """The acquisition that was used for the first frame."""
     curve: LearningCurve = NO_CURVE
-    """Without points for methods that do not learn."""
+    """Without points for methods that do not train."""
     learned: Weights | None = None
-    """What was learnt from the frames, for reuse."""
+    """Weights trained on the frames, for reuse."""
     uncertainty: None = None
     """Frames have none."""
 
@@ -62,7 +62,7 @@ def reconstruct_image(
 ) -> Reconstruction | SeriesReconstruction:
     """Reconstruct an image: by :func:`.reconstruct` or :func:`reconstruct_series`.
 
-    Both commands call it; what comes back has the same fields for one frame and for many.
+    Both commands call it; the result has the same fields for one frame and for many.
     """
     keywords: dict[str, Any] = {"method": method, "grid": grid, "parameters": parameters}
     if len(image) > 1:
@@ -118,11 +118,11 @@ def reconstruct_series(
         chosen.device_name,
         lambda name: chosen.on(name).prepared(frames, acquisition.for_volume(frames[0]), tell),
     )
-    made = []
+    reconstructions = []
     for number, frame in enumerate(frames):
-        made.append(ready.reconstruct(frame, acquisition, grid))
+        reconstructions.append(ready.reconstruct(frame, acquisition, grid))
         tell(number + 1, len(frames), f"frame {number + 1} of {len(frames)}")
-    records = tuple(frame.record for frame in made)
+    records = tuple(frame.record for frame in reconstructions)
     warnings = [warning for record in records for warning in record.warnings]
     record = MethodRecord(
         method=method,
@@ -132,12 +132,12 @@ def reconstruct_series(
         remarks=tuple(dict.fromkeys(warnings)),
     )
     return SeriesReconstruction(
-        series=Series.of([one.volume for one in made], series.frame_spacing),
+        series=Series.of([frame.volume for frame in reconstructions], series.frame_spacing),
         record=record,
         frames=records,
-        acquisition=made[0].acquisition or acquisition,
-        curve=made[0].curve,
-        learned=made[0].learned,
+        acquisition=reconstructions[0].acquisition or acquisition,
+        curve=reconstructions[0].curve,
+        learned=reconstructions[0].learned,
     )
 
 

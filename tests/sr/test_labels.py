@@ -34,46 +34,46 @@ def learnt(
     reference: Volume,
     acquisition: Acquisition,
 ) -> Path:
-    made = make_method("self", SMALL).reconstruct(thick, acquisition, reference.grid)
-    assert made.learned is not None
-    return made.learned.save(tmp_path_factory.mktemp("learnt") / "model.safetensors")
+    fine = make_method("self", SMALL).reconstruct(thick, acquisition, reference.grid)
+    assert fine.learned is not None
+    return fine.learned.save(tmp_path_factory.mktemp("learnt") / "model.safetensors")
 
 
 def test_labels_are_finer_than_their_slices(
     truth: Volume, thick_labels: Volume, acquisition: Acquisition, learnt: Path
 ) -> None:
-    made = super_resolve_labels(
+    fine = super_resolve_labels(
         thick_labels, acquisition, method="self", output_resolution=2.0, reuse=str(learnt)
     )
-    check_finer(made, truth, thick_labels)
+    check_finer(fine, truth, thick_labels)
 
 
 def test_the_default_is_as_good(
     truth: Volume, thick_labels: Volume, acquisition: Acquisition
 ) -> None:
-    made = super_resolve_labels(thick_labels, acquisition, output_resolution=2.0)
-    check_finer(made, truth, thick_labels)
+    fine = super_resolve_labels(thick_labels, acquisition, output_resolution=2.0)
+    check_finer(fine, truth, thick_labels)
 
 
-def check_finer(made: Volume, truth: Volume, thick_labels: Volume) -> None:
+def check_finer(fine: Volume, truth: Volume, thick_labels: Volume) -> None:
     blocky = resample(thick_labels, truth.grid, kernel="nearest").data
-    assert made.data.dtype == np.int16
-    assert made.same_grid(truth)
-    assert set(np.unique(made.data)) == set(KEYS)
-    right, before = (np.mean(data == truth.data) for data in (made.data, blocky))
+    assert fine.data.dtype == np.int16
+    assert fine.same_grid(truth)
+    assert set(np.unique(fine.data)) == set(KEYS)
+    right, before = (np.mean(data == truth.data) for data in (fine.data, blocky))
     assert right > before + 0.005
 
 
 def test_a_single_label_stays(thick_labels: Volume, acquisition: Acquisition) -> None:
     flat = thick_labels.with_data(np.full(thick_labels.shape, 7, np.uint8))
-    made = super_resolve_labels(flat, acquisition, method="linear", output_resolution=2.0)
-    assert np.unique(made.data).tolist() == [7]
-    assert made.data.dtype == np.uint8
+    fine = super_resolve_labels(flat, acquisition, method="linear", output_resolution=2.0)
+    assert np.unique(fine.data).tolist() == [7]
+    assert fine.data.dtype == np.uint8
 
 
 def test_interpolation_takes_labels_too(thick_labels: Volume, acquisition: Acquisition) -> None:
-    made = super_resolve_labels(thick_labels, acquisition, method="linear", output_resolution=2.0)
-    assert set(np.unique(made.data)) <= set(KEYS)
+    fine = super_resolve_labels(thick_labels, acquisition, method="linear", output_resolution=2.0)
+    assert set(np.unique(fine.data)) <= set(KEYS)
 
 
 def test_order_of_labels_is_no_amount(thick_labels: Volume, acquisition: Acquisition) -> None:

@@ -32,13 +32,13 @@ def beating(frames: int = 3) -> Series:
 def test_interpolation_is_frame_by_frame() -> None:
     series = beating()
     grid = lay_out_grid(next(series.frames()), slice_axis=2)
-    made = reconstruct_series(series, Acquisition(spacing=8.0), method="bspline", grid=grid)
-    assert made.series.frame_spacing == 0.04
-    np.testing.assert_array_equal(made.series.affine, grid.affine)
-    for frame, expected in zip(made.series.frames(), series.frames(), strict=True):
+    result = reconstruct_series(series, Acquisition(spacing=8.0), method="bspline", grid=grid)
+    assert result.series.frame_spacing == 0.04
+    np.testing.assert_array_equal(result.series.affine, grid.affine)
+    for frame, expected in zip(result.series.frames(), series.frames(), strict=True):
         np.testing.assert_array_equal(frame.data, np.maximum(resample(expected, grid).data, 0))
-    assert made.learned is None
-    assert len(made.frames) == 3
+    assert result.learned is None
+    assert len(result.frames) == 3
 
 
 def test_one_training_for_all_frames() -> None:
@@ -46,34 +46,34 @@ def test_one_training_for_all_frames() -> None:
     grid = lay_out_grid(
         next(series.frames()), slice_axis=2, output_resolution="native", output_grid="slice"
     )
-    told: list[str] = []
-    made = reconstruct_series(
+    messages: list[str] = []
+    result = reconstruct_series(
         series,
         Acquisition(spacing=8.0),
         method="latent",
         grid=grid,
         parameters=QUICK,
-        progress=lambda step, total, message: told.append(message),
+        progress=lambda step, total, message: messages.append(message),
     )
-    np.testing.assert_array_equal(made.series.data[:, :, ::4], series.data)
-    assert sum(message.startswith("training") for message in told) == 3
-    assert made.learned is not None
-    assert made.learned.card.data == "3 frames of one image"
-    used = {record.details["ModelSHA256"] for record in made.frames}
-    assert used == {made.learned.digest}
-    assert len(made.curve.points) == 1
+    np.testing.assert_array_equal(result.series.data[:, :, ::4], series.data)
+    assert sum(message.startswith("training") for message in messages) == 3
+    assert result.learned is not None
+    assert result.learned.card.data == "3 frames of one image"
+    used = {record.details["ModelSHA256"] for record in result.frames}
+    assert used == {result.learned.digest}
+    assert len(result.curve.points) == 1
 
 
 def test_empty_frame_does_not_stop_the_others() -> None:
     series = beating()
     series.data[..., 1] = 0
     grid = lay_out_grid(next(series.frames()), slice_axis=2, output_grid="slice")
-    made = reconstruct_series(
+    result = reconstruct_series(
         series, Acquisition(spacing=8.0), method="latent", grid=grid, parameters=QUICK
     )
-    assert (made.series.data[..., 1] == 0).all()
-    assert [frame.fallback for frame in made.frames] == ["", "linear", ""]
-    assert made.record.warnings == (
+    assert (result.series.data[..., 1] == 0).all()
+    assert [frame.fallback for frame in result.frames] == ["", "linear", ""]
+    assert result.record.warnings == (
         "interpolated instead of super-resolved: the image is constant",
     )
 
@@ -94,9 +94,9 @@ def test_real_cine(shared_data: Path, tmp_path: Path) -> None:
     series = Series.load(Series.of(cut, 0.3).save(tmp_path / "cine.nii.gz"))
     assert series.data.shape == (64, 64, number, 2)
     grid = lay_out_grid(cut[0], slice_axis=2, output_resolution="native", output_grid="slice")
-    made = reconstruct_series(
+    result = reconstruct_series(
         series, Acquisition(spacing=5.0), method="latent", grid=grid, parameters=QUICK
     )
     parts = (grid.shape[2] - 1) // (number - 1)
-    np.testing.assert_array_equal(made.series.data[:, :, ::parts], series.data)
-    assert made.series.frame_spacing == pytest.approx(0.3)
+    np.testing.assert_array_equal(result.series.data[:, :, ::parts], series.data)
+    assert result.series.frame_spacing == pytest.approx(0.3)

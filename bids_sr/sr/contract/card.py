@@ -1,4 +1,4 @@
-"""The card of weights: what a network is, what it is valid for, and what it comes from."""
+"""The card of weights: their network, the images they are valid for, and their training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeUsed:
-    """Name what made weights, with its settings."""
+    """The recipe or method that trained weights, with its settings."""
 
     name: str
-    """Of a recipe, or of the method that learnt from an image."""
+    """Of a recipe, or of the method that trained on an image."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -30,20 +30,20 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsCard:
-    """Say what weights are; cards of earlier versions are read as well."""
+    """Describe weights; cards of earlier versions are read as well."""
 
     architecture: str = ""
     """Name of the network."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What the network is made with."""
+    """Arguments of the network's constructor."""
     geometry: Mapping[str, Any] = field(default_factory=dict)
     """What the network is valid for, as its kind writes and reads it; lengths in mm."""
     intensity_scaling: str = ""
     recipe: RecipeUsed | None = None
     data: str | Mapping[str, Any] = ""
-    """What was learnt from."""
+    """The training data."""
     thick_planes: bool = False
-    """Whether the network was last taught by planes as thick as slices."""
+    """Whether the last training was on planes as thick as slices."""
     licence: str = ""
     """Of the data."""
     seed: int | None = None
@@ -54,12 +54,12 @@ class WeightsCard:
     """Training steps done."""
     stop_reason: str = ""
     validation: Mapping[str, Any] = field(default_factory=dict)
-    """How the weights did on what was left out: a number, or one an image, by measure."""
+    """Scores on data left out of the training: a number, or one an image, by measure."""
     curve: LearningCurve = NO_CURVE
     device_fallback: str = ""
     """Why the training ended on the CPU, if so."""
     others: Mapping[str, Any] = field(default_factory=dict)
-    """What else a card holds, by its names."""
+    """Other entries of a card."""
 
     @property
     def in_plane_voxel(self) -> float | None:
@@ -87,13 +87,13 @@ class WeightsCard:
             "CurveMeasure": asdict(self.curve.validation) if self.curve.scores else None,
             "DeviceFallback": self.device_fallback,
         }
-        told = {
+        stated = {
             key: value
             for key, value in known.items()
             if not (value is None or value is False or value in ("", {}, []))
         }
         begun = start and {"SHA256": start.sha256, "Card": start.card.to_dict()}
-        return {**self.others, **told, "Start": begun}
+        return {**self.others, **stated, "Start": begun}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WeightsCard:

@@ -12,20 +12,20 @@ from bids_sr.sr.contract.weights import Weights
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """Hold what a method made and how."""
+    """Hold a reconstruction and the record of how it was made."""
 
     volume: Volume
     """The reconstruction, float32, on the grid that was asked for."""
     record: MethodRecord = field(default_factory=MethodRecord)
     curve: LearningCurve = NO_CURVE
-    """Without points for methods that do not learn."""
+    """Without points for methods that do not train."""
     uncertainty: Volume | None = None
-    """Standard deviation to expect of every voxel, in units of intensity, on the same grid;
-    None for methods that cannot tell."""
+    """Expected standard deviation of every voxel, in units of intensity, on the same grid;
+    None for methods that do not estimate it."""
     learned: Weights | None = None
-    """What was learnt from this image, for reuse; None for methods that do not learn."""
+    """Weights trained on this image, for reuse; None for methods that do not train."""
     acquisition: Acquisition | None = None
-    """By which it was made: what is assumed of slices may change when it is tested."""
+    """The acquisition that was used: an assumption may change when it is tested."""
 
     @property
     def image(self) -> Volume:

@@ -48,20 +48,20 @@ def configured(
     if name not in kinds:
         raise ConfigError(f"Found {what} {name!r}; expected one of {', '.join(kinds)}.")
     kind: Any = kinds[name]
-    given = dict(parameters or {})
-    if (preset := given.pop("preset", None)) is not None:
+    values = dict(parameters or {})
+    if (preset := values.pop("preset", None)) is not None:
         if preset not in kind.presets:
             raise ConfigError(
                 f"Found preset {preset!r} for {what} {name!r}; expected "
                 f"{' or '.join(kind.presets) or 'none: it has no presets'}."
             )
-        given = {**kind.presets[preset], **given}
+        values = {**kind.presets[preset], **values}
     known = {entry.name for entry in fields(kind)}
-    unknown = sorted(set(given) - known)
+    unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError(
             f"Found parameter {', '.join(unknown)} for {what} {name!r}; expected one of "
             f"{', '.join(sorted(known))}."
         )
-    made: _Kind = kind(**given)
-    return made
+    instance: _Kind = kind(**values)
+    return instance

@@ -1,6 +1,6 @@
-"""A side result tells of a reconstruction: its uncertainty, its agreement with the slices.
+"""Side results of a reconstruction: its uncertainty, its agreement with the slices.
 
-The reconstruction is good without it, so its failure is told and costs nothing else.
+The reconstruction is valid without them, so a failure is logged and has no other effect.
 """
 
 from __future__ import annotations

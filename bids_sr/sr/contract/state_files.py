@@ -36,7 +36,7 @@ class State:
     wrapper: str | None = None
     """The key under which they were; None where they were all that the file holds."""
     card: WeightsCard | None = None
-    """What weights of this package say about themselves."""
+    """The card, if the weights are of this package."""
 
 
 def read_state(path: Path) -> State:

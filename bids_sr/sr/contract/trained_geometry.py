@@ -70,7 +70,7 @@ class TrainedGeometry:
             )
         return cls(facts=facts)
 
-    def require(self, found: TrainedGeometry, path: Path) -> None:
+    def require(self, image: TrainedGeometry, path: Path) -> None:
         """Check that an image has the geometry that the weights are valid for.
 
         Raises
@@ -79,13 +79,13 @@ class TrainedGeometry:
             With what was found and what was expected, in mm.
         """
         wrong = [
-            f"a {words} of {found.facts[name]:.4g} mm, expected {self.facts[name]:.4g} mm"
+            f"a {words} of {image.facts[name]:.4g} mm, expected {self.facts[name]:.4g} mm"
             for name, words in _LENGTHS.items()
-            if abs(found.facts[name] / self.facts[name] - 1) > SAME_LENGTH
+            if abs(image.facts[name] / self.facts[name] - 1) > SAME_LENGTH
         ]
-        if not wrong and not self._same_profile(found):
+        if not wrong and not self._same_profile(image):
             wrong = [
-                f"the slice profile {found.facts['SliceProfile']}, expected "
+                f"the slice profile {image.facts['SliceProfile']}, expected "
                 f"{self.facts['SliceProfile']} of the same shape"
             ]
         if wrong:
@@ -95,8 +95,8 @@ class TrainedGeometry:
                 "train on it."
             )
 
-    def _same_profile(self, found: TrainedGeometry) -> bool:
-        one, other = (np.asarray(each.facts["SliceProfileKernel"]) for each in (self, found))
-        taps = max(one.size, other.size)
-        one, other = (np.pad(each, (taps - each.size) // 2) for each in (one, other))
-        return bool(np.abs(one - other).max() <= SAME_PROFILE * one.max())
+    def _same_profile(self, image: TrainedGeometry) -> bool:
+        kernels = [np.asarray(source.facts["SliceProfileKernel"]) for source in (self, image)]
+        taps = max(kernel.size for kernel in kernels)
+        expected, actual = (np.pad(kernel, (taps - kernel.size) // 2) for kernel in kernels)
+        return bool(np.abs(expected - actual).max() <= SAME_PROFILE * expected.max())

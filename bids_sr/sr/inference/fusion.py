@@ -1,7 +1,8 @@
 """Fusion combines the reconstructions of the two through-plane views into one volume.
 
-Each view is a stack of planes; what runs along the planes' columns it sees whole, what
-runs across the stack it sees plane by plane.  Fusion neither trains nor resamples.
+Each view is a stack of planes that the network processes one by one, so a view is more
+reliable along the columns of its planes than across the stack.  Fusion neither trains nor
+resamples.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from bids_sr.imaging import View
 
 Array = npt.NDArray[np.float32]
 Fusion = Callable[[Sequence[tuple[View, Array]], npt.NDArray[np.float64]], Array]
-"""Called with (view, detail it found) pairs and the spacings (3,), mm."""
+"""Called with (view, detail of that view) pairs and the spacings (3,), mm."""
 
 
 def fuse_mean(views: Sequence[tuple[View, Array]], spacings: npt.NDArray[np.float64]) -> Array:
-    """Return the voxelwise mean of what the views found, each (X, Y, Z)."""
+    """Return the voxelwise mean of the (X, Y, Z) details of the views."""
     total = np.zeros_like(views[0][1])
     for _, detail in views:
         total += detail
@@ -30,12 +31,12 @@ def fuse_mean(views: Sequence[tuple[View, Array]], spacings: npt.NDArray[np.floa
 def fuse_directional(
     views: Sequence[tuple[View, Array]], spacings: npt.NDArray[np.float64]
 ) -> Array:
-    """Take every in-plane wave from the views that see it whole.
+    """Weight every spatial frequency by its angle to the planes of each view.
 
     Parameters
     ----------
     views : sequence of (View, (X, Y, Z) array)
-        The two through-plane views and the detail that each found.
+        The two through-plane views and the detail of each.
     spacings : (3,) float array, mm
         Voxel spacings.
 
@@ -69,12 +70,12 @@ def fuse_directional(
 
 
 def fuse_burst(views: Sequence[tuple[View, Array]], spacings: npt.NDArray[np.float64]) -> Array:
-    """Take every wave mostly from the view that found it strongest.
+    """Take every frequency mostly from the view in which it is strongest.
 
     Parameters
     ----------
     views : sequence of (View, (X, Y, Z) array)
-        Any number of views and the detail that each found.
+        Any number of views and the detail of each.
     spacings : (3,) float array, mm
         Not needed.
 
@@ -85,9 +86,9 @@ def fuse_burst(views: Sequence[tuple[View, Array]], spacings: npt.NDArray[np.flo
     Notes
     -----
     Fourier burst accumulation: with F_i the spectrum of a view, the result is the sum of
-    ``w_i F_i`` with ``w_i = |F_i|**p / sum_j |F_j|**p``, p = 11; blur only weakens waves, so
-    the stronger one is the sharper.  The magnitudes weigh, not the complex values, which
-    have no order.  Noise that one view invents is kept too.
+    ``w_i F_i`` with ``w_i = |F_i|**p / sum_j |F_j|**p``, p = 11; blur only
+    attenuates, so the stronger component is the sharper.  The weights come from magnitudes, as
+    complex values have no order.  Noise in a single view is kept too.
 
     References
     ----------
@@ -127,5 +128,4 @@ def _frequencies(
     size = sizes[axes.index(axis)]
     sample = fft.rfftfreq if axis == axes[-1] else fft.fftfreq
     frequencies = np.asarray(sample(size, float(spacings[axis])))
-    others = [other for other in range(3) if other != axis]
-    return np.expand_dims(frequencies, others)
+    return np.expand_dims(frequencies, sorted({0, 1, 2} - {axis}))

@@ -1,7 +1,7 @@
-"""Slices between slices, by way of the latent space of an autoencoder.
+"""Slices between the acquired ones, interpolated in the latent space of an autoencoder.
 
-It encodes the acquired slices and decodes mixtures of neighbours.  It does not train, and
-it removes no blur: slices are as thick as they were.
+The acquired slices are encoded, and weighted means of neighbours are decoded.  Nothing here
+trains, and no blur is removed: slices stay as thick as they were.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AT_A_SLICE = 1e-4  # of the slice spacing: a plane so near to a slice is that s
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LatentSpace:
-    """Hold an autoencoder that is ready, and the voxels it was trained on."""
+    """Hold a trained autoencoder and the voxel size of its training."""
 
     network: Autoencoder
     in_plane_spacing: float | None
@@ -95,7 +95,7 @@ class LatentSpace:
         grid : Grid
             Parallel to `lr`; beyond the outer slices these are continued.
         keep_detail : bool
-            Interpolate linearly what the network cannot restore; see Notes.
+            Interpolate linearly the detail that the network cannot restore; see Notes.
         device : torch.device
         threads : int
             On a CPU, so many planes at once.
@@ -111,9 +111,9 @@ class LatentSpace:
 
             (1 - a) x0 + a x1 + D((1 - a) z0 + a z1) - (1 - a) D(z0) - a D(z1),
 
-        with D the decoder: linear interpolation, plus what the way through latent space
-        makes of it.  So noise and the finest detail, which an autoencoder loses, are those
-        of the slices, intensities outside of the range that it knows stay, and at a = 0
+        with D the decoder: linear interpolation, plus the difference that interpolating in
+        latent space makes.  Noise and the finest detail, which an autoencoder loses, are
+        therefore those of the slices, intensities outside of its range are kept, and at a = 0
         nothing changes.  Without `keep_detail` it is D((1 - a) z0 + a z1), as in the paper.
         The network works on the voxels that it was trained on, whatever the grid, and never
         in half precision, whose steps the difference of two decoded slices would show.
@@ -127,19 +127,19 @@ class LatentSpace:
         scaler = clamping_scaler(lr.data)
         seen = in_plane_resampled(lr, slice_axis, self.in_plane_spacing)
         stack = clamped(View.in_plane(slice_axis).split(seen.data), scaler)
-        found = self._decode(stack, planes, keep_detail, device, threads)
-        # From the network's voxels to those of the grid; across slices it is there already.
-        made = View.in_plane(slice_axis).join(found)
+        decoded = self._decode(stack, planes, keep_detail, device, threads)
+        # From the network's voxels to those of the grid; across slices it is on the grid already.
+        intermediate = View.in_plane(slice_axis).join(decoded)
         target = grid.with_planes(slice_axis, inner.size)
         source = seen.grid.with_planes_of(target, slice_axis)
-        made = resample(Volume(made, source.affine), target, kernel="bspline").data
-        made *= np.float32(scaler.width)
+        intermediate = resample(Volume(intermediate, source.affine), target, kernel="bspline").data
+        intermediate *= np.float32(scaler.width)
         here: list[Any] = [slice(None)] * 3
         here[slice_axis] = inner
         if keep_detail:
-            result[tuple(here)] += made
+            result[tuple(here)] += intermediate
         else:
-            result[tuple(here)] = made + np.float32(scaler.offset)
+            result[tuple(here)] = intermediate + np.float32(scaler.offset)
         return Volume(result, grid.affine)
 
     def _decode(
@@ -158,10 +158,10 @@ class LatentSpace:
         slices = torch.from_numpy(stack)[:, None]  # (K, 1, H, W)
         workers = threads if device.type == "cpu" else 1
 
-        def encode(one: int) -> Tensor:
+        def encode(index: int) -> Tensor:
             with torch.inference_mode():
-                given = slices[one : one + 1].to(device)
-                return network.encode(given.contiguous(memory_format=torch.channels_last))
+                acquired = slices[index : index + 1].to(device)
+                return network.encode(acquired.contiguous(memory_format=torch.channels_last))
 
         def decode(latent: Tensor) -> Tensor:
             with torch.inference_mode():
@@ -176,14 +176,14 @@ class LatentSpace:
                     planes.below.tolist(), planes.fraction.tolist(), strict=True
                 )
             )
-            made = torch.stack(list(pool.map(decode, mixed)))
+            decoded = torch.stack(list(pool.map(decode, mixed)))
             if keep_detail:
                 restored = dict(zip(used, pool.map(decode, latent.values()), strict=True))
                 for plane, below, fraction in zip(
-                    made, planes.below.tolist(), planes.fraction.tolist(), strict=True
+                    decoded, planes.below.tolist(), planes.fraction.tolist(), strict=True
                 ):
                     plane -= torch.lerp(restored[below], restored[below + 1], fraction)
-        return made.numpy()
+        return decoded.numpy()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -217,8 +217,8 @@ class _Planes:
 
     def linear(self, slices: npt.NDArray[np.floating], slice_axis: int) -> npt.NDArray[np.float32]:
         matrix = interpolation_matrix(self.coordinates, self.slices, "linear")
-        made = apply_along_axis(matrix, slices.astype(np.float32, copy=False), slice_axis)
-        return np.array(made, dtype=np.float32, order="C")
+        interpolated = apply_along_axis(matrix, slices.astype(np.float32, copy=False), slice_axis)
+        return np.array(interpolated, dtype=np.float32, order="C")
 
 
 def clamping_scaler(data: npt.NDArray[np.floating]) -> RobustScaler:

@@ -1,6 +1,6 @@
-"""A turn is a rotation of a volume within its slices, onto a canvas that holds all of it.
+"""In-plane rotation of a volume, onto a canvas that holds all of it.
 
-Turned volumes have other through-plane views: planes between those of the array's
+Rotated volumes have other through-plane views: planes between those of the array's
 axes.  Values between voxels come from cubic splines; beyond the border the edge is
 continued.
 """
@@ -18,7 +18,7 @@ _SLACK = 2  # voxels, for the splines
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class InPlaneRotation:
     """Rotate slices by an angle and back."""
 
     angle: float
@@ -27,7 +27,7 @@ class Turn:
     """Array axis across the slices."""
 
     def apply(self, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return (X, Y, Z) data turned on its canvas; the slice axis keeps its size."""
+        """Return (X, Y, Z) data rotated on its canvas; the slice axis keeps its size."""
         if self.angle == 0:
             return data
         return self._rotated(np.pad(data, self._padding(data.shape), mode="edge"), self.angle)
@@ -35,7 +35,7 @@ class Turn:
     def undo(
         self, data: npt.NDArray[np.float32], shape: tuple[int, ...]
     ) -> npt.NDArray[np.float32]:
-        """Return canvas data turned back and cut to `shape` in-plane."""
+        """Return canvas data rotated back and cut to `shape` in-plane."""
         if self.angle == 0:
             return data
         back = self._rotated(data, -self.angle)
@@ -62,7 +62,7 @@ class Turn:
 
     def _rotated(self, data: npt.NDArray[np.float32], angle: float) -> npt.NDArray[np.float32]:
         axes = [axis for axis in range(3) if axis != self.slice_axis]
-        turned: npt.NDArray[np.float32] = ndimage.rotate(
+        rotated: npt.NDArray[np.float32] = ndimage.rotate(
             data, angle, axes=axes, reshape=False, order=3, mode="nearest", output=np.float32
         )
-        return turned
+        return rotated

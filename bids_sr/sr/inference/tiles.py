@@ -1,4 +1,4 @@
-"""A network over a stack of planes: in batches, in tiles, within the memory there is.
+"""A network applied to a stack of planes: in batches and tiles that fit into memory.
 
 The rows of planes are thick slices.  Tiles cut the columns, or the stack for a network that
 sees neighbouring planes, and overlap by as much as the network sees, so that tiled and whole
@@ -40,19 +40,19 @@ class InferenceSettings:
 
     device: torch.device
     halo: int
-    """Columns that an output pixel sees on each side."""
+    """Receptive field on each side, columns."""
     plane_halo: int = 0
-    """Planes that it sees on each side; 0: planes are seen one by one."""
+    """The same in planes; 0: planes are processed one by one."""
     batch_pixels: int | None = None
     """Thick-slice pixels a call; None for what suits the device."""
     half: bool = True
     """Use the device's half precision where that is faster."""
     threads: int = 1
-    """On a CPU, so many batches at once, one on each core."""
+    """On a CPU, number of batches at once, one on each core."""
     allow_cpu: bool = True
     """Go on with the CPU when a GPU has too little memory even for small tiles."""
     report: Callable[[int, int], None] | None = None
-    """Told after every piece how many there are done and in all."""
+    """Called after every tile with the number done and in all."""
 
 
 @torch.inference_mode()
@@ -76,9 +76,9 @@ def run_over_slices(
     Returns
     -------
     result : (N, n, W) or (N, ..., n, W) float32 tensor
-        What was predicted, on the CPU.
+        The prediction, on the CPU.
     device : str
-        The device that made it.
+        The device that computed it.
 
     Raises
     ------
@@ -93,8 +93,8 @@ def run_over_slices(
         try:
             threads = settings.threads if device.type == "cpu" else 1
             with single_core_workers(threads) as pool:
-                made = _run(network, predict, stack, settings, device, pixels, pool)
-            return made, str(device)
+                result = _run(network, predict, stack, settings, device, pixels, pool)
+            return result, str(device)
         except RuntimeError as error:
             if not is_device_full(error):
                 raise
@@ -139,13 +139,13 @@ def _run(
             part = part.contiguous(memory_format=torch.channels_last)
         # Both contexts belong to the thread that enters them.
         with torch.inference_mode(), mixed_precision(device, dtype):
-            made = predict(network, part)
-        made = made[0] if together else made
-        return made[tile.planes.keep][..., tile.columns.keep].float().cpu()
+            predicted = predict(network, part)
+        predicted = predicted[0] if together else predicted
+        return predicted[tile.planes.keep][..., tile.columns.keep].float().cpu()
 
     result: Tensor | None = None
-    made = pool.map(compute, tiles) if device.type == "cpu" else map(compute, tiles)
-    for done, (tile, piece) in enumerate(zip(tiles, made, strict=True), 1):
+    pieces = pool.map(compute, tiles) if device.type == "cpu" else map(compute, tiles)
+    for done, (tile, piece) in enumerate(zip(tiles, pieces, strict=True), 1):
         if result is None:
             result = torch.empty((number, *piece.shape[1:-1], width))
         result[tile.planes.write, ..., tile.columns.write] = piece

@@ -1,8 +1,8 @@
 """Triplets: neighbouring slices as the three channels of one image, and back.
 
-A network enlarges an image of thick rows four times along both axes; here its output
-comes to the rows that are wanted, and what overlapping triplets say of a slice becomes
-one.  No network is made or run.
+A network enlarges an image of thick rows four times along both axes; here its output is
+resampled to the rows of the target grid, and the overlapping triplets of a slice are averaged.
+No network is built or run.
 
 References
 ----------
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 OVERLAP = (0.25, 0.5, 0.25)
-"""Weights of what a slice is as the first, second and third of a triplet."""
+"""Weights of a slice as the first, second and third of a triplet."""
 _BEYOND = 2  # copies of the end slices, so that each is in three triplets
 
 
@@ -52,7 +52,7 @@ class TripletScaling:
 
 @dataclass(frozen=True, eq=False)
 class Resizing:
-    """Bring enlarged images to the rows and columns that are wanted, without aliasing."""
+    """Resample enlarged images to the target rows and columns, without aliasing."""
 
     coordinates: npt.NDArray[np.float64]
     """(n,) centres of the rows in units of thick rows; 0 is the centre of the first."""
@@ -83,21 +83,21 @@ class Enlarging:
 
     resizing: Resizing
     input_range: float
-    """What the network wants intensity 1 to be."""
+    """Intensity of the network's input that stands for 1."""
     upright: bool
-    """Whether it sees such slices with thick rows; else with thick columns."""
+    """Whether the network expects thick rows; else thick columns."""
 
     def __call__(self, network: nn.Module, triplets: Tensor) -> Tensor:
         """(N, 3, K, W) to (N, 3, n, W)."""
         images = triplets * self.input_range
-        made = network(images) if self.upright else network(images.mT).mT
-        return self.resizing.apply(made) / self.input_range
+        enlarged = network(images) if self.upright else network(images.mT).mT
+        return self.resizing.apply(enlarged) / self.input_range
 
 
 def antialiased(
     centres: npt.NDArray[np.floating], size: int, ratio: float
 ) -> npt.NDArray[np.float64]:
-    """Return the matrix of linear interpolation that averages where samples are passed over.
+    """Return the matrix of linear interpolation with antialiasing where it downsamples.
 
     Parameters
     ----------
@@ -130,14 +130,14 @@ def triplets_of(stack: Tensor) -> Tensor:
     return torch.cat((first, stack, last)).unfold(0, 3, 1).movedim(-1, 1)
 
 
-def slices_of(made: Tensor) -> Tensor:
-    """Return the (N, n, W) slices of what was made of their (N + 2, 3, n, W) triplets.
+def slices_of(triplets: Tensor) -> Tensor:
+    """Return (N, n, W) slices, each the weighted mean over its (N + 2, 3, n, W) triplets.
 
     Every slice, the first and the last too, is the third of one triplet, the second of the
     next and the first of the one after it.
     """
-    number = len(made) - _BEYOND
-    parts = [made[_BEYOND - place : _BEYOND - place + number, place] for place in range(3)]
+    number = len(triplets) - _BEYOND
+    parts = [triplets[_BEYOND - place : _BEYOND - place + number, place] for place in range(3)]
     total = torch.zeros_like(parts[0])
     for weight, part in zip(OVERLAP, parts, strict=True):
         total += weight * part

@@ -1,8 +1,8 @@
 """Uncertainty is the standard deviation to expect of every voxel of a reconstruction.
 
-Views of one volume are seen by one network independently of each other; where they
-disagree, at least one is wrong.  What all views get wrong alike is not seen by this, so
-the detail that was added counts too.
+The network processes the views of a volume independently of each other; where they disagree,
+at least one is wrong.  An error that all views share does not show in their disagreement, so
+the detail that was added to interpolation counts too.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _REACH = 1.5  # voxels: a difference of one voxel says little
 
 
 class Disagreement:
-    """Gather how far pairs of views differ, and what detail they found.
+    """Accumulate how far pairs of views differ.
 
     Attributes
     ----------
     squared : (X, Y, Z) float32 array or None
         Sum over the pairs of half the squared difference: twice the variance of a mean.
     pairs : int
-        Pairs gathered.
+        Pairs added.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Disagreement:
         Parameters
         ----------
         detail : (X, Y, Z) float32 array
-            What the views together added to interpolation.
+            Difference of the fused views from interpolation.
 
         Returns
         -------

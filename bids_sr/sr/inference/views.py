@@ -1,7 +1,7 @@
-"""What a network finds in the views of a volume, put together on the fine grid.
+"""A network applied to the views of a volume, their results fused on the fine grid.
 
 Each through-plane view is a stack of planes that the network sees, one by one or all
-together; further views are planes turned within the slices.  Nothing here trains.
+together; further views are of the volume rotated in-plane.  Nothing here trains.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from bids_sr.imaging.slice_profile import FWHM_PER_SIGMA
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
 from bids_sr.sr.inference.fusion import FUSIONS
-from bids_sr.sr.inference.rotation import Turn
+from bids_sr.sr.inference.rotation import InPlaneRotation
 from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
 from bids_sr.sr.inference.uncertainty import Disagreement, half_squared_difference
 from bids_sr.sr.inference.workspace import Workspace, foreground_box
 from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler, Upsampling
 
 
-class Seen(NamedTuple):
-    """Hold what all views together say, on the grid of the workspace."""
+class FusedViews(NamedTuple):
+    """Hold the reconstruction from all views, on the grid of the workspace."""
 
     data: npt.NDArray[np.float32]
     uncertainty: npt.NDArray[np.float32] | None
@@ -40,16 +40,16 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Say which views are seen and how they become one volume."""
+    """State which views are reconstructed and how they become one volume."""
 
     fusion: str = "directional"
     """How the two views of a pair are combined: a name in ``FUSIONS``."""
     detail: float = 1.0
-    """Factor on the detail found."""
+    """Factor on the detail that the network adds to interpolation."""
     orientations: int = 1
-    """Pairs of views: the array's own, then pairs turned between them within the slices."""
+    """Pairs of views: those along the array axes, then pairs rotated in-plane between them."""
     mirrored: bool = False
-    """Average with what is found in the mirror image."""
+    """Average with the result on the mirror image."""
     plane_thickness: float = 0.0
     """Width (FWHM, mm) of the Gaussian over which planes are averaged before they are seen."""
 
@@ -68,7 +68,7 @@ class Views:
         work: Workspace,
         settings: InferenceSettings,
         progress: Progress,
-    ) -> Seen:
+    ) -> FusedViews:
         """Add the detail that the network finds in all views to cubic interpolation.
 
         Parameters
@@ -83,40 +83,42 @@ class Views:
 
         Returns
         -------
-        Seen
+        FusedViews
         """
         axis = work.slice_axis
         upsampling = Upsampling.at(work.coordinates, scaled.shape[axis], network.factor)
 
         def predict(_: nn.Module, lr: Tensor) -> Tensor:
             there = upsampling.to(lr.device)
-            found = network.detail(lr, there)
+            rows = network.detail(lr, there)
             if self.mirrored:  # rows need not be symmetric to the slices, columns are
-                found = (found + network.detail(lr.flip(-1), there).flip(-1)) / 2
-            return found
+                rows = (rows + network.detail(lr.flip(-1), there).flip(-1)) / 2
+            return rows
 
         data = resample(Volume(scaled, work.slices.affine), work.grid).data
         added, disagreement = np.zeros_like(data), Disagreement()
-        used = str(settings.device)
+        device = str(settings.device)
         for number in range(self.orientations):
             progress(number, self.orientations, f"views {number + 1} of {self.orientations}")
-            turn = Turn(angle=90 * number / self.orientations, slice_axis=axis)
-            turned = turn.apply(scaled)
-            box = foreground_box(turned, axis, margin=network.halo)
-            found = []
+            rotation = InPlaneRotation(angle=90 * number / self.orientations, slice_axis=axis)
+            rotated = rotation.apply(scaled)
+            box = foreground_box(rotated, axis, margin=network.halo)
+            details = []
             for view in View.through_plane(axis):
-                stack = torch.from_numpy(self._averaged(view.split(turned[box]), work.spacing))
-                made, used = run_over_slices(network, predict, stack, settings)
-                found.append((view, view.join(made.numpy())))
-            shape = [*turned.shape]
+                stack = torch.from_numpy(self._averaged(view.split(rotated[box]), work.spacing))
+                rows, device = run_over_slices(network, predict, stack, settings)
+                details.append((view, view.join(rows.numpy())))
+            shape = [*rotated.shape]
             shape[axis] = data.shape[axis]
             detail = np.zeros(shape, np.float32)
-            detail[box] = FUSIONS[self.fusion](found, work.grid.spacings)
-            added += np.float32(self.detail / self.orientations) * turn.undo(detail, data.shape)
-            detail[box] = half_squared_difference(found[0][1], found[1][1])
-            disagreement.add(turn.undo(detail, data.shape))
+            detail[box] = FUSIONS[self.fusion](details, work.grid.spacings)
+            added += np.float32(self.detail / self.orientations) * rotation.undo(
+                detail, data.shape
+            )
+            detail[box] = half_squared_difference(details[0][1], details[1][1])
+            disagreement.add(rotation.undo(detail, data.shape))
         deviation = side_result("uncertainty", lambda: disagreement.standard_deviation(added))
-        return Seen(data + added, deviation, used)
+        return FusedViews(data + added, deviation, device)
 
     def _averaged(
         self, planes: npt.NDArray[np.float32], spacing: float

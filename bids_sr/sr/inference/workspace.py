@@ -71,17 +71,17 @@ def foreground_box(
     box = [slice(None)] * 3
     bright = scaled > threshold
     for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(bright.any(axis=others))
-        if axis != slice_axis and found.size:
-            first, last = max(0, int(found[0]) - margin), int(found[-1]) + 1 + margin
+        other_axes = tuple({0, 1, 2} - {axis})
+        occupied = np.flatnonzero(bright.any(axis=other_axes))
+        if axis != slice_axis and occupied.size:
+            first, last = max(0, int(occupied[0]) - margin), int(occupied[-1]) + 1 + margin
             box[axis] = slice(first, min(last, scaled.shape[axis]))
     return box[0], box[1], box[2]
 
 
 def _isotropic(grid: Grid, axis: int) -> Grid:
     target = float(grid.spacings[axis])
-    for other in range(3):
-        if abs(grid.spacings[other] / target - 1) > _SPACING_TOLERANCE:
-            grid = grid.tiled(other, target)
+    for current in range(3):
+        if abs(grid.spacings[current] / target - 1) > _SPACING_TOLERANCE:
+            grid = grid.tiled(current, target)
     return grid

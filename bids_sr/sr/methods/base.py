@@ -25,7 +25,7 @@ from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
 from bids_sr.sr.slices.consistency import agreement, make_consistent
-from bids_sr.sr.slices.held_out import Verdict, judged
+from bids_sr.sr.slices.held_out import AssumptionCheck, check_assumption
 
 LOGGER = logging.getLogger(__name__)
 
@@ -80,10 +80,10 @@ class Method(ABC):
         planned = acquisition.for_volume(lr)
         _check_volume(lr, planned, grid)
         start = time.perf_counter()
-        verdict = self._verdict(lr, planned, grid)
-        acquisition = verdict.acquisition
-        if verdict.interpolate:
-            result, reason = interpolated(lr, grid, verdict.interpolate), ""
+        check = self._checked_assumption(lr, planned, grid)
+        acquisition = check.acquisition
+        if check.interpolate:
+            result, reason = interpolated(lr, grid, check.interpolate), ""
         else:
             result, reason = or_on_cpu(
                 self.device_name,
@@ -94,8 +94,8 @@ class Method(ABC):
         data = result.volume.data.astype(np.float32, copy=False)
         if data.shape != grid.shape or not np.isfinite(data).all():
             raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
-        # Agreement with slices of a thickness that nobody trusts would sharpen all the same.
-        maker = replace(self, data_consistency=False) if verdict.interpolate else self
+        # Data consistency with a thickness that is not trusted would sharpen all the same.
+        maker = replace(self, data_consistency=False) if check.interpolate else self
         volume, consistency = maker._agreed(Volume(data, grid.affine), lr, acquisition)
         lost = ("data consistency",) if consistency["NoisePercent"] is None else ()
         record = MethodRecord(
@@ -104,7 +104,7 @@ class Method(ABC):
             seconds=round(time.perf_counter() - start, 2),
             device_fallback=reason,
             not_measured=lost,
-            held_out=verdict.held_out,
+            held_out=check.held_out,
             slices=None if acquisition == planned else SlicesUsed.of(acquisition),
             details={"DataConsistency": consistency},
         )
@@ -151,13 +151,15 @@ class Method(ABC):
         return self
 
     def tester(self) -> Method | None:
-        """Return the method that makes slices left out again, to test what is assumed.
+        """Return a fast method that reconstructs slices left out, to test what is assumed.
 
-        It stands for this one and takes seconds; None where no thickness is made use of.
+        It takes seconds and stands in for this one; None if no thickness is used.
         """
         return None
 
-    def _verdict(self, lr: Volume, acquisition: Acquisition, grid: Grid) -> Verdict:
+    def _checked_assumption(
+        self, lr: Volume, acquisition: Acquisition, grid: Grid
+    ) -> AssumptionCheck:
         """Test what is assumed of the slices; an assumption stays where the test fails."""
         tested = side_result(
             "test of what is assumed of the slices",
@@ -168,20 +170,20 @@ class Method(ABC):
         if tested is not None:
             return tested[0]
         failed = HeldOutSlices(assumption="not tested: the test failed")
-        return Verdict(acquisition=acquisition, held_out=failed)
+        return AssumptionCheck(acquisition=acquisition, held_out=failed)
 
-    def _tested(self, lr: Volume, acquisition: Acquisition, grid: Grid) -> Verdict:
+    def _tested(self, lr: Volume, acquisition: Acquisition, grid: Grid) -> AssumptionCheck:
         """Test what is assumed of the slices, if that makes a difference to the result."""
         tester = self.tester()
         if tester is None:
-            return Verdict(acquisition=acquisition)
+            return AssumptionCheck(acquisition=acquisition)
 
-        def remake(kept: Volume, told: Acquisition, between: Grid) -> Volume:
-            return tester.reconstruct(kept, told, between).volume
+        def estimate(slices: Volume, stated: Acquisition, between: Grid) -> Volume:
+            return tester.reconstruct(slices, stated, between).volume
 
         assert acquisition.slice_axis is not None
         voxel = float(grid.spacings[acquisition.slice_axis])
-        return judged(lr, acquisition, voxel, remake)
+        return check_assumption(lr, acquisition, voxel, estimate)
 
     @property
     def device_name(self) -> str:
@@ -199,16 +201,16 @@ class Method(ABC):
         return ended_on_cpu and resolve_device(self.device_name).type != "cpu"
 
     def _agreed(
-        self, made: Volume, lr: Volume, acquisition: Acquisition
+        self, estimate: Volume, lr: Volume, acquisition: Acquisition
     ) -> tuple[Volume, dict[str, Any]]:
-        """Make the result consistent if that is wanted and take out undershoot; say how it is."""
+        """Make the result consistent if asked to, remove undershoot, and measure the residual."""
         least = 0.0 if lr.data.min() >= 0 else -np.inf
-        before = made.with_data(np.maximum(made.data, np.float32(least)))
+        before = estimate.with_data(np.maximum(estimate.data, np.float32(least)))
         facts: dict[str, Any] = {"Applied": self.data_consistency}
         if not self.data_consistency:
             return before, facts | _measured(before, lr, acquisition)
-        after = make_consistent(made, lr, acquisition)
-        after = made.with_data(np.maximum(after.data, np.float32(least)))
+        after = make_consistent(estimate, lr, acquisition)
+        after = estimate.with_data(np.maximum(after.data, np.float32(least)))
         facts["ResidualBeforePercent"] = _measured(before, lr, acquisition)["ResidualPercent"]
         return after, facts | _measured(after, lr, acquisition)
 
@@ -220,15 +222,15 @@ class Method(ABC):
 
 
 def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
-    """Return cubic interpolation in place of what a method cannot do, and say why."""
+    """Return cubic interpolation where a method cannot be used, and log the reason."""
     LOGGER.warning("Interpolated instead of super-resolved: %s", reason)
     record = MethodRecord(fallback="bspline", fallback_reason=reason, device="cpu")
     return Reconstruction(volume=resample(lr, grid), record=record)
 
 
-def _measured(made: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
-    found = side_result("data consistency", lambda: agreement(made, lr, acquisition))
-    return found or {"ResidualPercent": None, "NoisePercent": None}
+def _measured(estimate: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
+    measured = side_result("data consistency", lambda: agreement(estimate, lr, acquisition))
+    return measured or {"ResidualPercent": None, "NoisePercent": None}
 
 
 def _check_volume(lr: Volume, acquisition: Acquisition, grid: Grid) -> None:

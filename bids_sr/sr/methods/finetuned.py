@@ -162,8 +162,8 @@ class Finetuned(ViewNetwork):
             record = _not_adapted(record, "no gain on the slices held out")
             record = record.with_details(ValidationGainDecibel=before)
             return Learnt(network, record, result.curve, weights, from_thick_planes=thick)
-        backbone.follow(learner)
-        backbone.keep(self.mixture, before=weights.tensors)
+        backbone.load_one_plane(learner)
+        backbone.interpolate_weights(self.mixture, start=weights.tensors)
         return Learnt(
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )

@@ -1,11 +1,13 @@
-"""One network for every scale, gap and profile: it is told how the slices were taken.
+"""One network for every scale, gap and profile, conditioned on how the slices were taken.
 
-It is also told how thick the planes are that it sees.  Where it learns from an image's
-own slices they are as thick as slices, and detail is weak; across the slices they are a
-voxel thin.  What it learns from the first then holds for the second.
+It is also conditioned on the thickness of the planes that it sees.  Planes of the image's own
+slices are as thick as the slices, and their detail is weak; planes across the slices are one
+voxel thick.  Because the network knows the difference, it can train on the first and be
+applied to the second.
 
-It may see neighbouring planes too, all of a volume at once.  A plane by itself then counts
-as one whose neighbours are like it: so thick slices teach it as before.
+It may see neighbouring planes too, all planes of a volume at once.  A single plane is then
+treated as if its neighbours were equal to it, so that such a network can still train on thick
+slices.
 
 References
 ----------
@@ -65,7 +67,7 @@ def condition_of(
 
 
 class ConditionedBlock(nn.Module):
-    """Add two convolutions' worth of detail; the condition weighs what lies between."""
+    """A residual block of two convolutions; the condition shifts and scales what is between."""
 
     def __init__(self, channels: int, planes: int = 1) -> None:
         super().__init__()
@@ -140,12 +142,12 @@ class Backbone(nn.Module):
         features = _convolved(lr, self.head)
         for block in self.blocks:
             features = block(features, condition)
-        # The detail to be found differs in strength most of all.
+        # Acquisitions differ most in the strength of the detail that is missing.
         return _convolved(features, self.tail, gate=1 + self.gain(condition))
 
-    def told(self, condition: Tensor) -> ThickSliceUpsampler:
-        """Return the network for a (6,) condition, or (N, 6), one an image; it shares weights."""
-        body = _Told(self, condition)
+    def conditioned_on(self, condition: Tensor) -> ThickSliceUpsampler:
+        """Return the network for a (6,) condition, or (N, 6), one an image; weights are shared."""
+        body = _ConditionedBackbone(self, condition)
         planes_seen = 0 if self.planes == 1 else (self.planes // 2) * (len(self.blocks) + 2)
         return ThickSliceUpsampler(
             body, factor=self.factor, halo=self.halo, plane_halo=planes_seen
@@ -156,27 +158,27 @@ class Backbone(nn.Module):
     ) -> ThickSliceUpsampler:
         """Return the network for what :func:`condition_of` describes."""
         device = next(self.parameters()).device
-        return self.told(condition_of(acquisition, voxel, plane_thickness).to(device))
+        return self.conditioned_on(condition_of(acquisition, voxel, plane_thickness).to(device))
 
     def fix_conditions(self) -> None:
-        """Train no longer what a condition changes, only what is the same for all."""
+        """Freeze the weights that depend on the condition; train only those that all share."""
         for part in self.modules():
             if isinstance(part, nn.Linear):
                 part.weight.requires_grad_(False)
 
     @torch.no_grad()
-    def keep(self, share: float, before: Mapping[str, Tensor]) -> None:
-        """Keep a share of what was learnt: take the mean with the weights before it.
+    def interpolate_weights(self, share: float, start: Mapping[str, Tensor]) -> None:
+        """Set the weights to a weighted mean of themselves and those before training.
 
         Parameters
         ----------
         share : float
-            Of the weights as they are now, 0 to 1; the rest of the mean is `before`.
-        before : mapping of str to tensor
+            Weight of the present weights, 0 to 1; `start` has the rest.
+        start : mapping of str to tensor
             The state that the training began with.
         """
         for name, weight in self.state_dict().items():
-            weight.copy_(torch.lerp(before[name].to(weight.device), weight, share))
+            weight.copy_(torch.lerp(start[name].to(weight.device), weight, share))
 
     @torch.no_grad()
     def widened(self, channels: int) -> Backbone:
@@ -189,8 +191,8 @@ class Backbone(nn.Module):
 
         Notes
         -----
-        What is new gets random weights, but nothing leads from it to what was there (the
-        paper copies; here these weights are zero).
+        New channels get random weights; the weights that lead from them to the previous
+        channels are zero (the paper copies channels instead).
 
         References
         ----------
@@ -203,11 +205,11 @@ class Backbone(nn.Module):
         wide = Backbone(**{**self.arguments, "channels": channels}).to(device)
         convolutions = [self.tail, *(part for block in self.blocks for part in _kernels(block))]
         for old, new in zip(self.modules(), wide.modules(), strict=True):
-            for name, kept in old.named_parameters(recurse=False):
+            for name, parameter in old.named_parameters(recurse=False):
                 grown = getattr(new, name)
                 if old in convolutions and name == "weight":
-                    grown[: len(kept), own:] = 0
-                grown[tuple(slice(size) for size in kept.shape)] = kept
+                    grown[: len(parameter), own:] = 0
+                grown[tuple(slice(size) for size in parameter.shape)] = parameter
         return wide
 
     @torch.no_grad()
@@ -222,11 +224,11 @@ class Backbone(nn.Module):
         assert planes >= self.planes
         device = next(self.parameters()).device
         seeing = Backbone(**{**self.arguments, "planes": planes}).to(device)
-        for kept, new in zip(self.parameters(), seeing.parameters(), strict=True):
+        for parameter, new in zip(self.parameters(), seeing.parameters(), strict=True):
             if new.ndim < 4:
-                new.copy_(kept)
+                new.copy_(parameter)
                 continue
-            kernel = kept if kept.ndim == 5 else kept[:, :, None]
+            kernel = parameter if parameter.ndim == 5 else parameter[:, :, None]
             first = (new.shape[2] - kernel.shape[2]) // 2
             new.zero_()
             new[:, :, first : first + kernel.shape[2]] = kernel
@@ -237,24 +239,25 @@ class Backbone(nn.Module):
         """Return a copy that sees no neighbours and computes the same of a plane by itself."""
         seeing = {**self.arguments, "planes": 1}
         flat = Backbone(**seeing).to(next(self.parameters()).device)
-        for kernel, given in zip(flat.parameters(), self.parameters(), strict=True):
-            kernel.copy_(given.sum(2) if given.ndim > kernel.ndim else given)
+        for kernel, parameter in zip(flat.parameters(), self.parameters(), strict=True):
+            kernel.copy_(parameter.sum(2) if parameter.ndim > kernel.ndim else parameter)
         return flat.laid_out()
 
     @torch.no_grad()
-    def follow(self, flat: Backbone) -> None:
-        """Compute of a plane by itself what a network computes that :meth:`of_one_plane` made.
+    def load_one_plane(self, flat: Backbone) -> None:
+        """Take over the weights of a network that :meth:`of_one_plane` returned.
 
-        What it has learnt is shared out evenly among the planes that a kernel looks at.
+        Of a single plane both then compute the same.  Changes of the weights are divided
+        evenly among the planes that a kernel covers.
         """
-        for kernel, given in zip(self.parameters(), flat.parameters(), strict=True):
-            if kernel.ndim > given.ndim:
-                kernel.add_((given - kernel.sum(2))[:, :, None] / kernel.shape[2])
+        for kernel, parameter in zip(self.parameters(), flat.parameters(), strict=True):
+            if kernel.ndim > parameter.ndim:
+                kernel.add_((parameter - kernel.sum(2))[:, :, None] / kernel.shape[2])
             else:
-                kernel.copy_(given)
+                kernel.copy_(parameter)
 
     def laid_out(self) -> Backbone:
-        """Return the same with its kernels in the order in which a CPU convolves fastest."""
+        """Return the network with its kernels in the memory layout that is fastest on a CPU."""
         memory_format = torch.channels_last if self.planes == 1 else torch.channels_last_3d
         return self.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
 
@@ -332,7 +335,7 @@ def _convolved(
     return result if shift is None else result + shift.reshape(*shift.shape, *ones)
 
 
-class _Told(nn.Module):
+class _ConditionedBackbone(nn.Module):
     def __init__(self, backbone: Backbone, condition: Tensor) -> None:
         super().__init__()
         self.backbone = backbone

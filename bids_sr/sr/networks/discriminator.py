@@ -1,4 +1,4 @@
-"""A U-Net that tells, pixel by pixel, made images from real ones.
+"""A U-Net that discriminates, pixel by pixel, generated images from real ones.
 
 References
 ----------
@@ -21,7 +21,7 @@ _HALVINGS = 3
 
 
 class Discriminator(nn.Module):
-    """Say for every pixel how real it looks; sides must be multiples of 8."""
+    """Return a logit of being real for every pixel; sides must be multiples of 8."""
 
     def __init__(self, *, channels: int = 64) -> None:
         """Make the network with that many channels at full size, twice as many at each half."""

@@ -23,7 +23,7 @@ _COLOUR_MEANS = (0.4488, 0.4371, 0.4040)  # of the photographs that the authors 
 
 
 class _Residual(nn.Module):
-    """Add a share of what two convolutions find."""
+    """A residual block of two convolutions, of which a share is added."""
 
     def __init__(self, channels: int, share: float) -> None:
         super().__init__()
@@ -36,8 +36,8 @@ class _Residual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, K, W) to the same."""
-        found: Tensor = self.body(features)
-        return features + self.share * found
+        residual: Tensor = self.body(features)
+        return features + self.share * residual
 
 
 class EDSR(nn.Module):
@@ -45,8 +45,8 @@ class EDSR(nn.Module):
 
     Notes
     -----
-    Checkpoints hold ``sub_mean`` and ``add_mean``, which take the mean colour of photographs
-    off and put it back.  The authors' network applies them; PRETTIER's holds them idle.
+    Checkpoints hold ``sub_mean`` and ``add_mean``, which subtract the mean colour of photographs
+    and add it again.  The authors' network applies them; PRETTIER's does not use them.
     """
 
     name: ClassVar[str] = "edsr"
@@ -72,7 +72,7 @@ class EDSR(nn.Module):
         blocks : int
             Number of residual blocks.
         residual_scale : float
-            Share of a block's detail that is added.
+            Share of a block's residual that is added.
         mean_shift : bool
             Apply ``sub_mean`` and ``add_mean``.
         """
@@ -110,8 +110,8 @@ class EDSR(nn.Module):
         if self.mean_shift:
             images = self.sub_mean(images)
         features = self.head(images)
-        made: Tensor = self.tail(features + self.body(features))
-        return self.add_mean(made) if self.mean_shift else made
+        enlarged: Tensor = self.tail(features + self.body(features))
+        return self.add_mean(enlarged) if self.mean_shift else enlarged
 
 
 def _shift(intensity: float) -> nn.Conv2d:

@@ -20,34 +20,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SHARE = 0.2  # of a block's detail that is added
+_SHARE = 0.2  # of a block's residual that is added
 _SLOPE = 0.2  # of the rectifier below 0
 _DENSE = 5  # convolutions in a dense block
-_FARTHEST = 64  # pixels; it sees farther, ever less; the tiles of its authors overlap by 10
+_FARTHEST = 64  # pixels; beyond it the influence is negligible; its authors overlap tiles by 10
 
 
 class _DenseBlock(nn.Module):
-    """Convolve five times, each time all that was found before."""
+    """Five convolutions, each over the outputs of all before it."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
         for index in range(_DENSE):
             wide = channels + index * growth
-            made = growth if index < _DENSE - 1 else channels
-            self.add_module(f"conv{index + 1}", nn.Conv2d(wide, made, 3, padding=1))
+            outputs = growth if index < _DENSE - 1 else channels
+            self.add_module(f"conv{index + 1}", nn.Conv2d(wide, outputs, 3, padding=1))
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, K, W) to the same."""
-        gathered, found = [features], features
+        gathered, output = [features], features
         for index, convolution in enumerate(self.children()):
-            found = convolution(torch.cat(gathered, 1))
+            output = convolution(torch.cat(gathered, 1))
             if index < _DENSE - 1:
-                gathered.append(functional.leaky_relu(found, _SLOPE, inplace=True))
-        return features + _SHARE * found
+                gathered.append(functional.leaky_relu(output, _SLOPE, inplace=True))
+        return features + _SHARE * output
 
 
 class _Block(nn.Module):
-    """Chain three dense blocks around which the features are added again."""
+    """Three dense blocks and a skip connection around them."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class _Block(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, K, W) to the same."""
-        found: Tensor = self.rdb3(self.rdb2(self.rdb1(features)))
-        return features + _SHARE * found
+        residual: Tensor = self.rdb3(self.rdb2(self.rdb1(features)))
+        return features + _SHARE * residual
 
 
 class RRDBNet(nn.Module):
@@ -114,5 +114,5 @@ class RRDBNet(nn.Module):
             larger = functional.interpolate(features, scale_factor=2.0, mode="nearest")
             features = functional.leaky_relu(convolution(larger), _SLOPE, inplace=True)
         last = functional.leaky_relu(self.conv_hr(features), _SLOPE, inplace=True)
-        made: Tensor = self.conv_last(last)
-        return made
+        enlarged: Tensor = self.conv_last(last)
+        return enlarged

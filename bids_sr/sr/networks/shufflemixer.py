@@ -25,7 +25,7 @@ _EPSILON = 1e-5
 
 
 class _ScaledNorm(nn.Module):
-    """Bring the channels of every pixel to mean 0 and variance 1, then weigh them."""
+    """Bring the channels of every pixel to mean 0 and variance 1, then scale each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class _Norm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, K, W) to the same."""
-        made: Tensor = self.body(features)
-        return made
+        normalised: Tensor = self.body(features)
+        return normalised
 
 
 class _HalfMixing(nn.Module):
@@ -63,8 +63,8 @@ class _HalfMixing(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, K, W) to the same."""
-        mixed, kept = features.chunk(2, dim=1)
-        joined = torch.cat((self.fc(mixed), kept), dim=1)
+        mixed, unmixed = features.chunk(2, dim=1)
+        joined = torch.cat((self.fc(mixed), unmixed), dim=1)
         number, channels, *size = joined.shape
         grouped = joined.reshape(number, _GROUPS, channels // _GROUPS, *size)
         return grouped.transpose(1, 2).reshape(number, channels, *size)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bids_sr.imaging.resample import interpolation_matrix
 
 BRIGHTEST = 4.0
-"""Largest absolute value that a network looks at; the bulk of an image is 0 to 1."""
+"""Absolute value at which inputs are clipped; most of an image is 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Upsampling:
         slices : int
             Number of slices, K.
         factor : int
-            Rows that the network makes of a slice; they tile it.
+            Rows that the network makes of each slice; they divide it evenly.
         """
         skip = interpolation_matrix(coordinates, slices, "bspline").toarray()
         fine = (coordinates + 0.5) * factor - 0.5
@@ -62,7 +62,7 @@ class Upsampling:
 
 
 class ResidualBlock(nn.Module):
-    """Add two convolutions' worth of detail to the features."""
+    """A residual block of two convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,11 +82,11 @@ class ResidualBlock(nn.Module):
 
 
 class ThickSliceUpsampler(nn.Module):
-    """Predict what lies between cubic interpolation and the fine image.
+    """Predict the difference of the fine image from cubic interpolation.
 
-    All of a subclass's convolutions run on the K thick slices, where they are cheapest and
-    see far; the last one makes `factor` rows of every slice (a pixel shuffle along one
-    axis), which cubic interpolation brings to the grid: any real scale.
+    All convolutions run on the K thick slices, where they are cheapest and their receptive
+    field is largest; the last one makes `factor` rows of every slice (a pixel shuffle along
+    one axis), which cubic interpolation brings to the grid, at any real scale.
     """
 
     def __init__(self, body: nn.Module, *, factor: int, halo: int, plane_halo: int = 0) -> None:
@@ -154,8 +154,8 @@ def to_rows(interpolation: Tensor, slices: Tensor) -> Tensor:
     """
     if interpolation.ndim == 3 and slices.ndim == 4:
         interpolation = interpolation[:, None]
-    made: Tensor = interpolation @ slices
-    return made
+    rows: Tensor = interpolation @ slices
+    return rows
 
 
 class ThickSliceNet(ThickSliceUpsampler):

@@ -1,8 +1,8 @@
 """Networks over triplets of neighbouring slices, by name and from files.
 
-A triplet is what such a network takes for the colours of a photograph.  Here is which
-architectures there are and how a checkpoint becomes one; who runs or trains them is
-elsewhere.
+Such a network takes a triplet of slices in place of the three colours of a photograph.  This
+module lists the architectures and builds a network from a checkpoint; inference and training
+are elsewhere.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TripletNetwork = EDSR | RRDBNet | ShuffleMixer
 ARCHITECTURES: dict[str, type[TripletNetwork]] = {
     network.name: network for network in (EDSR, RRDBNet, ShuffleMixer)
 }
-"""By the names under which they are asked for."""
+"""Architectures by name."""
 SCALE = 4
-"""How many times every one of them enlarges both axes."""
+"""Factor by which each of them enlarges both axes."""
 _IDLE = ("sub_mean.", "add_mean.")
 _PUBLISHED = "prettier-"  # before the names of its weights
 
@@ -41,7 +41,7 @@ class TrainedNetwork:
     sha256: str
     """Of the file."""
     card: WeightsCard | None
-    """What weights of this package say about themselves."""
+    """The card, if the weights are of this package."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def load_network(
     architecture : str, optional
         A name in :data:`ARCHITECTURES` that the file must be of.
     weights_dir : Path, optional
-        Where published weights are, and are put.
+        Folder of published weights.
     offline : bool
-        Fetch nothing.
+        Download nothing.
     report : callable, optional
-        Told how far a download is.
+        Called with the progress of a download.
 
     Returns
     -------
@@ -91,14 +91,14 @@ def load_network(
         or differs from the published one.
     """
     path, released = network_file(model, weights_dir, offline=offline, report=report)
-    found = file_digest(path)
-    if released is not None and found != released:
+    digest = file_digest(path)
+    if released is not None and digest != released:
         raise WeightsError(
-            f"Found {path} with SHA-256 {found}; expected {released}, the published file. Remove "
+            f"Found {path} with SHA-256 {digest}; expected {released}, the published file. Remove "
             "it and fetch it again."
         )
     state = read_state(path)
-    return TrainedNetwork(network_of(state, architecture or None), path, found, state.card)
+    return TrainedNetwork(network_of(state, architecture or None), path, digest, state.card)
 
 
 def network_file(
@@ -142,13 +142,13 @@ def network_of(state: State, architecture: str | None = None) -> TripletNetwork:
     WeightsError
         If it is of none of these architectures, or of another than `architecture`.
     """
-    kind = next((one for one in ARCHITECTURES.values() if one.mark in state.tensors), None)
+    kind = next((known for known in ARCHITECTURES.values() if known.mark in state.tensors), None)
     if kind is None or (architecture is not None and kind.name != architecture):
         names = list(state.tensors)
         what = f"a network {kind.name}" if kind else f"parameters {', '.join(names[:3])}, ..."
-        wanted = architecture or " or ".join(ARCHITECTURES)
+        expected = architecture or " or ".join(ARCHITECTURES)
         raise WeightsError(
-            f"Found in {state.path} {what}; expected {wanted} that enlarges {SCALE} times."
+            f"Found in {state.path} {what}; expected {expected} that enlarges {SCALE} times."
         )
     arguments = kind.arguments_of(state.tensors)
     if state.card is not None:

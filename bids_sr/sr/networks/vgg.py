@@ -1,7 +1,7 @@
 """The features of VGG-19, by which a perceptual loss compares images.
 
-Only the convolutions that a state is given for; names are those of torchvision's files
-(``features.0.weight``).  It classifies nothing and brings no weights.
+Only the convolutions of a given state are built; names are those of torchvision's files
+(``features.0.weight``).  There is no classifier, and weights are not included.
 
 References
 ----------
@@ -24,7 +24,7 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 
 class VGGFeatures(nn.Module):
-    """Find the last features of each of the five stages, before rectification."""
+    """Return the last features of each of the five stages, before rectification."""
 
     mean: Tensor
     deviation: Tensor
@@ -36,7 +36,7 @@ class VGGFeatures(nn.Module):
         ----------
         state : mapping
             ``features.N.weight`` and ``features.N.bias`` of all 16 convolutions, of any
-            width; KeyError if one is missing.  Others are not looked at.
+            width; KeyError if one is missing.  Other entries are ignored.
         """
         super().__init__()
         self.stages = nn.ModuleList()
@@ -54,12 +54,12 @@ class VGGFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) images of 0 to 1 to five features, each half as fine as the one before."""
-        features, found = (images - self.mean) / self.deviation, []
+        features, outputs = (images - self.mean) / self.deviation, []
         for number, stage in enumerate(self.stages):
             if number:
                 features = functional.max_pool2d(functional.relu(features), 2)
             assert isinstance(stage, nn.ModuleList)
             for place, convolution in enumerate(stage):
                 features = convolution(functional.relu(features) if place else features)
-            found.append(features)
-        return found
+            outputs.append(features)
+        return outputs

@@ -23,7 +23,7 @@ LINEAR = 0.8
 
 
 class WideBlock(nn.Module):
-    """Add to the features what a wide activation and a linear bottleneck find in them."""
+    """A residual block of a wide activation and a linear low-rank bottleneck."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

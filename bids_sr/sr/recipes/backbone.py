@@ -182,7 +182,7 @@ class BackboneRecipe(Recipe):
             checkpoint=job.checkpoint,
         )
         if job.start is not None:
-            network.keep(self.mixture, before=begun)
+            network.interpolate_weights(self.mixture, start=begun)
         table = {example.name: round(example.gain(network), 3) for example in examples}
         return network.weights(
             WeightsCard(
@@ -240,7 +240,7 @@ def _predicted(network: Backbone, slices: Slices) -> Tensor:
     together = slices.lr.ndim == 5
     memory_format = torch.channels_last_3d if together else torch.channels_last
     lr = slices.lr.contiguous(memory_format=memory_format)
-    predicted: Tensor = network.told(slices.conditions)(lr, slices.upsampling)
+    predicted: Tensor = network.conditioned_on(slices.conditions)(lr, slices.upsampling)
     return predicted
 
 

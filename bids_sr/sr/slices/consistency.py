@@ -1,8 +1,7 @@
 """Data consistency: a reconstruction, degraded again, should give the acquired slices.
 
-The residual is a quality number, and what is missing is given back to the
-reconstruction as far as it is more than noise.  It says nothing about what the slices
-do not contain.
+The residual is a measure of quality, and the reconstruction can be corrected by the part of
+it that exceeds noise.  It says nothing about what the slices do not contain.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) 
     Slices whose centre is outside the grid of the reconstruction are left out.
     """
     axis = _slice_axis(lr, acquisition)
-    kept = _covered(sr.grid, lr.grid, axis)
-    if not kept.size:
+    covered = _covered(sr.grid, lr.grid, axis)
+    if not covered.size:
         return float("nan")
-    missing = _Comparison.of(sr.grid, lr, acquisition, kept).missing(sr.data)
+    missing = _Comparison.of(sr.grid, lr, acquisition, covered).missing(sr.data)
     return float(100 * np.sqrt(np.mean(missing**2)) / _width(lr))
 
 
@@ -83,9 +82,9 @@ def make_consistent(
         How they were taken.
     noise : float, optional
         Standard deviation of the noise of the slices, in units of intensity; None to
-        estimate it.  0 asks for agreement with everything.
+        estimate it.  0: the residual is fitted in full.
     damping : float
-        0 asks for exact agreement; more leaves a part of what slices hardly tell out.
+        0 asks for exact agreement; larger values regularise what slices hardly determine.
 
     Returns
     -------
@@ -103,16 +102,16 @@ def make_consistent(
     the noise n.  q is read from residual and slices where both are flat.  The bias
     ``sigma**2 / 2 m`` of Rician magnitudes m counts as noise.
 
-    Slices that reach beyond the grid are not asked for: what they saw outside of it is
-    unknown.  White noise is assumed; what in-plane resampling to the grid of the
-    reconstruction makes of it is taken into account.
+    Slices that reach beyond the grid are left out: what they contain outside of it is unknown.
+    White noise is assumed; how in-plane resampling to the grid of the reconstruction colours
+    it is taken into account.
     """
     axis = _slice_axis(lr, acquisition)
     reach = 0.5 * acquisition.slice_profile.fwhm / float(sr.spacings[axis])
-    kept = _covered(sr.grid, lr.grid, axis, reach)
-    if not kept.size:
+    covered = _covered(sr.grid, lr.grid, axis, reach)
+    if not covered.size:
         return sr
-    comparison = _Comparison.of(sr.grid, lr, acquisition, kept)
+    comparison = _Comparison.of(sr.grid, lr, acquisition, covered)
     missing = comparison.missing(sr.data)
     matrix = comparison.forward.matrix.toarray()  # (K, n)
     values, vectors = np.linalg.eigh(matrix @ matrix.T)
@@ -127,29 +126,29 @@ def make_consistent(
 def agreement(sr: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
     """Return residual and noise in percent of the robust intensity range, for a record."""
     residual = data_consistency_residual(sr, lr, acquisition)
-    noise = estimate_noise(lr, _slice_axis(lr, acquisition)) / _width(lr)
+    noise_fraction = estimate_noise(lr, _slice_axis(lr, acquisition)) / _width(lr)
     return {
         "ResidualPercent": round(residual, 4) if np.isfinite(residual) else None,
-        "NoisePercent": round(100 * noise, 4),
+        "NoisePercent": round(100 * noise_fraction, 4),
     }
 
 
 @dataclass(frozen=True, eq=False)
 class _Comparison:
-    """Hold acquired slices on the in-plane grid of a reconstruction, and what takes them."""
+    """Hold acquired slices on the in-plane grid of a reconstruction, and their forward model."""
 
     slices: Volume
-    """Those slices that are asked for."""
+    """Those slices that are covered by the reconstruction."""
     forward: ForwardModel
     source: Grid
     """The grid on which they were acquired."""
 
     @classmethod
     def of(
-        cls, sr: Grid, lr: Volume, acquisition: Acquisition, kept: npt.NDArray[np.int_]
+        cls, sr: Grid, lr: Volume, acquisition: Acquisition, covered: npt.NDArray[np.int_]
     ) -> _Comparison:
         axis = _slice_axis(lr, acquisition)
-        grid = sr.with_planes_of(lr.grid, axis, first=int(kept[0]), size=kept.size)
+        grid = sr.with_planes_of(lr.grid, axis, first=int(covered[0]), size=covered.size)
         forward = ForwardModel.between(sr, grid, acquisition)
         return cls(resample(lr, grid), forward, lr.grid)
 
@@ -165,7 +164,7 @@ class _Comparison:
         return sigma**2 * first[:, None] * second[None, :]
 
     def _gain(self, axis: int) -> npt.NDArray[np.float64]:
-        """Return what in-plane resampling makes of unit variance, for each cosine of an axis."""
+        """Return the variance of unit noise after resampling, for each cosine of an axis."""
         size = self.source.shape[axis]
         steps = self.source.coordinates_of(self.slices.grid, axis)  # (n,)
         affine, moved = np.eye(4), np.eye(4)
@@ -178,7 +177,7 @@ class _Comparison:
 
 
 def _above_noise(missing: Array, comparison: _Comparison, sigma: float) -> Array:
-    """Multiply a residual, octave by octave, by its local share of what is not noise.
+    """Multiply a residual, octave by octave, by its local share of signal.
 
     Parameters
     ----------
@@ -198,14 +197,14 @@ def _above_noise(missing: Array, comparison: _Comparison, sigma: float) -> Array
     bias = (sigma**2 / 2 / signal) ** 2
     power = comparison.noise_power(sigma)
     waves = fft.dctn(residual, axes=(1, 2), norm="ortho")
-    kept = np.zeros_like(residual)
+    filtered = np.zeros_like(residual)
     for octave, window in enumerate(_octaves(power.shape)):
         part = fft.idctn(waves * window, axes=(1, 2), norm="ortho")
-        noise = _CAUTION * (share * float(np.mean(power * window**2)) + bias)
+        octave_noise = _CAUTION * (share * float(np.mean(power * window**2)) + bias)
         reach = _REACH * 2.0**octave
         around = ndimage.gaussian_filter(part**2, (_REACH_SLICES, reach, reach), truncate=3)
-        kept += part * np.maximum(0, 1 - noise / np.maximum(around, 1e-30))
-    return np.moveaxis(kept.astype(np.float32), 0, axis)
+        filtered += part * np.maximum(0, 1 - octave_noise / np.maximum(around, 1e-30))
+    return np.moveaxis(filtered.astype(np.float32), 0, axis)
 
 
 def _octaves(shape: tuple[int, ...]) -> list[Array]:

@@ -1,7 +1,7 @@
-"""An acquisition completed by what the image itself tells of its slice profile.
+"""An acquisition completed by a slice profile estimated from the image itself.
 
-What is stated counts more than what is estimated, and an image that tells nothing
-leaves the acquisition as it was assumed.
+A stated thickness takes precedence over an estimated one; if nothing can be estimated, the
+acquisition stays as it was assumed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from bids_sr.sr.slices.profile_estimation import ProfileEstimate, estimate_slice
 
 LOGGER = logging.getLogger(__name__)
 NOTABLE_VOXELS = 1.0
-"""Difference of a stated thickness from the estimated FWHM that is told, in-plane voxels."""
+"""Difference of a stated thickness from the estimated FWHM that is reported, in-plane voxels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatedAcquisition:
-    """Hold an acquisition that an image was asked about."""
+    """Hold an acquisition and the estimate from the image."""
 
     acquisition: Acquisition
     estimate: ProfileEstimate | None
-    """What the image shows; None where it shows nothing."""
+    """None where nothing could be estimated."""
     warning: str = ""
-    """That the image shows nothing, or contradicts what is stated; else empty."""
+    """If nothing could be estimated, or the estimate contradicts what is stated; else empty."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimate as plain values for a record."""
@@ -36,7 +36,7 @@ class EstimatedAcquisition:
 
 
 def estimated_acquisition(volume: Volume, acquisition: Acquisition) -> EstimatedAcquisition:
-    """Estimate from an image what is not known of its slice profile.
+    """Estimate from an image those parts of its slice profile that are not stated.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def estimated_acquisition(volume: Volume, acquisition: Acquisition) -> Estimated
     assert acquisition.slice_axis is not None
     kind = acquisition.slice_profile.name
     try:
-        # An image tells the width of a profile, but hardly its kind.
+        # The width of a profile can be estimated from an image, its kind hardly.
         estimate = estimate_slice_profile(volume, acquisition.slice_axis, kinds=(kind,))
     except InputDataError as error:
         LOGGER.warning("The slice profile is assumed, not estimated: %s", error)

@@ -1,10 +1,10 @@
-"""Slices left out and made again tell whether what is assumed of slices can do harm.
+"""A test on slices left out shows whether a wrong assumption about the slices can do harm.
 
-How thick slices are cannot be seen by leaving some of them out.  What can be seen is how
-much there is to win between them, and so how wrong an assumption may be: where slices
-twice as far apart, said to be thicker than they are, are still made better than by
-interpolation, a wrong thickness does not matter.  Nothing here knows where an acquisition
-comes from.
+Leaving slices out does not show how thick they are.  It does show how much detail there is
+between them, and so how much a wrong thickness matters: if every second slice is left out,
+the others are stated to be thicker than they are, and the method still reconstructs the
+missing slices better than interpolation does, a wrong thickness does no harm.  Nothing here
+knows where an acquisition comes from.
 
 Notes
 -----
@@ -25,12 +25,12 @@ from bids_sr.imaging import Acquisition, Grid, Volume, resample
 from bids_sr.records.method_record import HeldOutSlices
 
 LOGGER = logging.getLogger(__name__)
-Remake = Callable[[Volume, Acquisition, Grid], Volume]
-"""From slices, how they were taken and a grid to what a method makes of them."""
+Reconstruct = Callable[[Volume, Acquisition, Grid], Volume]
+"""From slices, how they were taken and a grid to the reconstruction by a method."""
 
-TOLD_SHARE = 0.7
-"""Thickness that the test tells, as a share of the doubled spacing: slices that are as thick
-as assumed have about 0.43 of it."""
+TESTED_SHARE = 0.7
+"""Thickness that is stated in the test, as a share of the doubled spacing; that of slices as
+thick as assumed is about 0.43."""
 LEAST_GAIN = 0.1
 """Gain over cubic interpolation below which thinner slices are assumed, dB."""
 THINNER_SHARE = 0.5
@@ -45,8 +45,8 @@ _LEAST_SCALE = 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Say by which acquisition an image is reconstructed, and whether it is at all."""
+class AssumptionCheck:
+    """State the acquisition by which an image is reconstructed, or why it is interpolated."""
 
     acquisition: Acquisition
     """As it was given, or with thinner slices."""
@@ -56,7 +56,9 @@ class Verdict:
     """How the test came out; None where no thickness was assumed."""
 
 
-def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -> Verdict:
+def check_assumption(
+    lr: Volume, acquisition: Acquisition, voxel: float, reconstruct: Reconstruct
+) -> AssumptionCheck:
     """Test what is assumed of an image's slices on slices left out.
 
     Parameters
@@ -67,23 +69,23 @@ def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -
         What is known and what is assumed of them, with the slice axis.
     voxel : float, mm
         Voxel size across the slices that is aimed at.
-    remake : callable
+    reconstruct : callable
 
     Returns
     -------
-    Verdict
+    AssumptionCheck
         A stated thickness is never changed; the image is then not even looked at.
     """
     if "thickness" not in acquisition.assumed or acquisition.scale(voxel) < _LEAST_SCALE:
-        return Verdict(acquisition=acquisition)
+        return AssumptionCheck(acquisition=acquisition)
     part = _part(lr, acquisition.slice_axis or 0, voxel)
-    gain = held_out_gain(part, acquisition, voxel, TOLD_SHARE, remake)
+    gain = held_out_gain(part, acquisition, voxel, TESTED_SHARE, reconstruct)
     test = HeldOutSlices(assumption="kept", gain=_rounded(gain))
     if gain is None or gain >= LEAST_GAIN:
-        return Verdict(acquisition=acquisition, held_out=test)
+        return AssumptionCheck(acquisition=acquisition, held_out=test)
     least = THINNER_SHARE * acquisition.spacing
     thin = replace(acquisition, thickness=min(acquisition.nominal_thickness, least))
-    worst = held_out_gain(part, thin, voxel, THINNER_SHARE, remake)
+    worst = held_out_gain(part, thin, voxel, THINNER_SHARE, reconstruct)
     test = replace(test, least_gain=_rounded(worst))
     reason = (
         f"slices left out and made again gain {gain:+.2f} dB over interpolation, too little to "
@@ -91,7 +93,7 @@ def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -
     )
     if worst is not None and worst < WORST_GAIN:
         test = replace(test, assumption="none: interpolated")
-        return Verdict(acquisition=thin, interpolate=reason, held_out=test)
+        return AssumptionCheck(acquisition=thin, interpolate=reason, held_out=test)
     warning = (
         f"{reason}: the slices are taken as {thin.nominal_thickness:.4g} mm thick, "
         f"{THINNER_SHARE:g} of their spacing; state their thickness (SliceThickness in the "
@@ -99,13 +101,13 @@ def judged(lr: Volume, acquisition: Acquisition, voxel: float, remake: Remake) -
     )
     LOGGER.warning("Thinner slices assumed: %s", warning)
     test = replace(test, assumption="thinner slices", reason=warning)
-    return Verdict(acquisition=thin, held_out=test)
+    return AssumptionCheck(acquisition=thin, held_out=test)
 
 
 def held_out_gain(
-    lr: Volume, acquisition: Acquisition, voxel: float, share: float, remake: Remake
+    lr: Volume, acquisition: Acquisition, voxel: float, share: float, reconstruct: Reconstruct
 ) -> float | None:
-    """Leave every second slice out, make it again and compare it with the one acquired.
+    """Leave every second slice out, reconstruct it and compare it with the one acquired.
 
     Parameters
     ----------
@@ -114,10 +116,10 @@ def held_out_gain(
     acquisition : Acquisition
         How they were taken, with the slice axis.
     voxel : float, mm
-        Voxel size across the slices of what is made.
+        Voxel size of the reconstruction across the slices.
     share : float
-        Thickness that the method is told, as a share of the doubled spacing.
-    remake : callable
+        Thickness stated to the method, as a share of the doubled spacing.
+    reconstruct : callable
 
     Returns
     -------
@@ -126,26 +128,26 @@ def held_out_gain(
         slices, or where interpolation leaves nothing to win.
     """
     axis, spacing = acquisition.slice_axis or 0, 2 * acquisition.spacing
-    told = replace(acquisition, spacing=spacing, thickness=share * spacing, assumed=())
+    sparse = replace(acquisition, spacing=spacing, thickness=share * spacing, assumed=())
     gaps = [gap for first in (0, 1) if (gap := _Gaps.of(lr, axis, first, voxel)) is not None]
-    cubic = sum(gap.error(resample(gap.kept, gap.grid)) for gap in gaps)
+    cubic = sum(gap.error(resample(gap.remaining, gap.grid)) for gap in gaps)
     if cubic <= 1e-12 * float(np.sum(lr.data.astype(np.float64) ** 2)):
         return None
-    remade = sum(gap.error(remake(gap.kept, told, gap.grid)) for gap in gaps)
-    return float(10 * np.log10(cubic / max(remade, 1e-12 * cubic)))
+    error = sum(gap.error(reconstruct(gap.remaining, sparse, gap.grid)) for gap in gaps)
+    return float(10 * np.log10(cubic / max(error, 1e-12 * cubic)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Gaps:
     """Hold every second slice, and those between them."""
 
-    kept: Volume
+    remaining: Volume
     truth: npt.NDArray[np.floating]
     """(K, H, W) slices that were left out."""
     grid: Grid
     """A plane lies where each of them does."""
     steps: int
-    """From one kept slice to the next."""
+    """From one remaining slice to the next."""
     axis: int
 
     @classmethod
@@ -155,14 +157,14 @@ class _Gaps:
         truth = slices[1 : 2 * ((len(slices) - 1) // 2) : 2]
         if not len(truth):
             return None
-        kept = lr.planes(axis, slice(first, None, 2))
+        remaining = lr.planes(axis, slice(first, None, 2))
         # An even number of steps: a plane lies halfway.
-        steps = max(2, 2 * round(float(kept.spacings[axis]) / voxel / 2))
-        return cls(kept, truth, kept.grid.subdivided(axis, steps), steps, axis)
+        steps = max(2, 2 * round(float(remaining.spacings[axis]) / voxel / 2))
+        return cls(remaining, truth, remaining.grid.subdivided(axis, steps), steps, axis)
 
-    def error(self, made: Volume) -> float:
+    def error(self, estimate: Volume) -> float:
         """Return the sum of squared differences where the slices are bright."""
-        planes = np.moveaxis(np.maximum(made.data, 0), self.axis, 0)
+        planes = np.moveaxis(np.maximum(estimate.data, 0), self.axis, 0)
         planes = planes[self.steps // 2 :: self.steps][: len(self.truth)]
         bright = self.truth > _DARK * np.percentile(self.truth, 99)
         return float(np.sum((planes - self.truth)[bright] ** 2))

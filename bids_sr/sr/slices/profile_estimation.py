@@ -1,8 +1,8 @@
-"""The slice profile, read from an image by comparing its content in-plane and across.
+"""The slice profile, estimated from an image by comparing its spectra in-plane and across.
 
-Anatomy has no preferred axis at the scale of a slice, so what is missing across the
-slices and there within them was taken by the slice profile.  The estimate is of the
-blur beyond that of the plane itself; it does not see a shift of the slices.
+Anatomy has no preferred axis at the scale of a slice, so frequencies that are weaker across
+the slices than in-plane were attenuated by the slice profile.  The estimate is of the blur
+beyond that in-plane; a shift of the slices does not affect it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST_IN_PLANE = 24
 LEAST_SCALE = 1.3
 _FREQUENCIES = 40  # in-plane bins
 _KNOTS = 7  # of the anatomy's spectrum
-_SAME_BOTH_WAYS = 0.3  # strength of the wish that it is alike along and across
+_SAME_BOTH_WAYS = 0.3  # weight of the prior that it is equal along and across
 _PASSES = 3
 _KIND_TOLERANCE = 0.006  # relative misfit by which a kind of profile stands out
 _KIND_PRIOR = {"gaussian": 2.0}  # 1 for the others; chosen with the tolerance
@@ -51,14 +51,14 @@ class ProfileFit:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProfileEstimate:
-    """Hold an estimated slice profile and what speaks for it."""
+    """Hold an estimated slice profile and its confidence."""
 
     fwhm: float
     """Full width at half maximum, mm: over the kinds, each as far as it fits."""
     kind: str
     """The kind that fits best: ``gaussian``, ``rect`` or ``slr``."""
     kind_share: float
-    """How far the kind stands out among those tried, 0 to 1; 1 means surely."""
+    """Weight of that kind among those tried, 0 to 1."""
     deviation: float
     """Standard deviation to expect of the FWHM, mm: of directions and of kinds."""
     confidence: float
@@ -73,7 +73,7 @@ class ProfileEstimate:
 
     @property
     def profile(self) -> SliceProfile:
-        """The profile that leaves what is seen: of the best kind, at the FWHM of its own fit."""
+        """The profile of the best kind, at the FWHM of its own fit."""
         (best,) = (fit for fit in self.fits if fit.kind == self.kind)
         return PROFILES[self.kind](best.fwhm)
 
@@ -105,7 +105,7 @@ def estimate_slice_profile(
     slice_axis : int
         Array axis across them.
     kinds : sequence of str
-        The kinds of profile that come into question; one where it is known.
+        Kinds of profile to try; a single kind where it is known.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def estimate_slice_profile(
     spacing, H the response of the profile, N noise, and the sum over m the aliases that
     sampling every d makes.  S is the anatomy's spectrum, free along the radius
     ``(f, g)``, almost the same in all directions: how far it differs between along and
-    across is fitted too, at a price.  All but H is linear, so each width is one
+    across is fitted too, with a penalty.  All but H is linear, so each width is one
     non-negative least-squares problem; the width of least relative misfit wins.
 
     Kinds of profile differ little in what they leave below the sampling limit.  The
@@ -136,11 +136,11 @@ def estimate_slice_profile(
     last = _WIDEST * spacing + voxel
     widths = np.linspace(0.75 * voxel, last, max(12, int(np.ceil(last / 0.45))))
     fits = [_fit(kind, widths, directions) for kind in kinds]
-    misfits = np.array([found.likelihood_misfit for found in fits])
+    misfits = np.array([fit.likelihood_misfit for fit in fits])
     shares = np.exp(-(misfits / misfits.min() - 1) / _KIND_TOLERANCE)
     shares *= [_KIND_PRIOR.get(kind, 1.0) for kind in kinds]
     shares /= shares.sum()
-    values = np.array([found.fwhm for found in fits])
+    values = np.array([fit.fwhm for fit in fits])
     fwhm = float(shares @ values)
     best = fits[int(np.argmax(shares))]
     between_kinds = float(shares @ (values - fwhm) ** 2)
@@ -223,8 +223,8 @@ def _direction(
     in_plane = np.arange(size // 2 + 1) / (size * voxel)
     across = np.arange(slices // 2 + 1) / (slices * spacing)
     bins = np.minimum((in_plane * 2 * voxel * _FREQUENCIES).astype(int), _FREQUENCIES - 1)
-    power = np.array([power[bins == each].mean(axis=0) for each in np.unique(bins)])
-    in_plane = np.array([in_plane[bins == each].mean() for each in np.unique(bins)])
+    power = np.array([power[bins == index].mean(axis=0) for index in np.unique(bins)])
+    in_plane = np.array([in_plane[bins == index].mean() for index in np.unique(bins)])
     lowest, highest = _LOWEST_CYCLES / (slices * spacing), 0.5 / voxel
     orders = np.arange(-np.ceil(spacing / voxel / 2), np.ceil(spacing / voxel / 2) + 1)
     aliases = across + orders[:, None] / spacing  # (M, G)
@@ -256,7 +256,7 @@ def _power(planes: npt.NDArray[np.float32]) -> Array:
 
 
 def _response(profile: SliceProfile, voxel: float, frequencies: Array) -> Array:
-    """Return what is left of waves after the profile has been applied to voxels."""
+    """Return the frequency response of the profile applied to voxels."""
     kernel = profile.kernel(voxel)
     places = (np.arange(kernel.size) - kernel.size // 2) * voxel
     return np.asarray(np.cos(2 * np.pi * frequencies[..., None] * places) @ kernel)
@@ -281,7 +281,7 @@ def _fit(kind: str, widths: Array, directions: list[_Direction]) -> ProfileFit:
         misfits=total,
         fwhm=_lowest(widths, total),
         likelihood_misfit=float(likelihoods.sum(axis=0).min()),
-        directions=tuple(_lowest(widths, each) for each in misfits),
+        directions=tuple(_lowest(widths, misfit) for misfit in misfits),
     )
 
 
@@ -295,8 +295,8 @@ def _solve(model: Array, power: Array, weights: Array | None = None) -> tuple[Ar
     alike = np.zeros((_KNOTS, model.shape[1]))
     alike[:, :_KNOTS] = np.diag(mean / along)
     alike[:, _KNOTS : 2 * _KNOTS] = -np.diag(mean / across)
-    price = _SAME_BOTH_WAYS * np.sqrt(len(power))
-    left = np.concatenate([system / scale, price * alike])
+    penalty = _SAME_BOTH_WAYS * np.sqrt(len(power))
+    left = np.concatenate([system / scale, penalty * alike])
     right = np.concatenate([power * weights, np.zeros(_KNOTS)])
     shares, distance = optimize.nnls(left, right)
     return shares / scale, float(distance**2 / len(power))

@@ -45,9 +45,9 @@ def test_same_geometry_is_accepted(acquisition: Acquisition, voxel: float) -> No
     ],
 )
 def test_other_geometry_is_refused(acquisition: Acquisition, voxel: float, message: str) -> None:
-    trained, found = TrainedGeometry.of(TRAINED, 1.0), TrainedGeometry.of(acquisition, voxel)
+    trained, image = TrainedGeometry.of(TRAINED, 1.0), TrainedGeometry.of(acquisition, voxel)
     with pytest.raises(WeightsError, match=message):
-        trained.require(found, PATH)
+        trained.require(image, PATH)
 
 
 def test_profiles_of_other_support_are_compared() -> None:
@@ -55,9 +55,9 @@ def test_profiles_of_other_support_are_compared() -> None:
     places = np.linspace(-9, 9, 181)
     tails = np.exp(-np.abs(places) / (2.5 / np.log(2)))
     profile = SliceProfile(positions=places, weights=tails, name="tails")
-    found = TrainedGeometry.of(Acquisition(spacing=6.0, thickness=5.0, profile=profile), 1.0)
+    image = TrainedGeometry.of(Acquisition(spacing=6.0, thickness=5.0, profile=profile), 1.0)
     with pytest.raises(WeightsError, match="of the same shape"):
-        TrainedGeometry.of(TRAINED, 1.0).require(found, PATH)
+        TrainedGeometry.of(TRAINED, 1.0).require(image, PATH)
 
 
 @pytest.mark.parametrize("card", [{}, {"Geometry": "any"}, {"Geometry": {"Factor": 6}}])

@@ -35,9 +35,9 @@ def test_a_wave_comes_from_the_view_along_it(slice_axis: int) -> None:
     first, second = View.through_plane(slice_axis)
     along = wave(shape, first.columns, 4.0)
     nothing = np.zeros(shape, np.float32)
-    kept = fuse_directional([(first, along), (second, nothing)], SPACINGS)
+    fused = fuse_directional([(first, along), (second, nothing)], SPACINGS)
     lost = fuse_directional([(first, nothing), (second, along)], SPACINGS)
-    np.testing.assert_allclose(kept, along, atol=0.05)
+    np.testing.assert_allclose(fused, along, atol=0.05)
     np.testing.assert_allclose(lost, 0, atol=0.05)
 
 

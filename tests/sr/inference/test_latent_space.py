@@ -35,9 +35,9 @@ def lr() -> Volume:
 
 
 def between(space: LatentSpace, lr: Volume, grid: Grid, **more: object) -> np.ndarray:
-    made = space.between(lr, 2, grid, device=CPU, **more)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(made.affine, grid.affine)
-    return made.data
+    volume = space.between(lr, 2, grid, device=CPU, **more)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(volume.affine, grid.affine)
+    return volume.data
 
 
 def slowly(space: LatentSpace, lr: Volume, plane: float, keep_detail: bool) -> np.ndarray:
@@ -64,43 +64,43 @@ def test_planes_are_the_formula(space: LatentSpace, lr: Volume, keep_detail: boo
     grid = lay_out_grid(
         lr, slice_axis=2, output_resolution=2.0
     )  # no plane at a slice but one in three
-    made = between(space, lr, grid, keep_detail=keep_detail)
-    assert made.shape == (14, 11, 12)
+    planes = between(space, lr, grid, keep_detail=keep_detail)
+    assert planes.shape == (14, 11, 12)
     for index in (2, 3, 5, 6, 8, 9):
         expected = slowly(space, lr, (index - 1) / 3, keep_detail)
-        np.testing.assert_allclose(made[..., index], expected, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(planes[..., index], expected, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("keep_detail", [True, False])
 def test_acquired_slices_are_kept(space: LatentSpace, lr: Volume, keep_detail: bool) -> None:
     grid = lay_out_grid(lr, slice_axis=2, output_resolution="native", output_grid="slice")
-    made = between(space, lr, grid, keep_detail=keep_detail)
-    np.testing.assert_array_equal(made[..., ::3], lr.data)
-    assert not np.array_equal(made[..., 1], resample(lr, grid, kernel="linear").data[..., 1])
+    planes = between(space, lr, grid, keep_detail=keep_detail)
+    np.testing.assert_array_equal(planes[..., ::3], lr.data)
+    assert not np.array_equal(planes[..., 1], resample(lr, grid, kernel="linear").data[..., 1])
 
 
 def test_acquired_slices_are_kept_in_plane_resampled(space: LatentSpace, lr: Volume) -> None:
     grid = lay_out_grid(lr, slice_axis=2, output_resolution=1.5, output_grid="slice")
-    made = between(space, lr, grid)
+    planes = between(space, lr, grid)
     affine = grid.affine.copy()
     affine[:, 2] = lr.affine[:, 2]
-    expected = resample(lr, Grid((*made.shape[:2], 4), affine)).data
-    np.testing.assert_array_equal(made[..., ::4], expected)
+    expected = resample(lr, Grid((*planes.shape[:2], 4), affine)).data
+    np.testing.assert_array_equal(planes[..., ::4], expected)
 
 
 def test_outer_slices_are_continued(space: LatentSpace, lr: Volume) -> None:
-    made = between(space, lr, lay_out_grid(lr, slice_axis=2, output_resolution=2.0))
+    planes = between(space, lr, lay_out_grid(lr, slice_axis=2, output_resolution=2.0))
     for index in (0, 1):
-        np.testing.assert_array_equal(made[..., index], lr.data[..., 0])
-        np.testing.assert_array_equal(made[..., -1 - index], lr.data[..., -1])
+        np.testing.assert_array_equal(planes[..., index], lr.data[..., 0])
+        np.testing.assert_array_equal(planes[..., -1 - index], lr.data[..., -1])
 
 
 def test_near_a_slice_it_is_nearly_that_slice(space: LatentSpace, lr: Volume) -> None:
     """The way between slices is continuous at both ends."""
     affine = lr.affine.copy()
     affine[2, 3] += 0.01 * lr.spacings[2]
-    made = between(space, lr, Grid((14, 11, 3), affine))
-    assert np.abs(made - lr.data[..., :3]).max() < 0.02 * np.ptp(lr.data)
+    planes = between(space, lr, Grid((14, 11, 3), affine))
+    assert np.abs(planes - lr.data[..., :3]).max() < 0.02 * np.ptp(lr.data)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -112,8 +112,8 @@ def test_any_slice_axis(space: LatentSpace, lr: Volume, axis: int) -> None:
         for volume, where in ((lr, 2), (turned, axis))
     ]
     straight = between(space, lr, grids[0])
-    made = space.between(turned, axis, grids[1], device=CPU).data
-    np.testing.assert_allclose(made, straight.transpose(order), rtol=1e-5, atol=1e-3)
+    planes = space.between(turned, axis, grids[1], device=CPU).data
+    np.testing.assert_allclose(planes, straight.transpose(order), rtol=1e-5, atol=1e-3)
 
 
 def test_network_works_on_its_own_voxels(lr: Volume) -> None:
@@ -121,12 +121,12 @@ def test_network_works_on_its_own_voxels(lr: Volume) -> None:
     network = Autoencoder(width=2, depth=2, latent_channels=3)
     space = LatentSpace(network=network, in_plane_spacing=1.0)
     seen: list[tuple[int, ...]] = []
-    network.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
-    made = between(
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+    planes = between(
         space, lr, lay_out_grid(lr, slice_axis=2, output_resolution="native", output_grid="slice")
     )
     assert set(seen) == {(28, 24)}  # 28 x 22 voxels of 1 mm, continued to whole multiples of 4
-    np.testing.assert_array_equal(made[..., ::3], lr.data)
+    np.testing.assert_array_equal(planes[..., ::3], lr.data)
 
 
 def test_threads_make_no_difference(space: LatentSpace, lr: Volume) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_sr.sr.inference.rotation import Turn
+from bids_sr.sr.inference.rotation import InPlaneRotation
 
 
 def smooth(shape: tuple[int, int, int]) -> np.ndarray:
@@ -15,10 +15,10 @@ def smooth(shape: tuple[int, int, int]) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(40, 33, 9), (21, 46, 50)])
 def test_there_and_back(slice_axis: int, shape: tuple[int, int, int]) -> None:
     data = smooth(shape)
-    turn = Turn(angle=45, slice_axis=slice_axis)
-    turned = turn.apply(data)
-    assert turned.shape[slice_axis] == shape[slice_axis]
-    back = turn.undo(turned, shape)
+    rotation = InPlaneRotation(angle=45, slice_axis=slice_axis)
+    rotated = rotation.apply(data)
+    assert rotated.shape[slice_axis] == shape[slice_axis]
+    back = rotation.undo(rotated, shape)
     assert back.shape == shape
     np.testing.assert_allclose(back, data, atol=0.05)
     assert np.abs(back - data).mean() < 2e-3
@@ -26,18 +26,18 @@ def test_there_and_back(slice_axis: int, shape: tuple[int, int, int]) -> None:
 
 def test_nothing_is_done_for_no_angle() -> None:
     data = smooth((5, 6, 7))
-    turn = Turn(angle=0, slice_axis=1)
-    assert turn.undo(turn.apply(data), data.shape) is data
+    rotation = InPlaneRotation(angle=0, slice_axis=1)
+    assert rotation.undo(rotation.apply(data), data.shape) is data
 
 
 def test_a_quarter_turn_is_a_rotation_of_the_array() -> None:
     data = smooth((12, 12, 3))
-    turned = Turn(angle=90, slice_axis=2).apply(data)
-    margin = (turned.shape[0] - 12) // 2
-    inner = turned[margin:-margin, margin:-margin]
+    rotated = InPlaneRotation(angle=90, slice_axis=2).apply(data)
+    margin = (rotated.shape[0] - 12) // 2
+    inner = rotated[margin:-margin, margin:-margin]
     np.testing.assert_allclose(inner, np.rot90(data, 1, axes=(0, 1)), atol=1e-4)
 
 
 def test_the_slice_axis_may_have_another_size_on_the_way_back() -> None:
-    turn = Turn(angle=45, slice_axis=2)
-    assert turn.undo(turn.apply(smooth((20, 22, 12))), (20, 22, 3)).shape == (20, 22, 12)
+    rotation = InPlaneRotation(angle=45, slice_axis=2)
+    assert rotation.undo(rotation.apply(smooth((20, 22, 12))), (20, 22, 3)).shape == (20, 22, 12)

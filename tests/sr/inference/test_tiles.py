@@ -21,8 +21,8 @@ def network() -> nn.Module:
 
 
 def predict(network: nn.Module, tile: Tensor) -> Tensor:
-    made: Tensor = network(tile)[:, 0].repeat_interleave(2, dim=1)
-    return made
+    rows: Tensor = network(tile)[:, 0].repeat_interleave(2, dim=1)
+    return rows
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -34,8 +34,8 @@ def test_batches_and_tiles_make_no_difference(pixels: int, threads: int) -> None
     settings = InferenceSettings(
         device=CPU, halo=2, half=False, batch_pixels=pixels, threads=threads
     )
-    made, device = run_over_slices(net, predict, stack, settings)
-    torch.testing.assert_close(made, whole, atol=1e-6, rtol=1e-5)
+    result, device = run_over_slices(net, predict, stack, settings)
+    torch.testing.assert_close(result, whole, atol=1e-6, rtol=1e-5)
     assert device == "cpu"
 
 
@@ -46,16 +46,16 @@ def test_planes_that_are_seen_together_may_be_cut_apart(pixels: int, threads: in
     net = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 1, 3, padding=1))
 
     def predict(network: nn.Module, tile: Tensor) -> Tensor:
-        made: Tensor = network(tile)[:, 0].repeat_interleave(2, dim=2)
-        return made
+        rows: Tensor = network(tile)[:, 0].repeat_interleave(2, dim=2)
+        return rows
 
     stack = torch.randn(11, 4, 17)
     whole = predict(net, stack[None, None]).detach()[0]
     settings = InferenceSettings(
         device=CPU, halo=2, plane_halo=2, half=False, batch_pixels=pixels, threads=threads
     )
-    made, _ = run_over_slices(net, predict, stack, settings)
-    torch.testing.assert_close(made, whole, atol=1e-6, rtol=1e-5)
+    result, _ = run_over_slices(net, predict, stack, settings)
+    torch.testing.assert_close(result, whole, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_out_of_memory_leads_to_smaller_pieces(refusal: RuntimeError) -> None:
         return predict(network, tile)
 
     settings = InferenceSettings(device=CPU, halo=2, half=False, batch_pixels=20000)
-    made, _ = run_over_slices(net, greedy, stack, settings)
-    torch.testing.assert_close(made, predict(net, stack[:, None]).detach(), atol=1e-6, rtol=1e-5)
+    result, _ = run_over_slices(net, greedy, stack, settings)
+    torch.testing.assert_close(result, predict(net, stack[:, None]).detach(), atol=1e-6, rtol=1e-5)
     assert max(sizes) > 2000 >= sizes[-1]
 
 
@@ -98,9 +98,9 @@ def test_cpu_takes_over_from_a_full_device(caplog: pytest.LogCaptureFixture) -> 
     stack = torch.randn(2, 4, 10)
     settings = InferenceSettings(device=torch.device("meta"), halo=2, half=False)
     with caplog.at_level(logging.WARNING):
-        made, device = run_over_slices(nn.Identity(), _zeros_on_cpu, stack, settings)
+        result, device = run_over_slices(nn.Identity(), _zeros_on_cpu, stack, settings)
     assert device == "cpu"
-    assert made.shape == (2, 8, 10)
+    assert result.shape == (2, 8, 10)
     assert "using the CPU" in caplog.text
 
 
@@ -123,15 +123,15 @@ def test_channels_and_resized_columns(pixels: int) -> None:
     net = EDSR(channels=6, blocks=2).eval()
     stack = torch.rand(4, 3, 5, 40)
     enlarging = Enlarging(Resizing((np.arange(15) + 0.5) / 3 - 0.5, 5, 4), net.input_range, True)
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     settings = InferenceSettings(
         device=CPU,
         halo=net.halo + 1,
         half=False,
         batch_pixels=pixels,
-        report=lambda done, total: told.append((done, total)),
+        report=lambda done, total: reports.append((done, total)),
     )
-    made, _ = run_over_slices(net, enlarging, stack, settings)
-    assert made.shape == (4, 3, 15, 40)
-    torch.testing.assert_close(made, enlarging(net, stack).detach(), atol=1e-5, rtol=1e-4)
-    assert told == [(number, len(told)) for number in range(1, len(told) + 1)]
+    result, _ = run_over_slices(net, enlarging, stack, settings)
+    assert result.shape == (4, 3, 15, 40)
+    torch.testing.assert_close(result, enlarging(net, stack).detach(), atol=1e-5, rtol=1e-4)
+    assert reports == [(number, len(reports)) for number in range(1, len(reports) + 1)]

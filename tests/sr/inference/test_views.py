@@ -24,7 +24,7 @@ class Bright(nn.Module):
         return lr[:, 0].repeat_interleave(self.factor, dim=1)
 
 
-def found(views: Views, data: np.ndarray) -> np.ndarray:
+def added_detail(views: Views, data: np.ndarray) -> np.ndarray:
     """Return what is added to interpolation."""
     volume = Volume(data, np.diag([1.0, 1.0, 3.0, 1.0]))
     work = Workspace.of(volume, 2, lay_out_grid(volume, slice_axis=2, output_resolution=1.0))
@@ -41,16 +41,16 @@ def stack() -> np.ndarray:
 
 def test_detail_is_added_as_often_as_it_is_weighed() -> None:
     expected = 1.5 * np.repeat(stack(), 3, axis=2)
-    made = found(Views(fusion="mean", detail=1.5, mirrored=True), stack())
-    np.testing.assert_allclose(made, expected, atol=1e-5)
+    detail = added_detail(Views(fusion="mean", detail=1.5, mirrored=True), stack())
+    np.testing.assert_allclose(detail, expected, atol=1e-5)
 
 
 def test_planes_are_averaged_across_the_stack_only() -> None:
     """A line along x, seen along x, stays as it is where planes are averaged along x."""
     line = np.zeros((12, 14, 4), np.float32)
     line[:, 7] = 1
-    thick = found(Views(fusion="mean", plane_thickness=3.0), line)
-    thin = found(Views(fusion="mean"), line)
+    thick = added_detail(Views(fusion="mean", plane_thickness=3.0), line)
+    thin = added_detail(Views(fusion="mean"), line)
     np.testing.assert_allclose(thick.sum(), thin.sum(), rtol=1e-4)
     # Of the two views one averages along the line and sees it whole, the other spreads it.
     assert 0.5 < thick[6, 7, 6] / thin[6, 7, 6] < 0.75

@@ -24,10 +24,12 @@ def small(planes: int = 1) -> Backbone:
 
 
 def test_a_new_network_is_cubic_interpolation() -> None:
-    told = Backbone(factor=4, channels=6, blocks=1).for_acquisition(Acquisition(spacing=3), 1.0)
-    upsampling = Upsampling.at(np.arange(18) / 3 - 1 / 3, 6, told.factor)
+    conditioned = Backbone(factor=4, channels=6, blocks=1).for_acquisition(
+        Acquisition(spacing=3), 1.0
+    )
+    upsampling = Upsampling.at(np.arange(18) / 3 - 1 / 3, 6, conditioned.factor)
     lr = torch.rand(2, 1, 6, 9)
-    torch.testing.assert_close(told(lr, upsampling), upsampling.skip @ lr[:, 0])
+    torch.testing.assert_close(conditioned(lr, upsampling), upsampling.skip @ lr[:, 0])
 
 
 def test_a_network_begins_to_see_neighbours_as_one_that_does_not() -> None:
@@ -46,12 +48,12 @@ def test_a_network_begins_to_see_neighbours_as_one_that_does_not() -> None:
 def test_a_plane_alone_is_one_among_its_like() -> None:
     """Far from the ends of a stack, where nothing follows."""
     network = small(planes=3)
-    told = network.for_acquisition(Acquisition(spacing=4, thickness=3), 1.0)
+    conditioned = network.for_acquisition(Acquisition(spacing=4, thickness=3), 1.0)
     upsampling = Upsampling.at((np.arange(30) + 0.5) / 3.75 - 0.5, 8, 4)
     lr = torch.rand(2, 1, 8, 12)
-    alike = lr[:, :, None].expand(-1, -1, 2 * told.plane_halo + 1, -1, -1)
-    middle = told(alike, upsampling)[:, told.plane_halo]
-    torch.testing.assert_close(middle, told(lr, upsampling))
+    alike = lr[:, :, None].expand(-1, -1, 2 * conditioned.plane_halo + 1, -1, -1)
+    middle = conditioned(alike, upsampling)[:, conditioned.plane_halo]
+    torch.testing.assert_close(middle, conditioned(lr, upsampling))
 
 
 @pytest.mark.parametrize("planes", [1, 3])
@@ -65,7 +67,7 @@ def test_what_one_plane_teaches_is_followed(planes: int) -> None:
     with torch.no_grad():
         for parameter in flat.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    network.follow(flat)
+    network.load_one_plane(flat)
     torch.testing.assert_close(network(plane, condition), flat(plane, condition))
     if before is not None:
         assert not torch.allclose(network(volume, condition), before)
@@ -73,12 +75,12 @@ def test_what_one_plane_teaches_is_followed(planes: int) -> None:
 
 def test_plane_halo_is_what_a_plane_sees() -> None:
     network = small(planes=3)
-    told = network.for_acquisition(Acquisition(spacing=4), 1.0)
+    conditioned = network.for_acquisition(Acquisition(spacing=4), 1.0)
     lr = torch.rand(1, 1, 11, 5, 7)
-    other = lr.clone()
-    other[:, :, 0] += 1
-    changed = (told.body(lr) != told.body(other)).any(dim=(0, 1, 3, 4))
-    assert int(changed.nonzero().max()) == told.plane_halo
+    brighter = lr.clone()
+    brighter[:, :, 0] += 1
+    changed = (conditioned.body(lr) != conditioned.body(brighter)).any(dim=(0, 1, 3, 4))
+    assert int(changed.nonzero().max()) == conditioned.plane_halo
     assert small().for_acquisition(Acquisition(spacing=4), 1.0).plane_halo == 0
 
 
@@ -86,9 +88,9 @@ def test_plane_halo_is_what_a_plane_sees() -> None:
 def test_any_scale(scale: float) -> None:
     """Below, at and above the number of rows a slice."""
     rows = int(8 * scale)
-    told = small().for_acquisition(Acquisition(spacing=scale), 1.0)
-    upsampling = Upsampling.at((np.arange(rows) + 0.5) / scale - 0.5, 8, told.factor)
-    assert told(torch.rand(3, 1, 8, 12), upsampling).shape == (3, rows, 12)
+    conditioned = small().for_acquisition(Acquisition(spacing=scale), 1.0)
+    upsampling = Upsampling.at((np.arange(rows) + 0.5) / scale - 0.5, 8, conditioned.factor)
+    assert conditioned(torch.rand(3, 1, 8, 12), upsampling).shape == (3, rows, 12)
 
 
 def test_condition_is_what_the_slices_let_through() -> None:
@@ -122,8 +124,10 @@ def test_fixed_conditions_are_not_trained() -> None:
     network = small()
     network.fix_conditions()
     fixed = [name for name, part in network.named_parameters() if not part.requires_grad]
-    told = [f"blocks.{block}.{part}.weight" for block in (0, 1) for part in ("threshold", "gate")]
-    assert fixed == [*told, "gain.weight"]
+    conditional = [
+        f"blocks.{block}.{part}.weight" for block in (0, 1) for part in ("threshold", "gate")
+    ]
+    assert fixed == [*conditional, "gain.weight"]
 
 
 def test_condition_changes_the_answer_and_weights_are_shared() -> None:

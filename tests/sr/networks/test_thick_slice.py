@@ -40,12 +40,12 @@ def test_rows_of_a_slice_come_in_order() -> None:
     network = network_of(3)
     upsampling = Upsampling.at(rows(15, 3.0), 5, 3)
     lr = torch.randn(2, 1, 5, 6)
-    made = network(lr, upsampling) - upsampling.skip @ lr[:, 0]
+    detail = network(lr, upsampling) - upsampling.skip @ lr[:, 0]
     phases = network.body(lr)
     for slice_ in range(5):
         for phase in range(3):
             torch.testing.assert_close(
-                made[:, 3 * slice_ + phase], phases[:, phase, slice_], rtol=1e-4, atol=1e-5
+                detail[:, 3 * slice_ + phase], phases[:, phase, slice_], rtol=1e-4, atol=1e-5
             )
 
 

@@ -105,9 +105,11 @@ def test_forward_is_the_paper_s(kind: Any, oracle: Any, arguments: dict[str, int
     network = randomized(kind(**arguments))
     images = torch.rand(2, 3, 7, 9) * network.input_range
     with torch.inference_mode():
-        made, expected = network(images), oracle(dict(network.state_dict()), images)
-    assert made.shape == (2, 3, 28, 36)
-    torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+        output, expected = network(images), oracle(dict(network.state_dict()), images)
+    assert output.shape == (2, 3, 28, 36)
+    torch.testing.assert_close(
+        output, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())
+    )
 
 
 @each

@@ -35,11 +35,11 @@ def test_released_layout(network: TripletNetwork, said: str, tmp_path: Path) -> 
     path.parent.mkdir()
     torch.save({wrapper: network.state_dict(), "epoch": 3}, path)
     model = said.format(name=network.name, path=path)
-    found = load_network(model, weights_dir=tmp_path, offline=True)
+    loaded = load_network(model, weights_dir=tmp_path, offline=True)
     images = torch.rand(1, 3, 6, 8)
     with torch.inference_mode():
-        torch.testing.assert_close(found.network(images), network.eval()(images), rtol=0, atol=0)
-    assert found.record == {
+        torch.testing.assert_close(loaded.network(images), network.eval()(images), rtol=0, atol=0)
+    assert loaded.record == {
         "Architecture": network.name,
         "Weights": name,
         "WeightsSHA256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -68,8 +68,8 @@ def test_card_wins_over_what_shapes_tell(tmp_path: Path) -> None:
     path = Weights(tensors=network.state_dict(), card=card).save(tmp_path / "w.safetensors")
     images = torch.rand(1, 3, 6, 8)
     with torch.inference_mode():
-        made = load_network(str(path)).network(images)
-        torch.testing.assert_close(made, network.eval()(images), rtol=0, atol=0)
+        output = load_network(str(path)).network(images)
+        torch.testing.assert_close(output, network.eval()(images), rtol=0, atol=0)
 
 
 def test_only_the_authors_edsr_shifts_the_mean(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_only_the_authors_edsr_shifts_the_mean(tmp_path: Path) -> None:
     torch.save({"model_weights": network.state_dict()}, tmp_path / "prettier.pth")
     bare = {key: part for key, part in network.state_dict().items() if "mean" not in key}
     torch.save(bare, tmp_path / "bare.pth")
-    found = {path.stem: load_network(str(path)).network for path in tmp_path.glob("*.pth")}
-    assert {stem for stem, one in found.items() if one.mean_shift} == {"authors"}
+    networks = {path.stem: load_network(str(path)).network for path in tmp_path.glob("*.pth")}
+    assert {stem for stem, candidate in networks.items() if candidate.mean_shift} == {"authors"}
 
 
 def test_wrong_architecture_is_told(tmp_path: Path) -> None:

@@ -38,16 +38,16 @@ def test_against_the_layers_written_out() -> None:
     for first in (1, 4):
         wide = functional.relu(convolve(features, first))
         features = features + convolve(convolve(wide, first + 1), first + 2)
-    made = convolve(features, 7)  # (2, 3, 5, 7)
-    rows = torch.stack([made[:, row % 3, row // 3] for row in range(15)], dim=1)
+    phases = convolve(features, 7)  # (2, 3, 5, 7)
+    rows = torch.stack([phases[:, row % 3, row // 3] for row in range(15)], dim=1)
     upsampling = Upsampling.at(rows_at(3.0, 5), 5, 3)
     torch.testing.assert_close(network(lr, upsampling), upsampling.skip @ lr[:, 0] + rows)
 
 
 def test_any_scale() -> None:
     upsampling = Upsampling.at(rows_at(2.7, 6), 6, 3)
-    made = WDSR(factor=3, channels=4, blocks=1)(torch.rand(1, 1, 6, 9), upsampling)
-    assert made.shape == (1, 16, 9)
+    rows = WDSR(factor=3, channels=4, blocks=1)(torch.rand(1, 1, 6, 9), upsampling)
+    assert rows.shape == (1, 16, 9)
 
 
 def test_nothing_is_seen_beyond_the_halo() -> None:

@@ -87,8 +87,8 @@ def test_truth_is_left_alone_and_cut_slices_are_not_believed(
     same = make_consistent(reference, thick, acquisition)
     np.testing.assert_allclose(same.data, reference.data, atol=2e-3 * reference.data.max())
     part = Volume(reference.data[:, :, 2:], reference.affine @ _moved(2))
-    kept = make_consistent(part, thick, acquisition)
-    np.testing.assert_allclose(kept.data, part.data, atol=2e-3 * reference.data.max())
+    unchanged = make_consistent(part, thick, acquisition)
+    np.testing.assert_allclose(unchanged.data, part.data, atol=2e-3 * reference.data.max())
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.02, 0.04])
@@ -99,18 +99,18 @@ def test_noise_is_not_fitted(reference: Volume, noise: float, thickness: float) 
     lr, clean = degrade(reference, acquisition, noise=noise), degrade(reference, acquisition)
     brain = reference.data > 0.2 * reference.data.max()
     for slices in (lr, clean):
-        made = resample(slices, reference.grid)
-        change = error(make_consistent(made, lr, acquisition), reference, brain)
-        assert change < 1.005 * error(made, reference, brain)  # 0.02 dB
+        cubic = resample(slices, reference.grid)
+        change = error(make_consistent(cubic, lr, acquisition), reference, brain)
+        assert change < 1.005 * error(cubic, reference, brain)  # 0.02 dB
 
 
 def test_noise_would_do_harm_if_it_was_fitted(reference: Volume, acquisition: Acquisition) -> None:
     lr, clean = degrade(reference, acquisition, noise=0.04), degrade(reference, acquisition)
-    made = resample(clean, reference.grid)
+    cubic = resample(clean, reference.grid)
     brain = reference.data > 0.2 * reference.data.max()
-    fitted = make_consistent(made, lr, acquisition, noise=0.0)
+    fitted = make_consistent(cubic, lr, acquisition, noise=0.0)
     assert error(fitted, reference, brain) > error(
-        make_consistent(made, lr, acquisition), reference, brain
+        make_consistent(cubic, lr, acquisition), reference, brain
     )
 
 
@@ -127,12 +127,12 @@ def test_in_plane_grid_of_its_own(
     grid = Grid(shape, affine)
     lr = degrade(reference, acquisition, noise=0.01)
     truth = resample(reference, grid)
-    made = resample(lr, grid)
-    consistent = make_consistent(made, lr, acquisition)
-    residuals = [data_consistency_residual(v, lr, acquisition) for v in (made, consistent)]
+    cubic = resample(lr, grid)
+    consistent = make_consistent(cubic, lr, acquisition)
+    residuals = [data_consistency_residual(v, lr, acquisition) for v in (cubic, consistent)]
     assert residuals[1] < 0.7 * residuals[0]
     everywhere = np.ones(shape, bool)
-    assert error(consistent, truth, everywhere) < 0.97 * error(made, truth, everywhere)
+    assert error(consistent, truth, everywhere) < 0.97 * error(cubic, truth, everywhere)
 
 
 def test_power_of_noise_after_resampling(thick: Volume, acquisition: Acquisition) -> None:
@@ -159,9 +159,9 @@ def test_grid_that_holds_a_part_of_the_slices(
 ) -> None:
     cubic = resample(thick, reference.grid)
     part = Volume(cubic.data[4:40, 6:, 10:37], cubic.affine @ _moved(10, (4, 6)))
-    made = make_consistent(part, thick, acquisition, noise=0.0)
+    consistent = make_consistent(part, thick, acquisition, noise=0.0)
     truth = reference.data[4:40, 6:, 10:37]
-    assert np.mean((made.data - truth) ** 2) < np.mean((part.data - truth) ** 2)
+    assert np.mean((consistent.data - truth) ** 2) < np.mean((part.data - truth) ** 2)
     between = Volume(cubic.data[:, :, 4:5], cubic.affine @ _moved(4))  # 1 mm off any centre
     thin = Acquisition(spacing=8.0, thickness=1.0, slice_axis=2)
     np.testing.assert_array_equal(make_consistent(between, thick, thin).data, between.data)
@@ -186,9 +186,9 @@ def test_every_method_can_agree(
             acquisition,
             method=method,
             grid=reference.grid,
-            parameters={"data_consistency": wanted},
+            parameters={"data_consistency": consistency},
         )
-        for wanted in (False, True)
+        for consistency in (False, True)
     )
     before, after = (
         plain.record.details["DataConsistency"],

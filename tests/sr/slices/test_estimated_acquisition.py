@@ -16,12 +16,12 @@ def thick_head(mni152_2mm: Volume) -> Volume:
 
 def test_what_is_not_stated_is_estimated(thick_head: Volume) -> None:
     estimated = estimated_acquisition(thick_head, ASSUMED)
-    found, record = estimated.acquisition, estimated.to_dict()
-    assert found.spacing == 8.0
-    assert found.nominal_thickness != ASSUMED.nominal_thickness
-    assert found.slice_profile.fwhm == pytest.approx(record["FWHMOfKind"], abs=0.02)
-    assert found.profile == record["SliceProfile"] == "slr"
-    assert set(found.assumed) == {"thickness", "profile"}  # the estimate is tested too
+    acquisition, record = estimated.acquisition, estimated.to_dict()
+    assert acquisition.spacing == 8.0
+    assert acquisition.nominal_thickness != ASSUMED.nominal_thickness
+    assert acquisition.slice_profile.fwhm == pytest.approx(record["FWHMOfKind"], abs=0.02)
+    assert acquisition.profile == record["SliceProfile"] == "slr"
+    assert set(acquisition.assumed) == {"thickness", "profile"}  # the estimate is tested too
     assert 0 <= record["Confidence"] <= 1
 
 

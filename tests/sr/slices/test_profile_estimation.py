@@ -39,11 +39,11 @@ def test_a_known_kind_is_measured(
 
 def test_gap_and_no_gap_are_told_apart() -> None:
     """Two scans with the same header and other slices."""
-    found = []
+    widths = []
     for fwhm in (3.0, 6.0):
         acquisition = Acquisition(spacing=6.0, thickness=fwhm, profile="gaussian", slice_axis=2)
-        found.append(estimate_slice_profile(degrade(texture(1), acquisition), 2).fwhm)
-    assert found[1] - found[0] > 2
+        widths.append(estimate_slice_profile(degrade(texture(1), acquisition), 2).fwhm)
+    assert widths[1] - widths[0] > 2
 
 
 def test_units_are_millimetres() -> None:
