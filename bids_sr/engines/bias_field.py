@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,18 @@ _UNCHANGED = 1e-5
 _DARKEST = 0.1  # of the 99th percentile: darker cells do not count
 
 
+class BiasCorrection(NamedTuple):
+    """What N4 did to an image."""
+
+    volume: Volume
+    """Corrected; float32, same grid, same mean within the mask."""
+    field_range: tuple[float, float]
+    """Least and largest value of the field within the mask, mean 1."""
+    record: dict[str, Any]
+    """``Status`` ("corrected" or "unchanged"), ``FieldRange``, ``FieldCV``, ``ShrinkFactors``,
+    ``Iterations``, ``Mask``, threads and seed."""
+
+
 def n4(
     volume: Volume,
     *,
@@ -37,7 +49,7 @@ def n4(
     threads: int = 1,
     seed: int = 0,
     sloppy: bool = False,
-) -> tuple[Volume, dict[str, Any]]:
+) -> BiasCorrection:
     """Remove the bias field from an image.
 
     Parameters
@@ -53,12 +65,7 @@ def n4(
 
     Returns
     -------
-    corrected : Volume
-        float32, same grid, same mean within the mask.
-    record : dict
-        ``Status`` ("corrected" or "unchanged"), ``FieldRange`` (least and largest
-        value within the mask, mean 1), ``FieldCV``, ``ShrinkFactors``, ``Iterations``,
-        ``Mask``, threads and seed.
+    BiasCorrection
 
     Raises
     ------
@@ -97,11 +104,13 @@ def n4(
     mean = float(corrected[inside].mean())
     if mean:
         corrected *= float(data[inside].mean()) / mean
+    values = field[inside]
+    field_range = (round(float(values.min()), 4), round(float(values.max()), 4))
     record = {
         "Method": "N4 (ANTs)",
         "Status": status,
-        "FieldRange": [round(float(field[inside].min()), 4), round(float(field[inside].max()), 4)],
-        "FieldCV": round(float(field[inside].std()), 4),
+        "FieldRange": list(field_range),
+        "FieldCV": round(float(values.std()), 4),
         "ShrinkFactors": list(factors),
         "Iterations": list(iterations),
         "SplineDistance": _SPLINE_DISTANCE,
@@ -109,9 +118,8 @@ def n4(
         "Threads": used,
         "Seed": seed,
     }
-    if status == "unchanged":
-        return volume.with_data(data), record
-    return volume.with_data(corrected.astype(np.float32)), record
+    result = data if status == "unchanged" else corrected.astype(np.float32)
+    return BiasCorrection(volume.with_data(result), field_range, record)
 
 
 def shrink_factors(volume: Volume) -> tuple[int, ...]:

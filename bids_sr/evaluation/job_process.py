@@ -73,9 +73,9 @@ def _segment(task: dict[str, Any]) -> None:
 def _make_mask(task: dict[str, Any]) -> None:
     from bids_sr.evaluation.masks import make_mask
 
-    how = {name: task[name] for name in ("kind", "threads", "seed")}
-    origin = make_mask(Path(task["image"]), Path(task["out"]), **how)
-    _tell(json.dumps({"row": {"origin": origin}}))
+    how = {name: task[name] for name in ("kind", "threads", "seed", "sources")}
+    make_mask(Path(task["image"]), Path(task["out"]), **how)
+    _tell(json.dumps({"row": {}}))
 
 
 def _tell_progress(step: int, total: int, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,55 +65,65 @@ class MaskFinder:
         """Make masks of images in processes of their own."""
         tasks = [(reference.name, self._task(reference)) for reference in references]
         return {
-            tasks[ended.number][0]: self._made(*tasks[ended.number], ended)
+            references[ended.number].name: self._computed(references[ended.number], ended)
             for ended in pool.run(tasks)
         }
 
-    def _made(self, name: str, task: Mapping[str, Any], ended: Ended) -> Mask:
-        if ended.row is None:
-            LOGGER.warning("%s: no mask, give one or --mask none: %s", name, ended.message)
-            return Mask(origin="", problem=ended.message)
-        path, origin = Path(task["out"]), str(ended.row["origin"])
-        write_json_atomic(_record_path(path), {"Origin": origin, "Made": task["made_of"]})
-        return Mask(path=path, origin=origin)
+    def _computed(self, reference: Reference, ended: Ended) -> Mask:
+        mask = self._stored(reference)
+        if mask is None:
+            name, problem = reference.name, ended.message or "the image changed meanwhile"
+            LOGGER.warning("%s: no mask, give one or --mask none: %s", name, problem)
+            return Mask(origin="", problem=problem)
+        return mask
 
     def _at_hand(self, reference: Reference) -> Mask | None:
         if self.kind == "none":
             return Mask()
-        given = None if self.kind in MADE else Path(self.kind)
-        if self.kind == "auto" or given is not None:
-            existing = existing_mask(reference, given, self.derivatives if given is None else [])
+        location = None if self.kind in MADE else Path(self.kind)
+        if self.kind == "auto" or location is not None:
+            existing = existing_mask(
+                reference, location, self.derivatives if location is None else []
+            )
             if existing is not None:
                 return Mask(path=existing[0], origin=existing[1])
-            if given is not None:
-                return Mask(origin="", problem=f"{given} has no mask of {reference.path.name}")
+            if location is not None:
+                return Mask(origin="", problem=f"{location} has no mask of {reference.path.name}")
         if self.kind == "auto" and not reference.is_brain:
             return Mask()
-        return self._made_before(reference)
+        return self._stored(reference)
 
-    def _made_before(self, reference: Reference) -> Mask | None:
-        task = self._task(reference)
-        path = Path(task["out"])
+    def _stored(self, reference: Reference) -> Mask | None:
+        """Return the mask that :func:`make_mask` wrote for the image as it is now."""
+        path = self._path(reference)
         record = read_json_or_empty(_record_path(path))
-        if record.get("Made") != task["made_of"] or not path.is_file():
+        if record.get("Made") != self._sources(reference) or not path.is_file():
             return None
         return Mask(path=path, origin=str(record["Origin"]))
 
-    def _task(self, reference: Reference) -> dict[str, Any]:
+    def _path(self, reference: Reference) -> Path:
+        return (self.folder / f"{reference.name}.nii.gz").absolute()
+
+    def _sources(self, reference: Reference) -> list[Any]:
         status = reference.path.stat()
+        return [self.kind, status.st_size, status.st_mtime_ns, __version__]
+
+    def _task(self, reference: Reference) -> dict[str, Any]:
         return {
             "do": "mask",
             "image": str(reference.path),
+            "out": str(self._path(reference)),
             "kind": self.kind,
             "threads": self.threads,
             "seed": self.seed,
-            "out": str((self.folder / f"{reference.name}.nii.gz").absolute()),
-            "made_of": [self.kind, status.st_size, status.st_mtime_ns, __version__],
+            "sources": self._sources(reference),
         }
 
 
-def make_mask(image: Path, out: Path, *, kind: str, threads: int, seed: int) -> str:
-    """Make the mask of an image in this process, and return where it comes from.
+def make_mask(
+    image: Path, out: Path, *, kind: str, threads: int, seed: int, sources: Sequence[Any]
+) -> None:
+    """Make the mask of an image in this process, with a record of where it comes from.
 
     Raises
     ------
@@ -128,7 +138,7 @@ def make_mask(image: Path, out: Path, *, kind: str, threads: int, seed: int) -> 
     if not mask.any():
         raise InputDataError(f"{image}: found an empty mask; give one with --mask.")
     volume.with_data(mask.astype(np.uint8)).save(out)
-    return origin
+    write_json_atomic(_record_path(out), {"Origin": origin, "Made": sources})
 
 
 def _brain(

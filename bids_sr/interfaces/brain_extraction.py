@@ -68,9 +68,10 @@ class ExtractBrain(OptionalStep):
             self._results["out_mask"] = str(mask.save(Path(runtime.cwd) / "brain_mask.nii.gz"))
         self._results["record"] = record
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
-        record |= {"Method": self.inputs.engine, "Reason": self.inputs.engine_reason}
-        return {"out_mask": None, "skull_stripped": self._results.get("skull_stripped")}
+    def _do_without(self, reason: str) -> dict[str, Any]:
+        record = {"Method": self.inputs.engine, "Reason": self.inputs.engine_reason}
+        skull_stripped = self._results.get("skull_stripped")
+        return {"out_mask": None, "skull_stripped": skull_stripped, "record": record}
 
     def _stripped(self, engine: str) -> tuple[Volume | None, dict[str, Any]] | None:
         """Find out whether the image has no skull; its mask, unless another one is asked for."""
@@ -84,10 +85,10 @@ class ExtractBrain(OptionalStep):
         self._results["skull_stripped"] = mask is not None
         if mask is None or engine in ("existing", "none"):
             return None
-        found = "one value around a piece of the size of a brain, and no skull in it"
-        said = "the sidecar or --skull-strip-anat says that the image is stripped"
-        details["Reason"] = said if self.inputs.skull_strip_anat == "skip" else found
-        return mask, details
+        reason = "one value around a piece of the size of a brain, and no skull in it"
+        if self.inputs.skull_strip_anat == "skip":
+            reason = "the sidecar or --skull-strip-anat says that the image is stripped"
+        return mask, {**details, "Reason": reason}
 
     def _extract(self, engine: str) -> tuple[Volume | None, dict[str, Any]]:
         if engine == "none":
@@ -158,5 +159,5 @@ class MaskToGrid(OptionalStep):
             out_file = Path(runtime.cwd) / "brain_mask_on_grid.nii.gz"
             self._results["out_mask"] = str(binary.save(out_file))
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _do_without(self, reason: str) -> dict[str, Any]:
         return {"out_mask": None}

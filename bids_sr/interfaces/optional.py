@@ -57,9 +57,9 @@ class OptionalStep(SimpleInterface):
         if reason:
             warning = f"{self.without}: {reason}"
             LOGGER.warning("%s", warning)
-            record = {"Status": "failed", "Warning": warning}
-            self._results = self._do_without(record)
-            self._results.setdefault("record", record)
+            results = self._do_without(reason)
+            facts = {"Status": "failed", "Warning": warning} | results.get("record", {})
+            self._results = results | {"record": facts}
         if self._results.get("record"):
             self._results["record"]["Seconds"] = round(time.monotonic() - start, 1)
         return runtime
@@ -68,6 +68,6 @@ class OptionalStep(SimpleInterface):
         """Do the work and fill ``_results``."""
         raise NotImplementedError
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the results without the step; `record` may be added to."""
+    def _do_without(self, reason: str) -> dict[str, Any]:
+        """Return the results without the step; `record` adds to the common facts."""
         raise NotImplementedError

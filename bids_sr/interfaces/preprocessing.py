@@ -70,9 +70,8 @@ class _OnAcquiredGrid(OptionalStep):
 
     output_spec = _RecordOutputSpec
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
-        record["Method"] = "none"
-        return {"out_file": self.inputs.in_file}
+    def _do_without(self, reason: str) -> dict[str, Any]:
+        return {"out_file": self.inputs.in_file, "record": {"Method": "none"}}
 
 
 class Unchanged(_OnAcquiredGrid):
@@ -121,13 +120,12 @@ class CorrectBias(_OnAcquiredGrid):
     def _run_step(self, runtime: Any) -> None:
         from bids_sr.engines import ants
 
-        corrected, record = ants.n4(
+        corrected, (low, high), record = ants.n4(
             Volume.load(self.inputs.in_file),
             threads=self.inputs.num_threads,
             seed=self.inputs.random_seed,
             sloppy=self.inputs.sloppy,
         )
-        low, high = record["FieldRange"]
         applied = self.inputs.anat_biascorrect == "n4" or high > FLAT_FIELD * low
         self._results["out_file"] = self.inputs.in_file
         if applied:

@@ -28,7 +28,7 @@ class _Figure(OptionalStep):
         drawn = self._draw(out_file)
         self._results.update(out_file=str(out_file) if drawn else None, record={})
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _do_without(self, reason: str) -> dict[str, Any]:
         return {"out_file": None}
 
     def _draw(self, out_file: Path) -> bool:
@@ -80,10 +80,10 @@ class BeforeAfterFigure(_Figure):
         after = _first_frame(self.inputs.after_file)
         before = resample(_first_frame(self.inputs.before_file), after.grid)
         record = self.inputs.record
-        made = "Interpolated" if record.interpolated else "Super-resolved"
+        name = "Interpolated" if record.interpolated else "Super-resolved"
         labels = (
             "Acquired, B-spline interpolation",
-            "Result" if record.passed_through else made,
+            "Result" if record.passed_through else name,
         )
         figures.plot_before_after(before, after, out_file, labels=labels)
         return True

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from bids_sr.engines.segmentation.base import Segmentation, SegmentationTool
 
 
-def segmentation_tool(asked: str, **settings: Any) -> SegmentationTool:
+def segmentation_tool(request: str, **settings: Any) -> SegmentationTool:
     """Build the tool that ``--segmentation`` names, for what its class says of it."""
     from bids_sr.engines.segmentation import make_segmentation
 
-    return make_segmentation(asked, **settings)
+    return make_segmentation(request, **settings)
 
 
 class _SegmentImageInputSpec(OptionalInputSpec):
@@ -80,15 +80,11 @@ class SegmentImage(OptionalStep):
             record |= self._save(self._segment(tool, Path(runtime.cwd)), Path(runtime.cwd))
         self._results["record"] = record
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _do_without(self, reason: str) -> dict[str, Any]:
         name = str(self.inputs.tool).partition("=")[0]
-        reason = record["Warning"].removeprefix(f"{self.without}: ")
-        record |= {
-            "Tool": name,
-            "Reason": reason,
-            "Warning": f"{self.without} by {name}: {reason}",
-        }
-        return {"out_labels": None, "out_files": {}, "colours": []}
+        warning = f"{self.without} by {name}: {reason}"
+        record = {"Tool": name, "Reason": reason, "Warning": warning}
+        return {"out_labels": None, "out_files": {}, "colours": [], "record": record}
 
     def _segment(self, tool: SegmentationTool, cwd: Path) -> Segmentation:
         from bids_sr.engines.segmentation.command import CommandTool
@@ -108,22 +104,27 @@ class SegmentImage(OptionalStep):
             mask = Volume.load(self.inputs.in_mask, dtype="uint8")
         return tool.segment(volume, mask)
 
-    def _save(self, found: Segmentation, cwd: Path) -> dict[str, Any]:
+    def _save(self, segmentation: Segmentation, cwd: Path) -> dict[str, Any]:
         from bids_sr.engines.segmentation.base import table_tsv, volumes_tsv
 
-        rows = found.volumes()
-        files = {"labels": found.labels.save(cwd / "labels.nii.gz")}
-        for name, text in {"table": table_tsv(found.table), "volumes": volumes_tsv(rows)}.items():
+        rows = segmentation.volumes()
+        files = {"labels": segmentation.labels.save(cwd / "labels.nii.gz")}
+        for name, text in {
+            "table": table_tsv(segmentation.table),
+            "volumes": volumes_tsv(rows),
+        }.items():
             files[name] = cwd / f"{name}.tsv"
             files[name].write_text(text, encoding="utf-8")
-        for kind, volumes in {"map": found.maps, "mask": found.masks}.items():
+        for kind, volumes in {"map": segmentation.maps, "mask": segmentation.masks}.items():
             for label, volume in volumes.items():
                 files[f"{kind}-{label}"] = volume.save(cwd / f"{kind}-{label}.nii.gz")
         self._results["out_files"] = {name: str(path) for name, path in files.items()}
         self._results["out_labels"] = str(files["labels"])
-        self._results["colours"] = [[one.index, one.name, one.colour] for one in found.table]
+        self._results["colours"] = [
+            [label.index, label.name, label.colour] for label in segmentation.table
+        ]
         volumes_ml = {row["name"]: row["volume_ml"] for row in rows}
-        return {**found.record, "VolumesMl": volumes_ml}
+        return {**segmentation.record, "VolumesMl": volumes_ml}
 
 
 def run_program(argv: list[str], cwd: Path) -> None:

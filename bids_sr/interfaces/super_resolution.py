@@ -34,7 +34,7 @@ PROGRESS_SECONDS = 15.0
 
 
 def chosen_method(
-    method: str, asked: Mapping[str, Any], *, model_follows: bool = False
+    method: str, options: Mapping[str, Any], *, model_follows: bool = False
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Return the parameters that a method takes, and the weights that it needs.
 
@@ -42,7 +42,7 @@ def chosen_method(
     ----------
     method : str
         Name of a registered method.
-    asked : mapping
+    options : mapping
         Parameters by name; those that the method lacks are left out.
     model_follows : bool
         Whether the weights are learnt later, in the run.
@@ -59,7 +59,7 @@ def chosen_method(
     """
     from bids_sr.sr.registry import make_method, parameters_for
 
-    parameters = parameters_for(method, asked)
+    parameters = parameters_for(method, options)
     now = dict(parameters)
     if model_follows:  # a method that must not learn, and has no weights yet, is refused
         now.pop("adapt", None)
@@ -233,7 +233,7 @@ class EstimateProfile(OptionalStep):
         estimated = estimated_acquisition(volume, self.inputs.acquisition)
         self._results.update(acquisition=estimated.acquisition, record=estimated.to_dict())
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _do_without(self, reason: str) -> dict[str, Any]:
         return {"acquisition": self.inputs.acquisition}
 
 
@@ -275,8 +275,8 @@ class LearnFromImages(SimpleInterface):
         from bids_sr.sr.recipes.registry import RECIPES
 
         known = {field.name for field in fields(RECIPES[self.inputs.recipe])}
-        asked = {**self.inputs.parameters, "threads": self.inputs.num_threads}
-        settings = {name: value for name, value in asked.items() if name in known}
+        options = {**self.inputs.parameters, "threads": self.inputs.num_threads}
+        settings = {name: value for name, value in options.items() if name in known}
         acquisitions = self._acquisitions()
         start = self.inputs.start_file
 

@@ -115,7 +115,7 @@ class Optional(OptionalStep):
             os.kill(os.getpid(), int(self.inputs.how))
         self._results["record"] = {"Status": "done"}
 
-    def _do_without(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _do_without(self, reason: str) -> dict[str, Any]:
         return {}
 
 
