@@ -42,7 +42,7 @@ def dice(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
 
 
 def downstream_scores(
-    made: Segmented,
+    estimate: Segmented,
     reference: Segmented,
     lesions: npt.NDArray[np.bool_] | None,
     region: npt.NDArray[np.bool_],
@@ -51,7 +51,7 @@ def downstream_scores(
 
     Parameters
     ----------
-    made, reference : Segmented
+    estimate, reference : Segmented
         Of the reconstruction and of the reference, by the same tools.
     lesions : (X, Y, Z) bool array, optional
         Drawn lesions.
@@ -69,27 +69,34 @@ def downstream_scores(
         nothing of).
     """
     scores = {
-        f"dice_{name}": dice((made.tissues == code) & region, (reference.tissues == code) & region)
+        f"dice_{name}": dice(
+            (estimate.tissues == code) & region, (reference.tissues == code) & region
+        )
         for code, name in TISSUES.items()
     }
-    if lesions is None or made.lesions is None or reference.lesions is None:
+    if lesions is None or estimate.lesions is None or reference.lesions is None:
         return scores
-    truth, found = lesions & region, made.lesions & region
-    drawn, said = int(np.count_nonzero(truth)), int(np.count_nonzero(found))
-    if not drawn:
+    drawn_lesions, seen_lesions = lesions & region, estimate.lesions & region
+    drawn_size, seen_size = (
+        int(np.count_nonzero(drawn_lesions)),
+        int(np.count_nonzero(seen_lesions)),
+    )
+    if not drawn_size:
         return scores
-    both = int(np.count_nonzero(truth & found))
+    both = int(np.count_nonzero(drawn_lesions & seen_lesions))
     apart, _ = label(reference.lesions & region, structure=_TOUCHING)
-    true, seen = (set(np.unique(apart[mask]).tolist()) - {0} for mask in (truth, found))
+    true, seen = (
+        set(np.unique(apart[mask]).tolist()) - {0} for mask in (drawn_lesions, seen_lesions)
+    )
     scores |= {
         "reference_lesions": len(true),
         "lost_lesions": len(true - seen),
-        "lesion_dice": dice(found, truth),
-        "lesion_sensitivity": both / drawn,
-        "lesion_volume_error": 100 * (said - drawn) / drawn,
-        "reference_lesion_dice": dice(reference.lesions & region, truth),
+        "lesion_dice": dice(seen_lesions, drawn_lesions),
+        "lesion_sensitivity": both / drawn_size,
+        "lesion_volume_error": 100 * (seen_size - drawn_size) / drawn_size,
+        "reference_lesion_dice": dice(reference.lesions & region, drawn_lesions),
     }
-    return scores | ({"lesion_precision": both / said} if said else {})
+    return scores | ({"lesion_precision": both / seen_size} if seen_size else {})
 
 
 def segmenter(folder: Path, *, threads: int, seed: int) -> Segmenter:
@@ -106,19 +113,19 @@ def segmenter(folder: Path, *, threads: int, seed: int) -> Segmenter:
     def segment(
         volume: Volume, mask: npt.NDArray[np.bool_], lesions: bool, name: str
     ) -> Segmented:
-        kept = folder / f"{name}.npz"
-        if name and kept.is_file():
-            with np.load(kept) as found:
-                tissues, wmh = found["tissues"], found["lesions"]
+        file = folder / f"{name}.npz"
+        if name and file.is_file():
+            with np.load(file) as arrays:
+                tissues, wmh = arrays["tissues"], arrays["lesions"]
             return Segmented(tissues=tissues, lesions=wmh if lesions else None)
-        made = _segment(volume, mask, lesions, threads, seed)
+        segmented = _segment(volume, mask, lesions, threads, seed)
         if name:
-            wmh = np.zeros(0, bool) if made.lesions is None else made.lesions
+            wmh = np.zeros(0, bool) if segmented.lesions is None else segmented.lesions
             write_atomic(
-                kept,
-                lambda path: np.savez_compressed(path, tissues=made.tissues, lesions=wmh),
+                file,
+                lambda path: np.savez_compressed(path, tissues=segmented.tissues, lesions=wmh),
             )
-        return made
+        return segmented
 
     return segment
 
@@ -130,8 +137,8 @@ def _segment(
 
     brain = volume.with_data(mask.astype(np.uint8))  # one object: the tools share its priors
     tissues = make_segmentation("atropos", threads=threads, seed=seed).segment(volume, brain)
-    found = None
+    lesion_mask = None
     if lesions:
-        made = make_segmentation("wmh", threads=threads, seed=seed).segment(volume, brain)
-        found = made.labels.data > 0
-    return Segmented(tissues=tissues.labels.data, lesions=found)
+        segmentation = make_segmentation("wmh", threads=threads, seed=seed).segment(volume, brain)
+        lesion_mask = segmentation.labels.data > 0
+    return Segmented(tissues=tissues.labels.data, lesions=lesion_mask)

@@ -75,10 +75,10 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Return everything that the row depends on, as plain values."""
         values = plain(self)
-        asked = values.pop("downstream")  # rows without it stay what they are
+        is_segmented = values.pop("downstream")  # rows without it stay what they are
         return {
             **values,
-            **({"downstream": _SEGMENTATION_VERSION} if asked else {}),
+            **({"downstream": _SEGMENTATION_VERSION} if is_segmented else {}),
             "parameters": make_method(self.method, self.parameters).parameters(),
             "files": {
                 str(path): _fingerprint(Path(path))
@@ -132,29 +132,29 @@ def run(
     case, mask, lesions = load_case(job)
     method = make_method(job.method, job.parameters)
     wall, cpu = time.perf_counter(), time.process_time()
-    made = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
+    result = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     row = {
         "seconds": wall,
         "cpu_seconds": cpu,
         "peak_gb": peak_memory_gb(),
         "peak_gpu_gb": _peak_gpu_gb(),
-        "record": made.record.to_dict(),
+        "record": result.record.to_dict(),
     }
     scores = score(
         case,
-        made.volume,
+        result.volume,
         mask=mask,
         lesions=lesions,
-        uncertainty=made.uncertainty,
+        uncertainty=result.uncertainty,
         measures=job.measures,
     )
     if job.downstream and segment is not None and case.planes is None:
-        scores |= _downstream(job, case, made.volume, mask, lesions, segment)
+        scores |= _downstream(job, case, result.volume, mask, lesions, segment)
     return Outcome(
         row={**row, "scores": scores},
-        estimate=made.volume,
-        pictures=pictures(case, made.volume, mask),
+        estimate=result.volume,
+        pictures=pictures(case, result.volume, mask),
     )
 
 
@@ -184,12 +184,12 @@ def _downstream(
     segment: Segmenter,
 ) -> dict[str, float]:
     """Segment reconstruction and reference within the same mask, and compare."""
-    wanted = lesions is not None
-    facts = [_fingerprint(job.path), job.mask and _fingerprint(job.mask), wanted]
+    with_lesions = lesions is not None
+    facts = [_fingerprint(job.path), job.mask and _fingerprint(job.mask), with_lesions]
     key = text_digest(json.dumps([*facts, _SEGMENTATION_VERSION]))[:12]
-    reference = segment(case.truth, mask, wanted, f"{job.image}_{key}")
-    made = segment(on_grid(case, estimate), mask, wanted, "")
-    return downstream_scores(made, reference, lesions, mask & case.region)
+    reference = segment(case.truth, mask, with_lesions, f"{job.image}_{key}")
+    segmented = segment(on_grid(case, estimate), mask, with_lesions, "")
+    return downstream_scores(segmented, reference, lesions, mask & case.region)
 
 
 def pictures(
@@ -214,25 +214,30 @@ def pictures(
     assert axis is not None
     views = [axis]
     if case.planes is None:
-        views = [other for other in (1, 0, 2) if other != axis]
+        views = [direction for direction in (1, 0, 2) if direction != axis]
         parts["slices"] = resample(case.lr, case.grid, kernel="nearest").data
-    found = {}
-    spans = [np.nonzero(inside.any(axis=tuple({0, 1, 2} - {one})))[0] for one in range(3)]
+    planes = {}
+    spans = [
+        np.nonzero(inside.any(axis=tuple({0, 1, 2} - {direction})))[0] for direction in range(3)
+    ]
     for number, view in enumerate(views):
         # a little beside the middle, where a brain shows more than its fissure
         place = int(spans[view][int(_PLACE * spans[view].size)])
         keep = tuple(
-            slice(max(0, int(spans[other].min()) - _MARGIN), int(spans[other].max()) + 1 + _MARGIN)
-            for other in range(3)
-            if other != view
+            slice(
+                max(0, int(spans[direction].min()) - _MARGIN),
+                int(spans[direction].max()) + 1 + _MARGIN,
+            )
+            for direction in range(3)
+            if direction != view
         )
         for name, data in parts.items():
             plane = np.take(data, place, axis=view)[keep]
             scaled = (plane.astype(np.float32) - low) / (high - low)
-            found[f"{name}-{number}"] = np.clip(scaled.T[::-1], -1, 3).astype(np.float16)
+            planes[f"{name}-{number}"] = np.clip(scaled.T[::-1], -1, 3).astype(np.float16)
         spacings = np.delete(case.truth.spacings, view)[::-1]
-        found[f"spacings-{number}"] = spacings.astype(np.float16)
-    return found
+        planes[f"spacings-{number}"] = spacings.astype(np.float16)
+    return planes
 
 
 def _peak_gpu_gb() -> float | None:

@@ -137,7 +137,7 @@ def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
     """Return a box around the mask that holds the windows of all its voxels."""
     box = []
     for axis, size in enumerate(mask.shape):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
+        others = tuple(across for across in range(mask.ndim) if across != axis)
         inside = np.flatnonzero(mask.any(axis=others))
         # One reach is enough for the result; two hold a whole window also in a corner.
         first = max(0, int(inside[0]) - 2 * _SSIM_REACH)

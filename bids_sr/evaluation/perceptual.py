@@ -76,14 +76,16 @@ def perceptual(
     doi:10.48550/arXiv.2208.14818.
     """
     functions = {name: _functions()[name] for name in measures}
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    values_of: dict[str, list[float]] = {name: [] for name in measures}
     for pair in pairs:
         estimate, reference = (_tensor(plane) for plane in pair)
         for name, function in functions.items():
             value = float(function(estimate, reference))
             if np.isfinite(value):  # HaarPSI divides by zero where both are empty
-                found[name].append(value)
-    return {name: float(np.mean(values)) if values else np.nan for name, values in found.items()}
+                values_of[name].append(value)
+    return {
+        name: float(np.mean(values)) if values else np.nan for name, values in values_of.items()
+    }
 
 
 def _functions() -> dict[str, Callable[[Any, Any], Any]]:

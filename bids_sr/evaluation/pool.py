@@ -57,7 +57,7 @@ class TaskPool:
         with ThreadPoolExecutor(max(1, self.workers)) as executor:
             try:
                 futures = [
-                    executor.submit(self._one, number, name, task)
+                    executor.submit(self._run_task, number, name, task)
                     for number, (name, task) in enumerate(tasks)
                 ]
                 for future in as_completed(futures):
@@ -65,7 +65,7 @@ class TaskPool:
             finally:
                 self._stop()
 
-    def _one(self, number: int, name: str, task: Mapping[str, Any]) -> Ended:
+    def _run_task(self, number: int, name: str, task: Mapping[str, Any]) -> Ended:
         log = self.logs / f"{name}.log"
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self.threads))}
         command = [sys.executable, "-m", "bids_sr.evaluation.job_process"]

@@ -166,7 +166,7 @@ def covered(fine: Grid, acquired: Grid) -> npt.NDArray[np.bool_]:
     for axis in range(3):
         index = acquired.coordinates_of(fine, axis)
         within = (index >= -0.5) & (index <= acquired.shape[axis] - 0.5)
-        inside &= np.expand_dims(within, [other for other in range(3) if other != axis])
+        inside &= np.expand_dims(within, [across for across in range(3) if across != axis])
     return inside
 
 
@@ -178,7 +178,7 @@ def _leave_out(stack: Volume, thickness: float | None) -> TestCase:
     it is the acquired grid: nothing is interpolated before the comparison.
     """
     axis = stack.slice_axis
-    kept = (stack.shape[axis] + 1) // 2
+    count = (stack.shape[axis] + 1) // 2
     if stack.shape[axis] < _LEAST_SLICES:
         raise InputDataError(
             f"Found {stack.shape[axis]} slices; expected at least {_LEAST_SLICES} to leave "
@@ -186,7 +186,7 @@ def _leave_out(stack: Volume, thickness: float | None) -> TestCase:
         )
     spacing = 2 * float(stack.spacings[axis])
     lr = stack.planes(axis, slice(0, None, 2))
-    truth = stack.planes(axis, slice(1, 2 * kept - 2, 2))
+    truth = stack.planes(axis, slice(1, 2 * count - 2, 2))
     in_plane = float(np.delete(stack.spacings, axis).min())
     steps = max(2, 2 * round(spacing / in_plane / 2))
     acquisition = Acquisition(
@@ -198,5 +198,5 @@ def _leave_out(stack: Volume, thickness: float | None) -> TestCase:
         grid=lr.grid.subdivided(axis, steps),
         truth=truth,
         region=np.ones(truth.shape, dtype=bool),
-        planes=np.arange(kept - 1) * steps + steps // 2,
+        planes=np.arange(count - 1) * steps + steps // 2,
     )

@@ -75,13 +75,13 @@ def find_references(
     if path.is_file():
         files = [path]
     else:
-        found = (file for file in path.rglob("*.nii*") if file.name.endswith(ENDINGS))
-        files = sorted(file for file in found if _is_image(file.relative_to(path)))
+        images = (file for file in path.rglob("*.nii*") if file.name.endswith(ENDINGS))
+        files = sorted(file for file in images if _is_image(file.relative_to(path)))
     files = [
         file
         for file in files
-        if (not include or any(fnmatch(file.name, one) for one in include))
-        and not any(fnmatch(file.name, one) for one in exclude)
+        if (not include or any(fnmatch(file.name, pattern) for pattern in include))
+        and not any(fnmatch(file.name, pattern) for pattern in exclude)
     ]
     if not files:
         raise InputDataError(
@@ -98,33 +98,33 @@ def find_references(
 
 
 def existing_mask(
-    reference: Reference, given: Path | None, derivatives: Sequence[Path]
+    reference: Reference, location: Path | None, derivatives: Sequence[Path]
 ) -> tuple[Path, str] | None:
     """Return a mask that is at hand, and where it comes from.
 
     Parameters
     ----------
     reference : Reference
-    given : Path, optional
+    location : Path, optional
         A file, or a folder with ``<name>_mask.nii.gz``, ``<name>.nii.gz`` or BIDS masks.
     derivatives : sequence of Path
         BIDS derivatives with ``*_desc-brain_mask.nii.gz``.
     """
-    if given is not None and given.is_file():
-        return given.absolute(), f"given: {given.name}"
-    if given is not None:
+    if location is not None and location.is_file():
+        return location.absolute(), f"given: {location.name}"
+    if location is not None:
         stem, _, suffix = reference.name.rpartition("_")
         names = [f"{reference.name}_mask", reference.name, f"{stem}_desc-brain_mask"]
         names += [f"{stem}_mask", f"{stem}_acq-{suffix}_desc-brain_mask"]
         for name in names:
-            for file in sorted(given.rglob(f"{name}.nii*")):
+            for file in sorted(location.rglob(f"{name}.nii*")):
                 return file.absolute(), f"given: {file.name}"
     parsed = parse_name(reference.path.name)
     if "subject" in parsed.entities and derivatives:
         named = {folder.name: folder for folder in derivatives}
-        found = find_mask(named, parsed, check_input(reference.path).grid)
-        if found.path is not None:
-            return found.path.absolute(), found.note
+        mask = find_mask(named, parsed, check_input(reference.path).grid)
+        if mask.path is not None:
+            return mask.path.absolute(), mask.note
     return None
 
 
@@ -157,7 +157,11 @@ def not_zero(volume: Volume) -> npt.NDArray[np.bool_]:
 def own_derivatives(path: Path) -> list[Path]:
     """List the derivative datasets within a BIDS dataset."""
     folder = path / "derivatives"
-    return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    return (
+        sorted(subfolder for subfolder in folder.iterdir() if subfolder.is_dir())
+        if folder.is_dir()
+        else []
+    )
 
 
 def _is_image(relative: Path) -> bool:

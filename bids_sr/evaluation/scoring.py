@@ -198,30 +198,30 @@ def score(
             "Found no voxel of the mask within the slices; expected the part to be scored. "
             "Check the mask."
         )
-    made, truth = case.at_truth(estimate.data), case.truth.data
+    sr, truth = case.at_truth(estimate.data), case.truth.data
     peak = peak_range(truth, inside)
-    scores = {"psnr": psnr(made, truth, inside, peak)}
+    scores = {"psnr": psnr(sr, truth, inside, peak)}
     if lesions is not None and (lesions & case.region).any():
-        scores["lesion_psnr"] = psnr(made, truth, lesions & case.region, peak)
+        scores["lesion_psnr"] = psnr(sr, truth, lesions & case.region, peak)
     if uncertainty is not None:
         stated = case.at_truth(uncertainty.data)[inside]
-        scores |= _uncertainty_scores(made[inside] - truth[inside], stated)
+        scores |= _uncertainty_scores(sr[inside] - truth[inside], stated)
     axis = case.acquisition.slice_axis
     assert axis is not None
     if case.planes is None:
-        scores["ssim"] = ssim(made, truth, inside, peak)
+        scores["ssim"] = ssim(sr, truth, inside, peak)
         cutoff = 0.5 / case.acquisition.spacing
         spacings = case.truth.spacings
-        scores["sharpness"] = sharpness(made, inside, spacings, axis, cutoff)
+        scores["sharpness"] = sharpness(sr, inside, spacings, axis, cutoff)
         scores["reference_sharpness"] = sharpness(truth, inside, spacings, axis, cutoff)
-        views = [other for other in range(3) if other != axis]
+        views = [view for view in range(3) if view != axis]
     else:
-        scores["ssim"] = _ssim_of_planes(made, truth, inside, axis, peak)
+        scores["ssim"] = _ssim_of_planes(sr, truth, inside, axis, peak)
         views = [axis]
     if measures:
         low = float(truth[inside].min())
         scaled = [
-            np.where(inside, (data.astype(np.float32) - low) / peak, 0) for data in (made, truth)
+            np.where(inside, (data.astype(np.float32) - low) / peak, 0) for data in (sr, truth)
         ]
         pairs = [
             (np.take(scaled[0], index, view)[box], np.take(scaled[1], index, view)[box])
@@ -252,30 +252,30 @@ def _uncertainty_scores(errors: npt.NDArray[Any], stated: npt.NDArray[Any]) -> d
 
 
 def _ssim_of_planes(
-    made: npt.NDArray[Any],
+    sr: npt.NDArray[Any],
     truth: npt.NDArray[Any],
     mask: npt.NDArray[np.bool_],
     axis: int,
     peak: float,
 ) -> float:
     """Return the mean over planes of the 2-D index; planes without mask do not count."""
-    found = []
+    similarities = []
     for index in range(truth.shape[axis]):
-        one, other, inside = (np.take(part, index, axis) for part in (made, truth, mask))
+        sr_plane, true_plane, inside = (np.take(part, index, axis) for part in (sr, truth, mask))
         if inside.any():
-            found.append(ssim(one, other, inside, peak))
-    return float(np.mean(found))
+            similarities.append(ssim(sr_plane, true_plane, inside, peak))
+    return float(np.mean(similarities))
 
 
 def _planes(mask: npt.NDArray[np.bool_], axis: int) -> list[tuple[int, tuple[slice, slice]]]:
     """Choose planes spread evenly over a mask, each with the box of the mask in it."""
-    sizes = np.count_nonzero(mask, axis=tuple(other for other in range(3) if other != axis))
+    sizes = np.count_nonzero(mask, axis=tuple(across for across in range(3) if across != axis))
     (good,) = np.nonzero(sizes >= min(_LEAST_IN_PLANE, int(sizes.max())))
     places = (np.arange(_PLANES_A_VIEW) + 0.5) / _PLANES_A_VIEW * good.size
     chosen = sorted({int(good[int(place)]) for place in places})
-    found = []
+    planes = []
     for index in chosen:
         where: Any = np.nonzero(np.take(mask, index, axis))
         box = tuple(slice(int(some.min()), int(some.max()) + 1) for some in where)
-        found.append((index, (box[0], box[1])))
-    return found
+        planes.append((index, (box[0], box[1])))
+    return planes

@@ -67,7 +67,7 @@ def _fine_share(
 ) -> float:
     """Return the share of the energy of all lines along an axis that is within a band."""
     power = np.abs(np.fft.rfft(values, axis=axis)) ** 2
-    power = power.sum(axis=tuple(other for other in range(3) if other != axis))
+    power = power.sum(axis=tuple(across for across in range(3) if across != axis))
     power[1:] *= 2  # the negative frequencies
     frequencies = np.fft.rfftfreq(values.shape[axis], spacing)
     fine = (frequencies > band[0]) & (frequencies <= band[1] * (1 + 1e-6))

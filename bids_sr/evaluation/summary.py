@@ -42,7 +42,9 @@ def page_of(
     shown = table.shown_measures(rows)
     facts = ("image", "protocol", "method", *shown, *table.COSTS, "mask")
     facts = tuple(name for name in facts if any(table.cell(row, name) != "n/a" for row in rows))
-    definitions = [(one.title, one.definition) for one in MEASURES if one.name in shown]
+    definitions = [
+        (measure.title, measure.definition) for measure in MEASURES if measure.name in shown
+    ]
     if any(name in shown for name in ("vif", "fsim", "vsi", "haarpsi", "dists")):
         definitions.append(("Planes", PLANES_DEFINITION))
     return {
@@ -80,9 +82,9 @@ def _overview(
     methods = list(dict.fromkeys(method for some in groups.values() for method in some))
     means = {
         protocol: {
-            method: sum(found) / len(found)
+            method: sum(differences) / len(differences)
             for method in some
-            if (found := table.gains(some, method, baseline))
+            if (differences := table.gains(some, method, baseline))
         }
         for protocol, some in groups.items()
     }
@@ -101,21 +103,23 @@ def _group(
     protocol: str, methods: Mapping[str, Sequence[table.Row]], baseline: str, examples: int
 ) -> dict[str, Any]:
     everything = [row for some in methods.values() for row in some]
-    measures = [one for one in MEASURES if one.name in table.shown_measures(everything)]
-    columns = ["Images", *(one.title for one in measures)]
+    measures = [
+        measure for measure in MEASURES if measure.name in table.shown_measures(everything)
+    ]
+    columns = ["Images", *(measure.title for measure in measures)]
     columns += [f"Gain over {baseline} (dB)", "Median\u00a0s", "Peak\u00a0GB"]
     lines = {method: [(str(len(some)), False)] for method, some in methods.items()}
-    for one in measures:
+    for measure in measures:
         means = {
             method: sum(numbers) / len(numbers)
             for method, some in methods.items()
-            if (numbers := table.numbers_of(some, one.name))
+            if (numbers := table.numbers_of(some, measure.name))
         }
         best = None
-        if len(means) > 1 and one.name not in _NEVER_BEST:
-            best = (min if one.lower_is_better else max)(means.values())
+        if len(means) > 1 and measure.name not in _NEVER_BEST:
+            best = (min if measure.lower_is_better else max)(means.values())
         for method, some in methods.items():
-            text = table.mean_sd(table.numbers_of(some, one.name), one.digits)
+            text = table.mean_sd(table.numbers_of(some, measure.name), measure.digits)
             lines[method].append((text, best is not None and means.get(method) == best))
     for method, some in methods.items():
         lines[method].append((table.mean_sd(table.gains(methods, method, baseline), 2), False))
@@ -127,14 +131,14 @@ def _group(
         "rows": list(lines.items()),
         "plots": [
             (
-                one.title,
+                measure.title,
                 {
-                    method: {row["image"]: table.value(row, one.name) for row in some}
+                    method: {row["image"]: table.value(row, measure.name) for row in some}
                     for method, some in methods.items()
                 },
             )
-            for one in measures
-            if one.name in _PLOTTED
+            for measure in measures
+            if measure.name in _PLOTTED
         ],
         "examples": _examples(methods, examples),
     }
@@ -142,10 +146,10 @@ def _group(
 
 def _examples(methods: Mapping[str, Sequence[table.Row]], count: int) -> list[dict[str, Any]]:
     """Choose images spread over the baseline's order, of those that most methods have."""
-    found = {method: {row["image"]: row for row in some} for method, some in methods.items()}
-    images = list(dict.fromkeys(image for some in found.values() for image in some))
-    most = max((sum(image in some for some in found.values()) for image in images), default=0)
-    images = [image for image in images if sum(image in s for s in found.values()) == most]
+    rows_of = {method: {row["image"]: row for row in some} for method, some in methods.items()}
+    images = list(dict.fromkeys(image for some in rows_of.values() for image in some))
+    most = max((sum(image in some for some in rows_of.values()) for image in images), default=0)
+    images = [image for image in images if sum(image in s for s in rows_of.values()) == most]
     count = min(count, len(images))
     chosen = [images[int((place + 0.5) * len(images) / count)] for place in range(count)]
     return [
@@ -158,7 +162,7 @@ def _examples(methods: Mapping[str, Sequence[table.Row]], count: int) -> list[di
                     "text": f"{table.cell(some[image], 'psnr')} dB, "
                     f"SSIM {table.cell(some[image], 'ssim')}",
                 }
-                for method, some in found.items()
+                for method, some in rows_of.items()
                 if image in some
             ],
         }

@@ -45,9 +45,9 @@ def write_row(path: Path, row: Row) -> Path:
 
 def value(row: Row, column: str) -> float | None:
     """Return a number of a row; None where it has none."""
-    found = row.get("scores", {}).get(column, row.get(column))
-    known = isinstance(found, int | float) and math.isfinite(found)
-    return float(found) if known else None
+    entry = row.get("scores", {}).get(column, row.get(column))
+    known = isinstance(entry, int | float) and math.isfinite(entry)
+    return float(entry) if known else None
 
 
 def cell(row: Row, column: str) -> str:
@@ -75,22 +75,22 @@ def tsv(rows: Iterable[Row]) -> str:
 
 def groups(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
     """Return rows that succeeded by protocol, then by method."""
-    found: dict[str, dict[str, list[Row]]] = {}
+    grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         if row["status"] == "ok":
-            found.setdefault(label_of(row), {}).setdefault(row["method"], []).append(row)
-    return found
+            grouped.setdefault(label_of(row), {}).setdefault(row["method"], []).append(row)
+    return grouped
 
 
 def gains(methods: Mapping[str, Sequence[Row]], method: str, baseline: str) -> list[float]:
     """Return PSNR minus that of the baseline, dB, over the images that both have."""
     base = {row["image"]: value(row, "psnr") for row in methods.get(baseline, ())}
-    found = []
+    differences = []
     for row in methods[method]:
-        own, other = value(row, "psnr"), base.get(row["image"])
-        if own is not None and other is not None:
-            found.append(own - other)
-    return found
+        own, reference = value(row, "psnr"), base.get(row["image"])
+        if own is not None and reference is not None:
+            differences.append(own - reference)
+    return differences
 
 
 def mean_sd(numbers: Sequence[float], digits: int) -> str:
@@ -158,9 +158,9 @@ def _every_image(rows: Sequence[Row], baseline: str) -> list[str]:
     head += [f"SSIM {method}" for method in (baseline, *others)]
     head += [f"{method} {what}" for method in others for what in ("CPU s", "GB")]
     lines = _head(head)
-    found = {(row["image"], label_of(row), row["method"]): row for row in rows}
+    rows_by_key = {(row["image"], label_of(row), row["method"]): row for row in rows}
     for image, protocol in dict.fromkeys((row["image"], label_of(row)) for row in rows):
-        some = {method: found.get((image, protocol, method), {}) for method in methods}
+        some = {method: rows_by_key.get((image, protocol, method), {}) for method in methods}
         base = some.get(baseline, {})
         cells = [image, protocol, cell(base, "psnr")]
         for method in others:

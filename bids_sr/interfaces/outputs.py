@@ -177,12 +177,12 @@ class ClearLeftovers(SimpleInterface):
         add_traits(self.inputs, self._written)
 
     def _run_interface(self, runtime: Any) -> Any:
-        kept: list[Path] = []
+        current: list[Path] = []
         for name in self._written:
             value = getattr(self.inputs, name)
             values = value if isinstance(value, list) else [value]
-            kept += [Path(path) for path in values if isdefined(path) and path]
-        removed = remove_others(self.inputs.patterns, kept)
+            current += [Path(path) for path in values if isdefined(path) and path]
+        removed = remove_others(self.inputs.patterns, current)
         for path in removed:
             LOGGER.info("removed %s: it was of an earlier run", path.name)
         self._results["removed"] = [str(path) for path in removed]

@@ -102,8 +102,8 @@ class HeldOutSlices:
         gains = {"GainDecibel": self.gain} if self.was_tested else {}
         if self.least_gain is not None:
             gains["LeastGainDecibel"] = self.least_gain
-        told = {"HeldOutSlices": {"Assumption": self.assumption, **gains}}
-        return told | ({"AssumptionWarning": self.reason} if self.reason else {})
+        facts = {"HeldOutSlices": {"Assumption": self.assumption, **gains}}
+        return facts | ({"AssumptionWarning": self.reason} if self.reason else {})
 
 
 @dataclass(frozen=True, kw_only=True)

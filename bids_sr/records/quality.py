@@ -137,8 +137,8 @@ class QualityRecord:
             method=MethodRecord.from_dict(values.get("SuperResolution")),
             curve=LearningCurve.from_columns(values.get("LearningCurve")),
             segmentations=tuple(
-                StepRecord({"Tool": str(tool), **mapping(told)})
-                for tool, told in mapping(values.get("Segmentations")).items()
+                StepRecord({"Tool": str(tool), **mapping(facts)})
+                for tool, facts in mapping(values.get("Segmentations")).items()
             ),
             seconds={name: value for name, value in seconds.items() if value is not None},
             warnings=texts(values.get("Warnings")),

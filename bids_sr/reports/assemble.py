@@ -187,7 +187,7 @@ def _section_of(image: ImageRecord) -> dict[str, Any]:
 
 def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
     """Gather of each tool its figure, its volumes, and why there are none."""
-    found = []
+    panels = []
     for record in image.quality.segmentations if image.quality else ():
         tool = record.tool
         path = image.figures.get(SEGMENTATION + "".join(c for c in tool if c.isalnum()))
@@ -196,7 +196,7 @@ def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
         lines = [Line(name=name, value=f"{wording.number(ml)} mL") for name, ml in volumes]
         if record.count is not None:
             lines.append(Line(name="Number of regions", value=str(record.count)))
-        found.append(
+        panels.append(
             {
                 "tool": tool,
                 "figure": figure_html(path.name.split("desc-")[1].split("_")[0], path)
@@ -206,7 +206,7 @@ def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
                 "reason": "" if done else f"{record.status}: {record.reason}",
             }
         )
-    return found
+    return panels
 
 
 def _facts(image: ImageRecord) -> list[Line]:
@@ -254,9 +254,9 @@ def _quality_lines(image: ImageRecord) -> list[Line]:
                 "in percent of the acquired intensity range",
             )
         )
-    given = quality.step("check").input_range
-    lines.append(Line(name="Intensities, acquired", value=wording.span(given)))
-    lines.append(_output_range(given, output.intensities if output else ()))
+    acquired_range = quality.step("check").input_range
+    lines.append(Line(name="Intensities, acquired", value=wording.span(acquired_range)))
+    lines.append(_output_range(acquired_range, output.intensities if output else ()))
     measure = quality.curve.validation
     if quality.curve.last_score is not None:
         lines.append(
@@ -277,10 +277,10 @@ def _quality_lines(image: ImageRecord) -> list[Line]:
     return lines
 
 
-def _output_range(given: Sequence[float], result: Sequence[float]) -> Line:
+def _output_range(acquired: Sequence[float], result: Sequence[float]) -> Line:
     note, alert = "", False
-    if len(given) == 2 == len(result):
-        (low, high), (least, most) = given, result
+    if len(acquired) == 2 == len(result):
+        (low, high), (least, most) = acquired, result
         alert = least < 0 <= low
         over = max(low - least, most - high) / (high - low) if high > low else 0.0
         note = "within the acquired range"
@@ -307,8 +307,8 @@ def _records(image: ImageRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     records = {title: known.step(name).facts for name, title in STEPS.items()}
     records["Super-resolution"] = known.method.to_dict()
     records["Sidecar of the product"] = image.sidecar
-    found = [(title, list(wording.record_lines(facts))) for title, facts in records.items()]
-    return [(title, lines) for title, lines in found if lines]
+    tables = [(title, list(wording.record_lines(facts))) for title, facts in records.items()]
+    return [(title, lines) for title, lines in tables if lines]
 
 
 def _warnings(image: ImageRecord) -> list[str]:

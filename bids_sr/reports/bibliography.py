@@ -38,8 +38,8 @@ class Reference:
             if author == "others":
                 names.append("et al.")
                 continue
-            family, _, given = author.partition(", ")
-            initials = "".join(part[0] for part in re.split(r"[\s-]+", given) if part)
+            family, _, first_names = author.partition(", ")
+            initials = "".join(part[0] for part in re.split(r"[\s-]+", first_names) if part)
             names.append(f"{family} {initials}".strip())
         return ", ".join(names)
 

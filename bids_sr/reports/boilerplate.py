@@ -51,8 +51,8 @@ def gather_citations(text: str) -> tuple[str, ...]:
     BidsSrError
         If a key is not in the bibliography.
     """
-    found = _BARE.findall(_CODE.sub("", text))
-    return tuple(look_up(key.rstrip(":-")).key for key in dict.fromkeys(found))
+    keys = _BARE.findall(_CODE.sub("", text))
+    return tuple(look_up(key.rstrip(":-")).key for key in dict.fromkeys(keys))
 
 
 def convert(text: str) -> MethodsText:

@@ -155,8 +155,10 @@ def _plane(
     truth = loaded[0][1][f"truth-{number}"].astype(np.float32)
     estimates = [parts[f"estimate-{number}"].astype(np.float32) for _, parts in loaded]
     same = [estimate if estimate.shape == truth.shape else None for estimate in estimates]
-    errors = [None if one is None else np.abs(one - truth) for one in same]
-    known = [float(np.percentile(one, _ERROR_PERCENTILE)) for one in errors if one is not None]
+    errors = [None if error is None else np.abs(error - truth) for error in same]
+    known = [
+        float(np.percentile(error, _ERROR_PERCENTILE)) for error in errors if error is not None
+    ]
     largest = max([*known, 1e-3])
     pictures = [truth]
     if f"slices-{number}" in loaded[0][1]:
@@ -174,18 +176,24 @@ def _plane(
 def _encoded(plane: Mapping[str, Any], budget: int) -> dict[str, Any]:
     import matplotlib as mpl
 
-    grey = [np.round(255 * np.clip(one, 0, 1)).astype(np.uint8) for one in plane["pictures"]]
+    grey = [
+        np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8) for picture in plane["pictures"]
+    ]
     colours = mpl.colormaps["inferno"]
     coloured = [
-        np.round(255 * colours(np.clip(one / plane["largest"], 0, 1))[..., :3]).astype(np.uint8)
-        for one in plane["errors"]
-        if one is not None
+        np.round(255 * colours(np.clip(picture / plane["largest"], 0, 1))[..., :3]).astype(
+            np.uint8
+        )
+        for picture in plane["errors"]
+        if picture is not None
     ]
     addresses = encode([*grey, *coloured], budget)
     errors = iter(addresses[len(grey) :])
     return {
         "pictures": [Markup(address) for address in addresses[: len(grey)]],
-        "errors": [None if one is None else Markup(next(errors)) for one in plane["errors"]],
+        "errors": [
+            None if picture is None else Markup(next(errors)) for picture in plane["errors"]
+        ],
         "before": plane["before"],
         "scale": f"{100 * plane['largest']:.0f}",
         "ratio": f"{plane['ratio']:.4f}",

@@ -299,12 +299,12 @@ def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) 
     return _save(figure, Path(out_file))
 
 
-def check_same_grid(volume: Volume, other: Volume, name: str) -> None:
+def check_same_grid(volume: Volume, overlay: Volume, name: str) -> None:
     """Refuse what is not on the grid of the image (InputDataError)."""
-    if not volume.same_grid(other):
+    if not volume.same_grid(overlay):
         raise InputDataError(
-            f"The {name} has the grid {tuple(other.shape)} at "
-            f"{np.round(other.spacings, 3).tolist()} mm, expected that of the image, "
+            f"The {name} has the grid {tuple(overlay.shape)} at "
+            f"{np.round(overlay.spacings, 3).tolist()} mm, expected that of the image, "
             f"{tuple(volume.shape)} at {np.round(volume.spacings, 3).tolist()} mm with the "
             "same affine; resample it first."
         )

@@ -188,7 +188,7 @@ def _column(measure: Validation) -> str:
 
 def segmentation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:
     """List what the segmentations of some images measured: counts and volumes."""
-    found: dict[str, Metric] = {}
+    by_name: dict[str, Metric] = {}
     for image in images:
         for record in image.quality.segmentations if image.quality else ():
             tool, names = record.tool, list(record.volumes_ml)
@@ -205,8 +205,8 @@ def segmentation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:
                 name = re.sub(r"\W+", "_", f"{tool}_count")
                 title = f"Number of lesions, {tool}"
                 metrics.append(Metric(name=name, title=title, value=_count(tool)))
-            found |= {metric.name: metric for metric in metrics}
-    return list(found.values())
+            by_name |= {metric.name: metric for metric in metrics}
+    return list(by_name.values())
 
 
 def _volume(tool: str, label: str) -> Callable[[ImageRecord], float | None]:

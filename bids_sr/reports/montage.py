@@ -167,8 +167,8 @@ def lay_out(
     shown = foreground(volume.data)
     region = region or shown
     crop = [
-        _with_margin(part, other, size, max(1, round(MARGIN_MM / spacing)))
-        for part, other, size, spacing in zip(
+        _with_margin(part, region_part, size, max(1, round(MARGIN_MM / spacing)))
+        for part, region_part, size, spacing in zip(
             shown, region, volume.shape, volume.spacings, strict=True
         )
     ]
@@ -217,23 +217,23 @@ class _Builder:
 
     def _tile(self, axis: int, index: int, box: tuple[float, float, float, float]) -> Tile:
         horizontal, vertical = PLANES[axis]
-        size, kept = self.volume.shape[vertical], self.crop[vertical]
+        size, rows = self.volume.shape[vertical], self.crop[vertical]
         centre = (np.asarray(self.volume.shape) - 1) / 2
         centre[axis] = index
         world = self.volume.affine[:3, :3] @ centre + self.volume.affine[:3, 3]
         return Tile(
             axis=axis,
             index=index,
-            crop=(slice(size - kept.stop, size - kept.start), self.crop[horizontal]),
+            crop=(slice(size - rows.stop, size - rows.start), self.crop[horizontal]),
             box=box,
             position=float(world[axis]),
         )
 
 
-def _with_margin(part: slice, other: slice, size: int, margin: int) -> slice:
+def _with_margin(first: slice, second: slice, size: int, margin: int) -> slice:
     """Join two spans and widen them, within an axis of `size` voxels."""
-    start = max(0, min(part.start, other.start) - margin)
-    return slice(start, min(size, max(part.stop, other.stop) + margin))
+    start = max(0, min(first.start, second.start) - margin)
+    return slice(start, min(size, max(first.stop, second.stop) + margin))
 
 
 def rasters(

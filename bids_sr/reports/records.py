@@ -235,11 +235,11 @@ def read_decisions(root: Path, label: str = "") -> tuple[list[dict[str, str]], l
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (InputDataError, csv.Error) as error:
         return [], [f"{_within(root, error)} Decisions are not shown."]
-    kept = [
+    decisions = [
         {key: cell for key, cell in row.items() if key and cell and cell not in NOT_AVAILABLE}
         for row in rows
     ]
-    return [row for row in kept if row and label in ("", row.get("participant_id"))], []
+    return [row for row in decisions if row and label in ("", row.get("participant_id"))], []
 
 
 def read_run_log(folder: Path) -> RunLog | None:
@@ -334,24 +334,24 @@ def _methods_of_results(
 ) -> dict[Path, tuple[str, ...]]:
     """Find the methods text of each result: that of the latest run that made it."""
     runs = sorted(path for path in log.glob("*") if path.is_dir())
-    made_in = {
+    run_of = {
         row["image"]: run
         for run in runs
         for row in (read_decisions(run)[0] if (run / "decisions.tsv").is_file() else ())
         if row.get("status") == "done" and "image" in row
     }
-    found: dict[Path, tuple[str, ...]] = {}
+    stems: dict[Path, tuple[str, ...]] = {}
     texts: dict[str, Path] = {}  # several runs of the same methods count as one
     for image in images:
         if not image.has_result:
             continue
-        own = made_in.get(image.image, runs[-1] if runs else log) / "CITATION.md"
+        own = run_of.get(image.image, runs[-1] if runs else log) / "CITATION.md"
         # The text in logs/ is that of whichever job wrote last.
         path = own if own.is_file() else root / "logs" / "CITATION.md"
         with contextlib.suppress(InputDataError):
             path = texts.setdefault(read_text(path, what="the methods text"), path)
-        found[path] = (*found.get(path, ()), image.stem)
-    return found
+        stems[path] = (*stems.get(path, ()), image.stem)
+    return stems
 
 
 def _within(folder: Path, error: Exception) -> str:

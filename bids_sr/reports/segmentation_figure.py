@@ -51,10 +51,10 @@ def plot_segmentation(
     """
     check_same_grid(volume, labels, "segmentation")
     image, codes = volume.canonical(), labels.canonical().data
-    found = [int(code) for code in np.unique(codes) if code]
+    present = [int(code) for code in np.unique(codes) if code]
     plan = mt.lay_out(image)
-    palette = np.zeros((max(found, default=0) + 1, 3))
-    for code in found:
+    palette = np.zeros((max(present, default=0) + 1, 3))
+    for code in present:
         colour = table.get(code, ("", ""))[1] or _UNNAMED
         palette[code] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     grey = mt.rasters(image.data, plan, mt.display_window(image.data))
@@ -65,7 +65,7 @@ def plot_segmentation(
         mixed = (1 - share) * raster[..., None] + share * palette[cut]
         tinted.append(np.round(mixed).astype(np.uint8))
     tiles = drawing.encode(tinted)
-    key = [(table.get(code, (f"label {code}", ""))[0], palette[code]) for code in found]
+    key = [(table.get(code, (f"label {code}", ""))[0], palette[code]) for code in present]
     if len(key) <= _MOST_IN_KEY:
         words = "".join(
             f'<tspan fill="#{int(r):02x}{int(g):02x}{int(b):02x}">■</tspan> {escape(name)}  '

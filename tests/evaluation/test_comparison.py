@@ -24,9 +24,9 @@ def test_only_what_lacks_nothing_else_is_just_segmented(tmp_path: Path) -> None:
     assert only_segmented(job, {job.stem: row}) is None  # no image is kept
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / f"{job.stem}.nii.gz").touch()
-    found = only_segmented(job, {job.stem: row})
-    assert found is not None
-    assert found["scores"] == {"psnr": 1.0}
+    outcome = only_segmented(job, {job.stem: row})
+    assert outcome is not None
+    assert outcome["scores"] == {"psnr": 1.0}
     assert only_segmented(job, {}) is None
     assert only_segmented(plain, {job.stem: row}) is None
     assert only_segmented(job, {job.stem: row | {"key": "other settings"}}) is None

@@ -82,7 +82,7 @@ def test_score_puts_the_bias_field_back(demonstration: Path, tmp_path: Path) -> 
     before.with_data(before.data * field(before)).save(anat / f"{stem}-n4_T1w.nii.gz")
     seen = reference.with_data(reference.data * field(reference))
     seen.save(anat / f"sub-{label}_res-1mm_desc-sr_T1w.nii.gz")
-    found = score_subject(demonstration, tmp_path, label)
-    assert 20 < found.cubic[0] < 30
-    assert found.result[0] > 45
-    assert found.result[1] > 0.99
+    scores = score_subject(demonstration, tmp_path, label)
+    assert 20 < scores.cubic[0] < 30
+    assert scores.result[0] > 45
+    assert scores.result[1] > 0.99

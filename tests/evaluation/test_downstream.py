@@ -25,18 +25,18 @@ def halves(cut: int) -> np.ndarray:
 
 
 def test_dice_by_hand() -> None:
-    one, other = np.zeros(8, bool), np.zeros(8, bool)
-    assert dice(one, other) == 1
-    one[:4], other[2:8] = True, True
-    assert dice(one, other) == pytest.approx(2 * 2 / 10)
+    first, second = np.zeros(8, bool), np.zeros(8, bool)
+    assert dice(first, second) == 1
+    first[:4], second[2:8] = True, True
+    assert dice(first, second) == pytest.approx(2 * 2 / 10)
 
 
 def test_scores_by_hand() -> None:
-    drawn, found = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    drawn, detected = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     drawn[0, 1:5, 0] = True  # 4 voxels
-    found[0, 3:6, 0:2] = True  # 6 voxels, 2 of them drawn
+    detected[0, 3:6, 0:2] = True  # 6 voxels, 2 of them drawn
     scores = downstream_scores(
-        Segmented(tissues=halves(3), lesions=found),
+        Segmented(tissues=halves(3), lesions=detected),
         Segmented(tissues=halves(4), lesions=drawn),
         drawn,
         np.ones(SHAPE, bool),
@@ -53,15 +53,15 @@ def test_scores_by_hand() -> None:
 
 def test_lost_lesions_by_hand() -> None:
     """Of the reference's lesions that people drew too, those without a voxel in the other."""
-    drawn, seen, found = (np.zeros(SHAPE, bool) for _ in range(3))
+    drawn, seen, detected = (np.zeros(SHAPE, bool) for _ in range(3))
     drawn[0, 0, 0] = drawn[3, 3, 0] = drawn[4, 0, 0] = True
     seen[0, 0, 0:2] = True  # drawn, and found again
     seen[2:4, 3, 0] = True  # drawn, touched at a corner, and lost
     seen[5, 5, 1] = True  # not drawn
-    found[0, 0, 1] = True
+    detected[0, 0, 1] = True
     tissues = halves(3)
     scores = downstream_scores(
-        Segmented(tissues=tissues, lesions=found),
+        Segmented(tissues=tissues, lesions=detected),
         Segmented(tissues=tissues, lesions=seen),
         drawn,
         np.ones(SHAPE, bool),
@@ -99,37 +99,37 @@ def job(mni152_2mm: Volume, tmp_path: Path) -> Job:
 
 
 def test_a_job_segments_both_within_the_same_mask(job: Job) -> None:
-    asked = []
+    calls = []
 
     def by_threshold(volume: Volume, mask: np.ndarray, lesions: bool, name: str) -> Segmented:
-        asked.append((np.count_nonzero(mask), lesions, name))
+        calls.append((np.count_nonzero(mask), lesions, name))
         return Segmented(tissues=np.where(mask, 1 + (volume.data > 700), 0), lesions=None)
 
     plain = run(job, segment=by_threshold)
-    assert not asked
+    assert not calls
     assert "dice_gm" not in plain.row["scores"]
     scores = run(replace(job, downstream=True), segment=by_threshold).row["scores"]
     assert 0.3 < scores["dice_gm"] < 1
-    (voxels, lesions, name), second = asked
+    (voxels, lesions, name), second = calls
     assert name.startswith("brain_")
     assert second == (voxels, lesions, "")
 
 
 def test_rows_without_it_stay_what_they_are(job: Job) -> None:
     assert "downstream" not in job.settings()
-    asked = replace(job, downstream=True)
-    assert asked.key() != job.key()
-    assert structured(json.loads(json.dumps(plain(asked))), Job) == asked
+    segmented = replace(job, downstream=True)
+    assert segmented.key() != job.key()
+    assert structured(json.loads(json.dumps(plain(segmented))), Job) == segmented
 
 
 def test_a_kept_reconstruction_gets_the_scores_it_would_have_had(job: Job, tmp_path: Path) -> None:
     def by_threshold(volume: Volume, mask: np.ndarray, *_: object) -> Segmented:
         return Segmented(tissues=np.where(mask, 1 + (volume.data > 700), 0), lesions=None)
 
-    asked = replace(job, downstream=True)
-    outcome = run(asked, segment=by_threshold)
-    kept = Volume.load(outcome.estimate.save(tmp_path / "kept.nii.gz"))
-    scores = segment_kept(asked, kept, by_threshold)
+    segmented = replace(job, downstream=True)
+    outcome = run(segmented, segment=by_threshold)
+    estimate = Volume.load(outcome.estimate.save(tmp_path / "kept.nii.gz"))
+    scores = segment_kept(segmented, estimate, by_threshold)
     assert scores == {name: outcome.row["scores"][name] for name in scores}
     assert set(scores) == {"dice_csf", "dice_gm", "dice_wm"}
 

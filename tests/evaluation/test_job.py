@@ -84,7 +84,7 @@ def test_a_key_changes_with_what_the_row_depends_on(job: Job, tmp_path: Path) ->
         replace(job, measures=("vif",)),
         replace(job, mask=None),
     ]
-    keys = {one.key() for one in changed}
+    keys = {variant.key() for variant in changed}
     assert len(keys) == len(changed)
     assert key not in keys
     learnt = replace(job, method="self", parameters={"steps": 100})

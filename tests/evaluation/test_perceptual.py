@@ -56,10 +56,10 @@ def test_without_the_package_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "piq", None)
     module._piq.cache_clear()
     try:
-        found = available()
+        availability = available()
     finally:
         module._piq.cache_clear()
-    assert found.measures == ()
-    (note,) = found.notes
+    assert availability.measures == ()
+    (note,) = availability.notes
     assert note.startswith(", ".join(PERCEPTUAL))
     assert "bids_sr[metrics]" in note

@@ -46,7 +46,7 @@ def test_a_killed_task_fails_alone(mni152_2mm: Volume, tmp_path: Path) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
     pool.on_line = kill
-    ended = {one.number: one for one in pool.run(tasks)}
+    ended = {task.number: task for task in pool.run(tasks)}
     assert ended[0].row is None
     assert "signal 9: memory ran out, most likely" in ended[0].message
     assert ended[1].row is not None

@@ -80,12 +80,12 @@ def test_left_out_slices_lie_on_planes_of_the_grid(brain: Volume, count: int, ax
 
     case = make_case(stack, Protocol(name="leave-slices-out"), thickness=6.0)
 
-    kept = (count + 1) // 2
-    assert case.lr.shape[axis] == kept
+    slices = (count + 1) // 2
+    assert case.lr.shape[axis] == slices
     assert (case.acquisition.spacing, case.acquisition.thickness) == (16.0, 6.0)
-    assert case.truth.shape[axis] == kept - 1
-    made = resample(case.lr, case.grid, kernel="linear")
-    np.testing.assert_allclose(case.at_truth(made.data), case.truth.data, rtol=1e-6)
+    assert case.truth.shape[axis] == slices - 1
+    estimate = resample(case.lr, case.grid, kernel="linear")
+    np.testing.assert_allclose(case.at_truth(estimate.data), case.truth.data, rtol=1e-6)
     # in the world too: the planes are where the left-out slices are
     assert case.planes is not None
     index = np.zeros(4)

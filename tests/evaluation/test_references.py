@@ -40,25 +40,27 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def test_a_dataset_gives_its_images_and_no_masks(dataset: Path) -> None:
-    found = find_references(dataset)
-    assert [one.name for one in found] == ["sub-01_T1w", "sub-02_T1w"]
-    assert [one.is_brain for one in found] == [True, False]
-    assert found[0].thickness() == 1.5  # inherited
-    assert [one.name for one in own_derivatives(dataset)] == ["pipe"]
+    references = find_references(dataset)
+    assert [entry.name for entry in references] == ["sub-01_T1w", "sub-02_T1w"]
+    assert [entry.is_brain for entry in references] == [True, False]
+    assert references[0].thickness() == 1.5  # inherited
+    assert [entry.name for entry in own_derivatives(dataset)] == ["pipe"]
 
 
 def test_patterns(dataset: Path) -> None:
-    assert [one.name for one in find_references(dataset, ["*02*"])] == ["sub-02_T1w"]
-    assert [one.name for one in find_references(dataset, (), ["*02*"])] == ["sub-01_T1w"]
+    assert [reference.name for reference in find_references(dataset, ["*02*"])] == ["sub-02_T1w"]
+    assert [reference.name for reference in find_references(dataset, (), ["*02*"])] == [
+        "sub-01_T1w"
+    ]
     with pytest.raises(InputDataError, match="found no NIfTI image"):
         find_references(dataset, ["*03*"])
 
 
 def test_a_file_and_equal_names(tmp_path: Path) -> None:
-    one = _write(tmp_path / "a" / "head.nii.gz")
+    file = _write(tmp_path / "a" / "head.nii.gz")
     _write(tmp_path / "b" / "head.nii")
-    assert [found.name for found in find_references(one)] == ["head"]
-    assert [found.name for found in find_references(tmp_path)] == ["a_head", "b_head"]
+    assert [reference.name for reference in find_references(file)] == ["head"]
+    assert [reference.name for reference in find_references(tmp_path)] == ["a_head", "b_head"]
 
 
 def test_masks_that_are_at_hand(dataset: Path, tmp_path: Path) -> None:
@@ -67,12 +69,15 @@ def test_masks_that_are_at_hand(dataset: Path, tmp_path: Path) -> None:
     derivatives = own_derivatives(dataset)
     assert existing_mask(reference, None, derivatives) is None
     _write(brain)
-    found = existing_mask(reference, None, derivatives)
-    assert found is not None
-    assert found[0] == brain
-    given = _write(tmp_path / "masks" / "sub-01_T1w_mask.nii.gz")
-    assert existing_mask(reference, tmp_path / "masks", []) == (given, f"given: {given.name}")
-    assert existing_mask(reference, given, []) == (given, f"given: {given.name}")
+    mask = existing_mask(reference, None, derivatives)
+    assert mask is not None
+    assert mask[0] == brain
+    own_mask = _write(tmp_path / "masks" / "sub-01_T1w_mask.nii.gz")
+    assert existing_mask(reference, tmp_path / "masks", []) == (
+        own_mask,
+        f"given: {own_mask.name}",
+    )
+    assert existing_mask(reference, own_mask, []) == (own_mask, f"given: {own_mask.name}")
 
 
 def test_lesions_are_on_the_grid_of_the_image(dataset: Path) -> None:

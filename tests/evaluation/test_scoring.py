@@ -34,15 +34,15 @@ def cubic(case: TestCase) -> Volume:
 def test_psnr_and_ssim_are_in_the_mask_within_the_slices(
     case: TestCase, cubic: Volume, mask: np.ndarray
 ) -> None:
-    found = score(case, cubic, mask=mask)
+    scores = score(case, cubic, mask=mask)
     inside = mask & case.region
     truth = case.truth.data
     peak = truth[inside].max() - truth[inside].min()
     mean_square = np.mean((cubic.data[inside] - truth[inside]) ** 2)
-    assert found["psnr"] == pytest.approx(10 * np.log10(peak**2 / mean_square), abs=1e-4)
-    assert found["ssim"] == pytest.approx(ssim(cubic.data, truth, inside), abs=1e-6)
-    assert found["sharpness"] < 0.5 < found["reference_sharpness"] < 2
-    assert set(found) == {"psnr", "ssim", "sharpness", "reference_sharpness"}
+    assert scores["psnr"] == pytest.approx(10 * np.log10(peak**2 / mean_square), abs=1e-4)
+    assert scores["ssim"] == pytest.approx(ssim(cubic.data, truth, inside), abs=1e-6)
+    assert scores["sharpness"] < 0.5 < scores["reference_sharpness"] < 2
+    assert set(scores) == {"psnr", "ssim", "sharpness", "reference_sharpness"}
 
 
 def test_lesions_are_scored_with_the_range_of_the_brain(
@@ -50,11 +50,11 @@ def test_lesions_are_scored_with_the_range_of_the_brain(
 ) -> None:
     lesions = np.zeros_like(mask)
     lesions[20:26, 20:26, 15:21] = True
-    found = score(case, cubic, mask=mask, lesions=lesions)
+    scores = score(case, cubic, mask=mask, lesions=lesions)
     inside = mask & case.region
     peak = float(np.ptp(case.truth.data[inside]))
     expected = psnr(cubic.data, case.truth.data, lesions & case.region, peak)
-    assert found["lesion_psnr"] == pytest.approx(expected, abs=1e-4)
+    assert scores["lesion_psnr"] == pytest.approx(expected, abs=1e-4)
     assert "lesion_psnr" not in score(case, cubic, mask=mask, lesions=np.zeros_like(mask))
 
 
@@ -73,30 +73,30 @@ def test_an_estimate_on_another_grid_is_brought_to_the_reference(
 def test_left_out_slices_are_scored_plane_by_plane(brain: Volume) -> None:
     stack = Volume(brain.data[..., ::4].copy(), brain.affine @ np.diag([1, 1, 4.0, 1]))
     case = make_case(stack, Protocol(name="leave-slices-out"))
-    made = resample(case.lr, case.grid)
-    found = score(case, made, mask=np.ones(case.truth.shape, dtype=bool))
+    estimate = resample(case.lr, case.grid)
+    scores = score(case, estimate, mask=np.ones(case.truth.shape, dtype=bool))
     assert case.planes is not None
     pairs = [
-        (made.data[..., plane], stack.data[..., 1 + 2 * number])
+        (estimate.data[..., plane], stack.data[..., 1 + 2 * number])
         for number, plane in enumerate(case.planes)
     ]
-    errors = [(one - other) ** 2 for one, other in pairs]
+    errors = [(sr_plane - true_plane) ** 2 for sr_plane, true_plane in pairs]
     peak = max(truth.max() for _, truth in pairs) - min(truth.min() for _, truth in pairs)
-    assert found["psnr"] == pytest.approx(10 * np.log10(peak**2 / np.mean(errors)), abs=1e-3)
+    assert scores["psnr"] == pytest.approx(10 * np.log10(peak**2 / np.mean(errors)), abs=1e-3)
     slow = [
         structural_similarity(
             truth.astype(float),
-            one.astype(float),
+            sr_plane.astype(float),
             data_range=peak,
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
             full=True,
         )[1].mean()
-        for one, truth in pairs
+        for sr_plane, truth in pairs
     ]
-    assert found["ssim"] == pytest.approx(np.mean(slow), abs=1e-5)
-    assert "sharpness" not in found
+    assert scores["ssim"] == pytest.approx(np.mean(slow), abs=1e-5)
+    assert "sharpness" not in scores
 
 
 def test_perceptual_measures_see_the_mask_only(
@@ -106,11 +106,11 @@ def test_perceptual_measures_see_the_mask_only(
 
     if "haarpsi" not in available().measures:
         pytest.skip(available().notes[0])
-    found = score(case, cubic, mask=mask, measures=["haarpsi"])["haarpsi"]
+    haarpsi = score(case, cubic, mask=mask, measures=["haarpsi"])["haarpsi"]
     elsewhere = cubic.with_data(np.where(mask, cubic.data, 500).astype(np.float32))
     again = score(case, elsewhere, mask=mask, measures=["haarpsi"])["haarpsi"]
-    assert found == pytest.approx(again, abs=1e-6)
-    assert 0.2 < found < 0.95
+    assert haarpsi == pytest.approx(again, abs=1e-6)
+    assert 0.2 < haarpsi < 0.95
     assert score(case, case.truth, mask=mask, measures=["haarpsi"])["haarpsi"] == pytest.approx(1)
 
 
@@ -118,9 +118,9 @@ def test_uncertainty_is_compared_with_the_error(
     case: TestCase, cubic: Volume, mask: np.ndarray
 ) -> None:
     error = np.abs(cubic.data - case.truth.data)
-    found = score(case, cubic, mask=mask, uncertainty=cubic.with_data(0.5 * error))
-    assert found["uncertainty_correlation"] == pytest.approx(1)
-    assert found["uncertainty_ratio"] == pytest.approx(2)
+    scores = score(case, cubic, mask=mask, uncertainty=cubic.with_data(0.5 * error))
+    assert scores["uncertainty_correlation"] == pytest.approx(1)
+    assert scores["uncertainty_ratio"] == pytest.approx(2)
     noise = np.random.default_rng(0).uniform(1, 2, error.shape).astype(np.float32)
     blind = score(case, cubic, mask=mask, uncertainty=cubic.with_data(noise))
     assert abs(blind["uncertainty_correlation"]) < 0.05

@@ -35,8 +35,8 @@ def test_a_blur_across_the_slices_takes_it_away(texture: np.ndarray, ball: np.nd
 
 
 def test_scale_and_offset_do_not_matter(texture: np.ndarray, ball: np.ndarray) -> None:
-    one = sharpness(texture, ball, SPACINGS, 2, 0.1)
-    assert sharpness(1000 + 3 * texture, ball, SPACINGS, 2, 0.1) == pytest.approx(one, rel=1e-3)
+    ratio = sharpness(texture, ball, SPACINGS, 2, 0.1)
+    assert sharpness(1000 + 3 * texture, ball, SPACINGS, 2, 0.1) == pytest.approx(ratio, rel=1e-3)
 
 
 def test_no_frequency_is_left(texture: np.ndarray, ball: np.ndarray) -> None:

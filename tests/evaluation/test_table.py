@@ -48,12 +48,12 @@ def rows() -> list[dict[str, Any]]:
 
 
 def test_tsv(rows: list[dict[str, Any]]) -> None:
-    found = list(csv.DictReader(io.StringIO(table.tsv(rows)), delimiter="\t"))
-    assert len(found) == 6
-    assert found[1]["psnr"] == "22.00"
-    assert found[1]["lesion_psnr"] == "n/a"
-    assert found[1]["peak_gpu_gb"] == "n/a"
-    assert (found[5]["status"], found[5]["psnr"], found[5]["message"]) == (
+    lines = list(csv.DictReader(io.StringIO(table.tsv(rows)), delimiter="\t"))
+    assert len(lines) == 6
+    assert lines[1]["psnr"] == "22.00"
+    assert lines[1]["lesion_psnr"] == "n/a"
+    assert lines[1]["peak_gpu_gb"] == "n/a"
+    assert (lines[5]["status"], lines[5]["psnr"], lines[5]["message"]) == (
         "failed",
         "n/a",
         "no memory",
@@ -85,13 +85,13 @@ def test_markdown(rows: list[dict[str, Any]]) -> None:
 
 
 def test_rows_come_back_from_disk(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    for one in rows:
-        table.write_row(tmp_path / f"{one['file']}.json", one)
+    for row in rows:
+        table.write_row(tmp_path / f"{row['file']}.json", row)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "other.json").write_text("[1]")
-    found = table.read_rows(tmp_path)
-    assert sorted(one["file"] for one in found) == sorted(one["file"] for one in rows)
-    assert table.value(found[0], "psnr") == 20.0
+    stored = table.read_rows(tmp_path)
+    assert sorted(row["file"] for row in stored) == sorted(row["file"] for row in rows)
+    assert table.value(stored[0], "psnr") == 20.0
 
 
 def test_the_page_marks_the_best_mean(rows: list[dict[str, Any]]) -> None:

@@ -11,15 +11,15 @@ from bids_sr.interfaces.brain_extraction import ExtractBrain, MaskToGrid
 
 
 def test_an_existing_mask_is_taken(thick: Volume, thick_file: Path, tmp_path: Path) -> None:
-    given = thick.with_data((thick.data > 0).astype(np.uint8)).save(tmp_path / "mask.nii.gz")
-    done = ExtractBrain(in_file=thick_file, engine="existing", existing_mask=given).run(
+    mask_file = thick.with_data((thick.data > 0).astype(np.uint8)).save(tmp_path / "mask.nii.gz")
+    done = ExtractBrain(in_file=thick_file, engine="existing", existing_mask=mask_file).run(
         cwd=tmp_path
     )
     mask = Volume.load(done.outputs.out_mask, dtype=np.uint8)
     np.testing.assert_array_equal(mask.data, thick.data > 0)
     expected_ml = np.count_nonzero(thick.data > 0) * 2 * 2 * 6 / 1000
     assert done.outputs.record["VolumeMl"] == pytest.approx(expected_ml, abs=0.1)
-    assert done.outputs.record["Source"] == str(given)
+    assert done.outputs.record["Source"] == str(mask_file)
 
 
 def test_an_existing_mask_on_another_grid_is_refused(
@@ -102,17 +102,17 @@ def test_a_mask_moves_to_another_grid(
 def test_what_is_asked_of_hd_bet_reaches_it(
     thick: Volume, thick_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
 
     def brain_mask(volume: Volume, **options: Any) -> tuple[Volume, dict[str, Any]]:
-        asked.update(options)
+        settings.update(options)
         return volume.with_data((volume.data > 0).astype(np.uint8)), {"TTA": options["hdbet_tta"]}
 
     monkeypatch.setattr("bids_sr.engines.hd_bet.brain_mask", brain_mask)
     node = ExtractBrain(in_file=thick_file, engine="hdbet", device="cpu", num_threads=2)
     node.inputs.trait_set(weights_dir=str(tmp_path), hdbet_tta=True, allow_unverified_weights=True)
     assert node.run(cwd=tmp_path).outputs.record["TTA"] is True
-    assert asked == {
+    assert settings == {
         "weights_dir": tmp_path,
         "device": "cpu",
         "threads": 2,

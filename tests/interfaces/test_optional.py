@@ -93,8 +93,8 @@ def test_an_image_goes_on_without_the_step(
 
     monkeypatch.setattr(step, "_run_step", fail)
     outputs = step(**_filled(inputs, file)).run(cwd=str(tmp_path)).outputs
-    found = {name: getattr(outputs, name) for name in expected}
-    assert found == _filled(expected, file)
+    results = {name: getattr(outputs, name) for name in expected}
+    assert results == _filled(expected, file)
     assert outputs.record["Status"] == "failed"
     assert type(error).__name__ in outputs.record["Warning"]
     assert outputs.record["Warning"].startswith(step.without)
@@ -105,8 +105,8 @@ def test_an_image_goes_on_without_the_step(
 def test_a_step_that_is_given_up_is_not_tried(
     step: type[OptionalStep], inputs: dict[str, Any], expected: dict[str, Any], file: Path
 ) -> None:
-    made = step(**_filled(inputs, file), give_up="it was killed twice")
-    outputs = made.run(cwd=str(file.parent)).outputs
+    node = step(**_filled(inputs, file), give_up="it was killed twice")
+    outputs = node.run(cwd=str(file.parent)).outputs
     assert {name: getattr(outputs, name) for name in expected} == _filled(expected, file)
     assert "it was killed twice" in outputs.record["Warning"]
 

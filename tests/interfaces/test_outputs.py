@@ -63,17 +63,17 @@ def test_thinner_slices_than_planned_are_in_words_too(thick_file: Path, tmp_path
         slices=SlicesUsed.of(Acquisition(spacing=6.0, thickness=3.0, slice_axis=2)),
         held_out=HeldOutSlices(assumption="thinner slices"),
     )
-    told = saved(thick_file, tmp_path, record)["SuperResolution"]
-    thickness, other = told["Assumptions"]
-    assert told["SliceThickness"] == 3.0
+    section = saved(thick_file, tmp_path, record)["SuperResolution"]
+    thickness, another = section["Assumptions"]
+    assert section["SliceThickness"] == 3.0
     assert "taken as 3 mm" in thickness
-    assert other == "other"
+    assert another == "other"
 
 
 def test_warnings_of_earlier_steps_join_the_sidecar(thick_file: Path, tmp_path: Path) -> None:
-    told = saved(thick_file, tmp_path, MethodRecord(method="self"))["SuperResolution"]
-    assert told["Warnings"] == ["odd header", "the image was not denoised: late"]
-    assert "Warning" not in told
+    section = saved(thick_file, tmp_path, MethodRecord(method="self"))["SuperResolution"]
+    assert section["Warnings"] == ["odd header", "the image was not denoised: late"]
+    assert "Warning" not in section
 
 
 def test_what_was_interpolated_is_called_so(thick_file: Path, tmp_path: Path) -> None:
@@ -83,19 +83,19 @@ def test_what_was_interpolated_is_called_so(thick_file: Path, tmp_path: Path) ->
     assert "too few slices" in sidecar["SuperResolution"]["Warning"]
 
 
-@pytest.mark.parametrize(("found", "told"), [(True, True), (False, False), (None, False)])
+@pytest.mark.parametrize(("recognised", "expected"), [(True, True), (False, False), (None, False)])
 def test_what_was_found_of_the_skull_wins_over_the_plan(
-    thick_file: Path, tmp_path: Path, found: bool | None, told: bool
+    thick_file: Path, tmp_path: Path, recognised: bool | None, expected: bool
 ) -> None:
     target = tmp_path / "out" / "sub-01_desc-sr_T1w.nii.gz"
     SaveDerivative(
         in_file=thick_file,
         out_path=str(target),
         metadata={"SkullStripped": False},
-        skull_stripped=found,
+        skull_stripped=recognised,
     ).run(cwd=tmp_path)
     sidecar = json.loads((tmp_path / "out" / "sub-01_desc-sr_T1w.json").read_text())
-    assert sidecar == {"SkullStripped": told}
+    assert sidecar == {"SkullStripped": expected}
 
 
 def test_the_same_result_is_not_written_twice(thick_file: Path, tmp_path: Path) -> None:

@@ -135,12 +135,12 @@ def test_a_tool_that_breaks_down_stops_nothing_either(
         raise RuntimeError("non-zero status 1")
 
     monkeypatch.setattr("bids_sr.engines.segmentation.atropos.Atropos.segment", break_down)
-    found = SegmentImage(in_file=str(image), in_mask=str(image), tool="atropos").run(
+    done = SegmentImage(in_file=str(image), in_mask=str(image), tool="atropos").run(
         cwd=str(tmp_path)
     )
-    assert found.outputs.out_labels is None
-    assert found.outputs.record["Status"] == "failed"
-    assert "RuntimeError: non-zero status 1" in found.outputs.record["Warning"]
+    assert done.outputs.out_labels is None
+    assert done.outputs.record["Status"] == "failed"
+    assert "RuntimeError: non-zero status 1" in done.outputs.record["Warning"]
     assert "Traceback" in caplog.text  # the place is in the log
 
 
@@ -177,7 +177,7 @@ def test_results_are_saved_with_their_sidecars(image: Path, tmp_path: Path) -> N
 
 
 def test_the_qc_file_has_a_row_a_tool() -> None:
-    told = [
+    records = [
         {"Tool": "wmh", "Status": "done", "Count": 3, "Seconds": 2.0},
         {"Tool": "atropos", "Status": "refused", "Warning": "no mask", "Seconds": 0.1},
     ]
@@ -189,8 +189,8 @@ def test_the_qc_file_has_a_row_a_tool() -> None:
         steps={},
         method=MethodRecord(),
         curve=NO_CURVE,
-        segmentations=tuple(map(StepRecord, told)),
+        segmentations=tuple(map(StepRecord, records)),
     ).to_dict()
-    assert quality["Segmentations"] == {"wmh": told[0], "atropos": told[1]}
+    assert quality["Segmentations"] == {"wmh": records[0], "atropos": records[1]}
     assert quality["Warnings"] == ["no mask"]
     assert quality["TimingsSeconds"] == {"segmentation_wmh": 2.0, "segmentation_atropos": 0.1}

@@ -116,11 +116,11 @@ def test_a_series_stays_one(thick: Volume, tmp_path: Path) -> None:
         sr_method="linear",
         output_resolution=2.0,
     ).run(cwd=tmp_path)
-    made = Series.load(done.outputs.out_file)
-    assert len(made) == 2
-    np.testing.assert_allclose(made.data[..., 1], 2 * made.data[..., 0], rtol=1e-5, atol=1e-3)
+    series = Series.load(done.outputs.out_file)
+    assert len(series) == 2
+    np.testing.assert_allclose(series.data[..., 1], 2 * series.data[..., 0], rtol=1e-5, atol=1e-3)
     assert done.outputs.record.details["Frames"] == 2
-    assert done.outputs.record.output.shape == made.data.shape
+    assert done.outputs.record.output.shape == series.data.shape
     assert done.outputs.out_uncertainty is None
 
 
@@ -163,9 +163,9 @@ def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: 
         sr_method="linear",
         output_resolution=2.0,
     ).run(cwd=tmp_path)
-    told = done.outputs.record
-    assert told.details["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
-    assert told.slices.thickness == pytest.approx(record["FWHMOfKind"], abs=0.02)
+    method_record = done.outputs.record
+    assert method_record.details["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
+    assert method_record.slices.thickness == pytest.approx(record["FWHMOfKind"], abs=0.02)
 
 
 def test_no_warning_takes_the_place_of_another(thick_file: Path, tmp_path: Path) -> None:

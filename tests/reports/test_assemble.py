@@ -155,7 +155,7 @@ def test_interrupted_run_is_told(run_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "notice"),
     [
         ("decisions.tsv", "decisions.tsv: the table cannot be read"),
         ("logs", "logs/CITATION.md: the methods text cannot be read"),
@@ -172,14 +172,14 @@ def test_interrupted_run_is_told(run_copy: Path) -> None:
         ("sub-01", "No log of a run was found"),
     ],
 )
-def test_what_is_missing_is_told(run_copy: Path, missing: str, told: str) -> None:
+def test_what_is_missing_is_told(run_copy: Path, missing: str, notice: str) -> None:
     path = run_copy / missing
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink()
     page = Page(assemble_subject(run_copy, "01"))
-    assert told in page.text
+    assert notice in page.text
     assert_self_contained(page)
 
 

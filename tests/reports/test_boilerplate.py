@@ -22,8 +22,8 @@ def test_what_is_no_citation(text: str) -> None:
 
 def test_citations_are_numbered_and_linked() -> None:
     body = str(convert("Text [@zhao2021; ANTs, @avants2011]. As @zhao2021 said.").body)
-    one, two = ('<a href="#ref-1">1</a>', '<a href="#ref-2">2</a>')
-    assert body == f"<p>Text [{one}, ANTs, {two}]. As Zhao et al. (2021) [{one}] said.</p>"
+    first, second = ('<a href="#ref-1">1</a>', '<a href="#ref-2">2</a>')
+    assert body == f"<p>Text [{first}, ANTs, {second}]. As Zhao et al. (2021) [{first}] said.</p>"
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ def browse(page: Path, script: str, folder: Path) -> tuple[str, set[str]]:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     events = json.loads(log.read_text())["events"]
-    asked = {event.get("params", {}).get("url", "") for event in events}
+    addresses = {event.get("params", {}).get("url", "") for event in events}
     copy.unlink()
-    return done.stdout, {url for url in asked if re.match(r"https?:", url)}
+    return done.stdout, {url for url in addresses if re.match(r"https?:", url)}
 
 
 def test_flip_controls_work(run_copy: Path, tmp_path: Path) -> None:
@@ -51,10 +51,10 @@ def test_flip_controls_work(run_copy: Path, tmp_path: Path) -> None:
       document.dispatchEvent(new KeyboardEvent('keydown', {key: 'f'})); note();
       document.title = log.join(' ');
     """
-    document, asked = browse(page, script, tmp_path)
+    document, addresses = browse(page, script, tmp_path)
     assert "<title>after before after before after</title>" in document
     assert re.search(r'<div class="controls" data-flip="">', document)
-    assert not [url for url in asked if "doi.org" in url]
+    assert not [url for url in addresses if "doi.org" in url]
 
 
 def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:
       document.title = log.join(' | ');
     """
     document, _ = browse(run_copy / "group_FLAIR.html", script, tmp_path)
-    one, two = "sub-01_ses-01_FLAIR", "sub-02_FLAIR"
-    assert f"<title>{one},{two} | {two},{one} | {one}</title>" in document
+    first, second = "sub-01_ses-01_FLAIR", "sub-02_FLAIR"
+    assert f"<title>{first},{second} | {second},{first} | {first}</title>" in document
 
 
 def test_nothing_that_others_wrote_runs_in_a_page(run_copy: Path, tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ def test_the_drawing_does_not_depend_on_the_storage_order(tmp_path: Path) -> Non
         Volume(data=v.data[::-1].transpose(2, 0, 1), affine=v.affine @ permutation(v.shape[0]))
         for v in (volume, mask)
     ]
-    one = figures.plot_mask(volume, mask, tmp_path / "one.svg")
-    other = figures.plot_mask(*flipped, tmp_path / "other.svg")
-    assert one.read_text() == other.read_text()
+    figure = figures.plot_mask(volume, mask, tmp_path / "one.svg")
+    flipped_figure = figures.plot_mask(*flipped, tmp_path / "other.svg")
+    assert figure.read_text() == flipped_figure.read_text()
 
 
 def permutation(size: int) -> np.ndarray:
@@ -158,8 +158,8 @@ def test_slice_profiles_are_drawn_for_gap_and_overlap(
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
-    one = figures.plot_learning_curve(learning_curve(), tmp_path / "1.svg").read_bytes()
-    assert figures.plot_learning_curve(learning_curve(), tmp_path / "2.svg").read_bytes() == one
+    first = figures.plot_learning_curve(learning_curve(), tmp_path / "1.svg").read_bytes()
+    assert figures.plot_learning_curve(learning_curve(), tmp_path / "2.svg").read_bytes() == first
 
 
 def test_learning_curve_without_validation_is_drawn(tmp_path: Path) -> None:

@@ -26,16 +26,16 @@ def flip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_our_figure_stands_in_line_as_it_was_but_for_its_handlers(flip: str) -> None:
-    found = inline_svg(flip)
+    inline = inline_svg(flip)
 
-    assert found is not None
-    assert " on" not in re.sub(r">[^<]*<", "><", found)
+    assert inline is not None
+    assert " on" not in re.sub(r">[^<]*<", "><", inline)
     pieces = (r'href="[^"]+"', r">([^<]+)</text>", r' d="[^"]+"', r'<g class="\w+">', "<style.*?>")
     for piece in pieces:
-        assert re.findall(piece, found) == re.findall(piece, flip)
+        assert re.findall(piece, inline) == re.findall(piece, flip)
         assert re.findall(piece, flip)
-    assert 'class="bids-sr-flip"' in found
-    assert figures.FLIP_STYLE in found
+    assert 'class="bids-sr-flip"' in inline
+    assert figures.FLIP_STYLE in inline
 
 
 INSERTS = [

@@ -29,9 +29,9 @@ def test_foreground_of_a_large_image_holds_the_object() -> None:
     data[101:203, 55:211, 3:17] = 50.0
     box = mt.foreground(data)
     expected = [(101, 203, 2), (55, 211, 2), (3, 17, 0)]
-    for found, (start, stop, slack) in zip(box, expected, strict=True):
-        assert start - slack <= found.start <= start + slack
-        assert stop - slack <= found.stop <= stop + slack
+    for span, (start, stop, slack) in zip(box, expected, strict=True):
+        assert start - slack <= span.start <= start + slack
+        assert stop - slack <= span.stop <= stop + slack
 
 
 def test_window_is_not_squashed_by_one_bright_voxel() -> None:

@@ -66,13 +66,16 @@ def test_finished_run_is_read(finished_run: Path) -> None:
 
 def test_an_image_elsewhere_has_nothing_of_the_one_that_bears_its_name(finished_run: Path) -> None:
     done = read_subject(finished_run, "01").images[0]
-    other = done.image.replace("anat/", "extra/anat/")
-    rows = [decision(done.image, status="done"), decision(other, action="skip", status="skipped")]
+    elsewhere = done.image.replace("anat/", "extra/anat/")
+    rows = [
+        decision(done.image, status="done"),
+        decision(elsewhere, action="skip", status="skipped"),
+    ]
     write_decisions(finished_run, rows)
-    found = {image.image: image for image in read_subject(finished_run, "01").images}
-    assert found[done.image].figures == done.figures
-    assert found[other].figures == {}
-    assert found[other].anchor != done.anchor
+    records = {image.image: image for image in read_subject(finished_run, "01").images}
+    assert records[done.image].figures == done.figures
+    assert records[elsewhere].figures == {}
+    assert records[elsewhere].anchor != done.anchor
 
 
 def test_label_with_and_without_prefix(finished_run: Path) -> None:
@@ -137,7 +140,7 @@ def test_a_name_as_long_as_a_file_system_takes_costs_no_page(tmp_path: Path) -> 
     image = f"sub-01/anat/sub-01_acq-{'a' * 230}_T1w.nii.gz"
     write_decisions(tmp_path, [decision(image, status="failed"), decision(IMAGE, status="done")])
     (tmp_path / "sub-01" / "figures").mkdir(parents=True)
-    assert [found.image for found in read_subject(tmp_path, "01").images] == [image, IMAGE]
+    assert [record.image for record in read_subject(tmp_path, "01").images] == [image, IMAGE]
 
 
 def test_quality_file_without_a_row_is_shown(tmp_path: Path) -> None:
