@@ -42,7 +42,7 @@ def _places(bids_dir: Path) -> dict[tuple[int, int] | None, PurePath]:
     """Map what identifies the root and the subjects' folders to their paths from the root."""
     places = {}
     root = Path(os.path.realpath(bids_dir))
-    # A dataset that is not there or cannot be listed is told by who reads it.
+    # A dataset that is missing or cannot be listed is reported by its reader.
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             around = entry.is_symlink() and root.is_relative_to(os.path.realpath(entry.path))
@@ -55,7 +55,7 @@ def _places(bids_dir: Path) -> dict[tuple[int, int] | None, PurePath]:
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return device and number of what lies there; None where nothing does."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

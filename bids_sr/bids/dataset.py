@@ -174,13 +174,13 @@ def dataset_description(bids_dir: Path, derivatives: Mapping[str, Path]) -> dict
 
 def pipeline() -> dict[str, Any]:
     """Describe this software as an entry of ``GeneratedBy``."""
-    made: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "Name": "bids_sr",
         "Version": __version__,
         "Description": "Super-resolution of thick-slice anatomical MRI",
     }
     container = _container()
-    return made | ({"Container": container} if container else {})
+    return entry | ({"Container": container} if container else {})
 
 
 def update_decisions(
@@ -233,17 +233,17 @@ def read_decisions(output_dir: Path) -> list[dict[str, str]]:
         Rows, by image; ``n/a`` is read as empty text.  Empty where there is no table.
     """
     text = io.StringIO(_decisions_text(output_dir), newline="")
-    found = []
+    rows = []
     try:
         for row in csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE):
-            found.append({name: _empty_if_na(row.get(name)) for name in DECISION_COLUMNS})
+            rows.append({name: _empty_if_na(row.get(name)) for name in DECISION_COLUMNS})
     except csv.Error as error:
         LOGGER.warning("%s: rows are lost (%s)", output_dir / "decisions.tsv", error)
-    return found
+    return rows
 
 
 def _decisions_text(output_dir: Path) -> str:
-    """Read the table; where that is not possible it is written anew, from the rows of each run."""
+    """Read the table; empty if it cannot be read, and the rows of each run then rebuild it."""
     path = output_dir / "decisions.tsv"
     if not path.exists():
         return ""
@@ -255,10 +255,10 @@ def _decisions_text(output_dir: Path) -> str:
 
 
 def restore_decisions(output_dir: Path, subjects: Iterable[str] | None = None) -> Path:
-    """Bring the table of decisions in line with what is on disk.
+    """Bring the table of decisions up to date with the files on disk.
 
-    Each run's own rows are read again, the latest run of an image counts.  A table can lack
-    rows where the file system has no locks, or where a lock of one machine is not seen by others.
+    The rows of each run are read again; for an image, its latest run counts.  A table can lack
+    rows where the file system has no locks, or where other machines do not see them.
     Then the status of each image follows its files: :func:`bids_sr.bids.status.true_row`.
 
     Parameters
@@ -281,13 +281,13 @@ def restore_decisions(output_dir: Path, subjects: Iterable[str] | None = None) -
         for row in read_decisions(table.parent)
     ]
     path = update_decisions(output_dir, rows) if rows else output_dir / "decisions.tsv"
-    known = [
+    recorded = [
         row
         for row in read_decisions(output_dir)
         if subjects is None or row["participant_id"] in labels
     ]
-    told = [(row, true_row(output_dir, row)) for row in known]
-    changed = [now for before, now in told if now != before]
+    pairs = [(row, true_row(output_dir, row)) for row in recorded]
+    changed = [now for before, now in pairs if now != before]
     return update_decisions(output_dir, changed) if changed else path
 
 
@@ -297,7 +297,7 @@ def dataset_lock(output_dir: Path) -> AbstractContextManager[None]:
 
 
 def subject_lock(output_dir: Path, subject: str) -> AbstractContextManager[None]:
-    """Return the lock of what all sessions of a subject (label without ``sub-``) share."""
+    """Return the lock of the files that all sessions of a subject share; no ``sub-``."""
     return locked(output_dir / f"sub-{subject}" / "log" / ".subject.lock")
 
 
@@ -307,15 +307,19 @@ def _merged(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> str:
     Each of a thousand jobs merges twice: a line is copied in a sixth of the time that
     reading and writing its cells takes.
     """
-    head, *made = _table(DECISION_COLUMNS, rows).splitlines(keepends=True)
+    head, *new_lines = _table(DECISION_COLUMNS, rows).splitlines(keepends=True)
     columns = len(DECISION_COLUMNS)
     text = _decisions_text(output_dir) or head
-    known = [f"{line}\n" for line in text.split("\n") if line]
-    if known[:1] != [head] or any(line.count("\t") != columns - 1 for line in known):
-        known = _table(DECISION_COLUMNS, read_decisions(output_dir)).splitlines(keepends=True)
+    earlier_lines = [f"{line}\n" for line in text.split("\n") if line]
+    if earlier_lines[:1] != [head] or any(
+        line.count("\t") != columns - 1 for line in earlier_lines
+    ):
+        earlier_lines = _table(DECISION_COLUMNS, read_decisions(output_dir)).splitlines(
+            keepends=True
+        )
     place = DECISION_COLUMNS.index("image")
-    lines = {line.split("\t", place + 1)[place]: line for line in known[1:]}
-    for line in made:
+    lines = {line.split("\t", place + 1)[place]: line for line in earlier_lines[1:]}
+    for line in new_lines:
         image = line.split("\t", place + 1)[place]
         if not _stays(output_dir, lines.get(image), line):
             lines[image] = line
@@ -323,7 +327,7 @@ def _merged(output_dir: Path, rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def _stays(output_dir: Path, line: str | None, other: str) -> bool:
-    """Tell whether a line tells of a result on disk, and another of nothing done to the image."""
+    """Tell whether a line reports a result on disk that the new line would replace by none."""
     if line is None:
         return False
     before, now = (

@@ -171,18 +171,24 @@ def segmentation_paths(
     Always with ``desc`` or ``space``: sMRIPrep takes a bare ``dseg`` and bare tissue maps
     for its own.
     """
-    own = {"segmentation": tool, "desc": "sr"}
-    one = {"space": image.suffix, "desc": tool}
+    label_entities = {"segmentation": tool, "desc": "sr"}
+    map_entities = {"space": image.suffix, "desc": tool}
     return {
-        "labels": output_path(output_dir, image, suffix="dseg", **own),
-        "table": output_path(output_dir, image, suffix="dseg", extension=".tsv", **own),
-        "volumes": output_path(output_dir, image, suffix="volumes", extension=".tsv", **own),
+        "labels": output_path(output_dir, image, suffix="dseg", **label_entities),
+        "table": output_path(output_dir, image, suffix="dseg", extension=".tsv", **label_entities),
+        "volumes": output_path(
+            output_dir, image, suffix="volumes", extension=".tsv", **label_entities
+        ),
         **{
-            f"map-{label}": output_path(output_dir, image, label=label, suffix="probseg", **one)
+            f"map-{label}": output_path(
+                output_dir, image, label=label, suffix="probseg", **map_entities
+            )
             for label in maps
         },
         **{
-            f"mask-{label}": output_path(output_dir, image, label=label, suffix="mask", **one)
+            f"mask-{label}": output_path(
+                output_dir, image, label=label, suffix="mask", **map_entities
+            )
             for label in masks
         },
         "figure": output_path(
@@ -257,10 +263,10 @@ def source_uri(image: AnatImage) -> str:
 def _other_suffix_entities(image: AnatImage, *, named: bool) -> dict[str, str]:
     """Fold the contrast, unless it is `named` already, and what a mask may not have, into acq."""
     allowed = specification()["mask_entities"]
-    kept = {name: value for name, value in image.entities.items() if name in allowed}
+    allowed_entities = {name: value for name, value in image.entities.items() if name in allowed}
     folded = [name + value for name, value in image.entities.items() if name not in allowed]
     contrast = [] if named or image.suffix == "T1w" else [image.suffix]
-    acquisition = "".join([kept.get("acquisition", ""), *contrast, *folded])
+    acquisition = "".join([allowed_entities.get("acquisition", ""), *contrast, *folded])
     if acquisition:
-        kept["acquisition"] = acquisition
-    return kept
+        allowed_entities["acquisition"] = acquisition
+    return allowed_entities

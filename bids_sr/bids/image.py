@@ -34,7 +34,7 @@ class AnatImage:
     reason: str
     """Why, in a sentence."""
     misplaced: bool = False
-    """Whether it is no subject's image, because of where it lies or what it is called."""
+    """Whether its folder or its name shows that it is not the image of a subject."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Sidecar fields, inheritance applied."""
     facts: AcquisitionFacts | None = None
@@ -62,7 +62,7 @@ class AnatImage:
     reference_asked: bool = False
     """Whether it is the reference because its entities were asked for."""
     unfit: str = ""
-    """Why it is not handed on unless asked for, in words; empty where nothing tells."""
+    """Why it should not be provided as ``desc-preproc``; empty where nothing speaks against it."""
 
     @property
     def subject(self) -> str:
@@ -90,12 +90,12 @@ class AnatImage:
 
     @property
     def selected(self) -> bool:
-        """Whether the image belongs to the run, be it that it fails."""
+        """Whether the image belongs to the run, even if it fails."""
         return self.action != "skip"
 
     @property
     def processed(self) -> bool:
-        """Whether an output is expected of it."""
+        """Whether the run writes an output for it."""
         return self.action in ("super-resolve", "pass-through")
 
 

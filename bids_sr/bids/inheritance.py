@@ -32,16 +32,16 @@ _SHOWN_FIELDS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecars:
-    """What the sidecars of one image say."""
+    """The merged sidecars of one image."""
 
     metadata: dict[str, Any]
-    """Fields; those of files nearer to the image win."""
+    """Fields; those of files nearer to the image take precedence."""
     own: bool
-    """Whether the image has a sidecar of its very name."""
+    """Whether the image has a sidecar with the same name."""
     origins: dict[str, str]
     """Field -> path of the sidecar that it is from, below the root."""
     warnings: tuple[str, ...] = ()
-    """What a user should look at, one sentence each."""
+    """What a user should check, one sentence each."""
 
     @property
     def inherited_words(self) -> str:
@@ -85,7 +85,7 @@ class SidecarReader:
         Returns
         -------
         Sidecars
-            Of each folder from the root to the image, one file counts at most.
+            At most one file per folder, from the root down to the image.
 
         Raises
         ------
@@ -96,10 +96,10 @@ class SidecarReader:
         Notes
         -----
         A sidecar applies where it has the suffix of the image and no entity that the image lacks.
-        BIDS allows one such file a folder.  Where there are more, as ``sub-01_T1w.json`` beside
-        ``sub-01_acq-tse_T1w.json``, the one with the most entities counts and the others belong to
-        other images; of equals none counts.  One that ``.bidsignore`` names is read for images
-        only that it names too, where a training asks for these.
+        BIDS allows one such file per folder.  If there are more, such as ``sub-01_T1w.json`` and
+        ``sub-01_acq-tse_T1w.json``, the one with the most entities is used; the others belong to
+        other images.  If two have equally many, none is used.  A sidecar listed in ``.bidsignore``
+        is read only for images that are listed there too, when a training uses these.
         """
         own = parse_name(image.name)
         metadata: dict[str, Any] = {}
@@ -117,7 +117,8 @@ class SidecarReader:
             if equals:
                 names = ", ".join(path.name for path in equals)
                 warnings.append(
-                    f"{names} apply equally: BIDS allows one sidecar a folder; none is read"
+                    f"{names} match equally well: BIDS allows one sidecar per folder, so none "
+                    "is used"
                 )
             if nearest is None:
                 continue

@@ -37,14 +37,14 @@ KEEP_IN_PLANE = "--output-resolution native keeps it"
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """An input dataset, with what was asked to be looked at in it."""
+    """An input dataset, with the subjects that were requested."""
 
     root: Path
     """Its root, absolute and without links."""
     subjects: tuple[str, ...] = ()
     """Labels of the subjects to look at, without ``sub-``; empty for all."""
     left_out: tuple[Path, ...] = ()
-    """Folders of the run that are not of the dataset though they may lie in it."""
+    """Folders of the run that do not belong to the dataset even if they lie in it."""
 
 
 def open_layout(
@@ -60,9 +60,9 @@ def open_layout(
     bids_dir : Path
         Root of the dataset.
     participant_label : iterable of str
-        Subjects to look at; empty for all.
+        Subjects to process; empty for all.
     left_out : iterable of Path
-        Folders to leave out where they lie in the dataset: those that the run writes to.
+        Folders to ignore if they lie in the dataset: those that the run writes to.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def open_layout(
     Raises
     ------
     InputDataError
-        If the dataset is missing, has no subject, or lacks one that was asked for, or if its
+        If the dataset is missing, has no subject, lacks a requested subject, or if its
         description cannot be read.
     """
     root = Path(bids_dir).resolve()
@@ -97,8 +97,8 @@ def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     Returns
     -------
     list of AnatImage
-        In the order of their paths.  Images that are not wanted, or not where BIDS has them,
-        are in it with the action ``skip``, those whose header or sidecar is bad with ``fail``.
+        In the order of their paths.  Images that were not requested, or are not where BIDS expects
+        them, have the action ``skip``; those whose header or sidecar is bad have ``fail``.
 
     Raises
     ------
@@ -116,40 +116,40 @@ def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     _check_subjects(layout.root, selection.subjects)
     subjects = selection.subjects or layout.subjects
     planner = _Planner(layout.root, selection)
-    found = find_images(layout.root, subjects, layout.left_out)
-    planned = _with_shared_files(_without_collisions([planner.plan(image) for image in found]))
+    images = find_images(layout.root, subjects, layout.left_out)
+    planned = _with_shared_files(_without_collisions([planner.plan(image) for image in images]))
     return choose_references(planned, selection.reference)
 
 
 class _Planner:
-    """Decides on one image after the other, with one reader of sidecars."""
+    """Plans one image after the other, with one reader of sidecars."""
 
     def __init__(self, root: Path, selection: Selection) -> None:
         self.root = root
         self.selection = selection
         self.sidecars = SidecarReader(root)
 
-    def plan(self, found: FoundImage) -> AnatImage:
-        path = self.root / found.relpath
+    def plan(self, file: FoundImage) -> AnatImage:
+        path = self.root / file.relpath
         name = parse_name(path.name)
-        place = {"subject": found.subject}
-        if found.session:
-            place["session"] = found.session
+        place = {"subject": file.subject}
+        if file.session:
+            place["session"] = file.session
         own = {key: v for key, v in name.entities.items() if key not in ("subject", "session")}
-        ignored = f"ignored: .bidsignore has {found.ignored!r}" if found.ignored else ""
+        ignored = f"ignored: .bidsignore has {file.ignored!r}" if file.ignored else ""
         image = AnatImage(
             path=path,
-            relpath=printable(found.relpath),
+            relpath=printable(file.relpath),
             entities={**place, **own},
             suffix=name.suffix,
-            action="fail" if found.unreadable and not ignored else "skip",
-            reason=printable(ignored or found.misplaced or why_not(name, self.selection) or ""),
-            misplaced=bool(found.misplaced) and not ignored,
+            action="fail" if file.unreadable and not ignored else "skip",
+            reason=printable(ignored or file.misplaced or why_not(name, self.selection) or ""),
+            misplaced=bool(file.misplaced) and not ignored,
         )
         if image.reason:
             return image
         try:
-            planned = self._read(image, name, found.note)
+            planned = self._read(image, name, file.note)
             _output_names(planned)
             return planned
         except ConfigError:  # an option, which is about all of them
@@ -197,7 +197,7 @@ class _Planner:
         )
 
     def _acquisition(self, report: InputReport, metadata: dict[str, Any]) -> AcquisitionFacts:
-        """Read the acquisition; an impossible thickness fails only what it is needed for."""
+        """Read the acquisition; an impossible thickness fails only the methods that need it."""
         try:
             return read_acquisition(report, metadata, self.selection.overrides)
         except AcquisitionError as error:
@@ -269,7 +269,7 @@ def decide(
 def lost_in_plane(source: Grid, target: Grid, slice_axis: int, spacing: float) -> str:
     """Say how much coarser an output grid is within the slices; empty where it is not.
 
-    ``spacing`` is the nominal one, before it was made to divide the field of view, mm.
+    ``spacing`` is the nominal one, before it was adjusted to divide the field of view, mm.
     """
     before, after = (
         float(np.delete(np.asarray(grid.spacings, dtype=float), slice_axis).min())
@@ -281,23 +281,25 @@ def lost_in_plane(source: Grid, target: Grid, slice_axis: int, spacing: float) -
     return f"in-plane {words[0]} -> {words[1]} mm"
 
 
-def _check_subjects(root: Path, wanted: Iterable[str]) -> None:
+def _check_subjects(root: Path, labels: Iterable[str]) -> None:
     if not root.is_dir():
         raise InputDataError(
             f"{root}: no such folder; expected the root of a BIDS dataset. Check the path."
         )
     with os.scandir(root) as entries:
-        found = [entry.name for entry in entries if entry.name[:4] == "sub-" and is_folder(entry)]
-    existing = {name.removeprefix("sub-") for name in found}
+        folders = [
+            entry.name for entry in entries if entry.name[:4] == "sub-" and is_folder(entry)
+        ]
+    existing = {name.removeprefix("sub-") for name in folders}
     if not existing:
         raise InputDataError(
             f"{root}: no sub-* folder in it; expected the root of a BIDS dataset. Check the path."
         )
-    missing = [label for label in wanted if label not in existing]
+    missing = [label for label in labels if label not in existing]
     if missing:
         shown = ", ".join(sorted(existing)[:50]) + (", ..." if len(existing) > 50 else "")
         raise InputDataError(
-            f"{root}: no subject {', '.join(missing)}; expected labels out of {shown}. "
+            f"{root}: no subject {', '.join(missing)}; expected labels among {shown}. "
             "Correct --participant-label."
         )
 
@@ -313,7 +315,7 @@ def _respaced(grid: Grid, facts: AcquisitionFacts) -> Grid:
 def _nominal_spacing(
     source: Grid, target: Grid, action: Action, selection: Selection, facts: AcquisitionFacts
 ) -> float:
-    """Return the spacing that was asked for, before it was made to divide the field of view."""
+    """Return the requested spacing, before it was adjusted to divide the field of view."""
     if action == "pass-through":
         return float(max(target.spacings))
     axis = facts.acquisition.slice_axis
@@ -325,9 +327,9 @@ def _nominal_spacing(
 
 
 def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
-    """Fail images whose outputs would have one name: which of them is the right one is not known.
+    """Fail images whose outputs would have the same name: the right one is not known.
 
-    One that cannot be read counts too: the other may be what it was mended from.
+    An unreadable image counts too: the other may be its repaired copy.
     """
     owners: dict[Path, list[AnatImage]] = {}
     for image in images:
@@ -343,7 +345,7 @@ def _without_collisions(images: list[AnatImage]) -> list[AnatImage]:
 
 
 def _with_shared_files(images: list[AnatImage]) -> list[AnatImage]:
-    """Warn where one file is the image of several subjects, by links of whatever kind."""
+    """Warn if several subjects share one file as their image, by any kind of link."""
     owners: dict[tuple[int, int], list[AnatImage]] = {}
     for image in images:
         if image.facts is not None:
@@ -353,7 +355,7 @@ def _with_shared_files(images: list[AnatImage]) -> list[AnatImage]:
     warned = {}
     for group in owners.values():
         for image in group:
-            others = [one.relpath for one in group if one.subject != image.subject]
+            others = [file.relpath for file in group if file.subject != image.subject]
             if image.facts is not None and others:
                 warning = f"it is the very same file as {', '.join(others)}, of another subject"
                 facts = replace(image.facts, warnings=(*image.facts.warnings, warning))
@@ -362,7 +364,7 @@ def _with_shared_files(images: list[AnatImage]) -> list[AnatImage]:
 
 
 def _output_names(image: AnatImage) -> list[Path]:
-    """Name one output of each kind: with the suffix of the image, and with another."""
+    """Return two output names: one with the suffix of the image, one with another suffix."""
     return [
         output_path(Path(), image, desc="sr"),
         output_path(Path(), image, space="orig", suffix="mask", desc="brain"),

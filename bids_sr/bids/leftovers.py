@@ -1,6 +1,6 @@
 """Names under which earlier runs may have left files of an image that this run does not make.
 
-They are told apart from files of others by their names and by what our sidecars hold.
+Their names and the content of our sidecars distinguish them from files of others.
 Nothing here removes a file.
 """
 
@@ -19,7 +19,7 @@ EXTENSIONS = r"\.(nii\.gz|json|tsv|safetensors|svg|png)"
 
 
 def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str, str]]:
-    """List the names that outputs of an image can have, whatever the options.
+    """List the names that outputs of an image can have, with any options.
 
     Parameters
     ----------
@@ -36,25 +36,31 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
 
     Notes
     -----
-    Of an image that is not the reference, the names handed on to other tools are left out: what
-    stands there is replaced when the new reference is written (:func:`.settle_references`).
+    For an image that is not the reference, the names read by other tools are left out: these
+    files are replaced when the new reference is written (:func:`.settle_references`).
     """
     paths = output_paths(output_dir, image)
-    other = output_paths(output_dir, replace(image, is_reference=False))
-    seg, one = {"segmentation": ANY, "desc": "sr"}, {"space": image.suffix, "desc": ANY}
-    named: list[tuple[Path, str]] = [
+    plain = output_paths(output_dir, replace(image, is_reference=False))
+    label_entities, map_entities = (
+        {"segmentation": ANY, "desc": "sr"},
+        {"space": image.suffix, "desc": ANY},
+    )
+    names: list[tuple[Path, str]] = [
         (output_path(output_dir, image, res=ANY, desc="sr"), "SuperResolution"),
         (paths.mask, "BrainExtraction"),
-        (other.mask, "BrainExtraction"),
+        (plain.mask, "BrainExtraction"),
         (paths.native_mask, "BrainExtraction"),
         (paths.denoised, "Sources"),
         (paths.n4, "Sources"),
         (paths.uncertainty, "Sources"),
         (paths.model, ""),
-        (output_path(output_dir, image, suffix="dseg", **seg), "Segmentation"),
-        (output_path(output_dir, image, suffix="volumes", extension=".tsv", **seg), ""),
-        (output_path(output_dir, image, label=ANY, suffix="probseg", **one), "Segmentation"),
-        (output_path(output_dir, image, label=ANY, suffix="mask", **one), "Segmentation"),
+        (output_path(output_dir, image, suffix="dseg", **label_entities), "Segmentation"),
+        (output_path(output_dir, image, suffix="volumes", extension=".tsv", **label_entities), ""),
+        (
+            output_path(output_dir, image, label=ANY, suffix="probseg", **map_entities),
+            "Segmentation",
+        ),
+        (output_path(output_dir, image, label=ANY, suffix="mask", **map_entities), "Segmentation"),
         *((paths.figures[name], "") for name in FIGURES),
         (
             output_path(output_dir, image, datatype="figures", desc=f"seg{ANY}", extension=".svg"),
@@ -62,9 +68,9 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
         ),
     ]
     if paths.preproc is not None:
-        named.append((paths.preproc, "SuperResolution"))
-    found = [(str(path.parent), _pattern(path), field) for path, field in named]
-    return list(dict.fromkeys(found))
+        names.append((paths.preproc, "SuperResolution"))
+    patterns = [(str(path.parent), _pattern(path), field) for path, field in names]
+    return list(dict.fromkeys(patterns))
 
 
 def _pattern(path: Path) -> str:

@@ -24,7 +24,7 @@ class FoundMask:
     uri: str
     """Its BIDS URI, for `Sources`; empty without a mask."""
     note: str
-    """Where it comes from, or why what was found is not used; empty without derivatives."""
+    """Where it comes from, or why existing masks are not used; empty without derivatives."""
 
 
 def find_mask(derivatives: Mapping[str, Path], name: ParsedName, grid: Grid) -> FoundMask:
@@ -51,16 +51,16 @@ def find_mask(derivatives: Mapping[str, Path], name: ParsedName, grid: Grid) -> 
         refused = []
         for path in ranked:
             try:
-                found = check_input(path).grid
+                mask_grid = check_input(path).grid
             except InputDataError as error:
                 refused.append(str(error))
                 continue
-            if found.same(grid):
+            if mask_grid.same(grid):
                 relpath = path.relative_to(root).as_posix()
                 note = f"brain mask of {label}: {relpath}"
                 return FoundMask(path=path, uri=f"bids:{label}:{relpath}", note=note)
             refused.append(
-                f"{path.name} has shape {_shape(found)} and another grid than the image "
+                f"{path.name} has shape {_shape(mask_grid)} and another grid than the image "
                 f"(shape {_shape(grid)})"
             )
         if refused:
@@ -80,8 +80,8 @@ def _candidates(root: Path, name: ParsedName) -> list[Path]:
     folders = [subject / "anat"]
     if session:
         folders.append(subject / f"ses-{session}" / "anat")
-    found = [path for folder in folders for path in sorted(folder.glob("*_desc-brain_mask.nii*"))]
-    names = {path: parse_name(path.name) for path in found}
+    paths = [path for folder in folders for path in sorted(folder.glob("*_desc-brain_mask.nii*"))]
+    names = {path: parse_name(path.name) for path in paths}
     return [
         path
         for path, mask in names.items()
@@ -95,15 +95,15 @@ def _agreement(path: Path, name: ParsedName) -> int:
     """Count the entities that differ, negated; a contrast named in space or acq counts for it."""
     mask = dict(parse_name(path.name).entities)
     space = mask.pop("space", "orig")
-    for own in ("desc", "res", "label"):
-        mask.pop(own, None)
+    for entity in ("desc", "res", "label"):
+        mask.pop(entity, None)
     # Our own masks of other contrasts than T1w have the suffix at the end of acq.
     acquisition = name.entities.get("acquisition", "") + name.suffix
-    named = space == name.suffix or mask.get("acquisition") == acquisition
+    same_contrast = space == name.suffix or mask.get("acquisition") == acquisition
     expected = dict(name.entities)
     if mask.get("acquisition") == acquisition:
         expected["acquisition"] = acquisition
-    return int(named) - len(mask.items() ^ expected.items())
+    return int(same_contrast) - len(mask.items() ^ expected.items())
 
 
 def _shape(grid: Grid) -> str:

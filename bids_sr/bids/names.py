@@ -23,7 +23,7 @@ class ParsedName:
     entities: dict[str, str]
     """By pybids' names (``acquisition``, not ``acq``); ones unknown to us by their short name."""
     unknown: tuple[str, ...]
-    """Parts that are no entity of a raw image, or say again what another part says."""
+    """Parts that are not an entity of a raw image, or repeat another part."""
     suffix: str
     """The last part."""
     extension: str

@@ -93,7 +93,7 @@ def product_metadata(image: AnatImage) -> dict[str, Any]:
 def as_made(
     planned: Mapping[str, Any], method: MethodRecord, warnings: Iterable[str]
 ) -> dict[str, Any]:
-    """Complete the sidecar of the product, or of its copy, after the run.
+    """Return the sidecar of the product, or of its copy, completed after the run.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def as_made(
         Of the steps before.
     """
     before = planned["SuperResolution"]
-    made = {
+    record = {
         **before,
         **method.to_dict(),
         "Assumptions": assumptions_made(before["Assumptions"], method),
@@ -114,7 +114,7 @@ def as_made(
     description = str(planned["Description"])
     if method.interpolated:
         description = description.replace("Super-resolved", "Interpolated", 1)
-    return {**planned, "Description": description, "SuperResolution": made}
+    return {**planned, "Description": description, "SuperResolution": record}
 
 
 def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
     """
     product = output_paths(output_dir, image).product
     metadata = product_metadata(image)
-    metadata["Description"] += f", handed on as the reference: {image.reference_reason}"
+    metadata["Description"] += f", provided as the reference: {image.reference_reason}"
     metadata["Sources"] = [_own_uri(output_dir, product), source_uri(image)]
     # `Resolution` explains the res entity, which this name does not have.
     del metadata["Resolution"]
@@ -248,7 +248,7 @@ def segmentation_metadata(
     """
     product = _own_uri(output_dir, output_paths(output_dir, image).product)
     common = {"Sources": [product], "SpatialReference": product}
-    found = {}
+    sidecars = {}
     for key in files:
         kind, _, label = key.partition("-")
         if kind == "labels":
@@ -260,8 +260,8 @@ def segmentation_metadata(
             about["Type"] = "Lesion" if label == "lesion" else "ROI"
         else:
             continue
-        found[key] = {**about, **common}
-    return found
+        sidecars[key] = {**about, **common}
+    return sidecars
 
 
 def _kept_fields(image: AnatImage) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Where the images of a dataset lie, and whether they belong to a subject there.
 
 An image is its subject's only directly in ``sub-<label>[/ses-<label>]/anat/`` below the root,
-under the labels of its folders.  All else that looks like an image is listed too, with the reason
-why it is no subject's.  Names and links are looked at, relative to the root; no image is opened.
+under the labels of its folders.  Every other file that looks like an image is listed too, with the
+reason why it is not a subject's.  Only names and links are read; no image is opened.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class FoundImage:
     session: str | None
     """Label of the session whose folder it lies in."""
     ignored: str = ""
-    """The line of ``.bidsignore`` that takes it out of the dataset; empty for none."""
+    """The line of ``.bidsignore`` that excludes it; empty for none."""
     misplaced: str = ""
     """Why it is not the image of its subject, in words; empty where it is."""
     note: str = ""
-    """What a user should look at, in words; empty where nothing."""
+    """What a user should check, in words; empty if nothing."""
     unreadable: bool = False
-    """Whether it is in truth a folder of a subject that cannot be listed."""
+    """Whether it is a subject's folder that cannot be listed."""
 
 
 def find_images(
@@ -71,13 +71,13 @@ def find_images(
     subjects : iterable of str
         Labels of the subjects to look at, without ``sub-``; empty for all.
     left_out : iterable of Path
-        Folders that are not of the dataset though they may lie in it, such as that of the results.
+        Folders that do not belong to the dataset even if they lie in it, such as the results.
 
     Returns
     -------
     list of FoundImage
-        By path.  Without images of other datatypes in their folders, hidden files, and what BIDS
-        keeps at the root for other things (``derivatives``, ``sourcedata``, ...).
+        By path.  Without images of other datatypes in their folders, hidden files, and folders at
+        the root with another purpose (``derivatives``, ``sourcedata``, ...).
 
     Raises
     ------
@@ -86,8 +86,8 @@ def find_images(
 
     Notes
     -----
-    Links to folders are followed where a subject's, a session's or the ``anat`` folder is
-    expected, and nowhere else; so no loop is walked twice.
+    Links to folders are followed only where a subject's, a session's or the ``anat`` folder is
+    expected, so loops cannot occur.
     """
     others = frozenset(os.path.realpath(folder) for folder in left_out)
     finder = _Finder(Path(os.path.realpath(root)), frozenset(subjects), others)
@@ -102,7 +102,7 @@ class _Finder:
         self.ignored = BidsIgnore.of(root)
 
     def walk(self) -> Iterator[FoundImage]:
-        """Go through all folders, the deepest of a broken dataset too: without recursion."""
+        """Go through all folders, without recursion: a broken dataset can be very deep."""
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -134,22 +134,22 @@ class _Finder:
             return False
         if _WAY.fullmatch(folder):
             if entry.is_symlink() and _is_within(os.path.realpath(Path(entry.path).parent), real):
-                LOGGER.warning("%s is a link to a folder that it lies in: not followed", folder)
+                LOGGER.warning("%s is a link to a folder that contains it: not followed", folder)
                 return False
             return True
         if entry.is_symlink() and not _OTHER_DATATYPE.fullmatch(folder):
             LOGGER.warning("%s is a link to a folder and is not followed; %s", folder, EXPECTED)
             return False
         if _is_derivative(self.root / folder / "dataset_description.json"):
-            LOGGER.info("%s is not looked at: it is a derivative dataset", folder)
+            LOGGER.info("%s is ignored: it is a derivative dataset", folder)
             return False
         return True
 
     def _wanted(self, relpath: str, *, folder: bool = False) -> bool:
         """Tell whether a path belongs to the chosen subjects, if only by name.
 
-        Of what lies outside of their folders, only what bears their name: each of a thousand
-        jobs would otherwise tell of the same strangers.
+        Outside of subjects' folders, only files named after a chosen subject count: otherwise each
+        of a thousand jobs would report the same files.
         """
         if not self.subjects:
             return True
@@ -171,7 +171,7 @@ class _Finder:
         )
 
     def _lost(self, folder: str) -> Iterator[FoundImage]:
-        """Tell of a subject's, session's or ``anat`` folder that is a link to nowhere."""
+        """Report a subject's, session's or ``anat`` folder that is a broken link."""
         try:
             if self._wanted(folder):
                 (self.root / folder).stat()
@@ -200,13 +200,13 @@ def looks_like_image(name: str) -> bool:
 
 
 def is_at_home(relpath: str) -> bool:
-    """Tell whether an image is its subject's by its path, wherever that may lead as a link."""
+    """Tell whether the path of an image is that of a subject; links are not resolved."""
     home = _HOME.fullmatch(relpath.rpartition("/")[0])
     return home is not None and not _misnamed(relpath.rpartition("/")[2], home)
 
 
 def why_misplaced(root: Path, relpath: str) -> tuple[str, str]:
-    """Say why an image is no subject's, by its path and by where that leads as a link.
+    """Say why an image is not a subject's, by its path and by the target of links.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def why_misplaced(root: Path, relpath: str) -> tuple[str, str]:
     why : str
         Empty where it is the image of the subject in whose folder it lies.
     note : str
-        What a user should look at all the same; empty where nothing.
+        What a user should check nevertheless; empty if nothing.
     """
     home = _HOME.fullmatch(relpath.rpartition("/")[0])
     if home is None:
@@ -238,9 +238,11 @@ def _misnamed(name: str, home: re.Match[str]) -> str:
     for entity, prefix in (("subject", "sub-"), ("session", "ses-")):
         stated, expected = parsed.entities.get(entity), home[entity]
         if stated != expected:
-            found = f"{prefix}{stated}" if stated else f"no {prefix}<label>"
-            wanted = f"{prefix}{expected}" if expected else f"no {prefix}<label>"
-            return f"its name has {found}, its folder {wanted}; expected the same label in both"
+            in_name = f"{prefix}{stated}" if stated else f"no {prefix}<label>"
+            in_folder = f"{prefix}{expected}" if expected else f"no {prefix}<label>"
+            return (
+                f"its name has {in_name}, its folder {in_folder}; expected the same label in both"
+            )
     if parsed.extension not in EXTENSIONS:
         return f"its name has {parsed.extension!r} after the first point; expected one ending"
     return ""
@@ -256,7 +258,7 @@ def foreign_link(root: Path, relpath: str, subject: str) -> tuple[str, str]:
     relpath : str
         Path of the file from there, with slashes.
     subject : str
-        Label of the subject that it shall be of, without ``sub-``.
+        Label of the subject that it should belong to, without ``sub-``.
 
     Returns
     -------
@@ -278,7 +280,7 @@ def foreign_link(root: Path, relpath: str, subject: str) -> tuple[str, str]:
 
 
 def _fits(name: str) -> bool:
-    """Tell whether an image of another datatype is none that belongs into ``anat``."""
+    """Tell whether an image in the folder of another datatype belongs there."""
     return parse_name(name).suffix not in specification()["anat_suffixes"]
 
 

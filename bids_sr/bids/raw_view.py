@@ -30,13 +30,13 @@ from bids_sr.files.writing import (
 )
 
 SURFACE_CONTRASTS = frozenset({"T2w", "FLAIR"})
-"""What fMRIPrep and sMRIPrep refine pial surfaces with, where its voxels are below 1.2 mm."""
+"""Contrasts that fMRIPrep and sMRIPrep refine pial surfaces with, if voxels are below 1.2 mm."""
 
 
 def prepare_raw_view(
     root: Path, bids_dir: Path, output_dir: Path, images: Iterable[AnatImage]
 ) -> None:
-    """Make the folder of the view and refuse one that cannot become it.
+    """Make the folder of the view; refuse a folder that cannot be used for it.
 
     Parameters
     ----------
@@ -50,27 +50,27 @@ def prepare_raw_view(
     Raises
     ------
     InputDataError
-        If it overlaps with another dataset by way of links, holds something else, cannot be
-        written, or the input dataset has a file of a name that the view needs.
+        If it overlaps with another dataset through links, holds something else, cannot be
+        written, or the input dataset has a file with a name that the view needs.
     """
     real = root.resolve()
-    for other in (bids_dir.resolve(), output_dir.resolve()):
-        if real.is_relative_to(other) or other.is_relative_to(real):
+    for dataset in (bids_dir.resolve(), output_dir.resolve()):
+        if real.is_relative_to(dataset) or dataset.is_relative_to(real):
             raise InputDataError(
-                f"{root}: the raw-like folder and {other} are the same or lie in one another; "
+                f"{root}: the raw-like folder and {dataset} are the same or lie in one another; "
                 "expected a folder of its own. Give another --raw-like-dir."
             )
     for image in images:
         if image.action == "super-resolve":
             refuse_taken_name(bids_dir, image.relpath)
     if root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
-        wanted = _view_description(bids_dir, output_dir)["SourceDatasets"]
-        found = read_description(root).get("SourceDatasets")
-        if found != wanted:
+        sources = _view_description(bids_dir, output_dir)["SourceDatasets"]
+        earlier_sources = read_description(root).get("SourceDatasets")
+        if earlier_sources != sources:
             raise InputDataError(
                 f"{root}: the raw-like folder is not empty and was not made from {bids_dir} and "
-                f"{output_dir} (its SourceDatasets: {found}); expected an empty folder or an "
-                "earlier view of the same two. Give another --raw-like-dir."
+                f"{output_dir} (its SourceDatasets: {earlier_sources}); expected an "
+                "empty folder or an earlier view of the same two. Give another --raw-like-dir."
             )
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,8 @@ def write_raw_view(
     subjects : iterable of str
         Labels without ``sub-``; the folders of others are left as they are.
     surface_contrasts : iterable of str
-        Suffixes out of ``SURFACE_CONTRASTS`` that are in it super-resolved; the others are as
-        acquired, for no tool shall refine surfaces with them unasked.
+        Suffixes among ``SURFACE_CONTRASTS`` that it holds super-resolved; the others are as
+        acquired, so that no tool refines surfaces with them unless requested.
 
     Returns
     -------
@@ -119,8 +119,8 @@ def write_raw_view(
 
     Notes
     -----
-    Each file appears whole or not at all, and what must go goes before anything comes: an
-    interrupted run can leave a scan out, never twice.
+    Each file appears whole or not at all, and old files are removed before new ones are added: an
+    interrupted run can leave a scan out, but never shows it twice.
     """
     notes = []
     _place(root, dataset_contents(bids_dir))
@@ -146,7 +146,7 @@ def write_raw_view(
 def _view_description(bids_dir: Path, output_dir: Path) -> dict[str, Any]:
     raw = read_description(bids_dir)
     makers = [maker for maker in raw.get("GeneratedBy") or [] if isinstance(maker, dict)]
-    made = pipeline() | {
+    entry = pipeline() | {
         "Description": "Raw-shaped view: thick-slice images are replaced by super-resolved ones "
         "(rec-SR), all other files are those of the source dataset"
     }
@@ -159,7 +159,7 @@ def _view_description(bids_dir: Path, output_dir: Path) -> dict[str, Any]:
         "Name": f"{raw.get('Name') or bids_dir.name}, with super-resolved images",
         "BIDSVersion": raw.get("BIDSVersion") or "1.10.0",
         "DatasetType": "raw",
-        "GeneratedBy": [*makers, made],
+        "GeneratedBy": [*makers, entry],
         "SourceDatasets": [source, {"URL": output_dir.resolve().as_uri()}],
     }
 
@@ -178,14 +178,14 @@ def _place(root: Path, contents: Contents) -> None:
             write_text_atomic(target, contents.texts[relpath])
 
 
-def _remove_others(root: Path, subject: str, wanted: set[str]) -> None:
+def _remove_others(root: Path, subject: str, view_files: set[str]) -> None:
     """Remove what an earlier run placed and this one does not."""
     _refuse_linked_folder(root, f"{subject}/x")
     for folder, _, files in os.walk(root / subject, topdown=False):
         for file in files:
             path = Path(folder) / file
             ours = path.is_symlink() or file.startswith("sub-")
-            if ours and path.relative_to(root).as_posix() not in wanted:
+            if ours and path.relative_to(root).as_posix() not in view_files:
                 path.unlink()
         if not any(Path(folder).iterdir()):
             Path(folder).rmdir()

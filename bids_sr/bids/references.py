@@ -1,4 +1,4 @@
-"""The reference images: the one T1w and the one T2w that are handed on as ``desc-preproc``.
+"""The reference images: the one T1w and the one T2w that are provided as ``desc-preproc``.
 
 sMRIPrep and fMRIPrep collect precomputed images by name and stop at two of a kind.  The
 choice rests on headers and names only; nothing here looks at intensities.
@@ -39,11 +39,11 @@ def choose_references(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
 
     Notes
     -----
-    Candidates are the images of a head that are processed; a series of frames is none.  One
-    that :func:`.why_unfit` tells of is a candidate only where its entities were asked for.
-    The first of these words that tells two apart decides: it has the entities asked for; it is
-    fit; a T2w is of the session of the reference T1w (one for the subject only); its slices are
-    the finest (left out with ``first-lex``); its path comes first.
+    Candidates are the processed 3-D images of a head.  An image that :func:`.why_unfit` speaks
+    against is a candidate only if its entities were requested.  Candidates are compared by these
+    criteria, in this order: it has the requested entities; it is fit; a T2w is of the session of
+    the reference T1w (if there is one per subject); its slices are the finest (not with
+    ``first-lex``); its path comes first.
     """
     images = [_judged(image) for image in images]
     groups: dict[tuple[str, str | None, str], list[AnatImage]] = {}
@@ -64,7 +64,7 @@ def choose_references(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
 
 
 def without_reference(images: Sequence[AnatImage], rule: ReferenceRule) -> list[str]:
-    """Tell where images could be a reference but for what is known of them.
+    """Say where images could be a reference if their names and sidecars did not speak against it.
 
     Parameters
     ----------
@@ -82,14 +82,14 @@ def without_reference(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
     lacking: dict[tuple[str, str | None, str], list[AnatImage]] = {}
     for image in images:
         group = _group(image, rule)
-        told = image.unfit and image.processed and image.suffix in rule.suffixes
-        if told and group not in having:
+        candidate = image.unfit and image.processed and image.suffix in rule.suffixes
+        if candidate and group not in having:
             lacking.setdefault(group, []).append(image)
     return [
-        f"no {suffix} of {'_'.join(filter(None, place))} is handed on as desc-preproc: "
-        + "; ".join(f"{image.stem}: {image.unfit}" for image in found)
+        f"no {suffix} of {'_'.join(filter(None, place))} is provided as desc-preproc: "
+        + "; ".join(f"{image.stem}: {image.unfit}" for image in candidates)
         + ". If one of them is right all the same, name it with --anat-reference ENTITY=VALUE"
-        for (subject, session, suffix), found in lacking.items()
+        for (subject, session, suffix), candidates in lacking.items()
         for place in [(f"sub-{subject}", session and f"ses-{session}")]
     ]
 
@@ -99,9 +99,9 @@ def settle_references(
     images: Sequence[AnatImage],
     rule: ReferenceRule,
     *,
-    made: Iterable[str] = (),
+    complete: Iterable[str] = (),
 ) -> list[str]:
-    """Leave one reference of a kind on disk, where earlier runs had chosen another, or none.
+    """Leave one reference per suffix on disk, where earlier runs had chosen another, or none.
 
     Parameters
     ----------
@@ -111,55 +111,57 @@ def settle_references(
         The plan, after the run.
     rule : ReferenceRule
         By which the references were chosen.
-    made : iterable of str
-        Paths of the images of which this run has made all that it makes.
+    complete : iterable of str
+        Paths of the images of which this run has written all outputs.
 
     Returns
     -------
     list of str
-        One sentence for each file that went, and each reference that was not handed on.
+        One sentence for each file that was removed, and each reference that was not provided.
 
     Notes
     -----
     Nothing changes where the reference of this run was not written.  ``desc-preproc`` is a copy
     of the product and is removed; the mask of a former reference gets the name that masks of
-    other images have, unless this run has made that image anew.  A mask of the reference that is
-    not on its grid is left from a run with another resolution and would be applied by sMRIPrep;
-    it is removed.
+    other images have, unless this run has processed that image again.  A mask of the reference
+    that is not on its grid is from a run with another resolution and would be applied by
+    sMRIPrep; it is removed.
     """
-    made = set(made)
-    anew = [image for image in images if image.relpath in made and image.suffix in SUFFIXES]
+    complete = set(complete)
+    anew = [image for image in images if image.relpath in complete and image.suffix in SUFFIXES]
     old_masks = {output_paths(output_dir, replace(i, is_reference=True)).mask for i in anew}
     notes = _remove_unchosen(output_dir, images, rule, anew)
     for image in images:
         paths = output_paths(output_dir, image) if image.is_reference else None
         if paths is None or paths.preproc is None:
             continue
-        own = paths.preproc
-        if not own.exists():
-            if image.relpath in made:
-                notes.append(f"{image.stem}: not handed on as {own.name}: no brain was found")
+        reference = paths.preproc
+        if not reference.exists():
+            if image.relpath in complete:
+                notes.append(f"{image.stem}: not provided as {reference.name}: no brain was found")
             continue
         subject = output_dir / f"sub-{image.subject}"
-        folders = [own.parent] if rule.per == "session" else sorted(subject.glob("**/anat"))
-        for former in _without_space(folders, f"desc-preproc_{image.suffix}", own):
+        folders = [reference.parent] if rule.per == "session" else sorted(subject.glob("**/anat"))
+        for former in _without_space(folders, f"desc-preproc_{image.suffix}", reference):
             _move(former, None)
-            notes.append(f"removed {former.name}: {own.name} is the reference now")
+            notes.append(f"removed {former.name}: {reference.name} is the reference now")
         if image.suffix != SUFFIXES[0]:
             continue
         for former in _without_space(folders, "desc-brain_mask", paths.mask):
             target = former.with_name(former.name.replace("_desc-", "_space-T1w_desc-"))
             if target.exists() or former in old_masks:
                 _move(former, None)
-                notes.append(f"removed {former.name}: {own.name} is the reference now")
+                notes.append(f"removed {former.name}: {reference.name} is the reference now")
                 continue
             _move(former, target)
             notes.append(
-                f"renamed {former.name} to {target.name}: {own.name} is the reference now"
+                f"renamed {former.name} to {target.name}: {reference.name} is the reference now"
             )
-        if paths.mask.exists() and not check_input(paths.mask).grid.same(check_input(own).grid):
+        if paths.mask.exists() and not check_input(paths.mask).grid.same(
+            check_input(reference).grid
+        ):
             _move(paths.mask, None)
-            notes.append(f"removed {paths.mask.name}: it is not on the grid of {own.name}")
+            notes.append(f"removed {paths.mask.name}: it is not on the grid of {reference.name}")
     return notes
 
 
@@ -169,7 +171,7 @@ def _remove_unchosen(
     rule: ReferenceRule,
     anew: Sequence[AnatImage],
 ) -> list[str]:
-    """Remove what earlier runs handed on of images, where this run hands on none of the kind."""
+    """Remove references of earlier runs where this run provides none with that suffix."""
     having = {_group(image, rule) for image in images if image.is_reference}
     notes = []
     for image in anew:
@@ -185,7 +187,7 @@ def _remove_unchosen(
 
 
 def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
-    """Tell what FreeSurfer needs to know of the reference T1w images on disk.
+    """List what matters to FreeSurfer about the reference T1w images on disk.
 
     Parameters
     ----------
@@ -214,9 +216,9 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
         extent = max(count * spacing for count, spacing in sizes)
         if lowest < 0:
             notes.append(
-                f"{path.name}: values down to {lowest:.4g}, as in the acquired image; FreeSurfer "
-                "and FSL FAST expect none below zero: look where they are, and hand on a copy in "
-                "which those of the background are 0"
+                f"{path.name}: negative values down to {lowest:.4g}, as in the acquired image; "
+                "FreeSurfer and FSL FAST expect none: check where they are, and give these "
+                "tools a copy with the background set to 0"
             )
         if extent > FREESURFER_FIELD_MM:
             notes.append(
@@ -226,10 +228,10 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
     return notes
 
 
-def _without_space(folders: Iterable[Path], end: str, own: Path) -> list[Path]:
-    """List the images of a kind that sMRIPrep would collect, but for our own."""
-    found = [path for folder in folders for path in sorted(folder.glob(f"*_{end}.nii.gz"))]
-    others = [path for path in found if path != own and "_space-" not in path.name]
+def _without_space(folders: Iterable[Path], end: str, current: Path) -> list[Path]:
+    """List the images with this ending that sMRIPrep would collect, except the current one."""
+    paths = [path for folder in folders for path in sorted(folder.glob(f"*_{end}.nii.gz"))]
+    others = [path for path in paths if path != current and "_space-" not in path.name]
     return [path for path in others if _is_ours(path)]
 
 
@@ -268,17 +270,17 @@ def _group(image: AnatImage, rule: ReferenceRule) -> tuple[str, str | None, str]
 
 
 def _as_reference(image: AnatImage, reason: str, rule: ReferenceRule) -> AnatImage:
-    """Mark the reference; one that is unfit says so wherever its warnings are told."""
+    """Mark the image as the reference; if it is unfit, this becomes one of its warnings."""
     facts = image.facts
     if image.unfit and facts is not None:
-        warning = f"handed on as desc-preproc, as asked, although {image.unfit}"
+        warning = f"provided as desc-preproc, as requested, although {image.unfit}"
         facts = replace(facts, warnings=(*facts.warnings, warning))
-    asked = _is_asked(image, rule)
+    requested = _is_asked(image, rule)
     return replace(
         image,
         is_reference=True,
         reference_reason=reason,
-        reference_asked=asked,
+        reference_asked=requested,
         facts=facts,
     )
 
@@ -295,13 +297,13 @@ def _rank(
 
 def _reason(best: AnatImage, candidates: Sequence[AnatImage], rule: ReferenceRule) -> str:
     assert best.facts is not None
-    asked = " ".join(f"{name}={value or 'null'}" for name, value in rule.preferred.items())
-    without = f"none has {asked}; " if asked and not rule.prefers(best.entities) else ""
+    preferred = " ".join(f"{name}={value or 'null'}" for name, value in rule.preferred.items())
+    without = f"none has {preferred}; " if preferred and not rule.prefers(best.entities) else ""
     if len(candidates) == 1:
         return f"{without}the only {best.suffix} of the {rule.per}"
     first = "the first by path"
     if rule.order == "finest":
         spacing = best.facts.acquisition.spacing
         first = f"the finest slice spacing ({spacing:.3g} mm), of equals the first by path"
-    matching = f"with {asked}, " if asked and not without else ""
+    matching = f"with {preferred}, " if preferred and not without else ""
     return f"{without}of {len(candidates)} {best.suffix} of the {rule.per}: {matching}{first}"

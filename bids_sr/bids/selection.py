@@ -1,4 +1,4 @@
-"""What the user wants of the dataset, and whether an image is part of it.
+"""Which images the user selects, and whether an image is among them.
 
 Knows names and entities; opens no file.
 """
@@ -26,16 +26,16 @@ ANYTHING = "Query.OPTIONAL"
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceRule:
-    """Which T1w, and if asked for which T2w, are handed on as ``desc-preproc``."""
+    """Which T1w, and if requested which T2w, are provided as ``desc-preproc``."""
 
     order: Literal["finest", "first-lex"] = "finest"
     """``finest``: finest slice spacing, of equals the first by path; ``first-lex``: the first."""
     preferred: Mapping[str, str | None] = field(default_factory=dict)
-    """Entity -> value (None: absent); images that have them come before all others."""
+    """Entity -> value (None: absent); images with these values are preferred to all others."""
     per: Literal["session", "subject"] = "session"
-    """Whether every session or every subject has one of a kind."""
+    """Whether there is one per suffix in every session or in every subject."""
     surface_contrasts: tuple[str, ...] = ()
-    """``T2w``, ``FLAIR``: contrasts that tools may refine surfaces with; none unless asked for."""
+    """``T2w``, ``FLAIR``: contrasts that tools may refine surfaces with; none unless requested."""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class ReferenceRule:
         )
 
     def prefers(self, entities: Mapping[str, str]) -> bool:
-        """Tell whether an image with these entities comes before others."""
+        """Tell whether an image with these entities is preferred to others."""
         known: dict[str, str] = specification()["entities"]
         return all(
             _matches(known.get(entity, entity), entities.get(known.get(entity, entity)), value)
@@ -92,7 +92,7 @@ class ReferenceRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What the user wants of the dataset."""
+    """Which images the user selects, and what is done with them."""
 
     participant_label: tuple[str, ...] = ()
     """Subjects, with or without ``sub-``; empty for all."""
@@ -107,19 +107,19 @@ class Selection:
     overrides: AcquisitionOverrides = field(default_factory=AcquisitionOverrides)
     """Thickness, spacing and profile from the command line."""
     output_resolution: float | Literal["native"] | None = None
-    """Target spacing, mm; ``native``: the in-plane grid; None: in-plane, 1 mm at least."""
+    """Target spacing, mm; ``native``: in-plane spacing; None: in-plane spacing, at least 1 mm."""
     output_grid: OutputGrid = "fov"
     """How the output voxels lie on the acquired field of view."""
     sr_method: str = DEFAULT_METHOD
     """Method of super-resolution; ``none`` passes every image through."""
     min_anisotropy: float = 1.5
-    """Below it an image is passed through."""
+    """Images with a smaller anisotropy are passed through."""
     reference: ReferenceRule = field(default_factory=ReferenceRule)
-    """Which images are handed on as ``desc-preproc``."""
+    """Which images are provided as ``desc-preproc``."""
 
     @property
     def method_facts(self) -> MethodFacts:
-        """What is true of the method."""
+        """Facts about the method."""
         return METHOD_FACTS[self.sr_method]
 
     @property
@@ -188,11 +188,11 @@ def why_not(name: ParsedName, selection: Selection) -> str | None:
     """
     session = name.entities.get("session")
     if selection.sessions and session not in selection.sessions:
-        found = f"session {session}" if session else "an image without session"
-        return f"{found} is not among --session-label {' '.join(selection.sessions)}"
+        label = f"session {session}" if session else "an image without session"
+        return f"{label} is not among --session-label {' '.join(selection.sessions)}"
     if name.suffix not in selection.modalities:
-        wanted = " ".join(selection.modalities)
-        return f"suffix {name.suffix} is not among --modalities {wanted}"
+        modalities = " ".join(selection.modalities)
+        return f"suffix {name.suffix} is not among --modalities {modalities}"
     if name.unknown or "subject" not in name.entities:
         return (
             f"the file name is not BIDS ({', '.join(name.unknown) or 'no sub-'} is no entity of "
@@ -209,25 +209,25 @@ def why_not(name: ParsedName, selection: Selection) -> str | None:
     }
     for entity, wanted_value in selection.bids_filters.get(name.suffix.lower(), {}).items():
         if not _matches(entity, values.get(entity), wanted_value):
-            found = values.get(entity, "absent")
-            return f"{entity} is {found}; the BIDS filter file wants {wanted_value!r}"
+            label = values.get(entity, "absent")
+            return f"{entity} is {label}; the BIDS filter file wants {wanted_value!r}"
     return None
 
 
-def _matches(entity: str, found: str | None, wanted: Any) -> bool:
+def _matches(entity: str, actual: str | None, wanted: Any) -> bool:
     if isinstance(wanted, list | tuple):
-        return any(_matches(entity, found, choice) for choice in wanted)
+        return any(_matches(entity, actual, choice) for choice in wanted)
     if wanted == ANYTHING:
         return True
     if wanted in ABSENT:
-        return found is None
-    if found is None:
+        return actual is None
+    if actual is None:
         return False
     if wanted in PRESENT:
         return True
-    if entity in INDEX_ENTITIES and found.isdigit() and str(wanted).isdigit():
-        return int(found) == int(wanted)
-    return found == str(wanted)
+    if entity in INDEX_ENTITIES and actual.isdigit() and str(wanted).isdigit():
+        return int(actual) == int(wanted)
+    return actual == str(wanted)
 
 
 def _check_value(modality: str, entity: str, value: Any) -> None:

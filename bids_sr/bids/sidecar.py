@@ -22,7 +22,7 @@ from bids_sr.imaging.acquisition import ASSUMED_PROFILE, ASSUMED_SHARE, PROFILES
 
 Origin = Literal["sidecar", "header", "command line", "assumed", "estimated"]
 AUTO = "auto"
-"""The profile of an image whose own is estimated from it."""
+"""Stands for a slice profile that is estimated from the image."""
 
 # A spacing may differ by this much from the zoom before it counts as another one.
 SPACING_TOLERANCE = 0.01
@@ -33,7 +33,7 @@ PLAUSIBLE_RATIO = (0.04, 10.0)
 MAX_OVERLAP_RATIO = 5.0
 _SLICE = ("thickness", "profile")
 ASSUMED_THICKNESS = "SliceThickness is not given: "
-"""How the sentence begins that says what is assumed of it."""
+"""Begins the sentence about the assumed slice thickness."""
 UNITS = {"millimetres": 1.0, "micrometres": 1e-3, "metres": 1e3}
 BRAIN_WORDS = ("BRAIN", "HEAD", "SKULL", "CRANI", "ENCEPH")
 UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
@@ -41,7 +41,7 @@ UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
 
 @dataclass(frozen=True, kw_only=True)
 class AcquisitionOverrides:
-    """What the command line says about the slices; it wins over sidecar and header."""
+    """Values of the slices on the command line; they take precedence over sidecar and header."""
 
     slice_thickness: float | None = None
     """mm."""
@@ -53,12 +53,12 @@ class AcquisitionOverrides:
 
     @property
     def estimates(self) -> bool:
-        """Whether the image is asked for what is not stated."""
+        """Whether the slice profile is estimated from the image."""
         return self.slice_profile == AUTO
 
     @property
     def stated_profile(self) -> str | None:
-        """The profile that is stated, if one is."""
+        """The profile stated on the command line, if any."""
         return None if self.estimates else self.slice_profile
 
 
@@ -75,7 +75,7 @@ class AcquisitionFacts:
     assumptions: tuple[str, ...] = ()
     """What was assumed or interpreted, one sentence each."""
     warnings: tuple[str, ...] = ()
-    """Contradictions that a user should look at, one sentence each."""
+    """Contradictions that a user should check, one sentence each."""
 
     @property
     def respaced(self) -> bool:
@@ -89,7 +89,7 @@ def read_acquisition(
     sidecar: Mapping[str, Any],
     overrides: AcquisitionOverrides | None = None,
 ) -> AcquisitionFacts:
-    """Tell how the slices of an image were acquired.
+    """Read how the slices of an image were acquired.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def read_acquisition(
     Raises
     ------
     AcquisitionError
-        If the thickness is impossible in any unit, or a number of the command line is.
+        If the thickness, or a number on the command line, is impossible in any unit.
 
     Notes
     -----
@@ -116,7 +116,7 @@ def read_acquisition(
     is right about the array: a sidecar is copied more carelessly than a header, and
     vendors write the gap into the field.  The sidecar's spacing is only compared, so
     no value of it is an error.  The reverse case, a converter that wrote the thickness
-    into the zoom, cannot be told apart from it by any computation, so it is a warning
+    into the zoom, cannot be distinguished from it by any computation, so it is a warning
     that names the option.
     """
     overrides = overrides or AcquisitionOverrides()
@@ -188,7 +188,7 @@ def _slice_axis(report: InputReport, notes: _Notes) -> int:
         notes.sources["slice_axis"] = "assumed"
         notes.assumptions.append(
             f"axes {', '.join(map(str, rivals))} have the same largest voxel size "
-            f"({spacings[axis]:.4g} mm): axis {axis} is taken for the slice axis"
+            f"({spacings[axis]:.4g} mm): axis {axis} is used as the slice axis"
         )
     return axis
 
@@ -225,11 +225,12 @@ def _compare_spacing(
             notes.sources["spacing"] = "sidecar"
             if factor != 1.0:
                 notes.assumptions.append(
-                    f"{field} is {stated:g}: taken for {unit}, that is {abs(stated) * factor:g} mm"
+                    f"{field} is {stated:g}: interpreted as {unit}, that is "
+                    f"{abs(stated) * factor:g} mm"
                 )
             if stated < 0:
                 notes.assumptions.append(
-                    f"{field} is {stated:g}: the sign is taken for the slice direction and dropped"
+                    f"{field} is {stated:g}: the sign is interpreted as the slice direction"
                 )
             return
     cause = _cause_of_other_spacing(stated, spacing, thickness)
@@ -262,7 +263,7 @@ def _thickness(
     spacing: float,
     notes: _Notes,
 ) -> float | None:
-    """Return the thickness; None where the table of a profile says it."""
+    """Return the thickness; None if the table of a slice profile defines it."""
     if overrides.slice_thickness is not None:
         notes.sources["thickness"] = "command line"
         thickness = _positive(overrides.slice_thickness, "--slice-thickness", notes.path)
@@ -313,7 +314,8 @@ def _profile(overrides: AcquisitionOverrides, notes: _Notes) -> str:
         return overrides.stated_profile
     notes.sources["profile"] = "assumed"
     notes.assumptions.append(
-        f"the slice profile is not given: taken as {ASSUMED_PROFILE}, that of a selective pulse"
+        f"the slice profile is not stated: assumed {ASSUMED_PROFILE}, the profile of a "
+        "selective pulse"
     )
     return ASSUMED_PROFILE
 
@@ -326,7 +328,7 @@ def _stated_thickness(sidecar: Mapping[str, Any], spacing: float, notes: _Notes)
     stated = _number(value)
     problem = "expected a number in mm"
     if stated == 0:
-        notes.warnings.append("SliceThickness is 0 in the sidecar: it counts as not given")
+        notes.warnings.append("SliceThickness is 0 in the sidecar: treated as not stated")
         return None
     if stated is not None and stated < 0:
         problem = "expected a positive number of mm"
@@ -336,7 +338,7 @@ def _stated_thickness(sidecar: Mapping[str, Any], spacing: float, notes: _Notes)
             if low <= stated * factor / spacing <= high:
                 if factor != 1.0:
                     notes.assumptions.append(
-                        f"SliceThickness is {stated:g}: taken for {unit}, that is "
+                        f"SliceThickness is {stated:g}: interpreted as {unit}, that is "
                         f"{stated * factor:g} mm"
                     )
                 return stated * factor

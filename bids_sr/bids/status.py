@@ -14,12 +14,12 @@ from bids_sr.files import read_json_or_empty
 from bids_sr.records.quality import QualityRecord, read_quality
 
 LEFT_UNDONE = "the run ended before it"
-"""Message of an image that a run did not come to."""
+"""Message of an image that a run did not reach."""
 GONE = "the result is not on disk any more: run again"
 
 
 def checked_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
-    """Return a row of decisions, ``planned`` where it tells of a result that is gone."""
+    """Return a row of decisions, with the status ``planned`` if its result no longer exists."""
     output = row.get("output") or ""
     if row.get("status") != "done" or not output or (output_dir / output).is_file():
         return dict(row)
@@ -27,7 +27,7 @@ def checked_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
 
 
 def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
-    """Return a row of decisions whose status is what the files on disk say.
+    """Return a row of decisions with the status that the files on disk show.
 
     Parameters
     ----------
@@ -48,20 +48,20 @@ def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
     product, quality = find_result(output_dir, str(row.get("image")))
     if product is None or quality is None:
         return checked
-    told = [text for text in (row.get("message") or "").split("; ") if text != LEFT_UNDONE]
-    told += quality.warnings
+    messages = [text for text in (row.get("message") or "").split("; ") if text != LEFT_UNDONE]
+    messages += quality.warnings
     return {
         **row_as_made(row, quality),
         "status": "done",
-        "message": "; ".join(dict.fromkeys(filter(None, told))),
+        "message": "; ".join(dict.fromkeys(filter(None, messages))),
         "output": product.relative_to(output_dir).as_posix(),
     }
 
 
 def row_as_made(row: Mapping[str, str], quality: QualityRecord | None) -> dict[str, str]:
-    """Return a row of decisions with the slices as the result was made from.
+    """Return a row of decisions with the acquisition that the result was computed with.
 
-    What was assumed of them can have changed since the plan, as the image was looked at.
+    Assumptions of the plan can have changed when the image itself was read.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def row_as_made(row: Mapping[str, str], quality: QualityRecord | None) -> dict[s
 
 
 def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, QualityRecord | None]:
-    """Find the newest product of an image and its QC file; None for what is not there.
+    """Find the newest product of an image and its QC file; None for a missing one.
 
     Parameters
     ----------
@@ -102,6 +102,6 @@ def find_result(output_dir: Path, relpath: str) -> tuple[Path | None, QualityRec
         if f"bids:raw:{relpath}" in (read_json_or_empty(sidecar).get("Sources") or [])
         and (image := sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")).is_file()
     ]
-    read = (read_quality(path) for path in folder.glob("*_desc-sr_qc.json"))
-    quality = next((found for found in read if found and found.image == relpath), None)
+    qualities = (read_quality(path) for path in folder.glob("*_desc-sr_qc.json"))
+    quality = next((record for record in qualities if record and record.image == relpath), None)
     return max(products, key=lambda path: path.stat().st_mtime, default=None), quality

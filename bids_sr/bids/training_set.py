@@ -1,4 +1,4 @@
-"""The files that a training learns from: what a path on the command line stands for."""
+"""Training files: the files that a path on the command line stands for."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def list_files(
         if not path.exists():
             raise NoInputError(f"{path} does not exist: check the path")
         listed |= dict.fromkeys(_below(path, endings, suffixes) if path.is_dir() else [path])
-    kept = [path for path in listed if not _excluded(path, exclude)]
-    if not kept:
+    files = [path for path in listed if not _excluded(path, exclude)]
+    if not files:
         raise NoInputError(
             f"{', '.join(map(str, paths))}: no file to learn from (found {len(listed)} "
             f"with the ending {' or '.join(endings)}, all excluded): check the paths, --suffix "
             "and --exclude",
         )
-    return kept
+    return files
 
 
 def read_acquisitions(
     files: Iterable[Path], roots: Sequence[Path], overrides: AcquisitionOverrides
 ) -> dict[Path, Acquisition]:
-    """Tell how images were taken, by their sidecars.
+    """Read how images were acquired, from their sidecars.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def read_acquisitions(
     Returns
     -------
     dict
-        Without images that cannot be read; who learns from them says so.
+        Without images that cannot be read; the training reports these.
     """
     readers = {root: SidecarReader(root) for root in roots if (root / DESCRIPTION).is_file()}
     acquisitions = {}
@@ -97,9 +97,9 @@ def read_acquisitions(
 
 def _below(folder: Path, endings: tuple[str, ...], suffixes: Sequence[str]) -> list[Path]:
     if (folder / DESCRIPTION).is_file():
-        # What teaches need be no subject's: hearts lie in cmr/, which BIDS has to ignore.
-        found = [image for image in find_images(folder) if not image.unreadable]
-        listed = [folder / image.relpath for image in found]
+        # Training images need not be a subject's: hearts lie in cmr/, which BIDS ignores.
+        images = [image for image in find_images(folder) if not image.unreadable]
+        listed = [folder / image.relpath for image in images]
         listed = [path for path in listed if parse_name(path.name).suffix not in NOT_IMAGES]
     else:
         listed = [path for path in folder.rglob("*") if _visible(path.relative_to(folder))]
@@ -113,7 +113,9 @@ def _visible(path: Path) -> bool:
 
 
 def _excluded(path: Path, patterns: Iterable[str]) -> bool:
-    return any(fnmatch(path.name, one) or fnmatch(path.as_posix(), one) for one in patterns)
+    return any(
+        fnmatch(path.name, pattern) or fnmatch(path.as_posix(), pattern) for pattern in patterns
+    )
 
 
 def _beside(image: Path) -> dict[str, Any]:

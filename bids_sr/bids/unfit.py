@@ -1,6 +1,6 @@
-"""What tells, without looking at intensities, that an image cannot stand for a subject's brain.
+"""Signs in names and sidecars that an image cannot represent a subject's brain.
 
-Names and sidecars only.  Silence proves nothing: an image of which nothing is said passes.
+Intensities are not read.  An image without such a sign passes, which proves nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NATIVE = re.compile(
 def why_unfit(
     entities: Mapping[str, str], metadata: Mapping[str, Any], *, brain: bool = True
 ) -> str:
-    """Tell why an image should not be handed on as the brain of its subject.
+    """Say why an image should not be provided as the brain of its subject.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def why_unfit(
     metadata : mapping
         Sidecar fields, inheritance applied.
     brain : bool
-        Whether the sidecar leaves room for a head.
+        Whether the sidecar names no body part other than brain or head.
 
     Returns
     -------
     str
-        The reason with what it was read from; empty where nothing tells.
+        The reason with the text that it was read from; empty if there is none.
     """
     if "ceagent" in entities:
         return f"it is contrast-enhanced (ce-{entities['ceagent']})"
@@ -76,9 +76,9 @@ def why_unfit(
         return f"it shows no head ({part}: {metadata[part]})" if part else "it shows no head"
     texts = {"acq": entities.get("acquisition", "")}
     texts |= {field: str(metadata.get(field) or "") for field in TEXT_FIELDS}
-    for what, words in _WORDS.items():
+    for problem, words in _WORDS.items():
         for field, text in texts.items():
             if words.search(_NATIVE.sub(" ", text.lower())):
-                verb = "shows" if what == "no head" else "is"
-                return f"it {verb} {what} ({field}: {text})"
+                verb = "shows" if problem == "no head" else "is"
+                return f"it {verb} {problem} ({field}: {text})"
     return ""

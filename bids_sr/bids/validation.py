@@ -61,8 +61,8 @@ def validate_dataset(bids_dir: Path) -> ValidationResult:
     Returns
     -------
     ValidationResult
-        Errors and warnings.  A validator that is missing or does not work is a note in
-        words: that is no fault of the dataset.
+        Errors and warnings.  A validator that is missing or does not work gives a note: that is
+        not an error of the dataset.
     """
     tool = _find_validator()
     if tool is None:
@@ -78,7 +78,7 @@ def validate_dataset(bids_dir: Path) -> ValidationResult:
             "not validated"
         )
     try:
-        found: list[dict[str, Any]] = json.loads(process.stdout)["issues"]["issues"]
+        issues: list[dict[str, Any]] = json.loads(process.stdout)["issues"]["issues"]
     except (ValueError, KeyError, TypeError):
         lines = (process.stderr or process.stdout).strip().splitlines()
         return _not_run(
@@ -86,13 +86,13 @@ def validate_dataset(bids_dir: Path) -> ValidationResult:
             f"{lines[-1] if lines else 'no output'}): the dataset was not validated"
         )
     return ValidationResult(
-        errors=tuple(_issue(entry) for entry in found if entry.get("severity") == "error"),
-        warnings=tuple(_issue(entry) for entry in found if entry.get("severity") == "warning"),
+        errors=tuple(_issue(entry) for entry in issues if entry.get("severity") == "error"),
+        warnings=tuple(_issue(entry) for entry in issues if entry.get("severity") == "warning"),
     )
 
 
 def check_output_tree(output_dir: Path, subjects: Iterable[str] = ()) -> list[str]:
-    """Look for names in our output that would be taken for something else.
+    """Look for names in our output that other tools would misinterpret.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def check_output_tree(output_dir: Path, subjects: Iterable[str] = ()) -> list[st
     Returns
     -------
     list of str
-        One sentence a problem: a name that is legal in raw data; a segmentation without
-        ``desc-``, which sMRIPrep takes for its own tissue map; a tissue probability map
-        without ``space-``; two ``desc-preproc`` of a kind, or two brain masks without
+        One sentence per problem: a name that is legal in raw data; a segmentation without
+        ``desc-``, which sMRIPrep would read as its own tissue map; a tissue probability map
+        without ``space-``; two ``desc-preproc`` with one suffix, or two brain masks without
         ``space-``, in one subject and session.
     """
     problems = []
@@ -133,7 +133,7 @@ def _name_problems(name: ParsedName) -> list[str]:
     if not any(entity in name.entities for entity in DERIVATIVE_ENTITIES):
         problems.append("the name is legal in raw data; expected a derivative entity (desc-)")
     if name.suffix == "dseg" and "desc" not in name.entities:
-        problems.append("a dseg without desc- is taken for a tissue map; expected desc-")
+        problems.append("a dseg without desc- is treated as a tissue map; expected desc-")
     tissue = name.entities.get("label") in TISSUES
     if name.suffix == "probseg" and tissue and "space" not in name.entities:
         problems.append("a tissue probseg without space-; expected space-")

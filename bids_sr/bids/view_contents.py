@@ -1,4 +1,4 @@
-"""What the raw-shaped view of a dataset shall hold; :mod:`.raw_view` writes it.
+"""Contents of the raw-shaped view of a dataset; :mod:`.raw_view` writes it.
 
 Every scan of a subject is in it once: super-resolved with ``SR`` appended to its ``rec-``, or
 as acquired.  What is super-resolved is read from the output dataset on disk.  Nothing here
@@ -39,7 +39,7 @@ class Product:
 
 @dataclass
 class Contents:
-    """What a subject's folder of the view shall hold; paths from the root of the view."""
+    """Contents of a subject's folder in the view; paths from the root of the view."""
 
     links: dict[str, Path] = field(default_factory=dict)
     copies: dict[str, Path] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def refuse_taken_name(bids_dir: Path, relpath: str) -> None:
 
 
 def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], dict[str, str]]:
-    """Find what was super-resolved, and what should have been.
+    """Find the super-resolved images, and those whose super-resolution is missing.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], d
     missing : dict of str to str
         Acquired images whose super-resolution ``failed`` or is ``not done``.
     """
-    found: dict[str, list[Product]] = {}
+    by_image: dict[str, list[Product]] = {}
     for sidecar in (output_dir / f"sub-{subject}").glob("**/anat/*_desc-sr_*.json"):
         path = sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz")
         metadata = read_json_or_empty(sidecar)
@@ -123,16 +123,16 @@ def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], d
             continue
         relpath = str(sources[0]).removeprefix("bids:raw:")
         product = Product(path=path, metadata=metadata, action=str(record.get("Action")))
-        found.setdefault(relpath, []).append(product)
+        by_image.setdefault(relpath, []).append(product)
     rows = {row["image"]: row for row in read_decisions(output_dir)}
     failed = [relpath for relpath, row in rows.items() if row["status"] == "failed"]
     chosen = {}
-    for relpath, products in found.items():
+    for relpath, products in by_image.items():
         # A run with another resolution leaves the earlier product; a run of another session
         # does not know which one is the right one.
-        told = rows.get(relpath, {}).get("output")
+        recorded = rows.get(relpath, {}).get("output")
         products.sort(
-            key=lambda one: (one.path == output_dir / str(told), one.path.stat().st_mtime)
+            key=lambda item: (item.path == output_dir / str(recorded), item.path.stat().st_mtime)
         )
         if products[-1].action == "super-resolve" and relpath not in failed:
             chosen[relpath] = products[-1]
@@ -147,7 +147,7 @@ def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], d
 
 
 def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Product]) -> Contents:
-    """Tell what the folder of a subject shall hold.
+    """List the contents of a subject's folder in the view.
 
     Parameters
     ----------
@@ -165,36 +165,38 @@ def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Produc
 
     Notes
     -----
-    The phase image of a scan whose magnitude was super-resolved is left out: the two would
-    not be on one grid.  So is an image that is not the subject's: see :mod:`.places`.
+    The phase image of a scan whose magnitude was super-resolved is left out, because the two would
+    have different grids.  An image that is not the subject's is left out too: :mod:`.places`.
     """
     contents = Contents()
     reader = SidecarReader(bids_dir)
     root = bids_dir.resolve()
-    there = sorted(_files(bids_dir, f"sub-{subject}"))
+    subject_files = sorted(_files(bids_dir, f"sub-{subject}"))
     misplaced = {
         relpath
-        for relpath, name in there
+        for relpath, name in subject_files
         if _is_image(relpath, name) and why_misplaced(root, relpath)[0]
     }
-    files = [(relpath, name) for relpath, name in there if relpath not in misplaced]
+    files = [(relpath, name) for relpath, name in subject_files if relpath not in misplaced]
     images = {relpath: name for relpath, name in files if _is_image(relpath, name)}
-    kept = {relpath: products[relpath] for relpath in images if relpath in products}
-    renamed = {PurePosixPath(old).name: PurePosixPath(view_name(old)).name for old in kept}
-    scans = {_scan(images[relpath]) for relpath in kept}
+    replaced = {relpath: products[relpath] for relpath in images if relpath in products}
+    renamed = {PurePosixPath(old).name: PurePosixPath(view_name(old)).name for old in replaced}
+    scans = {_scan(images[relpath]) for relpath in replaced}
     left_out = misplaced | {
         relpath
         for relpath, name in images.items()
-        if relpath not in kept and "part" in name.entities and _scan(name) in scans
+        if relpath not in replaced and "part" in name.entities and _scan(name) in scans
     }
     suffixes = {(PurePosixPath(relpath).parent, name.suffix) for relpath, name in images.items()}
     for relpath, name in files:
         source = bids_dir / relpath
         folder = PurePosixPath(relpath).parent
-        if relpath in kept:
+        if relpath in replaced:
             refuse_taken_name(bids_dir, relpath)
-            contents.copies[view_name(relpath)] = kept[relpath].path
-            contents.sidecars[_sidecar(view_name(relpath))] = _raw_metadata(kept[relpath].metadata)
+            contents.copies[view_name(relpath)] = replaced[relpath].path
+            contents.sidecars[_sidecar(view_name(relpath))] = _raw_metadata(
+                replaced[relpath].metadata
+            )
         elif relpath in images:
             if relpath not in left_out:
                 contents.links[relpath] = source
@@ -232,7 +234,7 @@ def _raw_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_sidecar(contents: Contents, reader: SidecarReader, relpath: str, bids_dir: Path) -> None:
-    """Add the sidecar of an image as acquired, with what it inherited: see _is_inherited."""
+    """Add the sidecar of an image as acquired, with inherited fields: see _is_inherited."""
     own = _sidecar(relpath)
     try:
         metadata = reader.read(bids_dir / relpath)
@@ -245,10 +247,10 @@ def _add_sidecar(contents: Contents, reader: SidecarReader, relpath: str, bids_d
 
 
 def _is_inherited(folder: PurePosixPath, name: ParsedName) -> bool:
-    """Tell whether a sidecar above ``anat/`` holds for anatomical images.
+    """Tell whether a sidecar above ``anat/`` applies to anatomical images.
 
-    It would bring back fields that do not hold for super-resolved ones; every image of the
-    view has a whole sidecar of its own instead.
+    It would restore fields that are not valid for super-resolved images; every image of the
+    view has a complete sidecar of its own instead.
     """
     return folder.name != "anat" and name.suffix in specification()["anat_suffixes"]
 
@@ -286,10 +288,10 @@ def _add_text(
 
 
 def _files(bids_dir: Path, folder: str) -> Iterator[tuple[str, ParsedName]]:
-    """List the files below a folder that are not hidden, with their names taken apart.
+    """List the files below a folder that are not hidden, with their parsed names.
 
-    Of links to folders, those that lead out of the dataset are followed, each folder once: others
-    would show a scan again, or go round for ever.
+    Only links to folders outside the dataset are followed, each folder once: other links would
+    show a scan twice, or never end.
     """
     root = os.path.realpath(bids_dir)
     seen = {root}
@@ -301,13 +303,13 @@ def _files(bids_dir: Path, folder: str) -> Iterator[tuple[str, ParsedName]]:
         seen.add(real)
         return True
 
-    for found, folders, files in os.walk(bids_dir / folder, followlinks=True):
+    for directory, folders, files in os.walk(bids_dir / folder, followlinks=True):
         folders[:] = [
-            name for name in folders if not name.startswith(".") and enters(Path(found, name))
+            name for name in folders if not name.startswith(".") and enters(Path(directory, name))
         ]
         for file in files:
             if not file.startswith("."):
-                relpath = (Path(found) / file).relative_to(bids_dir).as_posix()
+                relpath = (Path(directory) / file).relative_to(bids_dir).as_posix()
                 yield relpath, parse_name(file)
 
 

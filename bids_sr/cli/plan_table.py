@@ -56,7 +56,7 @@ def notes(image: AnatImage) -> list[str]:
     if image.is_reference:
         found.append(f"handed on as desc-preproc: {image.reference_reason}")
     elif image.unfit:
-        found.append(f"not handed on as desc-preproc: {image.unfit}")
+        found.append(f"not provided as desc-preproc: {image.unfit}")
     if image.mask_note:
         found.append(f"brain mask: {image.mask_note}")
     return found

@@ -1,1 +1,1 @@
-"""What the machine has and how much of it is used: device, threads, memory, environment."""
+"""Resources of the machine and their use: device, threads, memory, environment."""

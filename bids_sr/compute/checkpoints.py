@@ -1,4 +1,4 @@
-"""Checkpoints of torch that others wrote, read without running what they hold."""
+"""Foreign checkpoints of torch, read without running code that they hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def plain_values() -> AbstractContextManager[Any]:
-    """Let torch read NumPy's numbers too, such as a loss beside the weights, and no code."""
+    """Let torch also read NumPy's numbers, such as a loss next to the weights, but no code."""
     scalar: Any = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "?")]
     return torch.serialization.safe_globals(

@@ -49,14 +49,14 @@ def resolve_device(name: str) -> torch.device:
 
 
 def or_on_cpu(name: str, work: Callable[[str], _Made]) -> tuple[_Made, str]:
-    """Do work on a device; on the CPU where a GPU that nobody insisted on has too little memory.
+    """Do work on a device; on the CPU if an automatically chosen GPU has too little memory.
 
     Parameters
     ----------
     name : str
         As for :func:`resolve_device`; with ``auto`` the CPU may take over.
     work : callable
-        From the name of a device to what is made there.
+        From the name of a device to a result.
 
     Returns
     -------
@@ -68,20 +68,20 @@ def or_on_cpu(name: str, work: Callable[[str], _Made]) -> tuple[_Made, str]:
     Raises
     ------
     EngineError
-        If memory ran out on a device that was asked for by name.
+        If memory ran out on a device that was requested by name.
     """
     try:
         return work(name), ""
     except RuntimeError as error:
         if not is_device_full(error):
             raise
-        found = str(error).splitlines()[0]
+        detail = str(error).splitlines()[0]
         if name != "auto":
             raise EngineError(
-                f"Found too little memory on {name} ({found}). Free the device, or choose "
+                f"Found too little memory on {name} ({detail}). Free the device, or choose "
                 "--device auto or --device cpu."
             ) from error
-    reason = f"the GPU had too little memory ({found})"
+    reason = f"the GPU had too little memory ({detail})"
     LOGGER.warning("Using the CPU: %s", reason)
     torch.cuda.empty_cache()
     return work("cpu"), reason
@@ -103,8 +103,8 @@ def limited_threads(threads: int | None) -> Iterator[int]:
 def single_core_workers(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool of that many threads, each of which computes on one core.
 
-    Small convolutions run faster so than when the threads of a library share each of
-    them: nobody waits for anybody, least of all by spinning on a busy machine
+    Small convolutions run faster this way than when the threads of a library share each of
+    them: no thread waits for another, least of all by spinning on a busy machine
     (benchmarks/RESULTS.md).
     """
     before = torch.get_num_threads()
@@ -117,7 +117,7 @@ def single_core_workers(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def fastest_convolutions(device: torch.device) -> Iterator[None]:
-    """Let a GPU find the fastest convolutions, for shapes that come again and again."""
+    """Let a GPU search for the fastest convolutions, for shapes that occur repeatedly."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = before or device.type == "cuda"
     try:
@@ -127,9 +127,9 @@ def fastest_convolutions(device: torch.device) -> Iterator[None]:
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
-    """Return the half precision that a device computes faster in, or None.
+    """Return the half precision in which a device computes faster, or None.
 
-    bfloat16 has the range of float32, so it is taken where the device has it: newer
+    bfloat16 has the range of float32, so it is used where the device has it: newer
     GPUs, and CPUs with bfloat16 instructions, where it halves the time.
     """
     if device.type == "cuda":

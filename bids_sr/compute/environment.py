@@ -28,7 +28,7 @@ _THREAD_VARIABLES = (
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
 _ADDRESS_SPACE_GB = 1.0
-"""Reserved by a process that has loaded torch and draws figures, with little of it in use."""
+"""Address space of a process that has loaded torch and draws figures; little of it is in use."""
 _ADDRESS_SPACE_A_THREAD_GB = 0.1
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -53,7 +53,7 @@ def prepare(threads: int) -> None:
     Raises
     ------
     MachineError
-        If ``ulimit -v`` leaves too little address space: libraries would wait for it for ever.
+        If ``ulimit -v`` leaves too little address space: libraries would wait for it forever.
     """
     leave_removed_folder()
     _check_address_space(threads)
@@ -63,7 +63,7 @@ def prepare(threads: int) -> None:
     # on two of two busy cores took 4.8 s, and 0.26 s with threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _set_thread_variables(threads)
-    with contextlib.suppress(OSError):  # then the libraries find a way, or say why not
+    with contextlib.suppress(OSError):  # then the libraries find a way or report why not
         _set_cache_variables()
 
 
@@ -113,25 +113,25 @@ def limit_threads(threads: int) -> None:
     _set_thread_variables(threads)
     from threadpoolctl import threadpool_info, threadpool_limits
 
-    loaded = {one["user_api"]: one["num_threads"] for one in threadpool_info()}
+    loaded = {pool["user_api"]: pool["num_threads"] for pool in threadpool_info()}
     threadpool_limits({api: threads for api, now in loaded.items() if now > threads})
 
 
 def _set_thread_variables(threads: int) -> None:
-    """Lower what the environment says where it is more; fewer threads are left so."""
+    """Lower the number of threads in the environment; a smaller number is kept."""
     for name in _THREAD_VARIABLES:
-        said = os.environ.get(name, "")
-        fewer = said.isdigit() and 0 < int(said) < threads
-        os.environ[name] = said if fewer else str(threads)
+        value = os.environ.get(name, "")
+        fewer = value.isdigit() and 0 < int(value) < threads
+        os.environ[name] = value if fewer else str(threads)
 
 
 def leave_removed_folder() -> None:
-    """Leave a current folder that somebody has removed, in which libraries cannot be loaded.
+    """Leave a current folder that no longer exists, in which libraries cannot be loaded.
 
     Raises
     ------
     FileNotFoundError
-        Later, from whatever is relative to it.
+        Later, for paths relative to it.
     """
     try:
         Path.cwd()
@@ -145,7 +145,7 @@ def refuse_network() -> None:
     Raises
     ------
     ConnectionRefusedError
-        Later, from whatever tries.
+        Later, for each attempt.
     """
     connect = socket.socket.connect
 
@@ -170,21 +170,21 @@ def end_on_sigterm() -> None:
 def signals_held_back() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back while a child is forked, in both processes.
 
-    A child begins with its parent's handlers.  One that is ended before it gave them up, in
-    :func:`leave_signals_to_parent`, would do the parent's clearing up a second time.
+    A child begins with its parent's handlers.  If it is ended before it drops them, in
+    :func:`leave_signals_to_parent`, it would repeat the parent's clean-up.
     """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
 
 
 def leave_signals_to_parent() -> None:
-    """Let a child process be ended by its parent alone, in order, and not outlive it.
+    """Let only the parent end a child process, in order, and never let the child outlive it.
 
-    A worker that went on after its parent was killed would write into the work folder of the
-    run that comes next.
+    A worker that continued after its parent was killed would write into the work folder of the
+    next run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""How much memory this process has held at most."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def peak_memory_gb(*, with_children: bool = False) -> float:
     Parameters
     ----------
     with_children : bool
-        Or one of the programs that it ran, if that held more.
+        Also count the programs that it ran: the larger peak is returned.
     """
     peak = _UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with contextlib.suppress(OSError, IndexError):

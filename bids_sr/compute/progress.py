@@ -1,4 +1,4 @@
-"""How far long work is: one kind of callback for every step, from a loop of training to a bar."""
+"""Progress of long work: one callback type for every step, from a training loop to a bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def silent(step: int, total: int, message: str) -> None:
 
 
 def throttled(progress: Progress, seconds: float) -> Progress:
-    """Return a callback that hands on a call every so many seconds (s), and drops the others."""
+    """Return a callback that forwards at most one call in so many seconds."""
     last = time.monotonic()
 
     def now_and_then(step: int, total: int, message: str) -> None:

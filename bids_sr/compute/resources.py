@@ -1,8 +1,7 @@
-"""The CPUs and the memory that this process may use, which a machine's totals are not.
+"""The CPUs and memory available to this process.
 
 Affinity, control groups (version 1 and 2), ``ulimit -v`` and the allocation of a batch
-system each set a limit; the smallest holds.  This module reads the limits and does not set
-any.
+system each set a limit; the smallest applies.  This module only reads limits.
 """
 
 from __future__ import annotations
@@ -49,15 +48,15 @@ def available_cpus(*, root: Path = Path("/"), environ: Mapping[str, str] = os.en
         if quota_v1 and period_v1 and float(quota_v1[0]) > 0 and float(period_v1[0]) > 0:
             limits.append(float(quota_v1[0]) / float(period_v1[0]))
     for variables in _CPU_VARIABLES:
-        said = [int(environ[name]) for name in variables if environ.get(name, "").isdigit()]
-        limits.extend(float(number) for number in said[:1] if number > 0)
+        numbers = [int(environ[name]) for name in variables if environ.get(name, "").isdigit()]
+        limits.extend(float(number) for number in numbers[:1] if number > 0)
     return max(1, int(min(limits) + 0.01))
 
 
 def memory_limit_gb(*, root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> float:
     """Return the memory, GB (1e9 bytes), at which this process and its children are stopped.
 
-    Swap does not count: a run that needs it hardly moves.
+    Swap does not count: a run that needs it is extremely slow.
     """
     limits = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
     for folder in _cgroup_folders(root, "memory"):
@@ -96,11 +95,11 @@ def _slurm_memory(environ: Mapping[str, str]) -> Iterator[float]:
     per_node = environ.get("SLURM_MEM_PER_NODE", "")
     if per_node.isdigit() and int(per_node) > 0:
         yield int(per_node) * 2.0**20
-    for each, number in (
+    for memory_variable, number in (
         ("SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"),
         ("SLURM_MEM_PER_GPU", "SLURM_GPUS_ON_NODE"),
     ):
-        words = environ.get(each, ""), environ.get(number, "")
+        words = environ.get(memory_variable, ""), environ.get(number, "")
         if all(word.isdigit() and int(word) > 0 for word in words):
             yield int(words[0]) * int(words[1]) * 2.0**20
 

@@ -1,4 +1,4 @@
-"""Files: those of others read with suspicion, our own written whole or not at all, locks."""
+"""Files: bounded, defensive reading of foreign files, atomic writing of our own, locks."""
 
 from bids_sr.files.digests import file_digest, text_digest
 from bids_sr.files.locking import claimed, locked

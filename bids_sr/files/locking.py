@@ -1,8 +1,8 @@
 """Locks between jobs that write to the same folders, on the same or on other machines.
 
-The system drops a lock when the process that holds it ends, however it ends: none is left
-behind by a job that was killed.  Where a file system has no locks a warning is given and work
-goes on; what is written stays whole, because each file is renamed into place.
+The system drops a lock when the process that holds it ends in any way: a killed job leaves none
+behind.  If a file system has no locks, a warning is given and the work continues; files are never
+damaged, because each is renamed into place.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _POLL_SECONDS = 1.0
 
 @contextlib.contextmanager
 def locked(path: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold a lock; wait for whoever has it.
+    """Hold a lock; wait while another process has it.
 
     Parameters
     ----------
     path : Path
-        The lock's file; it is made where it is missing and stays behind, empty.
+        The lock's file; it is created if missing and remains, empty.
     seconds : float, s
         How long to wait.
 
     Raises
     ------
     TimeoutError
-        If it was not to be had in that time.
+        If another process kept it for longer.
     InputDataError
         If the file is something else, such as a named pipe.
     """
@@ -67,16 +67,16 @@ def locked(path: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(path: Path, names: Iterable[str], *, what: str) -> Iterator[None]:
-    """Hold a claim on each of some names, so that no two runs work on the same thing.
+    """Hold a claim on each of some names, so that no two runs work on the same image.
 
     Parameters
     ----------
     path : Path
-        The file of the claims, one byte a name; it is made where it is missing.
+        The file of the claims, one byte per name; it is created if missing.
     names : iterable of str
         What is claimed.
     what : str
-        What the claims are about, for the message to who has to wait.
+        What the names are, for the message of a run that waits.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def claimed(path: Path, names: Iterable[str], *, what: str) -> Iterator[None]:
 
     Notes
     -----
-    Waits as long as another run has one of them.  Record locks of POSIX: many names need but one
-    open file, NFS and Lustre pass them on to other machines, and children do not inherit them.
+    Waits while another run holds one of them.  These are POSIX record locks: many names need only
+    one open file, NFS and Lustre share them between machines, and children do not inherit them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     check_own(path)
@@ -101,15 +101,15 @@ def claimed(path: Path, names: Iterable[str], *, what: str) -> Iterator[None]:
 
 
 def _claim(descriptor: int, place: int, what: str) -> None:
-    told = False
+    reported = False
     while True:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place, os.SEEK_SET)
             return
         except (BlockingIOError, PermissionError):  # another process has it
-            if not told:
-                LOGGER.warning("%s: another run is at work on it; waiting for its end", what)
-            told = True
+            if not reported:
+                LOGGER.warning("%s: in use by another run; waiting for it to end", what)
+            reported = True
             time.sleep(_POLL_SECONDS)
 
 

@@ -1,7 +1,7 @@
-"""Folders whose names can be guessed, in places where anybody may write.
+"""Folders with predictable names, in places where every user may write.
 
-Settings, weights and Nipype's pickles are taken from them, so they count only where no other user
-can have put them there.
+Settings, weights and Nipype's pickles are read from them, so they are used only if no other user
+can have written there.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def private_cache() -> Path:
     Returns
     -------
     Path
-        ``bids_sr-UID`` in the temporary folder, which later runs find again; where that is
-        somebody else's, a link, or open to others, a new folder that goes away with this process.
+        ``bids_sr-UID`` in the temporary folder, which later runs use again; if that belongs to
+        another user, is a link, or is open to others, a new folder that is removed at the end.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def is_open_to_all(folder: Path) -> bool:
 
 
 def make_work_folder(folder: Path) -> None:
-    """Make the work folder unless it is there; for this user alone where its place is open to all.
+    """Create the work folder if missing; private to this user where every user may write.
 
     Raises
     ------
     OutputError
-        If it, or what a run left in it, may be another user's: Nipype runs what is pickled there.
+        If it, or a file in it, may be another user's: Nipype would run code that is pickled there.
     """
     for path in (folder, *folder.glob("bids_sr_*_wf")):
         if problem := _why_not_own(path):
@@ -70,7 +70,7 @@ def make_work_folder(folder: Path) -> None:
 
 
 def _why_not_own(folder: Path) -> str:
-    """Say who may have filled a folder; empty where its place is not open to all, or it is new."""
+    """Say who else may have written in a folder; empty if nobody may, or it is new."""
     for path in dict.fromkeys((folder.absolute(), folder.resolve())):
         try:
             status = path.lstat()

@@ -1,8 +1,8 @@
-"""Files that others wrote, read with suspicion: regular ones only, and no more than a bound.
+"""Bounded, defensive reading of foreign files: regular files only, up to a maximum size.
 
-A named pipe is not waited for, a device is not opened, a file beyond its bound is not taken into
-memory, and what JSON, TOML or YAML hold is neither deep nor multiplied.  All text and tables of
-this package are read here; what they mean is the caller's matter.
+Named pipes and devices are not opened, a larger file is not read into memory, and JSON, TOML and
+YAML may neither be nested deeply nor use aliases that multiply.  All texts and tables of this
+package are read here; their meaning is the caller's matter.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 class _UnusableError(ValueError):
-    """What a file is or holds is not to be used; the message does not name the file."""
+    """The file or its content cannot be used; the message does not name the file."""
 
 
 def open_regular(path: Path, limit: int | None = None) -> BufferedReader:
@@ -56,9 +56,9 @@ def open_regular(path: Path, limit: int | None = None) -> BufferedReader:
     Raises
     ------
     InputDataError
-        If it is something else, such as a named pipe, or larger.
+        If it is not a regular file, such as a named pipe, or larger than the limit.
     OSError
-        If it is not there or cannot be opened.
+        If it is missing or cannot be opened.
     """
     try:
         return _opened(path, limit)
@@ -74,12 +74,12 @@ def check_regular(path: Path, limit: int | None = None) -> None:
 
 
 def check_own(path: Path) -> None:
-    """Refuse to write into what is not a file of ours: a named pipe, a device, a link.
+    """Refuse to write into something other than a regular file: a named pipe, a device, a link.
 
     Raises
     ------
     InputDataError
-        If something else than a regular file has the name; nothing at all is fine.
+        If the path is not a regular file; a missing file is fine.
     """
     try:
         mode = path.lstat().st_mode
@@ -93,7 +93,7 @@ def check_own(path: Path) -> None:
 
 
 def check_stored(path: Path) -> None:
-    """Refuse a zip archive, such as a checkpoint of torch, that unpacks to more than it is.
+    """Refuse a zip archive, such as a checkpoint of torch, that unpacks to more than its size.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def check_stored(path: Path) -> None:
         try:
             with zipfile.ZipFile(stream) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
-        except (zipfile.BadZipFile, ValueError):  # none, or damaged: who reads it will say so
+        except (zipfile.BadZipFile, ValueError):  # none, or damaged: its reader reports that
             return
         size = os.fstat(stream.fileno()).st_size
     if unpacked > size:
@@ -152,7 +152,7 @@ def read_text(
     """Read a text in UTF-8, with or without a byte-order mark; see :func:`read_bytes`.
 
     With `any_encoding`, for files of a dataset, UTF-16 with its mark and Latin-1 are read too,
-    with a warning: no name, licence or row shall be lost for an umlaut.
+    with a warning, so that an umlaut does not cost a name, a licence or a row.
     """
     decode = functools.partial(_any_text, path) if any_encoding else _text
     return _read(path, decode, "text in UTF-8", what, error, limit)
@@ -168,15 +168,15 @@ def read_json(
 ) -> dict[str, Any]:
     """Read a JSON object; see :func:`read_bytes`, for `any_encoding` :func:`read_text`.
 
-    Halves of characters become question marks, as no file could hold them, and whole numbers
-    too large for a float become infinite.
+    Lone surrogates become question marks, because they cannot be written to a file, and whole
+    numbers too large for a float become infinite.
     """
     decode = functools.partial(_any_text, path) if any_encoding else _text
     return _read(path, lambda content: _json(decode(content)), "a JSON object", what, error, limit)
 
 
 def read_json_or_empty(path: Path, *, any_encoding: bool = False) -> dict[str, Any]:
-    """Read a JSON object; empty where there is none that can be read."""
+    """Read a JSON object; empty if it is missing or unreadable."""
     try:
         return read_json(path, any_encoding=any_encoding)
     except InputDataError:
@@ -223,7 +223,7 @@ def _read(
 
 
 def _opened(path: Path, limit: int | None) -> BufferedReader:
-    # Looked at first: merely opening some devices does something.
+    # Checked first: merely opening some devices has an effect.
     _check_kind(path.stat(), limit)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -246,7 +246,7 @@ def _kind(mode: int) -> str:
 
 
 def _bounded(path: Path, limit: int) -> bytes:
-    """Read at most the limit: some files are longer than they say."""
+    """Read at most the limit: some files are longer than their reported size."""
     content = bytearray()
     with _opened(path, limit) as stream:
         while chunk := stream.read(min(_CHUNK, limit + 1 - len(content))):
@@ -285,7 +285,7 @@ def _any_text(path: Path, content: bytes) -> str:
 
 
 def _latin(content: bytes) -> str:
-    """Decode what Windows calls Latin-1, which has dashes where the standard has control codes."""
+    """Decode Windows-1252, which has dashes where Latin-1 has control codes."""
     try:
         return content.decode("cp1252")
     except UnicodeDecodeError:
@@ -294,9 +294,7 @@ def _latin(content: bytes) -> str:
 
 @functools.cache
 def _tell_encoding(path: Path, encoding: str) -> None:
-    LOGGER.warning(
-        "%s: not UTF-8, which BIDS asks for; read as %s. Save it as UTF-8", path, encoding
-    )
+    LOGGER.warning("%s: not UTF-8, as BIDS requires; read as %s. Save it as UTF-8", path, encoding)
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -313,7 +311,7 @@ def _yaml(content: bytes) -> dict[str, Any]:
     text, depth = _text(content), 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):  # a few lines of them unpack to billions
+            if isinstance(event, yaml.AliasEvent):  # a few lines can expand to billions
                 raise _UnusableError(f"the alias *{event.anchor}; write its value out")
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
@@ -332,7 +330,7 @@ def _plain(content: Any) -> dict[str, Any]:
 
 
 def _cleaned(value: Any, depth: int) -> Any:
-    """Replace halves of characters; refuse what others could not go through by recursion."""
+    """Replace lone surrogates; refuse content nested too deeply for recursion."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if not isinstance(value, dict | list):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary name in the same folder, then a rename.
+"""Atomic writing: a file gets a temporary name in the same folder and is then renamed.
 
 Nothing here knows what the files mean.
 """
@@ -25,9 +25,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     Parameters
     ----------
     path : Path
-        File to write; its folder is made where it is missing.
+        File to write; its folder is created if missing.
     write : callable
-        Writes to the path that it is given, which has the ending of `path`.
+        Writes to the path it receives, which has the ending of `path`.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     try:
         write(temporary)
         temporary.replace(path)
-    except OSError as error:  # of a write the system does not say where
+    except OSError as error:  # a failed write does not name its file
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
@@ -55,12 +55,12 @@ def write_bytes_atomic(path: Path, content: bytes) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Write a file into a folder, which is made where it is missing, and remove it.
+    """Write a test file into a folder, which is created if missing, and remove it.
 
     Raises
     ------
     OSError
-        If that cannot be.
+        If that is not possible.
     """
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".{secrets.token_hex(8)}"
@@ -69,15 +69,15 @@ def check_writable(folder: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> Path:
-    """Write a text file; one that already holds this text is left as it is.
+    """Write a text file; a file that already holds this text is left unchanged.
 
     Parameters
     ----------
     path : Path
-        File to write; its folder is made where it is missing.
+        File to write; its folder is created if missing.
     text : str
-        Content, written as UTF-8; halves of characters, which names of files may hold, are
-        spelled out.
+        Content, written as UTF-8; lone surrogates, which file names may hold, are written as
+        escapes.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
     path : Path
         File to write.
     content : mapping
-        What it shall hold.
+        Its content.
 
     Returns
     -------
@@ -110,12 +110,12 @@ def write_json_atomic(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def copy_atomic(source: Path, target: Path) -> Path:
-    """Copy a file; a target with the same content is left as it is.
+    """Copy a file; a target with the same content is left unchanged.
 
     Parameters
     ----------
     source, target : Path
-        From and to; the target's folder is made where it is missing.
+        From and to; the target's folder is created if missing.
 
     Returns
     -------
@@ -133,8 +133,8 @@ def link_atomic(source: Path, target: Path) -> Path:
     Parameters
     ----------
     source, target : Path
-        The file, which may be missing itself (a file that was not fetched), and the link; the
-        target's folder is made where it is missing.
+        The file, which may itself be missing (not fetched yet), and the link; the
+        target's folder is created if missing.
 
     Returns
     -------
@@ -180,16 +180,16 @@ def remove_others(patterns: Iterable[tuple[str, str, str]], kept: Iterable[Path]
         by_stem: dict[Path, list[Path]] = {}
         for path in (folder / name for name in sorted(names) if any_of.fullmatch(name)):
             by_stem.setdefault(path.with_name(_stem(path)), []).append(path)
-        for stem, found in by_stem.items():
+        for stem, paths in by_stem.items():
             sidecar = stem.with_name(f"{stem.name}.json")
             fields = {
                 field
                 for pattern, field in known
-                if any(re.fullmatch(pattern, path.name) for path in found)
+                if any(re.fullmatch(pattern, path.name) for path in paths)
             }
             if stem in stays or not ("" in fields or fields & read_json_or_empty(sidecar).keys()):
                 continue
-            for path in sorted(found, key=lambda path: path == sidecar):
+            for path in sorted(paths, key=lambda path: path == sidecar):
                 path.unlink(missing_ok=True)
                 removed.append(path)
     return removed

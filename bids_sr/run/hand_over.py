@@ -92,6 +92,6 @@ def _settle(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str])
     from bids_sr.bids import dataset_lock, settle_references, surface_notes
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
-        notes = settle_references(config.output_dir, images, reference_rule(config), made=made)
+        notes = settle_references(config.output_dir, images, reference_rule(config), complete=made)
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)

@@ -151,7 +151,7 @@ def test_sidecar_of_the_product(add_image: AddImage, plan: Plan) -> None:
     assert (history["SliceAxis"], history["SliceProfile"]) == (2, "slr")
     assert history["Origins"]["thickness"] == "sidecar"
     (assumption,) = history["Assumptions"]
-    assert assumption.startswith("the slice profile is not given: taken as slr")
+    assert assumption.startswith("the slice profile is not stated: assumed slr")
 
 
 def test_sidecar_of_an_image_passed_through(add_image: AddImage, plan: Plan) -> None:

@@ -114,7 +114,9 @@ def test_two_that_apply_equally_are_not_chosen_from(
     image = plan()["sub-01_acq-tse_run-1_T1w"]
     assert image.metadata == {"EchoTime": 0.1}
     assert image.facts is not None
-    assert image.facts.warnings[0].startswith("acq-tse_T1w.json, run-1_T1w.json apply equally")
+    assert image.facts.warnings[0].startswith(
+        "acq-tse_T1w.json, run-1_T1w.json match equally well"
+    )
 
 
 @pytest.mark.parametrize(

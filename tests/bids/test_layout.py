@@ -225,7 +225,7 @@ def test_missing_subjects_are_listed_with_the_existing_ones(
     add_image: AddImage, dataset: Path
 ) -> None:
     add_image("sub-01_T1w")
-    with pytest.raises(InputDataError, match=r"no subject 77; expected labels out of 01"):
+    with pytest.raises(InputDataError, match=r"no subject 77; expected labels among 01"):
         open_layout(dataset, participant_label=["sub-77"])
     layout = open_layout(dataset)
     with pytest.raises(InputDataError, match="no subject 77"):

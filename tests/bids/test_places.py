@@ -278,7 +278,7 @@ def test_other_things_are_not_taken_for_images(
     with caplog.at_level(logging.INFO):
         found = find_images(dataset, left_out=[dataset / "work"])
     assert [image.relpath for image in found] == [RIGHT]
-    assert "out is not looked at: it is a derivative dataset" in caplog.text
+    assert "out is ignored: it is a derivative dataset" in caplog.text
 
 
 def test_what_lies_outside_is_told_to_the_jobs_whose_subject_it_names(

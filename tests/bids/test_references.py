@@ -192,7 +192,7 @@ def test_a_mask_of_another_resolution_goes(
     ("lowest", "shape", "words"),
     [
         (0.0, [256, 256, 200], []),
-        (-3.5, [256, 256, 200], ["values down to -3.5"]),
+        (-3.5, [256, 256, 200], ["negative values down to -3.5"]),
         (0.0, [256, 257, 200], ["a field of view of 257 mm; .* -cw256"]),
     ],
 )
@@ -306,7 +306,7 @@ def test_what_is_no_brain_as_it_is_is_not_handed_on(
     assert reason in images[stem].unfit
     notes = without_reference(list(images.values()), rule())
     assert len(notes) == bool(reason)
-    assert all(f"no T1w of sub-01 is handed on as desc-preproc: {stem}: " in n for n in notes)
+    assert all(f"no T1w of sub-01 is provided as desc-preproc: {stem}: " in n for n in notes)
     add_image("sub-01_acq-zzz_T1w", {}, spacings=(1.0, 1.0, 6.0))
     images = plan(reference=rule())
     assert chosen(images) == ["sub-01_acq-zzz_T1w" if reason else stem]
@@ -321,7 +321,7 @@ def test_what_is_asked_for_by_name_is_handed_on_with_a_warning(
     (image,) = plan(reference=asked).values()
     assert image.is_reference
     assert image.facts is not None
-    warning = "handed on as desc-preproc, as asked, although it is contrast-enhanced (ce-gad)"
+    warning = "provided as desc-preproc, as requested, although it is contrast-enhanced (ce-gad)"
     assert image.facts.warnings == (warning,)
     assert chosen(plan(reference=rule("session=a"))) == []  # that names no image
 
@@ -350,7 +350,7 @@ def test_what_an_earlier_run_handed_on_goes_where_this_hands_on_nothing(
     add_image("sub-01_T1w", enhanced)
     images = list(plan(reference=rule(t2w=False)).values())
     paths = [image.relpath for image in images] if made else []
-    notes = settle_references(tmp_path, images, rule(t2w=False), made=paths)
+    notes = settle_references(tmp_path, images, rule(t2w=False), complete=paths)
     assert on_disk(tmp_path / "sub-01") == (set() if made else written)
     assert len(notes) == 3 * made
 

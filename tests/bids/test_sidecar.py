@@ -15,7 +15,7 @@ from bids_sr.bids.sidecar import (
 from bids_sr.exceptions import AcquisitionError
 from bids_sr.imaging import Grid, InputReport, SliceProfile
 
-PULSE = "the slice profile is not given: taken as slr, that of a selective pulse"
+PULSE = "the slice profile is not stated: assumed slr, the profile of a selective pulse"
 
 
 def report(*spacings: float, warnings: tuple[str, ...] = ()) -> InputReport:
@@ -102,9 +102,9 @@ def test_units_of_converters(field: str, value: float, unit: str | None) -> None
     stated = field == "SliceThickness"
     assert found.acquisition.thickness == pytest.approx(5.0 if stated else 4.25)
     assert found.warnings == ()
-    noted = [sentence for sentence in found.assumptions if "taken for" in sentence]
+    noted = [sentence for sentence in found.assumptions if "interpreted as" in sentence]
     assert noted == (
-        [] if unit is None else [f"{field} is {value}: taken for {unit}, that is 5 mm"]
+        [] if unit is None else [f"{field} is {value}: interpreted as {unit}, that is 5 mm"]
     )
 
 
@@ -156,7 +156,9 @@ def test_command_line_wins() -> None:
 def test_negative_spacing_is_a_direction() -> None:
     found = facts({"SpacingBetweenSlices": -6})
     assert found.acquisition.spacing == 6.0
-    assert any("the sign is taken for the slice direction" in said for said in found.assumptions)
+    assert any(
+        "the sign is interpreted as the slice direction" in said for said in found.assumptions
+    )
     assert found.warnings == ()
 
 
@@ -218,7 +220,7 @@ def test_numbers_written_as_text_are_read() -> None:
 def test_a_thickness_of_zero_counts_as_not_given() -> None:
     found = facts({"SliceThickness": 0})
     assert found.sources["thickness"] == "assumed"
-    assert found.warnings == ("SliceThickness is 0 in the sidecar: it counts as not given",)
+    assert found.warnings == ("SliceThickness is 0 in the sidecar: treated as not stated",)
 
 
 def test_overlap_is_allowed_and_said() -> None:

@@ -15,7 +15,7 @@ from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUse
 from bids_sr.records.quality import QualityRecord
 
 THICKNESS = "SliceThickness is not given: taken as 0.85 of the slice spacing, 5.1 mm"
-PROFILE = "the slice profile is not given: taken as slr, that of a selective pulse"
+PROFILE = "the slice profile is not stated: assumed slr, the profile of a selective pulse"
 ROW = {
     "thickness": "5.1",
     "gap": "0.9",

@@ -10,9 +10,7 @@ import pytest
 from bids_sr.bids import validation
 from bids_sr.bids.dataset import update_decisions, write_dataset_files
 from bids_sr.bids.derivatives import (
-    copy_atomic,
     output_paths,
-    write_json_atomic,
 )
 from bids_sr.bids.image import AnatImage, decision_row
 from bids_sr.bids.output_sidecars import (
@@ -22,6 +20,7 @@ from bids_sr.bids.output_sidecars import (
     stage_metadata,
 )
 from bids_sr.bids.validation import check_output_tree, validate_dataset
+from bids_sr.files.writing import copy_atomic, write_json_atomic
 
 AddImage = Callable[..., Path]
 Plan = Callable[..., dict[str, AnatImage]]

@@ -91,7 +91,7 @@ def test_dry_run_explains_every_image_and_writes_nothing(
     assert "steps: denoising nlm; bias correction n4; brain mask " in ended.stdout
     # Its sidecar says the thickness, and nothing of the profile.
     assert "sub-01_FLAIR: assumed: SliceThickness" not in ended.stdout
-    assert "sub-01_FLAIR: assumed: the slice profile is not given" in ended.stdout
+    assert "sub-01_FLAIR: assumed: the slice profile is not stated" in ended.stdout
     assert tree(dataset) == before
     assert tree(tmp_path) == set()
 

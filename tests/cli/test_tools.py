@@ -50,7 +50,7 @@ def test_super_resolve_says_what_it_assumes(
     assert tools.main(words) == ExitCode.OK
     shown = capsys.readouterr().out
     assert "assumed: SliceThickness is not given: taken as 0.85 of the slice spacing" in shown
-    assert "assumed: the slice profile is not given: taken as slr" in shown
+    assert "assumed: the slice profile is not stated: assumed slr" in shown
     assert Volume.load(tmp_path / "sr.nii.gz").shape == (13, 15, 11)
 
 

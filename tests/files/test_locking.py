@@ -93,7 +93,7 @@ def test_a_killed_process_leaves_no_claim(
         pass
     job.join(10)
     assert job.exitcode == -signal.SIGKILL
-    assert "test: a: another run is at work on it" in caplog.text
+    assert "test: a: in use by another run" in caplog.text
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])

@@ -80,7 +80,7 @@ def test_the_same_participant(study: Path, tmp_path: Path, work: tuple[str, str]
     jobs = [start(study, output, "01", "-w", tmp_path / name, *words) for name in work]
     said = [job.communicate(timeout=300)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], said
-    assert sum("another run is at work on it" in text for text in said) == 1
+    assert sum("in use by another run" in text for text in said) == 1
     alone = start(study, tmp_path / "alone", "01", "-w", tmp_path / "other", *words)
     alone.communicate(timeout=300)
     assert images_of(output) == images_of(tmp_path / "alone")
