@@ -29,7 +29,7 @@ from bids_sr.sr.learning.protocols import Protocols
 from bids_sr.sr.learning.sources import read_images
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.backbone import _predicted
-from bids_sr.sr.recipes.supervised import teacher_of
+from bids_sr.sr.recipes.supervised import training_volume_of
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     network = _network(options).to(device).laid_out()
     size = PatchSize(planes=20, batch=options.batch, volume_batch=options.volume_batch)
     size = size if network.planes > 1 else PatchSize(batch=options.batch)
-    teachers = [teacher_of(image) for image in read_images(options.images)]
-    pairs = Pairs(teachers, Protocols(), size, factor=network.factor, seed=0, device=device)
+    volumes = [training_volume_of(image) for image in read_images(options.images)]
+    pairs = Pairs(volumes, Protocols(), size, factor=network.factor, seed=0, device=device)
     for _ in range(200):  # so that all acquisitions are worked out
         batch = next(pairs)
 

@@ -14,7 +14,7 @@ from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid
 from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, OutputGrid
 from bids_sr.sr.contract.results import Reconstruction
-from bids_sr.sr.contract.settings import class_at, configured
+from bids_sr.sr.contract.settings import class_at, configured, present_names
 from bids_sr.sr.methods.base import Method
 
 METHODS: dict[str, type[Method]] = {
@@ -23,7 +23,7 @@ METHODS: dict[str, type[Method]] = {
 """The class of every method."""
 
 
-def parameters_for(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_for(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the parameters that a method has.
 
     Raises
@@ -36,7 +36,8 @@ def parameters_for(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     known = {entry.name for entry in fields(METHODS[name])}
     if METHODS[name].presets:
         known.add("preset")
-    return {parameter: value for parameter, value in asked.items() if parameter in known}
+    current = present_names(parameters, known)
+    return {entry: value for entry, value in current.items() if entry in known}
 
 
 def make_method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:

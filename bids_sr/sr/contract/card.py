@@ -92,8 +92,8 @@ class WeightsCard:
             for key, value in known.items()
             if not (value is None or value is False or value in ("", {}, []))
         }
-        begun = start and {"SHA256": start.sha256, "Card": start.card.to_dict()}
-        return {**self.others, **stated, "Start": begun}
+        origin = start and {"SHA256": start.sha256, "Card": start.card.to_dict()}
+        return {**self.others, **stated, "Start": origin}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WeightsCard:

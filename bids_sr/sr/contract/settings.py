@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from importlib import import_module
 from typing import Any, TypeVar
@@ -10,12 +10,22 @@ from typing import Any, TypeVar
 from bids_sr.exceptions import ConfigError
 
 _Kind = TypeVar("_Kind")
+RENAMED = {"averaging": "ema_decay", "noise": "noise_fraction"}
+"""Parameters of earlier versions and their present names: files of settings stay valid."""
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raise a ConfigError about a hyper-parameter unless the condition holds."""
     if not condition:
         raise ConfigError(f"Found {name} = {value!r}; expected {expected}. Change that parameter.")
+
+
+def present_names(parameters: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return parameters, those of earlier versions by the names that they have among `known`."""
+    return {
+        RENAMED[name] if name not in known and RENAMED.get(name) in known else name: value
+        for name, value in parameters.items()
+    }
 
 
 def class_at(place: str) -> type[Any]:
@@ -48,7 +58,8 @@ def configured(
     if name not in kinds:
         raise ConfigError(f"Found {what} {name!r}; expected one of {', '.join(kinds)}.")
     kind: Any = kinds[name]
-    values = dict(parameters or {})
+    known = {entry.name for entry in fields(kind)}
+    values = present_names(parameters or {}, known)
     if (preset := values.pop("preset", None)) is not None:
         if preset not in kind.presets:
             raise ConfigError(
@@ -56,7 +67,6 @@ def configured(
                 f"{' or '.join(kind.presets) or 'none: it has no presets'}."
             )
         values = {**kind.presets[preset], **values}
-    known = {entry.name for entry in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError(

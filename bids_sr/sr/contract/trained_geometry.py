@@ -78,20 +78,20 @@ class TrainedGeometry:
         WeightsError
             With what was found and what was expected, in mm.
         """
-        wrong = [
+        differences = [
             f"a {words} of {image.facts[name]:.4g} mm, expected {self.facts[name]:.4g} mm"
             for name, words in _LENGTHS.items()
             if abs(image.facts[name] / self.facts[name] - 1) > SAME_LENGTH
         ]
-        if not wrong and not self._same_profile(image):
-            wrong = [
+        if not differences and not self._same_profile(image):
+            differences = [
                 f"the slice profile {image.facts['SliceProfile']}, expected "
                 f"{self.facts['SliceProfile']} of the same shape"
             ]
-        if wrong:
+        if differences:
             raise WeightsError(
-                f"{path} is valid for another geometry: found {'; found '.join(wrong)}. State "
-                "the slice thickness and profile if they are not those of this image, or "
+                f"{path} is valid for another geometry: found {'; found '.join(differences)}. "
+                "State the slice thickness and profile if they are not those of this image, or "
                 "train on it."
             )
 

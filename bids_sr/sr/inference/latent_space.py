@@ -125,13 +125,13 @@ class LatentSpace:
         if not inner.size:
             return Volume(result, grid.affine)
         scaler = clamping_scaler(lr.data)
-        seen = in_plane_resampled(lr, slice_axis, self.in_plane_spacing)
-        stack = clamped(View.in_plane(slice_axis).split(seen.data), scaler)
+        resampled = in_plane_resampled(lr, slice_axis, self.in_plane_spacing)
+        stack = clamped(View.in_plane(slice_axis).split(resampled.data), scaler)
         decoded = self._decode(stack, planes, keep_detail, device, threads)
         # From the network's voxels to those of the grid; across slices it is on the grid already.
         intermediate = View.in_plane(slice_axis).join(decoded)
         target = grid.with_planes(slice_axis, inner.size)
-        source = seen.grid.with_planes_of(target, slice_axis)
+        source = resampled.grid.with_planes_of(target, slice_axis)
         intermediate = resample(Volume(intermediate, source.affine), target, kernel="bspline").data
         intermediate *= np.float32(scaler.width)
         here: list[Any] = [slice(None)] * 3
@@ -168,8 +168,8 @@ class LatentSpace:
                 return network.decode(latent, shape)[0, 0].float().cpu()
 
         with single_core_workers(workers) as pool:
-            used = sorted({*planes.below.tolist(), *(planes.below + 1).tolist()})
-            latent = dict(zip(used, pool.map(encode, used), strict=True))
+            indices = sorted({*planes.below.tolist(), *(planes.below + 1).tolist()})
+            latent = dict(zip(indices, pool.map(encode, indices), strict=True))
             mixed: Iterable[Tensor] = (
                 torch.lerp(latent[below], latent[below + 1], fraction)
                 for below, fraction in zip(
@@ -178,7 +178,7 @@ class LatentSpace:
             )
             decoded = torch.stack(list(pool.map(decode, mixed)))
             if keep_detail:
-                restored = dict(zip(used, pool.map(decode, latent.values()), strict=True))
+                restored = dict(zip(indices, pool.map(decode, latent.values()), strict=True))
                 for plane, below, fraction in zip(
                     decoded, planes.below.tolist(), planes.fraction.tolist(), strict=True
                 ):

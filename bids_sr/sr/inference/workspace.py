@@ -1,8 +1,7 @@
-"""The workspace of a learner: the slices in-plane as fine as the result across them.
+"""The workspace: the slices resampled in-plane to the voxel size of the result across them.
 
-A network that learns in-plane and works across the slices needs one voxel size for
-both.  The workspace has it, whatever grid was asked for; the result is resampled from
-it to that grid.
+A network that is trained in-plane and applied across the slices needs one voxel size for both.
+The workspace has it, whatever the output grid; the result is resampled to that grid.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SPACING_TOLERANCE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """Hold the acquired slices on the grid that a learner works on."""
+    """Hold the acquired slices on the grid that a network works on."""
 
     slices: Volume
     """The acquired slices, in-plane on `grid`."""
@@ -30,7 +29,7 @@ class Workspace:
 
     @classmethod
     def of(cls, lr: Volume, slice_axis: int, target: Grid) -> Workspace:
-        """Bring acquired slices to the workspace of a target grid."""
+        """Resample acquired slices to the workspace of a target grid."""
         grid = _isotropic(target, slice_axis)
         slices = resample(lr, grid.with_planes_of(lr.grid, slice_axis))
         return cls(slices, grid, slice_axis)

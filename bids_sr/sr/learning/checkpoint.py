@@ -1,7 +1,7 @@
-"""A checkpoint holds the whole state of a training, to go on exactly where it stood.
+"""A checkpoint holds the whole state of a training, to resume it exactly.
 
-It is a file for the same machine and the same command; what a training gives away in
-the end is :class:`~bids_sr.sr.contract.weights.Weights`.
+It is a file for the same machine and the same command; the output of a training is
+:class:`~bids_sr.sr.contract.weights.Weights`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import torch
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import write_atomic
+from bids_sr.sr.contract.settings import present_names
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Have a state that a checkpoint must hold: a sampler's generator, a discriminator."""
+    """An object whose state belongs in a checkpoint: a sampler, a discriminator."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""
@@ -39,7 +40,7 @@ def read_checkpoint(path: Path, schedule: dict[str, Any]) -> dict[str, Any] | No
     ----------
     path : Path
     schedule : dict
-        Of the training that wants to go on; it must be the one that was interrupted.
+        Of the training that resumes; it must be that of the interrupted one.
 
     Raises
     ------
@@ -50,13 +51,13 @@ def read_checkpoint(path: Path, schedule: dict[str, Any]) -> dict[str, Any] | No
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["schedule"]
+        stored = present_names(state["schedule"], schedule)
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"Found {path}, which is not a whole checkpoint ({error}); expected one written by "
             "this training. Remove the file and start anew."
         ) from error
-    changed = sorted(name for name in schedule if found.get(name) != schedule[name])
+    changed = sorted(name for name in schedule if stored.get(name) != schedule[name])
     if changed:
         raise ConfigError(
             f"Found the checkpoint {path} of a training with another {', '.join(changed)}; "

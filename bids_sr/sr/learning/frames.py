@@ -1,4 +1,4 @@
-"""Frames of video files: grey, small, and parted where the scene changes."""
+"""Frames of video files: grey, downscaled, and split where the scene changes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LONGEST_GRADIENT = 1.0
 
 
 class Gradients:
-    """Take the steps of the optimizer, on a CPU with a part of the batch on each core."""
+    """Step the optimizers; on a CPU each core computes a part of the batch."""
 
     def __init__(
         self,
@@ -34,19 +34,19 @@ class Gradients:
         # float16 underflows where gradients are small; bfloat16 does not.
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=self._dtype == torch.float16)
 
-    def update(self, optimizers: list[torch.optim.Optimizer], given: Any, wanted: Any) -> Tensor:
+    def update(self, optimizers: list[torch.optim.Optimizer], inputs: Any, targets: Any) -> Tensor:
         """Change the weights by one batch and return its loss."""
-        number = len(given if isinstance(given, Tensor) else given[0])
+        number = len(inputs if isinstance(inputs, Tensor) else inputs[0])
         parts = min(self._parts, number)
         pairs = [
-            (self._every(given, first, parts), self._every(wanted, first, parts))
+            (self._every(inputs, first, parts), self._every(targets, first, parts))
             for first in range(parts)
         ]
-        found = list(self._pool.map(self._of, pairs)) if parts > 1 else [self._of(pairs[0])]
+        results = list(self._pool.map(self._of, pairs)) if parts > 1 else [self._of(pairs[0])]
         shares = [len(range(first, number, parts)) / number for first in range(parts)]
         for index, parameter in enumerate(self._parameters):
-            total = found[0][1][index] * shares[0]
-            for share, (_, gradients) in zip(shares[1:], found[1:], strict=True):
+            total = results[0][1][index] * shares[0]
+            for share, (_, gradients) in zip(shares[1:], results[1:], strict=True):
                 total.add_(gradients[index], alpha=share)
             parameter.grad = total
         for optimizer in optimizers:
@@ -56,18 +56,18 @@ class Gradients:
             self.scaler.step(optimizer)
         self.scaler.update()
         return torch.stack(
-            [share * value for share, (value, _) in zip(shares, found, strict=True)]
+            [share * value for share, (value, _) in zip(shares, results, strict=True)]
         ).sum()
 
     def _every(self, batch: Any, first: int, step: int) -> Any:
-        """Return every so many examples of a batch, on the device."""
+        """Return every `step`-th example of a batch, on the device."""
         if isinstance(batch, Tensor):
             return batch[first::step].to(self._device, non_blocking=True)
         return type(batch)(*(self._every(part, first, step) for part in batch))
 
     def _of(self, pair: tuple[Any, Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        given, wanted = pair
+        inputs, targets = pair
         with mixed_precision(self._device, self._dtype):
-            value = self._loss(self._predict(self._network, given), wanted)
+            value = self._loss(self._predict(self._network, inputs), targets)
         gradients = torch.autograd.grad(self.scaler.scale(value), self._parameters)
         return value.detach().double(), gradients

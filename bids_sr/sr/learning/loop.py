@@ -1,7 +1,6 @@
-"""The training loop of every learner.
+"""The training loop of all methods and recipes.
 
-It knows batches, a loss and a schedule; where the pairs come from and what the
-network is, it does not.
+It takes any network, batches, loss and schedule.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _UNREAD = 20  # losses that wait on a GPU before they are read: reading one wait
 
 @dataclass(frozen=True, kw_only=True)
 class Validator:
-    """Score a network on what it does not learn from."""
+    """Score a network on data that it is not trained on."""
 
     measure: Validation
     """What the score is."""
@@ -50,7 +49,7 @@ class Validator:
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """Say how the training went."""
+    """The outcome of a training."""
 
     curve: LearningCurve
     steps: int
@@ -70,7 +69,7 @@ class FitResult:
 
 @dataclass
 class _Losses:
-    """Gather the losses since the last point of the curve.
+    """Collect the losses since the last point of the curve.
 
     Those of a GPU are read a few at a time, so that it never waits for the host.
     """
@@ -115,7 +114,7 @@ def fit(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> FitResult:
-    """Train a network in place; at the end it holds the weights that ``keep`` names.
+    """Train a network in place; ``schedule.keep`` states which weights it has in the end.
 
     Parameters
     ----------
@@ -136,9 +135,9 @@ def fit(
     validator : Validator, optional
         Its score is put into the learning curve.
     progress : callable, optional
-        Told after every step.
+        Called after every step.
     checkpoint : Path, optional
-        Where the state is written now and then.  If the file is there, the training goes
+        Where the state is written regularly.  If the file is there, the training goes
         on from it, and ends as if it had never stopped; the caller removes it.
 
     Returns
@@ -219,7 +218,7 @@ class _Run:
             if (self.losses.full or reported or saves) and not self._is_sound():
                 reason = "diverged"
                 break
-            self._blend(schedule.averaging)
+            self._blend(schedule.ema_decay)
             if reported:
                 self._report(validator, time.monotonic() - begin)
             if progress:
@@ -256,9 +255,9 @@ class _Run:
             optimizer.param_groups[0]["lr"] = rate
         self.losses.add(self.gradients.update(self.optimizers, *next(self.batches)))
 
-    def _blend(self, averaging: float) -> None:
+    def _blend(self, ema_decay: float) -> None:
         # Early on the weights change fast: average over a tenth of the steps so far.
-        decay = min(averaging, (1 + self.step) / (10 + self.step))
+        decay = min(ema_decay, (1 + self.step) / (10 + self.step))
         _blend(self.averaged, self.network, decay)
 
     def _is_sound(self) -> bool:
@@ -267,15 +266,15 @@ class _Run:
             if self.device.type != "cpu":  # a CPU is asked at every step
                 self.sound = [part.clone() for part in self.averaged.parameters()]
             return True
-        for part, kept in zip(self.averaged.parameters(), self.sound, strict=False):
-            part.data.copy_(kept)
+        for part, sound in zip(self.averaged.parameters(), self.sound, strict=False):
+            part.data.copy_(sound)
         return False
 
     def _report(self, validator: Validator | None, seconds: float) -> None:
         if self.curve and self.curve[-1].step == self.step:
             return
-        judged = self.network if self.schedule.keep == "last" else self.averaged
-        score = validator.score(judged) if validator else None
+        scored = self.network if self.schedule.keep == "last" else self.averaged
+        score = validator.score(scored) if validator else None
         self.curve.append(
             CurvePoint(
                 step=self.step,
@@ -329,8 +328,8 @@ class _Run:
         self.before = state["before"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        for optimizer, optimizer_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
         self.gradients.scaler.load_state_dict(state["scaler"])
         if state["best"] is not None:
             self.best = (state["best"][0], state["best"][1])
@@ -346,10 +345,10 @@ class _Run:
 
 def _optimizers(network: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
     hidden = hidden_kernels(network) if schedule.optimizer == "muon" else []
-    taken = {id(kernel) for kernel in hidden}
-    others = [part for part in network.parameters() if id(part) not in taken]
-    found: list[torch.optim.Optimizer] = [Muon(hidden)] if hidden else []
-    return [*found, torch.optim.Adam(others, betas=schedule.betas)]
+    in_muon = {id(kernel) for kernel in hidden}
+    remaining = [part for part in network.parameters() if id(part) not in in_muon]
+    optimizers: list[torch.optim.Optimizer] = [Muon(hidden)] if hidden else []
+    return [*optimizers, torch.optim.Adam(remaining, betas=schedule.betas)]
 
 
 @torch.no_grad()

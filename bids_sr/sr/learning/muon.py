@@ -1,4 +1,4 @@
-"""Muon, an optimiser that moves a layer by equal steps in all directions of its kernel.
+"""Muon, an optimiser that orthogonalises the momentum of each kernel.
 
 References
 ----------
@@ -21,7 +21,7 @@ _SIZE = 0.2  # root mean square of a step / learning rate, as Adam's is
 
 
 class Muon(torch.optim.Optimizer):
-    """Step along the momentum of every kernel, made orthogonal."""
+    """Step along the orthogonalised momentum of every kernel."""
 
     def __init__(self, kernels: Iterable[Tensor], *, momentum: float = 0.95) -> None:
         """Take the kernels of hidden layers.
@@ -39,11 +39,11 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move all kernels; those of one shape together."""
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = {}
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for kernel in group["params"]:
                 if kernel.grad is not None:
-                    alike.setdefault(kernel.shape, []).append(kernel)
-            for kernels in alike.values():
+                    by_shape.setdefault(kernel.shape, []).append(kernel)
+            for kernels in by_shape.values():
                 self._move(kernels, group["lr"], group["momentum"])
 
     def _move(self, kernels: list[Tensor], rate: float, momentum: float) -> None:
@@ -73,14 +73,14 @@ def orthogonal(matrices: Tensor) -> Tensor:
     (N, m, n) tensor
         Singular values of about 0.7 to 1.2, singular vectors as they were.
     """
-    turned = matrices.shape[1] > matrices.shape[2]
-    made: Tensor = matrices.transpose(1, 2) if turned else matrices
-    made = made / made.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-12)
+    transposed = matrices.shape[1] > matrices.shape[2]
+    result: Tensor = matrices.transpose(1, 2) if transposed else matrices
+    result = result / result.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-12)
     linear, cubic, quintic = _COEFFICIENTS
     for _ in range(_ITERATIONS):
-        square = made @ made.transpose(1, 2)
-        made = linear * made + (cubic * square + quintic * (square @ square)) @ made
-    return made.transpose(1, 2) if turned else made
+        square = result @ result.transpose(1, 2)
+        result = linear * result + (cubic * square + quintic * (square @ square)) @ result
+    return result.transpose(1, 2) if transposed else result
 
 
 def hidden_kernels(network: nn.Module) -> list[nn.Parameter]:

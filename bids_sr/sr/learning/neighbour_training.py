@@ -48,7 +48,7 @@ PAPER: dict[str, Any] = {
     "patch_size": 128,
     "learning_rate": 1e-5,
     "warmup": 0.0,
-    "averaging": 0.0,
+    "ema_decay": 0.0,
     "synthesis": 0.0,
     "steps": 300_000,
     "batch_size": 16,
@@ -100,7 +100,7 @@ class NeighbourTraining:
             Slices to learn from, intensities 0 to 1; two slices each at least.
         held_out : sequence of (N, H, W) arrays
             Slices for the learning curve; without any, one in five of `stacks` is never
-            learnt as a slice between its neighbours.
+            trained on as the slice between its neighbours.
         schedule : Schedule
         threads : int
         progress : callable, optional
@@ -113,19 +113,19 @@ class NeighbourTraining:
             left out, dB; none where no stack has three slices.  Where the network is
             trained for it, the weights that were best in it are kept.
         """
-        learnt, judged = neighbours_in([len(stack) for stack in stacks]), []
-        judged_stacks = held_out or stacks
+        training, validation = neighbours_in([len(stack) for stack in stacks]), []
+        validation_stacks = held_out or stacks
         if held_out:
-            judged = neighbours_in([len(stack) for stack in held_out])
+            validation = neighbours_in([len(stack) for stack in held_out])
         else:
-            judged = _every_fifth(learnt)
-            learnt = [one for one in learnt if one not in judged]
-        judged = [one for one in judged if 0 < one.fraction < 1]
+            validation = _every_fifth(training)
+            training = [triple for triple in training if triple not in validation]
+        validation = [triple for triple in validation if 0 < triple.fraction < 1]
         largest = max(min(stack.shape[1:]) for stack in stacks)
         size = min(self.patch_size, -(-largest // network.multiple) * network.multiple)
         patches = NeighbourPatches(
             stacks,
-            learnt,
+            training,
             size=size,
             batch_size=self.batch_size,
             seed=self.seed,
@@ -133,10 +133,10 @@ class NeighbourTraining:
         )
         learning = NeighbourLearning(synthesis=self.synthesis, keep_detail=self.keep_detail)
         validator = None
-        if judged:
-            others = NeighbourPatches(
-                judged_stacks,
-                judged,
+        if validation:
+            validation_patches = NeighbourPatches(
+                validation_stacks,
+                validation,
                 size=size,
                 batch_size=_VALIDATION_PATCHES,
                 seed=self.seed + 1,
@@ -145,11 +145,11 @@ class NeighbourTraining:
             if self.synthesis:
                 schedule = replace(schedule, keep="best")
             device = next(network.parameters()).device
-            given, wanted = (part.to(device) for part in next(others))
+            inputs, targets = (part.to(device) for part in next(validation_patches))
 
             validator = Validator(
                 measure=GAIN_OVER_LINEAR,
-                score=lambda network: learning.gain(network, (given, wanted)),
+                score=lambda network: learning.gain(network, (inputs, targets)),
             )
 
         return fit(
@@ -171,8 +171,8 @@ def training_stack(
     """Return the slices of a volume as the network learns them, (N, H, W)."""
     axis = acquisition.for_volume(volume).slice_axis
     assert axis is not None
-    seen = in_plane_resampled(volume, axis, in_plane_spacing)
-    return clamped(View.in_plane(axis).split(seen.data), clamping_scaler(volume.data))
+    resampled = in_plane_resampled(volume, axis, in_plane_spacing)
+    return clamped(View.in_plane(axis).split(resampled.data), clamping_scaler(volume.data))
 
 
 def _every_fifth(neighbours: Sequence[Neighbours]) -> list[Neighbours]:

@@ -1,7 +1,8 @@
-"""Neighbouring slices: what an autoencoder that shall interpolate learns from.
+"""Neighbouring slices: the training samples of an autoencoder that interpolates.
 
-A sample is a patch of two slices and of one between them.  The loss asks that both are
-restored, and that the slice between them is what their mixed latent images decode to.
+A sample is a patch of two slices and of one between them.  The loss compares the two restored
+slices, and the slice decoded from the weighted mean of their latent images, with the acquired
+slices.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _OFFSET = 0.1  # and what is added to them, at most
 
 
 class Neighbours(NamedTuple):
-    """Name two slices of a stack and one between them."""
+    """The indices of two slices of a stack and of one between them."""
 
     stack: int
     below: int
@@ -33,7 +34,7 @@ class Neighbours(NamedTuple):
 
     @property
     def fraction(self) -> float:
-        """Way from the slice below to the one above; 0 to 1."""
+        """Position between the slice below and the one above; 0 to 1."""
         return (self.between - self.below) / (self.above - self.below)
 
 
@@ -48,20 +49,20 @@ def neighbours_in(slices: Sequence[int]) -> list[Neighbours]:
     Returns
     -------
     list of Neighbours
-        Of stacks of two slices the pair, with nothing between: these teach only to
-        restore.
+        Of a stack of two slices the pair, with no slice between: it is only used for
+        restoration.
     """
-    found = []
+    neighbours = []
     for stack, number in enumerate(slices):
-        found += [Neighbours(stack, n - 1, n, n + 1) for n in range(1, number - 1)]
+        neighbours += [Neighbours(stack, n - 1, n, n + 1) for n in range(1, number - 1)]
         if number == 2:
-            found.append(Neighbours(stack, 0, 0, 1))
-    return found
+            neighbours.append(Neighbours(stack, 0, 0, 1))
+    return neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """State how patches are varied, besides turns by 90 degrees and mirroring."""
+    """State how patches are augmented, besides rotation by 90 degrees and mirroring."""
 
     intensity: bool = True
     """Change brightness and contrast."""
@@ -89,14 +90,14 @@ class NeighbourPatches(Iterator[tuple[Tensor, Tensor]]):
         stacks : sequence of (N, H, W) float32 arrays
             Slices, intensities 0 to 1.
         neighbours : sequence of Neighbours
-            What is drawn, each as often.
+            The samples, each as likely.
         size : int
             Rows and columns of a patch; smaller slices are continued by their edges.
         batch_size : int
         seed : int
             The same seed draws the same patches.
         augmentation : Augmentation, optional
-            Without it patches are as they are, turned and mirrored.
+            None: only rotation and mirroring.
         """
         self._stacks, self._neighbours = stacks, list(neighbours)
         self._size, self._batch_size = size, batch_size
@@ -108,21 +109,21 @@ class NeighbourPatches(Iterator[tuple[Tensor, Tensor]]):
 
         Returns
         -------
-        given : (N, 3, size, size) tensor
+        inputs : (N, 3, size, size) tensor
             The slice below, the one above, and everywhere the fraction of the way.
-        wanted : (N, 3, size, size) tensor
+        targets : (N, 3, size, size) tensor
             The slice between, the one below, the one above.
         """
-        given, wanted = [], []
+        inputs, targets = [], []
         for _ in range(self._batch_size):
             chosen = self._neighbours[self._random.integers(len(self._neighbours))]
             patch, fraction = self._cut(chosen), chosen.fraction
             if self._random.random() < 0.5:
                 patch, fraction = patch.flip(0), 1 - fraction
             below, between, above = patch
-            given.append(torch.stack([below, above, torch.full_like(below, fraction)]))
-            wanted.append(torch.stack([between, below, above]))
-        return torch.stack(given), torch.stack(wanted)
+            inputs.append(torch.stack([below, above, torch.full_like(below, fraction)]))
+            targets.append(torch.stack([between, below, above]))
+        return torch.stack(inputs), torch.stack(targets)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the sequence of draws stands."""
@@ -160,7 +161,7 @@ class NeighbourPatches(Iterator[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourLearning:
-    """Say what an autoencoder is asked for, and compare it with what is true.
+    """The prediction and the loss of an autoencoder.
 
     Notes
     -----
@@ -178,13 +179,13 @@ class NeighbourLearning:
     keep_detail: bool = True
     """Train on the second formula; False on the first."""
 
-    def predict(self, network: nn.Module, given: Tensor) -> Tensor:
+    def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Return the slice between, the one below and the one above, as the network sees them.
 
         Parameters
         ----------
         network : Autoencoder
-        given : (N, 3, H, W) tensor
+        inputs : (N, 3, H, W) tensor
             As :class:`NeighbourPatches` draws it.
 
         Returns
@@ -193,8 +194,8 @@ class NeighbourLearning:
             (N, 2, H, W), without the slice between, where that is left out.
         """
         assert isinstance(network, Autoencoder)
-        slices, fraction = given[:, :2], given[:, 2:, :1, :1]
-        shape = (int(given.shape[2]), int(given.shape[3]))
+        slices, fraction = inputs[:, :2], inputs[:, 2:, :1, :1]
+        shape = (int(inputs.shape[2]), int(inputs.shape[3]))
         ends = slices.transpose(0, 1).reshape(-1, 1, *shape)  # (2 N, 1, H, W)
         latent = network.encode(ends.contiguous(memory_format=torch.channels_last))
         below, above = latent.chunk(2)
@@ -202,7 +203,7 @@ class NeighbourLearning:
             mixed = torch.lerp(below, above, fraction.to(latent.dtype))
             latent = torch.cat([latent, mixed])
         decoded = network.decode(latent, shape).float()
-        parts = decoded.reshape(-1, len(given), *shape).transpose(0, 1)
+        parts = decoded.reshape(-1, len(inputs), *shape).transpose(0, 1)
         if not self.synthesis:
             return parts
         restored, between = parts[:, :2], parts[:, 2:]
@@ -211,12 +212,12 @@ class NeighbourLearning:
             between = between + torch.lerp(lost[:, :1], lost[:, 1:], fraction)
         return torch.cat([between, restored], dim=1)
 
-    def loss(self, predicted: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, predicted: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error of the restored slices, plus that of the one between."""
-        restored = functional.mse_loss(predicted[:, -2:], wanted[:, -2:])
+        restored = functional.mse_loss(predicted[:, -2:], targets[:, -2:])
         if not self.synthesis:
             return restored
-        between = functional.mse_loss(predicted[:, :1], wanted[:, :1])
+        between = functional.mse_loss(predicted[:, :1], targets[:, :1])
         return restored + self.synthesis * between
 
     @torch.inference_mode()
@@ -229,13 +230,13 @@ class NeighbourLearning:
         samples : (given, wanted)
             On the network's device.
         """
-        given, wanted = samples
+        inputs, targets = samples
         training = network.training
         network.eval()
         # The slice between is asked for even where it was not trained on.
-        asked = NeighbourLearning(synthesis=1.0, keep_detail=self.keep_detail)
-        found = asked.predict(network, given)[:, 0]
+        learning = NeighbourLearning(synthesis=1.0, keep_detail=self.keep_detail)
+        predicted = learning.predict(network, inputs)[:, 0]
         network.train(training)
-        linear = torch.lerp(given[:, 0], given[:, 1], given[:, 2])
-        errors = [(made - wanted[:, 0]).square().mean() for made in (linear, found)]
+        linear = torch.lerp(inputs[:, 0], inputs[:, 1], inputs[:, 2])
+        errors = [(estimate - targets[:, 0]).square().mean() for estimate in (linear, predicted)]
         return float(10 * torch.log10(errors[0].clamp_min(1e-12) / errors[1].clamp_min(1e-12)))

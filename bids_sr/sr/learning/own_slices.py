@@ -1,7 +1,7 @@
-"""Training on the image's own slices: what all self-supervised learners share.
+"""Training on the image's own slices: the pairs, loss and score of self-supervised methods.
 
-Pairs, loss and score are here.  An in-plane direction plays the part of the missing one
-(:mod:`.patches`); what the network is and where it begins is the caller's matter.
+An in-plane axis stands in for the axis across the slices (:mod:`.patches`); the caller
+provides the network and its initial weights.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SAMPLINGS: dict[str, Sampling] = {"depth": saliency, "gradient": gradient_magnit
 
 @dataclass(frozen=True, kw_only=True)
 class OwnSlices:
-    """Say how pairs are taken from an image and how a prediction is judged."""
+    """State how pairs are cut from an image and which of their rows enter the loss."""
 
     patch_slices: int = 12
     """Thick slices a patch; fewer where the image is too small."""
@@ -48,14 +48,14 @@ class OwnSlices:
     batch_size: int = 16
     """Patches a step."""
     sampling: str = "depth"
-    """Where patches are taken: a name in :data:`SAMPLINGS`."""
+    """Where patches are drawn: a name in :data:`SAMPLINGS`."""
     loss: str = "absolute"
     """A name in ``LOSSES``."""
     whole_patches: bool = False
-    """Judge also the outer slice and columns, which lack neighbours that they have in the
-    volume."""
+    """Include the outer slice and columns in the loss, which lack neighbours that they have in
+    the volume."""
     hold_out: int = 0
-    """Every so many slices one is only validated on; 0: all are learnt from."""
+    """One of this many slices is held out for validation; 0: none."""
     seed: int = 0
     """The same seed draws the same pairs."""
 
@@ -99,7 +99,7 @@ class OwnSlices:
         work : Workspace
             Where they lie.
         acquisition : Acquisition
-            What the pairs imitate.
+            The acquisition that the pairs imitate.
         schedule : Schedule
         threads : int
         progress : callable
@@ -117,11 +117,11 @@ class OwnSlices:
         stack = view.split(scaled).clip(-BRIGHTEST, BRIGHTEST)
         weigh = SAMPLINGS[self.sampling]
         weights = view.split(weigh(scaled, work.slices.spacings, work.slice_axis))
-        learnt, kept = self._parted(weights)
-        patches = SlicePatches(stack, learnt, geometry, seed=self.seed)
-        others = SlicePatches(stack, kept, geometry, seed=self.seed + 1)
-        held_out = others.draw(_VALIDATION_PATCHES)
-        judged = self._judged(geometry)
+        training, validation = self._parted(weights)
+        patches = SlicePatches(stack, training, geometry, seed=self.seed)
+        validation_patches = SlicePatches(stack, validation, geometry, seed=self.seed + 1)
+        held_out = validation_patches.draw(_VALIDATION_PATCHES)
+        in_loss = self._in_loss(geometry)
         compare = LOSSES[self.loss]
 
         def predict(network: nn.Module, lr: Tensor) -> Tensor:
@@ -131,14 +131,14 @@ class OwnSlices:
             return predicted
 
         def loss(predicted: Tensor, target: Tensor) -> Tensor:
-            return compare(predicted[judged], target[judged])
+            return compare(predicted[in_loss], target[in_loss])
 
         def gain(network: nn.Module) -> float:
             with torch.inference_mode():
                 lr, hr = (part.to(device) for part in held_out)
-                learnt = mean_squared_error(predict(network, lr)[judged], hr[judged])
-                cubic = mean_squared_error((upsampling.skip @ lr[:, 0])[judged], hr[judged])
-            return float(10 * torch.log10(cubic / learnt.clamp_min(1e-12)))
+                error = mean_squared_error(predict(network, lr)[in_loss], hr[in_loss])
+                cubic = mean_squared_error((upsampling.skip @ lr[:, 0])[in_loss], hr[in_loss])
+            return float(10 * torch.log10(cubic / error.clamp_min(1e-12)))
 
         return fit(
             network,
@@ -155,15 +155,15 @@ class OwnSlices:
         self, weights: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return the (N, H, W) weights of places to learn from and of those to validate on."""
-        kept = np.zeros(len(weights), dtype=bool)
+        is_held_out = np.zeros(len(weights), dtype=bool)
         if 1 < self.hold_out < len(weights):
-            kept[self.hold_out // 2 :: self.hold_out] = True
-        chosen = np.where(kept[:, None, None], weights, 0)
+            is_held_out[self.hold_out // 2 :: self.hold_out] = True
+        chosen = np.where(is_held_out[:, None, None], weights, 0)
         if not chosen.any():
             return weights, weights
-        return np.where(kept[:, None, None], 0, weights), chosen
+        return np.where(is_held_out[:, None, None], 0, weights), chosen
 
-    def _judged(self, geometry: PatchGeometry) -> tuple[slice, slice, slice]:
+    def _in_loss(self, geometry: PatchGeometry) -> tuple[slice, slice, slice]:
         if self.whole_patches:
             return slice(None), slice(None), slice(None)
         edge = ceil(geometry.scale - 1e-3)
@@ -171,8 +171,8 @@ class OwnSlices:
         return slice(None), rows, slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS)
 
 
-def has_learnt(result: FitResult) -> bool:
-    """Tell whether training ended better than cubic interpolation on held-out patches."""
+def beats_interpolation(result: FitResult) -> bool:
+    """Whether the network is better than cubic interpolation on held-out patches."""
     if result.stop_reason == "diverged":
         return False
     gain = result.curve.last_score

@@ -1,10 +1,10 @@
-"""Pairs of thick slices and what was there, from many images and acquisitions.
+"""Pairs of thick slices and their high-resolution rows, of many images and acquisitions.
 
-Every patch of a batch may be of another image and another acquisition: steps that agree
-with many are steadier.  What a method learns from one image by itself is :mod:`.patches`.
+The patches of a batch differ in image and acquisition, which makes training steadier.  Pairs
+of a single image are in :mod:`.patches`.
 
-What is drawn are a few numbers a patch, on the host, the same for every device; cutting,
-degrading and varying are batched operations on the device, where the images lie.
+Patches are drawn on the host, as a few numbers each, the same for every device; cutting,
+degrading and augmenting are batched operations on the device that holds the images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bids_sr.imaging import Acquisition
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.learning.plans import Plan, PlanTable
 from bids_sr.sr.learning.protocols import Draws
-from bids_sr.sr.learning.teachers import Teacher, choose
+from bids_sr.sr.learning.training_volumes import TrainingVolume, choose
 from bids_sr.sr.learning.volumes import Integers, VolumeStore
 from bids_sr.sr.networks.thick_slice import Upsampling, to_rows
 
@@ -31,11 +31,11 @@ Floats = npt.NDArray[np.float64]
 _EDGE = 2  # columns, and planes
 _PLANS = 1024  # as many acquisitions are imitated
 _WITH_THICK_PLANES = 0.25  # share of the patches of images that have thin ones
-_WITH_ENDS = 0.25  # share of the patches judged to their ends: volumes have ends too
+_WITH_ENDS = 0.25  # share of the patches whose loss includes their ends: volumes have ends too
 
 
 class Slices(NamedTuple):
-    """What a network is given, of N patches with K slices each."""
+    """The inputs of a network, of N patches with K slices each."""
 
     lr: Tensor
     """(N, 1, K, W) thick slices, or (N, 1, D, K, W): neighbouring planes of them."""
@@ -57,12 +57,12 @@ class Slices(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What a network is to find."""
+    """The targets of a network."""
 
     hr: Tensor
     """(N, n, W) or (N, D, n, W) rows, zero beyond those of a patch."""
     weights: Tensor
-    """Of the same shape: share of every pixel in the judgement of its patch; 0 where it lacks
+    """Of the same shape: weight of every pixel in the loss of its patch; 0 where it lacks
     neighbours."""
 
     def absolute_error(self, predicted: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class _Choices(NamedTuple):
     signs: Integers
     """(N, 3) 1, or -1 where it is mirrored."""
     edges: Integers
-    """Rows at either end that are not judged."""
+    """Rows at either end that the loss leaves out."""
     powers: Floats
     """Of the intensities."""
     factors: Floats
@@ -121,11 +121,11 @@ class _Choices(NamedTuple):
 
 
 class Pairs:
-    """Draw batches of pairs, for ever; a checkpoint can hold where it stands."""
+    """Draw batches of pairs without end; a checkpoint can hold the state."""
 
     def __init__(
         self,
-        teachers: Sequence[Teacher],
+        volumes: Sequence[TrainingVolume],
         protocols: Draws,
         size: PatchSize,
         *,
@@ -138,9 +138,9 @@ class Pairs:
 
         Parameters
         ----------
-        teachers : sequence of Teacher
+        volumes : sequence of TrainingVolume
         protocols : Draws
-            What is imitated where an image does not say.
+            Acquisitions to imitate, unless a volume has its own.
         size : PatchSize
         factor : int
             Rows that the network makes of a slice.
@@ -151,16 +151,18 @@ class Pairs:
         device : torch.device, optional
             Where images lie and batches are made; None: the CPU.
         """
-        self.teachers, self.protocols, self.size = tuple(teachers), protocols, size
+        self.volumes, self.protocols, self.size = tuple(volumes), protocols, size
         self.factor, self.varied = factor, varied
         self.device = torch.device("cpu") if device is None else device
         self._random = np.random.default_rng(seed)
         self._noise = torch.Generator(self.device).manual_seed(seed)
-        self._store = VolumeStore(self.teachers, self.device)
-        self._index = {id(teacher): place for place, teacher in enumerate(self.teachers)}
-        companions = [teacher for teacher in self.teachers if teacher.has_companions]
-        self._companions = np.array([self._index[id(teacher)] for teacher in companions], int)
-        self._ends = np.cumsum([teacher.planes for teacher in companions])
+        self._store = VolumeStore(self.volumes, self.device)
+        self._index = {id(volume): place for place, volume in enumerate(self.volumes)}
+        interchangeable = [volume for volume in self.volumes if volume.is_interchangeable]
+        self._interchangeable = np.array(
+            [self._index[id(volume)] for volume in interchangeable], int
+        )
+        self._ends = np.cumsum([volume.planes for volume in interchangeable])
         random = np.random.default_rng((seed, _PLANS))
         self._plans = [self._any_plan(random) for _ in range(_PLANS)]
         self._tables: dict[tuple[int, int, int], PlanTable] = {}
@@ -172,34 +174,34 @@ class Pairs:
     def __next__(self) -> tuple[Slices, Rows]:
         """Return a batch.
 
-        An image of thick slices, or of a known acquisition, teaches by itself.  Others
-        stand in for one another, voxel for voxel.  Some of their planes are averaged to be
-        as thick as the slices, which is what the image to be super-resolved offers to learn
-        from.
+        The plan of an image of thick slices, or of a known acquisition, applies to that image
+        only.  The other images share their plans.  Some of their planes are averaged to the
+        thickness of the slices, as only such planes of an image to be super-resolved can be
+        trained on.
         """
         table = self._table(self._plans[int(self._random.integers(_PLANS))].shape)
         chosen = self._random.integers(len(table.plans), size=self._number(table.planes))
-        return self._made(table, self._choices(table, chosen))
+        return self._batch(table, self._choices(table, chosen))
 
     def draw(
-        self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False
+        self, volume: TrainingVolume, acquisition: Acquisition, *, averaged: bool = False
     ) -> tuple[Slices, Rows]:
         """Return a batch of one image and one acquisition.
 
         Parameters
         ----------
-        teacher : Teacher
-            One of those that were given.
+        volume : TrainingVolume
+            One of the volumes of these pairs.
         acquisition : Acquisition
         averaged : bool
             Average planes over the slice profile before patches are cut.
         """
-        table = PlanTable([self._plan(teacher, acquisition, averaged=averaged)], self.device)
+        table = PlanTable([self._plan(volume, acquisition, averaged=averaged)], self.device)
         chosen = np.zeros(self._number(table.planes), int)
-        return self._made(table, self._choices(table, chosen))
+        return self._batch(table, self._choices(table, chosen))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the drawing stands."""
+        """Return the state of the random generators."""
         state = self._random.bit_generator.state
         return {"random": state, "noise": self._noise.get_state()}
 
@@ -214,32 +216,34 @@ class Pairs:
     def _table(self, shape: tuple[int, int, int]) -> PlanTable:
         """Return the plans of a shape: patches of a batch have one."""
         if shape not in self._tables:
-            alike = [plan for plan in self._plans if plan.shape == shape]
-            self._tables[shape] = PlanTable(alike, self.device)
+            plans = [plan for plan in self._plans if plan.shape == shape]
+            self._tables[shape] = PlanTable(plans, self.device)
         return self._tables[shape]
 
     def _any_plan(self, random: np.random.Generator) -> Plan:
-        teacher = choose(self.teachers, random)
-        acquisition = teacher.acquisition or self.protocols.draw(teacher.voxel, random)
-        if not teacher.has_companions:
-            return self._plan(teacher, acquisition)
+        volume = choose(self.volumes, random)
+        acquisition = volume.acquisition or self.protocols.draw(volume.voxel, random)
+        if not volume.is_interchangeable:
+            return self._plan(volume, acquisition)
         averaged = self.varied and random.random() < _WITH_THICK_PLANES
-        return replace(self._plan(teacher, acquisition, averaged=averaged), teacher=None)
+        return replace(self._plan(volume, acquisition, averaged=averaged), volume=None)
 
-    def _plan(self, teacher: Teacher, acquisition: Acquisition, *, averaged: bool = False) -> Plan:
+    def _plan(
+        self, volume: TrainingVolume, acquisition: Acquisition, *, averaged: bool = False
+    ) -> Plan:
         rows, columns = (
-            min(teacher.data.shape[order[place]] for order in teacher.orders) for place in (1, 2)
+            min(volume.data.shape[order[place]] for order in volume.orders) for place in (1, 2)
         )
-        longest = int(rows / acquisition.scale(teacher.voxel))
-        thickness = acquisition.slice_profile.fwhm if averaged else teacher.plane_thickness
-        planes = 1 if thickness else min(self.size.planes, *teacher.data.shape)
+        longest = int(rows / acquisition.scale(volume.voxel))
+        thickness = acquisition.slice_profile.fwhm if averaged else volume.plane_thickness
+        planes = 1 if thickness else min(self.size.planes, *volume.data.shape)
         return Plan(
             acquisition,
-            teacher.voxel,
+            volume.voxel,
             (planes, max(4, min(self.size.slices, longest)), min(self.size.width, columns)),
             self.factor,
             thickness,
-            teacher,
+            volume,
             averaged,
         )
 
@@ -247,10 +251,10 @@ class Pairs:
         """Draw where N patches are cut and how they are varied."""
         random, number = self._random, len(chosen)
         images = np.array([self._image(table.plans[int(place)]) for place in chosen])
-        if (anyone := images < 0).any():
+        if (is_free := images < 0).any():
             drawn = random.integers(self._ends[-1], size=number)
-            companions = self._companions[np.searchsorted(self._ends, drawn, "right")]
-            images = np.where(anyone, companions, images)
+            substitutes = self._interchangeable[np.searchsorted(self._ends, drawn, "right")]
+            images = np.where(is_free, substitutes, images)
         share = random.random((3, number))
         places = np.empty((number, 3), int)
         axes = np.empty((number, 3), int)
@@ -276,7 +280,7 @@ class Pairs:
         )
 
     def _image(self, plan: Plan) -> int:
-        return -1 if plan.teacher is None else self._index[id(plan.teacher)]
+        return -1 if plan.volume is None else self._index[id(plan.volume)]
 
     def _windows(
         self,
@@ -300,8 +304,8 @@ class Pairs:
         signs = np.where(self._random.random(sizes.shape) < 0.5, 1, -1)
         return np.where(signs > 0, first, first + sizes - 1), signs
 
-    def _made(self, table: PlanTable, choices: _Choices) -> tuple[Slices, Rows]:
-        """Cut, vary and degrade, on the device."""
+    def _batch(self, table: PlanTable, choices: _Choices) -> tuple[Slices, Rows]:
+        """Cut, augment and degrade, on the device."""
         lines = table.lines(choices.plans, self._moved(choices.plans))
         fine = self._patches(table, choices, lines.taps)  # (N, D, window, W)
         power, factor, sigma = self._moved(
@@ -311,10 +315,10 @@ class Pairs:
             fine = fine.sign() * fine.abs().pow(power) * factor
         lr = lines.matrices[:, None] @ fine
         if bool((choices.sigmas > 0).any()):
-            real, other = sigma * torch.randn(
+            real, imaginary = sigma * torch.randn(
                 2, *lr.shape, generator=self._noise, device=self.device
             )
-            lr = torch.where(lr < 0, lr, torch.hypot(lr + real, other))
+            lr = torch.where(lr < 0, lr, torch.hypot(lr + real, imaginary))
         lr = lr if table.planes == 1 else lr[:, None]
         slices = Slices(lr, lines.conditions, lines.skips, lines.phases)
         return slices, self._rows(table, choices, fine)
@@ -343,8 +347,8 @@ class Pairs:
         averaged = np.flatnonzero(table.averaged[choices.plans])
         if averaged.size:
             chosen = self._moved(averaged)
-            around = self._around(table, choices, averaged)
-            thick = store.cut(self._moved(around), rows[chosen], columns[chosen])
+            neighbours = self._around(table, choices, averaged)
+            thick = store.cut(self._moved(neighbours), rows[chosen], columns[chosen])
             patches[chosen] = (taps[chosen][:, :, None, None] * thick).sum(1, keepdim=True)
         return patches
 
@@ -356,15 +360,15 @@ class Pairs:
         return np.asarray(parts + self._store.offsets[images][:, None])
 
     def _rows(self, table: PlanTable, choices: _Choices, fine: Tensor) -> Rows:
-        """Return the target and what of it is judged."""
+        """Return the target and its weights in the loss."""
         lengths, edges = self._moved(np.stack([table.rows[choices.plans], choices.edges]))
         row = torch.arange(table.longest, device=self.device)
         hr = fine[:, :, table.before : table.before + table.longest]
         hr = hr * (row < lengths[:, None])[:, None, :, None]
-        judged = (row >= edges[:, None]) & (row < (lengths - edges)[:, None])  # (N, n)
-        beside = _EDGE if table.planes > 1 else 0
+        in_loss = (row >= edges[:, None]) & (row < (lengths - edges)[:, None])  # (N, n)
+        margin = _EDGE if table.planes > 1 else 0
         weights = torch.zeros_like(hr)
-        weights[:, beside : table.planes - beside, :, _EDGE : table.width - _EDGE] = judged[
+        weights[:, margin : table.planes - margin, :, _EDGE : table.width - _EDGE] = in_loss[
             :, None, :, None
         ].to(hr.dtype)
         weights /= weights.sum((1, 2, 3), keepdim=True)

@@ -1,7 +1,7 @@
 """Training pairs from one image: its own slices, degraded within the plane.
 
-An in-plane direction plays the part of the through-plane one: the slice profile and
-the slice spacing are applied along it, and the slice as acquired is the target.
+An in-plane axis stands in for the axis across the slices: the slice profile and the slice
+spacing are applied along it, and the slice as acquired is the target.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Losses that look at what an image shows, not at its pixels alone.
+"""Perceptual and adversarial losses: on features of an image, not on pixels alone.
 
 References
 ----------
@@ -30,10 +30,10 @@ LAYER_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
 
 
 class ContentLoss:
-    """Add the difference of features to that of pixels."""
+    """Mean absolute difference of pixels plus that of features."""
 
     def __init__(self, features: VGGFeatures | None, *, weight: float = 1.0) -> None:
-        """Keep the features; None or weight 0: pixels alone."""
+        """Set the features; None or weight 0: pixels alone."""
         self.features, self.weight = features, weight
 
     def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
@@ -42,18 +42,20 @@ class ContentLoss:
         if self.features is None or self.weight == 0:
             return total
         with torch.no_grad():
-            wanted = self.features(target)
-        found = self.features(predicted.float())
-        for share, one, other in zip(LAYER_WEIGHTS, found, wanted, strict=True):
-            total = total + self.weight * share * functional.l1_loss(one, other)
+            target_features = self.features(target)
+        predicted_features = self.features(predicted.float())
+        for share, predicted_layer, target_layer in zip(
+            LAYER_WEIGHTS, predicted_features, target_features, strict=True
+        ):
+            total = total + self.weight * share * functional.l1_loss(predicted_layer, target_layer)
         return total
 
 
 class AdversarialLoss:
-    """Add to a content loss how well a discriminator tells the images from real ones.
+    """Content loss plus an adversarial loss.
 
-    The discriminator learns at every call, from the same images; its optimiser and its
-    place in its schedule are parts of the state.
+    The discriminator is trained at every call, on the same images; its optimiser and its
+    step are part of the state.
     """
 
     def __init__(
@@ -71,14 +73,14 @@ class AdversarialLoss:
         """Loss of the discriminator at the last call."""
 
     def __call__(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Teach the discriminator, then judge (N, 3, H, W) images by it too."""
-        self._teach(predicted.detach().float(), target)
-        judged = self.discriminator(predicted.float())
-        adversarial = _crossentropy(judged, real=True)
+        """Train the discriminator by one step, then return the loss of (N, 3, H, W) images."""
+        self._train_discriminator(predicted.detach().float(), target)
+        logits = self.discriminator(predicted.float())
+        adversarial = _crossentropy(logits, real=True)
         return self.content(predicted, target) + self.weight * adversarial
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the discriminator and where its training stands."""
+        """Return the discriminator and the state of its training."""
         return {
             "discriminator": copy.deepcopy(self.discriminator.state_dict()),
             "optimizer": self._optimizer.state_dict(),
@@ -91,13 +93,13 @@ class AdversarialLoss:
         self._optimizer.load_state_dict(state_dict["optimizer"])
         self._step = state_dict["step"]
 
-    def _teach(self, made: Tensor, real: Tensor) -> None:
+    def _train_discriminator(self, generated: Tensor, real: Tensor) -> None:
         done = min(self._step / self._schedule.steps, 1.0)
         self._optimizer.param_groups[0]["lr"] = self._schedule.rate(done)
         self._step += 1
-        # A real and a made batch apart, as in the training of Real-ESRGAN.
+        # A real and a generated batch apart, as in the training of Real-ESRGAN.
         loss = _crossentropy(self.discriminator(real), real=True)
-        loss = loss + _crossentropy(self.discriminator(made), real=False)
+        loss = loss + _crossentropy(self.discriminator(generated), real=False)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()

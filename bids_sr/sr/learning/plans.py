@@ -1,8 +1,8 @@
 """Plans: how a patch of an image becomes a pair, for every acquisition that is imitated.
 
-What a plan needs (the weights of its slices, the interpolations of its rows) is worked
-out when it is first drawn and lies in a table on the device; a batch takes its lines from
-there.
+The matrices of a plan (the weights of its slices, the interpolations of its rows) are computed
+when it is first drawn and stored in a table on the device; a batch is a selection of its
+lines.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from bids_sr.imaging import Acquisition
 from bids_sr.sr.learning.patches import PatchExtent, PatchGeometry
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.networks.backbone import CONDITIONS, condition_of
 from bids_sr.sr.networks.thick_slice import Upsampling
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Say how a patch is made."""
+    """State how a patch becomes a pair."""
 
     acquisition: Acquisition
     voxel: float
@@ -36,9 +36,9 @@ class Plan:
     factor: int
     """Rows that the network makes of a slice."""
     plane_thickness: float | None
-    """What its planes are averages over, mm."""
-    teacher: Teacher | None = None
-    """The image it is cut from; None: any that has companions."""
+    """Thickness of its planes, mm."""
+    volume: TrainingVolume | None = None
+    """The image it is cut from; None: any interchangeable one."""
     averaged: bool = False
     """Whether planes are yet to be averaged."""
 
@@ -55,7 +55,7 @@ class Plan:
 
 
 class Lines(NamedTuple):
-    """Hold what N patches of a batch need, padded to one size."""
+    """Hold the matrices of N patches of a batch, padded to one size."""
 
     matrices: Tensor
     """(N, K, window) weights of the rows of the window in every slice."""
@@ -64,7 +64,7 @@ class Lines(NamedTuple):
     phases: Tensor
     """(N, n, K factor) interpolations of the network's rows."""
     conditions: Tensor
-    """(N, 6) what the network is given to know."""
+    """(N, 6) conditions of the network."""
     taps: Tensor
     """(N, most) weights of the planes that are averaged, the middle one in the middle."""
 
@@ -73,7 +73,7 @@ class PlanTable:
     """Hold plans of one shape, padded to the longest, as tensors on a device.
 
     Every window has `before` rows ahead of the target, whatever the plan's own margin;
-    those that the plan does not look at have no weight.
+    those beyond the margin have no weight.
     """
 
     def __init__(self, plans: Sequence[Plan], device: torch.device) -> None:
@@ -94,7 +94,7 @@ class PlanTable:
         self.averaged = np.array([plan.averaged for plan in plans])
         self.before, self.longest = int(self.margins.max()), int(self.rows.max())
         self.window = self.longest + 2 * self.before
-        self._made = np.zeros(len(plans), dtype=bool)
+        self._filled = np.zeros(len(plans), dtype=bool)
         number, most = len(plans), max(plan.taps.size for plan in plans)
         self._matrices = torch.zeros(number, self.slices, self.window, device=device)
         self._skips = torch.zeros(number, self.longest, self.slices, device=device)
@@ -118,8 +118,8 @@ class PlanTable:
         places : (N,) int tensor
             The same on the device.
         """
-        for place in np.unique(chosen[~self._made[chosen]]):
-            self._make(int(place))
+        for place in np.unique(chosen[~self._filled[chosen]]):
+            self._fill(int(place))
         return Lines(
             self._matrices[places],
             self._skips[places],
@@ -128,7 +128,7 @@ class PlanTable:
             self._taps[places],
         )
 
-    def _make(self, place: int) -> None:
+    def _fill(self, place: int) -> None:
         plan = self.plans[place]
         geometry = PatchGeometry.of(
             plan.acquisition, plan.voxel, slices=self.slices, width=self.width
@@ -144,4 +144,4 @@ class PlanTable:
         taps = plan.taps
         begin = (self._taps.shape[1] - taps.size) // 2
         self._taps[place, begin : begin + taps.size] = torch.from_numpy(taps)
-        self._made[place] = True
+        self._filled[place] = True

@@ -32,7 +32,7 @@ class Protocols:
     """Least and largest slice thickness, as a share of the spacing."""
     profiles: tuple[str, ...] = ("gaussian", "rect", "slr")
     """Names of slice profiles, each as likely."""
-    noise: float = 0.02
+    noise_fraction: float = 0.02
     """Largest standard deviation of the noise, as a share of the robust range; small
     values are the more likely ones."""
     largest_scale: float = 8.0
@@ -45,7 +45,12 @@ class Protocols:
             require(0 < low <= high, name, (low, high), "two numbers above 0, the larger last")
         known = bool(self.profiles) and set(self.profiles) <= set(PROFILES)
         require(known, "profiles", self.profiles, f"some of {', '.join(PROFILES)}")
-        require(0 <= self.noise < 1, "noise", self.noise, "0 or more and below 1")
+        require(
+            0 <= self.noise_fraction < 1,
+            "noise_fraction",
+            self.noise_fraction,
+            "0 or more and below 1",
+        )
         require(self.largest_scale > 1, "largest_scale", self.largest_scale, "above 1")
 
     def draw(self, voxel: float, random: np.random.Generator) -> Acquisition:
@@ -61,5 +66,5 @@ class Protocols:
         )
 
     def draw_noise(self, random: np.random.Generator) -> float:
-        """Draw a standard deviation of noise."""
-        return self.noise * float(random.random()) ** 2
+        """Draw a standard deviation of noise, as a share of the robust range."""
+        return self.noise_fraction * float(random.random()) ** 2

@@ -1,8 +1,8 @@
-"""Saliency says where in an image training patches should be taken.
+"""Saliency: the weights by which the places of training patches are drawn.
 
-An image teaches most where it has structure, but skin, fat and the edges to air have
-the strongest edges of all and look like nothing inside.  No anatomy is assumed: what
-counts is an edge of any strength, deep inside the body.
+Structure is most informative, but skin, fat and the border to air have the strongest edges
+and look like nothing inside the body.  The weights therefore favour edges of any strength
+deep inside the body; no anatomy is assumed.
 """
 
 from __future__ import annotations

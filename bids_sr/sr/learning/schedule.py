@@ -1,4 +1,4 @@
-"""A schedule says how long and how fast a network learns, and what of it is kept."""
+"""A schedule: how long and how fast a network trains, and which weights are kept."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LEAST_RATE = 1e-3  # of the highest learning rate, at the end
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """State how long and how fast to learn."""
+    """State how long and how fast to train."""
 
     steps: int
     """Number of updates."""
     time_budget: float | None = None
-    """Upper bound on the time, s; the schedule is then passed through by then."""
+    """Upper bound on the time, s; the learning rate then falls over this time."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
     optimizer: Literal["adam", "muon"] = "adam"
@@ -26,18 +26,18 @@ class Schedule:
     warmup: float = 0.1
     """Share of the training in which the rate rises; it falls as a cosine after."""
     decay: Literal["cosine", "restarts"] = "cosine"
-    """``restarts``: no rise, and the cosine begins anew after every cycle."""
+    """``restarts``: no warm-up, and the cosine restarts after every cycle."""
     first_cycle: int = 1000
     """Steps of the first cycle, with restarts."""
     cycle_growth: int = 1
     """Factor by which a cycle is longer than the one before."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Decays of the two running means of Adam."""
-    averaging: float = 0.99
-    """Decay of the running mean of the weights; 0 makes it the weights themselves."""
+    ema_decay: float = 0.99
+    """Decay of the exponential moving average (EMA) of the weights; 0: no average."""
     keep: Literal["average", "best", "last"] = "average"
-    """The network is left with the running mean at the end, with that of the highest
-    validation, or with the weights of the last step."""
+    """Weights of the network in the end: the average at the last step, the average at the
+    best validation score, or the weights of the last step themselves."""
     half: bool = True
     """Use the device's half precision where that is faster."""
     report_every: int = 100

@@ -1,7 +1,7 @@
 """Sources: image files as scaled volumes and stacks of slices to learn from.
 
-Neither finds files nor cuts patches.  A file that cannot be read is left out, and said
-to be.
+Nothing here finds files or cuts patches.  A file that cannot be read is left out with a
+warning.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TrainingImage:
     volume: Volume
     """float32, the bulk of the intensities 0 to 1, axes as on disk."""
     acquisition: Acquisition
-    """How it was taken; from the header alone unless more was known."""
+    """From the header alone unless more was known."""
 
     @property
     def slice_axis(self) -> int:
@@ -55,7 +55,7 @@ class TrainingImage:
     def stack(self, axis: int) -> SliceStack:
         """Return the slices across an array axis."""
         view = View.in_plane(axis)
-        spacings = [float(self.volume.spacings[one]) for one in (axis, view.rows, view.columns)]
+        spacings = self.volume.spacings[[axis, view.rows, view.columns]].tolist()
         return SliceStack(
             view.split(self.volume.data),
             (spacings[0], spacings[1], spacings[2]),
@@ -89,12 +89,12 @@ def read_images(
     Returns
     -------
     list of TrainingImage
-        Without those that cannot be read, each of which is told by a warning.
+        Without those that cannot be read; a warning is logged for each.
 
     Raises
     ------
     InputDataError
-        If not one can be read.
+        If none can be read.
     """
     images = []
     for path in files:
@@ -113,7 +113,7 @@ def read_images(
 def leave_out(
     files: Sequence[Path], share: float, seed: int, *, named: Sequence[str] = ()
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Part files into those to train on and those to validate on.
+    """Split files into those to train on and those to validate on.
 
     Files of one subject (``sub-`` in their names) stay together.
 
@@ -138,8 +138,8 @@ def leave_out(
     """
     groups: dict[str, list[Path]] = {}
     for path in sorted(files):
-        found = _SUBJECT.match(path.name)
-        groups.setdefault(found.group() if found else str(path), []).append(path)
+        subject = _SUBJECT.match(path.name)
+        groups.setdefault(subject.group() if subject else str(path), []).append(path)
     if unknown := sorted(set(named) - set(groups)):
         raise ConfigError(
             f"Found no file of {', '.join(unknown)} to leave out; expected some of "

@@ -1,7 +1,7 @@
-"""Images synthesised from label maps: every contrast, and heads that nobody scanned.
+"""Images of random contrast, synthesised from label maps.
 
-What a network learns from them is where outlines run and how they vary from contrast to
-contrast; they hold no texture but noise.  Neither the maps nor the pairs are made here.
+A network can learn from them the outlines of structures in any contrast; they hold no texture
+but noise.  Maps and pairs are made elsewhere.
 
 References
 ----------
@@ -60,8 +60,8 @@ def synthesise(
     image += random.standard_normal(labels.shape, dtype=np.float32) * spreads[places]
     image = ndimage.gaussian_filter(image, random.uniform(*_BLUR))
     logarithm = _smooth_field(labels.shape, random) * random.uniform(0, _BIAS)
-    made: npt.NDArray[np.float32] = np.maximum(image * np.exp(logarithm), 0)
-    return made
+    result: npt.NDArray[np.float32] = np.maximum(image * np.exp(logarithm), 0)
+    return result
 
 
 def _smooth_field(shape: tuple[int, ...], random: np.random.Generator) -> npt.NDArray[np.float32]:

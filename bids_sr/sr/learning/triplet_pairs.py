@@ -1,7 +1,7 @@
-"""Pairs of triplets: three neighbouring planes, and what thick slices show of them.
+"""Pairs of triplets: three neighbouring planes, and the same planes seen in thick slices.
 
-The forward model makes the thick slices, in three orientations of every image.  A batch
-is of one orientation.
+The thick slices are simulated by the forward model, in three orientations of every image.  A
+batch has one orientation.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def fine_volume(volume: Volume, spacing: float) -> Volume:
 
 
 class TripletPairs:
-    """Draw pairs of thick and fine triplets, for ever."""
+    """Draw pairs of thick and fine triplets without end."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class TripletPairs:
         ----------
         images : sequence of FineImage
         acquisition : Acquisition
-            What the thick slices imitate.
+            The acquisition that is simulated.
         spacing : float, mm
             Voxel size of the images.
         slices : int
@@ -102,7 +102,7 @@ class TripletPairs:
         self.geometry = PatchGeometry.of(acquisition, spacing, slices=slices, width=rows)
         self.batch = batch
         self.upright = True
-        """Whether a network shall see the rows of the last batch as rows."""
+        """Whether the network gets the rows of the last batch as rows; else as columns."""
         self._images = [image for image in images if len(image.places)]
         if not self._images:
             raise InputDataError("Found nothing but darkness in the images; expected anatomy.")
@@ -129,7 +129,7 @@ class TripletPairs:
         return lr, whole[:, :, geometry.margin : geometry.margin + geometry.rows].contiguous()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the drawing stands."""
+        """Return the state of the random generator."""
         return {"random": self._random.bit_generator.state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 
 Integers = npt.NDArray[np.int64]
 
@@ -22,25 +22,25 @@ class VolumeStore:
     columns; mirroring, orientation and continued edges are in them.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], device: torch.device) -> None:
+    def __init__(self, volumes: Sequence[TrainingVolume], device: torch.device) -> None:
         """Copy the images to a device.
 
         Parameters
         ----------
-        teachers : sequence of Teacher
+        volumes : sequence of TrainingVolume
         device : torch.device
         """
-        sizes = [teacher.data.size for teacher in teachers]
+        sizes = [volume.data.size for volume in volumes]
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-        self.shapes = np.array([teacher.data.shape for teacher in teachers])
+        self.shapes = np.array([volume.data.shape for volume in volumes])
         self.strides = np.stack(
             [self.shapes[:, 1] * self.shapes[:, 2], self.shapes[:, 2], np.ones(len(sizes), int)], 1
         )
-        self.orders = [np.array(teacher.orders) for teacher in teachers]
-        self.places = [teacher.places for teacher in teachers]
+        self.orders = [np.array(volume.orders) for volume in volumes]
+        self.places = [volume.places for volume in volumes]
         self.voxels = torch.empty(sum(sizes), device=device)
-        for teacher, first, size in zip(teachers, self.offsets, sizes, strict=True):
-            flat = np.ascontiguousarray(teacher.data, dtype=np.float32).reshape(-1)
+        for volume, first, size in zip(volumes, self.offsets, sizes, strict=True):
+            flat = np.ascontiguousarray(volume.data, dtype=np.float32).reshape(-1)
             self.voxels[first : first + size] = torch.from_numpy(flat)
 
     def axis_indices(
@@ -71,7 +71,7 @@ class VolumeStore:
         Parameters
         ----------
         across : (N, D) int tensor
-            Parts of the index along the planes, with the offset of the image in it.
+            Parts of the index along the planes, including the offset of the image.
         rows : (N, H) int tensor
         columns : (N, W) int tensor
 

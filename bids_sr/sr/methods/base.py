@@ -1,7 +1,7 @@
 """A method turns the slices of an acquisition into a volume on a finer grid.
 
-This is the contract that every method keeps: its fields are its hyper-parameters,
-its one verb is :meth:`Method.reconstruct`.  How it reconstructs is its own matter.
+This is the contract of every method: its fields are its hyper-parameters, its one verb is
+:meth:`Method.reconstruct`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Method(ABC):
     threads: int | None = None
     """CPU threads a method may use; None leaves the choice to its libraries."""
     data_consistency: bool = False
-    """At the end agree with the acquired slices as far as they are more than noise."""
+    """Correct the result to agree with the acquired slices, except for their noise."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -62,7 +62,7 @@ class Method(ABC):
         grid : Grid
             Where the voxels of the result shall lie; its axes parallel to those of `lr`.
         progress : callable, optional
-            Told how far the work is.
+            Called with the progress of the work.
 
         Returns
         -------
@@ -97,13 +97,13 @@ class Method(ABC):
         # Data consistency with a thickness that is not trusted would sharpen all the same.
         maker = replace(self, data_consistency=False) if check.interpolate else self
         volume, consistency = maker._agreed(Volume(data, grid.affine), lr, acquisition)
-        lost = ("data consistency",) if consistency["NoisePercent"] is None else ()
+        missing = ("data consistency",) if consistency["NoisePercent"] is None else ()
         record = MethodRecord(
             method=self.name,
             parameters=self.parameters(),
             seconds=round(time.perf_counter() - start, 2),
             device_fallback=reason,
-            not_measured=lost,
+            not_measured=missing,
             held_out=check.held_out,
             slices=None if acquisition == planned else SlicesUsed.of(acquisition),
             details={"DataConsistency": consistency},
@@ -116,7 +116,7 @@ class Method(ABC):
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     def for_labels(self) -> Method:
-        """Return the method as it treats memberships: values from 0 to 1, never rescaled.
+        """Return the method for memberships of labels: values from 0 to 1, never rescaled.
 
         Raises
         ------
@@ -126,7 +126,7 @@ class Method(ABC):
         return self
 
     def required_files(self) -> tuple[Path, ...]:
-        """Return the files of weights that the result depends on, fetched if need be.
+        """Return the files of weights that the result depends on, downloaded if necessary.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Method(ABC):
     def prepared(
         self, frames: Sequence[Volume], acquisition: Acquisition, progress: Progress
     ) -> Method:
-        """Return the method as it treats each frame of a series: what is learnt, once for all.
+        """Return the method for the frames of a series, trained once on all of them.
 
         Parameters
         ----------

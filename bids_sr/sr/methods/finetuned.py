@@ -23,12 +23,12 @@ from bids_sr.sr.contract.weights import Weights, locate
 from bids_sr.sr.learning.loop import Schedule
 from bids_sr.sr.learning.own_slices import OwnSlices
 from bids_sr.sr.methods.base import Method
-from bids_sr.sr.methods.view_network import ImageJob, Learnt, ViewNetwork, why_not_own_slices
+from bids_sr.sr.methods.view_network import ImageJob, ReadyNetwork, ViewNetwork, why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
 
 LOGGER = logging.getLogger(__name__)
 THINNEST_SHARE = 0.5
-"""Least thickness that a network is told, as a share of the slice spacing."""
+"""Smallest thickness that a network is conditioned on, as a share of the slice spacing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,14 @@ class Finetuned(ViewNetwork):
     """``image``: go on training on the image's own slices; ``none``: use the weights as
     they are."""
     detail: float = 1.15
-    """Factor on the detail found: the mean of views that differ has too little of it."""
+    """Factor on the detail that the network adds: averaging views that differ weakens it."""
     matching: float = 0.2
-    """Planes are averaged over this share of the slice thickness before an adapted network
-    sees them."""
+    """Share of the slice thickness over which thin planes are averaged before an adapted
+    network sees them."""
     mixture: float = 0.5
-    """Share of the adapted weights in the mean of them and those that they began as."""
+    """Weight of the adapted weights in their mean with the pre-trained ones."""
     steps: int = 600
-    """Most steps of the adaptation."""
+    """Maximum steps of the adaptation."""
     time_budget: float | None = None
     """Upper bound on its time, s; the result then depends on the machine's speed."""
     learning_rate: float = 2e-3
@@ -69,7 +69,7 @@ class Finetuned(ViewNetwork):
     patch_width: int = 48
     """In-plane voxels a patch."""
     hold_out: int = 6
-    """Every so many slices one is only validated on."""
+    """One of this many slices is held out for validation."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -104,7 +104,7 @@ class Finetuned(ViewNetwork):
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
-            averaging=0.95,
+            ema_decay=0.95,
             keep="best",
             report_every=max(1, min(50, self.steps // 4)),
             half=self.mixed_precision,
@@ -119,10 +119,10 @@ class Finetuned(ViewNetwork):
             seed=self.seed,
         )
 
-    def _make_ready(self, job: ImageJob) -> Learnt:
+    def _make_ready(self, job: ImageJob) -> ReadyNetwork:
         path = self._path()
         weights = Weights.load(path)
-        job = job._replace(acquisition=_taught(job.acquisition))
+        job = job._replace(acquisition=_trained_acquisition(job.acquisition))
         backbone = Backbone.from_weights(weights).to(job.device)
         network = backbone.for_acquisition(job.acquisition, job.work.spacing)
         record = MethodRecord(
@@ -130,14 +130,14 @@ class Finetuned(ViewNetwork):
         )
         thick = weights.card.thick_planes
         if self.adapt == "none":
-            return Learnt(network, record, NO_CURVE, weights, from_thick_planes=thick)
+            return ReadyNetwork(network, record, NO_CURVE, weights, from_thick_planes=thick)
         reason = why_not_own_slices(job.work, job.scale)
         if reason:
             record = _not_adapted(record, reason)
-            return Learnt(network, record, NO_CURVE, weights, from_thick_planes=thick)
+            return ReadyNetwork(network, record, NO_CURVE, weights, from_thick_planes=thick)
         thickness = job.acquisition.slice_profile.fwhm
         learner = backbone.of_one_plane()
-        learner.fix_conditions()  # slices all of one thickness cannot teach what it changes
+        learner.fix_conditions()  # slices of one thickness hold nothing about other ones
         result = self._own_slices().train(
             learner.for_acquisition(job.acquisition, job.work.spacing, thickness),
             job.scaled,
@@ -157,14 +157,14 @@ class Finetuned(ViewNetwork):
             ValidationGainDecibel=best,
         )
         if not any((gain or 0.0) > 0 for gain in (before, best)):
-            return Learnt(network, record, result.curve, None)
+            return ReadyNetwork(network, record, result.curve, None)
         if before is not None and (best is None or best <= before):
             record = _not_adapted(record, "no gain on the slices held out")
             record = record.with_details(ValidationGainDecibel=before)
-            return Learnt(network, record, result.curve, weights, from_thick_planes=thick)
+            return ReadyNetwork(network, record, result.curve, weights, from_thick_planes=thick)
         backbone.load_one_plane(learner)
         backbone.interpolate_weights(self.mixture, start=weights.tensors)
-        return Learnt(
+        return ReadyNetwork(
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )
 
@@ -189,11 +189,11 @@ def _not_adapted(record: MethodRecord, reason: str) -> MethodRecord:
     return replace(record, adaptation="none", adaptation_fallback=reason)
 
 
-def _taught(acquisition: Acquisition) -> Acquisition:
-    """Return an acquisition that weights have learnt: slices not thinner than half of the spacing.
+def _trained_acquisition(acquisition: Acquisition) -> Acquisition:
+    """Return an acquisition within the range of the training: at least half the spacing thick.
 
-    What is told of thinner ones lies far from all that training drew, and a network makes
-    anything of it; half of the spacing serves them as well as they can be served.
+    For a thinner slice the condition is far from all those of the training, and the output of
+    the network is arbitrary; half of the spacing is the best that can be done for it.
     """
     width = acquisition.slice_profile.fwhm
     least = THINNEST_SHARE * acquisition.spacing

@@ -40,11 +40,11 @@ ADAPTATIONS = ("none", "image")
 
 @dataclass(frozen=True, kw_only=True)
 class Latent(Method):
-    """Decode what lies between the latent images of neighbouring slices.
+    """Interpolate between the latent images of neighbouring slices and decode the result.
 
     Acquired slices stay as they are, so a grid that holds their centres
     (``lay_out_grid(output_grid="slice")``) holds them too; no slice becomes thinner.  The network
-    was trained before (`model`), or learns from the slices of the image.
+    is pretrained (`model`), or trained on the slices of the image.
     """
 
     name = "latent"
@@ -54,22 +54,22 @@ class Latent(Method):
     }
 
     model: str | None = None
-    """Trained weights: a path, or a published name; None: learn from the image."""
+    """Trained weights: a path, or a published name; None: train on the image."""
     weights_dir: str | None = None
-    """Where published weights lie."""
+    """Folder of published weights."""
     offline: bool = False
-    """Never fetch weights."""
+    """Never download weights."""
     adapt: str | None = None
-    """``image``: learn from the slices of the image, beginning with `model` if there is
+    """``image``: train on the slices of the image, starting from `model` if there is
     one; ``none``: use `model` as it is; None: ``none`` if there is a `model`."""
     weights: Weights | None = field(default=None, repr=False, compare=False)
-    """Weights at hand, in place of `model`."""
+    """Weights already loaded, in place of `model`."""
     keep_detail: bool = True
     """Interpolate linearly what the network cannot restore: noise and the finest detail.
     False: new slices are as the network decodes them, as in the paper."""
     in_plane_spacing: float | None = None
     """Voxel size that the network works on, mm (1.4 for the hearts of the paper); None: as
-    acquired.  Trained weights bring their own."""
+    acquired.  Trained weights state their own."""
     steps: int = 800
     """Training steps."""
     time_budget: float | None = None
@@ -92,10 +92,10 @@ class Latent(Method):
     """Highest learning rate."""
     warmup: float = 0.05
     """Share of the training in which the learning rate rises."""
-    averaging: float = 0.99
-    """Decay of the running mean of the weights, which is what is used; 0: the last weights."""
+    ema_decay: float = 0.99
+    """Decay of the exponential moving average of the weights; 0: the last weights are used."""
     synthesis: float = 1.0
-    """Weight of the loss on the slice between two neighbours; 0: the network only learns to
+    """Weight of the loss on the slice between two neighbours; 0: the network is only trained to
     restore slices, as in the paper."""
     zoom: float = 0.0
     """Largest random change of size of a patch, as a share."""
@@ -145,8 +145,8 @@ class Latent(Method):
         if not self._learns:
             return self
         with limited_threads(self.threads) as threads:
-            learnt = self._learn(frames, acquisition, threads, progress)
-        return replace(self, weights=learnt.weights, model=None, adapt="none")
+            trained = self._learn(frames, acquisition, threads, progress)
+        return replace(self, weights=trained.weights, model=None, adapt="none")
 
     @property
     def _is_trained(self) -> bool:
@@ -162,7 +162,7 @@ class Latent(Method):
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
             warmup=self.warmup,
-            averaging=self.averaging,
+            ema_decay=self.ema_decay,
             half=self.mixed_precision,
         )
 
@@ -192,15 +192,17 @@ class Latent(Method):
         device = resolve_device(self.device)
         with limited_threads(self.threads) as threads:
             if self._learns:
-                learnt = self._learn([lr], acquisition, threads, progress)
+                trained = self._learn([lr], acquisition, threads, progress)
             else:
-                learnt = self._loaded()
-            if learnt.record.stop_reason == "diverged":
-                made = _interpolated(lr, grid, "the training diverged")
-                return replace(made, record=learnt.record.joined(made.record), curve=learnt.curve)
+                trained = self._loaded()
+            if trained.record.stop_reason == "diverged":
+                fallback = _interpolated(lr, grid, "the training diverged")
+                return replace(
+                    fallback, record=trained.record.joined(fallback.record), curve=trained.curve
+                )
             start = time.perf_counter()
             progress(self.steps, self.steps, "slices between slices")
-            volume = learnt.space.between(
+            volume = trained.space.between(
                 lr,
                 axis,
                 grid,
@@ -208,25 +210,25 @@ class Latent(Method):
                 device=device,
                 threads=threads,
             )
-        network = learnt.space.network
-        record = replace(learnt.record, device=str(device)).with_details(
+        network = trained.space.network
+        record = replace(trained.record, device=str(device)).with_details(
             Threads=threads,
             NetworkParameters=sum(part.numel() for part in network.parameters()),
-            NetworkInPlaneSpacing=learnt.space.in_plane_spacing,
+            NetworkInPlaneSpacing=trained.space.in_plane_spacing,
             InferenceSeconds=round(time.perf_counter() - start, 2),
         )
         return Reconstruction(
-            volume=volume, record=record, curve=learnt.curve, learned=learnt.weights
+            volume=volume, record=record, curve=trained.curve, learned=trained.weights
         )
 
-    def _loaded(self) -> _Learnt:
-        """Return the network of the weights that were given."""
-        weights, name = self._given()
+    def _loaded(self) -> _TrainedSpace:
+        """Return the network of the given weights."""
+        weights, name = self._given_weights()
         record = MethodRecord(model=name, details={"ModelSHA256": weights.digest})
         space = LatentSpace.from_weights(weights, name)
-        return _Learnt(space, record, weights.card.curve, weights)
+        return _TrainedSpace(space, record, weights.card.curve, weights)
 
-    def _given(self) -> tuple[Weights, str]:
+    def _given_weights(self) -> tuple[Weights, str]:
         if self.weights is not None:
             return self.weights, "weights at hand"
         assert self.model is not None
@@ -239,21 +241,21 @@ class Latent(Method):
         acquisition: Acquisition,
         threads: int,
         progress: Progress,
-    ) -> _Learnt:
+    ) -> _TrainedSpace:
         """Train on the slices of an image, or of all frames of a series."""
         record = MethodRecord(details={"Seed": self.seed})
         space = LatentSpace(network=self._network(), in_plane_spacing=self.in_plane_spacing)
         start: Weights | None = None
         if self._is_trained:
-            start, name = self._given()
+            start, name = self._given_weights()
             space = LatentSpace.from_weights(start, name)
             record = replace(record, model=name).with_details(ModelSHA256=start.digest)
         network = space.network.to(resolve_device(self.device))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         stacks = [
-            training_stack(one, acquisition, space.in_plane_spacing)
-            for one in frames
-            if not _is_constant(one)
+            training_stack(frame, acquisition, space.in_plane_spacing)
+            for frame in frames
+            if not _is_constant(frame)
         ]
         result = self._training().train(
             network, stacks, (), self._schedule(), threads=threads, progress=progress
@@ -264,7 +266,7 @@ class Latent(Method):
             ValidationGainDecibel=result.score_kept,
         )
         weights = Weights(network.state_dict(), self._card(space, result, len(stacks), start))
-        return _Learnt(space, record, result.curve, weights)
+        return _TrainedSpace(space, record, result.curve, weights)
 
     def _card(
         self, space: LatentSpace, result: FitResult, stacks: int, start: Weights | None
@@ -280,8 +282,8 @@ class Latent(Method):
         )
 
 
-class _Learnt(NamedTuple):
-    """Hold a network that is ready, and where it comes from."""
+class _TrainedSpace(NamedTuple):
+    """Hold a trained latent space and its record."""
 
     space: LatentSpace
     record: MethodRecord

@@ -1,7 +1,7 @@
 """Pretrained networks over triplets of slices, as published with PRETTIER.
 
-Slides along both in-plane directions, three neighbouring slices at a time; what
-overlapping triplets say of a slice is averaged, and so are the two directions.
+The network is applied along both in-plane directions, to three neighbouring slices at a time;
+overlapping triplets of a slice are averaged, and so are the two directions.
 
 References
 ----------
@@ -54,7 +54,7 @@ LOGGER = logging.getLogger(__name__)
 TRAINED_AT = 1.0
 """Voxel size of the images that PRETTIER was trained on, mm."""
 _AS_IT_IS = 0.25  # grids whose spacing differs by less from that of the training
-_BRIGHTEST = 4.0  # of what a network is shown; the bulk of an image is 0 to 0.8
+_BRIGHTEST = 4.0  # of the inputs of a network; most of an image is 0 to 0.8
 _LEAST_SCALE = 1.05
 _MARGIN = 16  # voxels around the part of the image that is not exactly 0
 _PIXELS = {"cpu": 1 << 13}  # a batch, unless one slice has more
@@ -71,21 +71,21 @@ class Pretrained(Method):
     """``edsr``, ``realesrgan`` or ``shufflemixer`` as PRETTIER published them, or the path of
     a checkpoint or of weights of this package."""
     architecture: str | None = None
-    """What a file given by its path must hold; None: what it says itself."""
+    """Architecture of a file given by its path; None: read from the file."""
     weights_dir: str | None = None
-    """Where published weights are, and are put."""
+    """Folder of published weights."""
     offline: bool = False
-    """Fetch nothing."""
+    """Download nothing."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     seed: int = 0
-    """Taken as by every network; nothing is drawn here."""
+    """Accepted as by every network; has no effect here."""
     fusion: str = "mean"
     """How the two directions are combined; the paper's is ``mean``."""
     working_spacing: float | None = None
     """Voxel size that the network works at, mm; None: that of its training.  Grids up to a
-    quarter finer or coarser are worked on as they are; on finer ones the detail that was
-    found is added to the interpolated image."""
+    quarter finer or coarser are used as they are; on finer ones the detail that the network
+    adds is added to the interpolated image."""
     mixed_precision: bool = False
     """Convolve in half precision where the device does so faster; 8 bits of a whole image."""
 
@@ -138,24 +138,24 @@ class Pretrained(Method):
             return replace(fallback, record=record.joined(fallback.record))
         start = time.perf_counter()
         with limited_threads(self.threads) as threads:
-            made = self._apply(trained, scaling, work, device, threads, progress)
+            output = self._apply(trained, scaling, work, device, threads, progress)
         record = record.with_details(
             IntensityScale=scaling.width,
             InferenceSeconds=round(time.perf_counter() - start, 2),
         )
-        volume = resample(made.volume, grid)
+        volume = resample(output.volume, grid)
         if work.spacing > (1 + _AS_IT_IS) * grid.spacings[axis]:
-            found = made.volume.data - resample(lr, work.grid).data
-            detail = resample(made.volume.with_data(found), grid)
+            added = output.volume.data - resample(lr, work.grid).data
+            detail = resample(output.volume.with_data(added), grid)
             volume = detail.with_data(resample(lr, grid).data + detail.data)
-        unsure = made.uncertainty
+        deviation = output.uncertainty
         uncertainty = None
-        if unsure is not None:
+        if deviation is not None:
             uncertainty = side_result(
-                "uncertainty", lambda: resample(unsure, grid, kernel="linear")
+                "uncertainty", lambda: resample(deviation, grid, kernel="linear")
             )
-        lost = () if uncertainty else ("uncertainty",)
-        record = replace(record, device=made.device, not_measured=lost)
+        missing = () if uncertainty else ("uncertainty",)
+        record = replace(record, device=output.device, not_measured=missing)
         return Reconstruction(volume=volume, record=record, uncertainty=uncertainty)
 
     @property
@@ -165,10 +165,10 @@ class Pretrained(Method):
     def _working_grid(self, grid: Grid, axis: int, trained: TrainedNetwork) -> Grid:
         """Return the grid itself, or one over the same field of view as in the training."""
         trained_at = trained.card.in_plane_voxel if trained.card else None
-        wanted = self.working_spacing or trained_at or TRAINED_AT
-        if abs(grid.spacings[axis] / wanted - 1) <= _AS_IT_IS:
+        spacing = self.working_spacing or trained_at or TRAINED_AT
+        if abs(grid.spacings[axis] / spacing - 1) <= _AS_IT_IS:
             return grid
-        return lay_out_grid(grid, slice_axis=axis, output_resolution=wanted)
+        return lay_out_grid(grid, slice_axis=axis, output_resolution=spacing)
 
     def _apply(
         self,
@@ -178,22 +178,22 @@ class Pretrained(Method):
         device: torch.device,
         threads: int,
         progress: Progress,
-    ) -> _Made:
+    ) -> _Output:
         """Run the network along both in-plane directions of the workspace."""
         axis, network = work.slice_axis, trained.network
         scaled = scaling.apply(work.slices.data)
         clipped = scaled.clip(-_BRIGHTEST, _BRIGHTEST)
         # As in the training: axes towards right, anterior and superior, the first of them rows.
         world, direction = nb.orientations.io_orientation(work.slices.affine).T
-        flipped = tuple(int(one) for one in np.flatnonzero(direction < 0))
-        shown, coordinates = np.flip(clipped, flipped), work.coordinates
+        flipped = tuple(np.flatnonzero(direction < 0).tolist())
+        canonical, coordinates = np.flip(clipped, flipped), work.coordinates
         if axis in flipped:
             coordinates = scaled.shape[axis] - 1 - coordinates[::-1]
         resizing = Resizing(coordinates, scaled.shape[axis], SCALE)
-        box = foreground_box(shown, axis, margin=_MARGIN, threshold=0.0)
-        views, used = [], str(device)
+        box = foreground_box(canonical, axis, margin=_MARGIN, threshold=0.0)
+        views, device_used = [], str(device)
         for number, view in enumerate(View.through_plane(axis)):
-            stack = triplets_of(torch.from_numpy(view.split(shown[box])))
+            stack = triplets_of(torch.from_numpy(view.split(canonical[box])))
             usual = _PIXELS.get(device.type, _GPU_PIXELS)
             settings = InferenceSettings(
                 device=device,
@@ -202,12 +202,12 @@ class Pretrained(Method):
                 half=self.mixed_precision,
                 threads=threads,
                 allow_cpu=not self.device.startswith("cuda"),
-                report=_told(progress, number),
+                report=_reporter(progress, number),
             )
             upright = bool(world[axis] < world[view.columns])
             predict = Enlarging(resizing, network.input_range, upright)
-            found, used = run_over_slices(network, predict, stack, settings)
-            views.append((view, view.join(slices_of(found).numpy())))
+            rows, device_used = run_over_slices(network, predict, stack, settings)
+            views.append((view, view.join(slices_of(rows).numpy())))
         interpolated = resample(Volume(clipped, work.slices.affine), work.grid).data
         data = np.array(np.flip(interpolated, flipped))
         data[box] = FUSIONS[self.fusion](views, work.grid.spacings)
@@ -221,15 +221,15 @@ class Pretrained(Method):
         if np.abs(scaled).max() > _BRIGHTEST:
             hidden = Volume(scaled - clipped, work.slices.affine)
             data = data + resample(hidden, work.grid, kernel="linear").data
-        return _Made(
+        return _Output(
             Volume(np.ascontiguousarray(scaling.inverse(data)), work.grid.affine),
             None if deviation is None else Volume(deviation * width, work.grid.affine),
-            used,
+            device_used,
         )
 
 
-class _Made(NamedTuple):
-    """Hold what the network made on the workspace's grid."""
+class _Output(NamedTuple):
+    """Hold the output of the network on the grid of the workspace."""
 
     volume: Volume
     uncertainty: Volume | None
@@ -237,7 +237,7 @@ class _Made(NamedTuple):
 
 
 def _refusal(scaling: TripletScaling, scale: float) -> str | None:
-    """Say why there is nothing to do for a network, if so."""
+    """Say why the network cannot be applied, if so."""
     if scale < _LEAST_SCALE:
         return f"the scale is {scale:.3g}: nothing to add"
     if not scaling.width > 0:
@@ -245,7 +245,7 @@ def _refusal(scaling: TripletScaling, scale: float) -> str | None:
     return None
 
 
-def _told(progress: Progress, number: int) -> Callable[[int, int], None]:
+def _reporter(progress: Progress, number: int) -> Callable[[int, int], None]:
     def report(done: int, total: int) -> None:
         progress(number * total + done, 2 * total, f"direction {number + 1} of 2")
 

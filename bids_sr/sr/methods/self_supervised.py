@@ -1,4 +1,4 @@
-"""Self-supervised super-resolution: the image's own slices teach what lies between them.
+"""Self-supervised super-resolution: a network trained on the slices of the image itself.
 
 References
 ----------
@@ -26,13 +26,13 @@ from bids_sr.sr.contract.trained_geometry import TrainedGeometry
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.learning.loop import Schedule
-from bids_sr.sr.learning.own_slices import OwnSlices, has_learnt
+from bids_sr.sr.learning.own_slices import OwnSlices, beats_interpolation
 from bids_sr.sr.learning.sources import SCALING
 from bids_sr.sr.methods.base import Method
 from bids_sr.sr.methods.finetuned import Finetuned
 from bids_sr.sr.methods.view_network import (
     ImageJob,
-    Learnt,
+    ReadyNetwork,
     ViewNetwork,
     why_not_own_slices,
 )
@@ -54,7 +54,7 @@ SMORE: dict[str, Any] = {
     "learning_rate": 1e-4,
     "optimizer": "adam",
     "warmup": 0.3,
-    "averaging": 0.0,
+    "ema_decay": 0.0,
     "loss": "squared",
     "whole_patches": True,
     "sampling": "gradient",
@@ -65,7 +65,7 @@ SMORE: dict[str, Any] = {
     "mirrored": False,
     "data_consistency": False,
 }
-"""What SMORE v4 does, as the papers tell it; hours on a CPU."""
+"""The settings of SMORE v4 according to the papers; hours on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,22 +100,23 @@ class SelfSupervised(ViewNetwork):
     """``adam``, or ``muon`` for the kernels of hidden layers."""
     warmup: float = 0.1
     """Share of the training in which the learning rate rises."""
-    averaging: float = 0.99
-    """Decay of the running mean of the weights, which is what is used; 0: the last weights."""
+    ema_decay: float = 0.99
+    """Decay of the exponential moving average of the weights; 0: the last weights are used."""
     loss: str = "absolute"
     """``absolute`` or ``squared`` differences."""
     whole_patches: bool = False
-    """Judge also the outer slice and columns of a patch, which lack neighbours."""
+    """Include the outer slice and columns of a patch in the loss, which lack neighbours."""
     sampling: str = "depth"
-    """Where patches are taken: ``depth`` (edges deep in the body) or ``gradient``."""
+    """Where patches are drawn: ``depth`` (edges deep in the body) or ``gradient``."""
     detail: float = 1.2
-    """Factor on the detail found; above 1, as slices to learn from are averages over their
-    thickness and so hold less of it than planes across them."""
+    """Factor on the detail that the network adds; above 1, as the slices of the training are
+    averages over their thickness and hold less detail than planes across them."""
     matching: float = 0.45
-    """Planes are averaged over this share of the slice thickness before they are seen."""
+    """Share of the slice thickness over which thin planes are averaged before the network sees
+    them."""
     reuse: str | None = None
-    """Path of weights that were learnt from an image of the same geometry, which are
-    used as they are; None trains on the image."""
+    """Path of weights trained on an image of the same geometry, used without training; None
+    trains on the image."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -163,7 +164,7 @@ class SelfSupervised(ViewNetwork):
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             warmup=self.warmup,
-            averaging=self.averaging,
+            ema_decay=self.ema_decay,
             half=self.mixed_precision,
         )
 
@@ -182,13 +183,13 @@ class SelfSupervised(ViewNetwork):
         reason = super()._refusal(work, scale)
         return reason or (why_not_own_slices(work, scale) if self.reuse is None else None)
 
-    def _make_ready(self, job: ImageJob) -> Learnt:
+    def _make_ready(self, job: ImageJob) -> ReadyNetwork:
         if self.reuse is None:
             return self._train(job)
-        found = TrainedGeometry.of(job.acquisition, job.work.spacing)
-        return _load(Path(self.reuse), found)
+        geometry = TrainedGeometry.of(job.acquisition, job.work.spacing)
+        return _load(Path(self.reuse), geometry)
 
-    def _train(self, job: ImageJob) -> Learnt:
+    def _train(self, job: ImageJob) -> ReadyNetwork:
         size = {"channels": self.channels, "blocks": self.blocks}
         size["factor"] = ceil(job.scale - 1e-3)
         torch.manual_seed(self.seed)
@@ -211,8 +212,8 @@ class SelfSupervised(ViewNetwork):
                 "ValidationGainDecibel": result.curve.last_score,
             },
         )
-        if not has_learnt(result):
-            return Learnt(network, record, result.curve, None)
+        if not beats_interpolation(result):
+            return ReadyNetwork(network, record, result.curve, None)
         card = WeightsCard(
             architecture=self.network,
             arguments=size,
@@ -225,7 +226,7 @@ class SelfSupervised(ViewNetwork):
             curve=result.curve,
         )
         weights = Weights(tensors=network.state_dict(), card=card)
-        return Learnt(network, record, result.curve, weights)
+        return ReadyNetwork(network, record, result.curve, weights)
 
 
 def _network(name: str, size: Mapping[str, int]) -> ThickSliceUpsampler:
@@ -234,10 +235,10 @@ def _network(name: str, size: Mapping[str, int]) -> ThickSliceUpsampler:
     return network
 
 
-def _load(path: Path, found: TrainedGeometry) -> Learnt:
+def _load(path: Path, geometry: TrainedGeometry) -> ReadyNetwork:
     """Read what was learnt from an image of the same geometry."""
     weights = Weights.load(path)
-    TrainedGeometry.from_card(weights.card, path).require(found, path)
+    TrainedGeometry.from_card(weights.card, path).require(geometry, path)
     name = weights.card.architecture
     try:
         network = _network(name, weights.card.arguments)
@@ -250,4 +251,4 @@ def _load(path: Path, found: TrainedGeometry) -> Learnt:
     record = MethodRecord(
         model=path.name, stop_reason="reused", details={"ModelSHA256": weights.digest}
     )
-    return Learnt(network, record, weights.card.curve, weights)
+    return ReadyNetwork(network, record, weights.card.curve, weights)

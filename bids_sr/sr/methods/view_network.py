@@ -1,8 +1,8 @@
-"""What methods share that apply one network to the views of a volume.
+"""The common part of the methods that apply one network to the views of a volume.
 
-The slices are brought to a workspace and scaled, a network is made ready, and what it
-finds in all views is added to interpolation.  Where the network comes from is each
-method's matter.
+The slices are resampled to a workspace and scaled, a network is loaded or trained, and the
+detail that it predicts in all views is added to interpolation.  Each method provides the
+network.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LEAST_SCALE = 1.05
 
 
 class ImageJob(NamedTuple):
-    """Hold an image that a network shall be made ready for."""
+    """Hold the image that a network is loaded or trained for."""
 
     scaled: npt.NDArray[np.float32]
     """Acquired slices, intensities about 0 to 1."""
@@ -54,8 +54,8 @@ class ImageJob(NamedTuple):
         return self.acquisition.scale(self.work.spacing)
 
 
-class Learnt(NamedTuple):
-    """Hold a network that is ready, and where it comes from."""
+class ReadyNetwork(NamedTuple):
+    """Hold a network that is ready to be applied, and its record."""
 
     network: ThickSliceUpsampler
     record: MethodRecord
@@ -63,12 +63,12 @@ class Learnt(NamedTuple):
     weights: Weights | None
     """None where the network must not be used."""
     from_thick_planes: bool = True
-    """Whether what it learnt last were planes as thick as slices."""
+    """Whether it was last trained on planes as thick as the slices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewNetwork(Method):
-    """Apply a network to both through-plane views; a subclass makes it ready."""
+    """Apply a network to both through-plane views; a subclass loads or trains it."""
 
     seed: int = 0
     """Seed of weights and patches; the result is the same for the same number of threads."""
@@ -78,21 +78,21 @@ class ViewNetwork(Method):
     """How the two views are combined: ``directional`` or ``mean``; ``auto``: the second if the
     network sees neighbouring planes, else the first."""
     detail: float = 1.0
-    """Factor on the detail found."""
+    """Factor on the detail that the network adds to interpolation."""
     matching: float = 0.0
-    """Planes are averaged over this share of the slice thickness before they are seen, if
-    the network learnt from slices, which are averages over all of it."""
+    """Share of the slice thickness over which thin planes are averaged before the network sees
+    them; only if it was trained on planes as thick as the slices."""
     orientations: int | None = None
-    """Pairs of views: the array's own, then pairs turned between them within the slices; None:
+    """Pairs of views: those along the array axes, then pairs rotated in-plane between them; None:
     one if the network sees neighbouring planes, else two."""
     mirrored: bool = True
     """Average with the result on the mirror image."""
     data_consistency: bool = True
-    """At the end agree with the acquired slices as far as they are more than noise."""
+    """Correct the result to agree with the acquired slices, except for their noise."""
     mixed_precision: bool = True
     """Convolve in half precision where the device does so faster."""
     scale_intensities: bool = True
-    """Bring the robust intensity range to 0 to 1; False: the values are such already."""
+    """Scale the robust intensity range to 0 to 1; False: it is such already."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -116,7 +116,7 @@ class ViewNetwork(Method):
         )
 
     @abstractmethod
-    def _make_ready(self, job: ImageJob) -> Learnt:
+    def _make_ready(self, job: ImageJob) -> ReadyNetwork:
         """Return the network for this image."""
 
     def _refusal(self, work: Workspace, scale: float) -> str | None:
@@ -143,44 +143,44 @@ class ViewNetwork(Method):
         scaled = scaler.apply(work.slices.data)
         with limited_threads(self.threads) as threads:
             job = ImageJob(scaled, work, acquisition, device, threads, progress)
-            learnt = self._make_ready(job)
-            record = learnt.record.with_details(
+            ready = self._make_ready(job)
+            record = ready.record.with_details(
                 Threads=threads,
-                NetworkParameters=sum(part.numel() for part in learnt.network.parameters()),
+                NetworkParameters=sum(part.numel() for part in ready.network.parameters()),
             )
-            if learnt.weights is None:
+            if ready.weights is None:
                 fallback = interpolated(lr, grid, "the network is no better than interpolation")
-                return replace(fallback, record=record.joined(fallback.record), curve=learnt.curve)
+                return replace(fallback, record=record.joined(fallback.record), curve=ready.curve)
             start = time.perf_counter()
             settings = InferenceSettings(
                 device=device,
-                halo=learnt.network.halo,
-                plane_halo=learnt.network.plane_halo,
+                halo=ready.network.halo,
+                plane_halo=ready.network.plane_halo,
                 half=self.mixed_precision,
                 threads=threads,
                 allow_cpu=not self.device.startswith("cuda"),
             )
-            share = self.matching if learnt.from_thick_planes else 0.0
-            together = learnt.network.plane_halo > 0
+            share = self.matching if ready.from_thick_planes else 0.0
+            together = ready.network.plane_halo > 0
             views = self._views(share * acquisition.slice_profile.fwhm, together=together)
-            seen = views.apply(learnt.network, scaled, work, settings, progress)
+            fused = views.apply(ready.network, scaled, work, settings, progress)
         record = record.with_details(
             Fusion=views.fusion,
             Orientations=views.orientations,
             InferenceSeconds=round(time.perf_counter() - start, 2),
         )
-        made = Volume(scaler.inverse(seen.data), work.grid.affine)
+        fine = Volume(scaler.inverse(fused.data), work.grid.affine)
         uncertainty = side_result(
-            "uncertainty", lambda: _uncertainty(seen.uncertainty, scaler, work, grid)
+            "uncertainty", lambda: _uncertainty(fused.uncertainty, scaler, work, grid)
         )
-        lost = () if uncertainty else ("uncertainty",)
-        record = replace(record, device=seen.device, not_measured=lost)
+        missing = () if uncertainty else ("uncertainty",)
+        record = replace(record, device=fused.device, not_measured=missing)
         return Reconstruction(
-            volume=resample(made, grid),
+            volume=resample(fine, grid),
             record=record,
-            curve=learnt.curve,
+            curve=ready.curve,
             uncertainty=uncertainty,
-            learned=learnt.weights,
+            learned=ready.weights,
         )
 
 
@@ -189,8 +189,8 @@ def _uncertainty(
 ) -> Volume | None:
     if deviation is None:
         return None
-    unsure = Volume(deviation * np.float32(scaler.width), work.grid.affine)
-    return resample(unsure, grid, kernel="linear")
+    scaled = Volume(deviation * np.float32(scaler.width), work.grid.affine)
+    return resample(scaled, grid, kernel="linear")
 
 
 def why_not_own_slices(work: Workspace, scale: float) -> str | None:

@@ -1,8 +1,12 @@
-"""Stage 3 of Wang et al. on a dataset: learn from its thick slices themselves.
+"""Stage 3 of Wang et al. 2024 on a dataset: train on its thick slices themselves.
 
-No high-resolution image is needed: the slices are degraded once more, with an in-plane
-direction in the part of the missing one.  The same on one image is the method
-``finetuned``.
+No high-resolution image is needed: the slices are degraded along an in-plane axis, which
+stands in for the axis across the slices.  The same on one image is the method ``finetuned``.
+
+References
+----------
+Wang et al. 2024, Inter-slice super-resolution of magnetic resonance images by pre-training
+and self-supervised fine-tuning, ISBI, doi:10.48550/arXiv.2406.05974.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.learning.protocols import Protocols
 from bids_sr.sr.learning.sources import TrainingImage, leave_out, read_images
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.recipes.backbone import BackboneRecipe
 from bids_sr.sr.recipes.base import Job
 
@@ -41,10 +45,10 @@ class Adapt(BackboneRecipe):
     """Highest learning rate."""
     warmup: float = 0.1
     """Share of the training in which the rate rises."""
-    averaging: float = 0.99
-    """Decay of the running mean of the weights, which is what is kept."""
+    ema_decay: float = 0.99
+    """Decay of the exponential moving average of the weights, which is kept in the end."""
     mixture: float = 0.5
-    """Share of what was learnt in the mean of it and the weights that it began with."""
+    """Weight of the trained weights in their mean with the weights that training began with."""
     report_every: int = 100
     """Steps between points of the learning curve."""
     spacing: float | None = None
@@ -54,28 +58,29 @@ class Adapt(BackboneRecipe):
         training, validation = leave_out(
             job.files, self.left_out, self.seed, named=self.left_out_subjects
         )
-        teachers = self._teachers(training, job.acquisitions)
-        if not teachers:
+        volumes = self._volumes(training, job.acquisitions)
+        if not volumes:
             raise InputDataError(
                 f"Found {len(training)} images and none with slices to learn from; expected "
                 f"slices at least {_LEAST_SCALE:g} voxels apart that hold {_LEAST_SLICES} such "
                 "distances. The warnings say what is wrong with each."
             )
-        others = self._teachers(validation, job.acquisitions) if validation else []
-        learnt = self._learn(job, teachers, others, Protocols(noise=0.0), varied=False)
+        left_out = self._volumes(validation, job.acquisitions) if validation else []
+        noiseless = Protocols(noise_fraction=0.0)
+        weights = self._learn(job, volumes, left_out, noiseless, varied=False)
         data = {
-            "Files": [teacher.name for teacher in teachers],
-            "LeftOut": [teacher.name for teacher in others],
+            "Files": [volume.name for volume in volumes],
+            "LeftOut": [volume.name for volume in left_out],
         }
-        return replace(learnt, card=replace(learnt.card, data=data, thick_planes=True))
+        return replace(weights, card=replace(weights.card, data=data, thick_planes=True))
 
-    def _teachers(
+    def _volumes(
         self, files: Sequence[Path], acquisitions: Mapping[Path, Acquisition]
-    ) -> list[Teacher]:
-        made = [self._teacher(image) for image in read_images(files, acquisitions)]
-        return [teacher for teacher in made if teacher is not None]
+    ) -> list[TrainingVolume]:
+        candidates = [self._volume(image) for image in read_images(files, acquisitions)]
+        return [volume for volume in candidates if volume is not None]
 
-    def _teacher(self, image: TrainingImage) -> Teacher | None:
+    def _volume(self, image: TrainingImage) -> TrainingVolume | None:
         axis, acquisition = image.slice_axis, image.acquisition
         grid = lay_out_grid(image.volume, slice_axis=axis, output_resolution=self.spacing)
         work = Workspace.of(image.volume, axis, grid)
@@ -89,4 +94,6 @@ class Adapt(BackboneRecipe):
                 shortest,
             )
             return None
-        return Teacher.of(image.path.name, work.slices.data, work.slices.spacings, acquisition)
+        return TrainingVolume.of(
+            image.path.name, work.slices.data, work.slices.spacings, acquisition
+        )

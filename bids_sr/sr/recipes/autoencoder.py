@@ -1,4 +1,4 @@
-"""An autoencoder learns the slices of a dataset, and what lies between neighbours.
+"""Training of an autoencoder on the slices of a dataset, and on slices between neighbours.
 
 References
 ----------
@@ -38,9 +38,9 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderRecipe(Recipe):
-    """Learn the slices of images as acquired: of a heart, a knee, a brain.
+    """Train an autoencoder on slices as acquired, of any anatomy.
 
-    The defaults learn in minutes on a CPU; the preset ``paper`` is the published one.
+    The defaults train in minutes on a CPU; the preset ``paper`` is the published one.
     """
 
     name = "autoencoder"
@@ -67,8 +67,8 @@ class AutoencoderRecipe(Recipe):
     """Highest learning rate."""
     warmup: float = 0.05
     """Share of the training in which the learning rate rises."""
-    averaging: float = 0.99
-    """Decay of the running mean of the weights, which is what is kept; 0: the last weights."""
+    ema_decay: float = 0.99
+    """Decay of the exponential moving average of the weights, which is kept in the end."""
     synthesis: float = 1.0
     """Weight of the loss on the slice between two neighbours, of the later version of the
     method; 0: the network only learns to restore slices."""
@@ -98,7 +98,7 @@ class AutoencoderRecipe(Recipe):
             time_budget=self.time_budget,
             learning_rate=self.learning_rate,
             warmup=self.warmup,
-            averaging=self.averaging,
+            ema_decay=self.ema_decay,
             half=self.mixed_precision,
         )
 
@@ -182,14 +182,14 @@ def read_stacks(
     return stacks
 
 
-def _same_kind(start: LatentSpace, wanted: LatentSpace) -> LatentSpace:
+def _same_kind(start: LatentSpace, expected: LatentSpace) -> LatentSpace:
     if (start.network.arguments, start.in_plane_spacing) != (
-        wanted.network.arguments,
-        wanted.in_plane_spacing,
+        expected.network.arguments,
+        expected.in_plane_spacing,
     ):
         raise WeightsError(
             f"Found weights of an autoencoder with {start.network.arguments} and voxels of "
-            f"{start.in_plane_spacing} mm; expected {wanted.network.arguments} and "
-            f"{wanted.in_plane_spacing} mm. Set the recipe to the same."
+            f"{start.in_plane_spacing} mm; expected {expected.network.arguments} and "
+            f"{expected.in_plane_spacing} mm. Set the recipe to the same."
         )
     return start

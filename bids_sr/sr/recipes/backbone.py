@@ -1,6 +1,6 @@
-"""What the recipes of the backbone share: settings, training and validation.
+"""The common part of the recipes of the backbone: settings, training and validation.
 
-Where the images come from and what their pairs imitate is each recipe's matter.
+Each recipe provides the images and the acquisitions that their pairs imitate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bids_sr.sr.learning.loop import Schedule, Validator, fit
 from bids_sr.sr.learning.pairs import Pairs, PatchSize, Rows, Slices
 from bids_sr.sr.learning.protocols import Draws, Protocols
 from bids_sr.sr.learning.sources import SCALING
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.base import Job, Recipe
 
@@ -32,7 +32,7 @@ VALIDATED = (
     Acquisition(spacing=3.3, thickness=2.5, profile="slr"),
     Acquisition(spacing=5.0, thickness=5.0, profile="rect"),
 )
-"""What left-out images are degraded by, in units of voxels."""
+"""Acquisitions by which left-out images are degraded, in units of voxels."""
 _MOST_VALIDATED = 6  # images
 _VALIDATION_SEED = 1_000_003
 _VALIDATION_PATCHES = 32  # of one plane, an acquisition
@@ -53,10 +53,10 @@ class BackboneRecipe(Recipe):
     """``adam``, or ``muon`` for the kernels of hidden layers."""
     warmup: float = 0.05
     """Share of the training in which the rate rises."""
-    averaging: float = 0.999
-    """Decay of the running mean of the weights, which is what is kept."""
+    ema_decay: float = 0.999
+    """Decay of the exponential moving average of the weights, which is kept in the end."""
     mixture: float = 1.0
-    """Share of what was learnt in the mean of it and the weights that it began with."""
+    """Weight of the trained weights in their mean with the weights that training began with."""
     batch_size: int = 32
     """Patches a step, each of an acquisition of its own."""
     patch_slices: int = 12
@@ -74,7 +74,7 @@ class BackboneRecipe(Recipe):
     blocks: int = 14
     """Residual blocks of a new network."""
     left_out: float = 0.15
-    """Share of the subjects that is only validated on."""
+    """Share of the subjects that are left out for validation."""
     left_out_subjects: tuple[str, ...] = ()
     """Validate on these instead, for example ``sub-01``."""
     report_every: int = 500
@@ -99,7 +99,7 @@ class BackboneRecipe(Recipe):
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             warmup=self.warmup,
-            averaging=self.averaging,
+            ema_decay=self.ema_decay,
             report_every=self.report_every,
             half=self.mixed_precision,
         )
@@ -124,30 +124,30 @@ class BackboneRecipe(Recipe):
     def _learn(
         self,
         job: Job,
-        teachers: Sequence[Teacher],
-        validation: Sequence[Teacher],
+        volumes: Sequence[TrainingVolume],
+        validation: Sequence[TrainingVolume],
         protocols: Draws,
         *,
         varied: bool = True,
     ) -> Weights:
-        """Train on pairs of the teachers and validate on the others.
+        """Train on pairs of some volumes and validate on others.
 
         Parameters
         ----------
         job : Job
-        teachers, validation : sequences of Teacher
+        volumes, validation : sequences of TrainingVolume
         protocols : Draws
-            What pairs imitate where a teacher does not say.
+            Acquisitions that pairs imitate, unless a volume has its own.
         varied : bool
             Change contrast and brightness at random.
         """
         network = self._network(job)
-        begun = {name: weight.clone() for name, weight in network.state_dict().items()}
-        if job.start is not None and all(teacher.plane_thickness for teacher in teachers):
-            network.fix_conditions()  # thick slices alone cannot teach how thin planes differ
+        start = {name: weight.clone() for name, weight in network.state_dict().items()}
+        if job.start is not None and all(volume.plane_thickness for volume in volumes):
+            network.fix_conditions()  # thick slices alone hold nothing about thin planes
         size = self._size(self.patch_planes if network.planes > 1 else 1)
         pairs = Pairs(
-            teachers,
+            volumes,
             protocols,
             size,
             factor=network.factor,
@@ -182,7 +182,7 @@ class BackboneRecipe(Recipe):
             checkpoint=job.checkpoint,
         )
         if job.start is not None:
-            network.interpolate_weights(self.mixture, start=begun)
+            network.interpolate_weights(self.mixture, start=start)
         table = {example.name: round(example.gain(network), 3) for example in examples}
         return network.weights(
             WeightsCard(
@@ -195,21 +195,21 @@ class BackboneRecipe(Recipe):
         )
 
     def _examples(
-        self, teachers: Sequence[Teacher], size: PatchSize, factor: int
+        self, volumes: Sequence[TrainingVolume], size: PatchSize, factor: int
     ) -> list[_Example]:
-        # As many whatever the batches are: tables stay comparable.
+        # A fixed number, whatever the batch size: scores stay comparable.
         size = replace(size, batch=_VALIDATION_PATCHES, volume_batch=_VALIDATION_VOLUMES)
         examples = []
-        for teacher in teachers:
-            quiet = Protocols(noise=0.0)
+        for volume in volumes:
+            noiseless = Protocols(noise_fraction=0.0)
             pairs = Pairs(
-                [teacher], quiet, size, factor=factor, seed=_VALIDATION_SEED, varied=False
+                [volume], noiseless, size, factor=factor, seed=_VALIDATION_SEED, varied=False
             )
-            own = teacher.acquisition
-            for acquisition in [own] if own else _in_voxels(teacher):
-                slices, rows = pairs.draw(teacher, acquisition)
+            own = volume.acquisition
+            for acquisition in [own] if own else _in_voxels(volume):
+                slices, rows = pairs.draw(volume, acquisition)
                 words = (
-                    f"{teacher.name} {acquisition.nominal_thickness:.3g}/"
+                    f"{volume.name} {acquisition.nominal_thickness:.3g}/"
                     f"{acquisition.spacing:.3g} mm {acquisition.slice_profile.name}"
                 )
                 examples.append(_Example(words, slices, rows))
@@ -231,9 +231,9 @@ class _Example(NamedTuple):
     def gain(self, network: nn.Module) -> float:
         """Return the gain over cubic interpolation, dB."""
         assert isinstance(network, Backbone)
-        learnt = self.rows.squared_error(_predicted(network, self.slices))
+        after = self.rows.squared_error(_predicted(network, self.slices))
         before = self.rows.squared_error(self.slices.cubic())
-        return float(10 * torch.log10(before / learnt.clamp_min(1e-12)))
+        return float(10 * torch.log10(before / after.clamp_min(1e-12)))
 
 
 def _predicted(network: Backbone, slices: Slices) -> Tensor:
@@ -244,12 +244,12 @@ def _predicted(network: Backbone, slices: Slices) -> Tensor:
     return predicted
 
 
-def _in_voxels(teacher: Teacher) -> list[Acquisition]:
+def _in_voxels(volume: TrainingVolume) -> list[Acquisition]:
     return [
         Acquisition(
-            spacing=one.spacing * teacher.voxel,
-            thickness=one.nominal_thickness * teacher.voxel,
-            profile=one.profile,
+            spacing=acquisition.spacing * volume.voxel,
+            thickness=acquisition.nominal_thickness * volume.voxel,
+            profile=acquisition.profile,
         )
-        for one in VALIDATED
+        for acquisition in VALIDATED
     ]

@@ -1,7 +1,7 @@
-"""A recipe turns files into weights: what is read, what is learnt, how long.
+"""A recipe trains weights on files.
 
-This is the contract that every recipe keeps: its fields are its settings, its one verb
-is :meth:`Recipe.train`.  A recipe neither finds files nor names the file it makes.
+This is the contract of every recipe: its fields are its settings, its one verb is
+:meth:`Recipe.train`.  A recipe neither finds files nor names its output.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ IMAGES = (".nii", ".nii.gz")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """Hold what one training is given besides its settings."""
+    """Hold the inputs of a training besides its settings."""
 
     files: tuple[Path, ...]
-    """What to learn from, in the order of their paths."""
+    """Training files, sorted by path."""
     acquisitions: Mapping[Path, Acquisition] = field(default_factory=dict)
     """How images were taken, where that is known from elsewhere than their header."""
     start: Weights | None = None
     """Weights to begin with; None for a new network."""
     checkpoint: Path | None = None
-    """Where the state goes now and then, and from where an interrupted training goes on."""
+    """Where the state is written regularly, and from where an interrupted training resumes."""
     progress: Progress | None = None
     device: torch.device
     threads: int
-    """On a CPU, so many cores."""
+    """Number of cores, on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,47 +76,47 @@ class Recipe(ABC):
         checkpoint: Path | None = None,
         progress: Progress | None = None,
     ) -> Weights:
-        """Learn from files.
+        """Train on files.
 
         Parameters
         ----------
         files : sequence of Path
-            Images, or what else the recipe reads.  Those that cannot be read are left out
+            Images, or other files that the recipe reads.  Those that cannot be read are left out
             with a warning.
         acquisitions : mapping of Path to Acquisition, optional
-            How images were taken, where the header does not say it all.
+            How images were taken, where the header does not state it.
         start : Weights, optional
             Begin with these instead of a new network.
         checkpoint : Path, optional
-            Write the state there now and then; if it is there, go on from it.  It is left
-            in place.
+            Where the state is written regularly; if the file exists, the training resumes from
+            it.  It is not removed.
         progress : callable, optional
-            Told how far the training is.
+            Called with the progress of the training.
 
         Returns
         -------
         Weights
-            Their card says what they are and what they come from.
+            With a card that describes their network and training.
 
         Raises
         ------
         InputDataError
-            If nothing can be learnt from the files.
+            If no file can be used.
         WeightsError
             If `start` is of another architecture.
         ConfigError
             If the checkpoint belongs to a training with other settings.
         """
-        wanted = tuple(sorted(path for path in files if path.name.endswith(self.suffixes)))
-        if not wanted:
+        readable = tuple(sorted(path for path in files if path.name.endswith(self.suffixes)))
+        if not readable:
             raise InputDataError(
                 f"Found {len(files)} files, none of which ends in {' or '.join(self.suffixes)}; "
                 f"expected some for the recipe {self.name!r}."
             )
         with limited_threads(self.threads) as threads:
-            learnt = self._train(
+            weights = self._train(
                 Job(
-                    files=wanted,
+                    files=readable,
                     acquisitions=acquisitions or {},
                     start=start,
                     checkpoint=checkpoint,
@@ -126,13 +126,13 @@ class Recipe(ABC):
                 )
             )
         card = replace(
-            learnt.card,
+            weights.card,
             recipe=RecipeUsed(name=self.name, parameters=self.parameters()),
             seed=self.seed,
-            data=learnt.card.data or {"Files": [path.name for path in wanted]},
+            data=weights.card.data or {"Files": [path.name for path in readable]},
             start=None if start is None else Start(sha256=start.digest, card=start.card),
         )
-        return Weights(tensors=learnt.tensors, card=card)
+        return Weights(tensors=weights.tensors, card=card)
 
     def parameters(self) -> dict[str, Any]:
         """Return the settings as plain values."""
@@ -142,8 +142,8 @@ class Recipe(ABC):
     def _train(self, job: Job) -> Weights:
         """Do the work of :meth:`train`.
 
-        The card needs the architecture and the curve; geometry and data where there is
-        more to say than names; recipe, seed and start are filled in.
+        The card needs the architecture and the curve, and optionally geometry and data;
+        recipe, seed and start are filled in.
         """
 
 

@@ -1,4 +1,4 @@
-"""PRETTIER's recipe: fine images, thick triplets of them, a loss that looks at content.
+"""PRETTIER's recipe: triplets of simulated thick slices and a perceptual loss.
 
 References
 ----------
@@ -49,7 +49,7 @@ _VALIDATION_SEED = 1_000_003
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """State a learning rate that falls as a cosine and begins anew."""
+    """State a cosine learning rate with restarts."""
 
     highest: float
     first_cycle: int
@@ -63,7 +63,7 @@ PAPER = {
     "realesrgan": Rate(highest=1e-4, first_cycle=6, growth=1),
     "shufflemixer": Rate(highest=2e-4, first_cycle=8, growth=2),
 }
-"""Learning rates of the paper; that of ShuffleMixer, which it does not tell, as EDSR's."""
+"""Learning rates of the paper; it does not state that of ShuffleMixer: as EDSR's."""
 DISCRIMINATOR = Rate(highest=5e-6, first_cycle=8, growth=2)
 
 
@@ -99,13 +99,13 @@ class Perceptual(Recipe):
     batch_size: int = 6
     """Patches a step."""
     epochs: int = 100
-    """How often all of them are seen."""
+    """Passes over all patches."""
     time_budget: float | None = None
     """Upper bound on the training time, s; the schedule is then passed through by then."""
     learning_rate: float | None = None
     """Highest learning rate; None: the paper's for the architecture."""
     first_cycle: int | None = None
-    """Epochs until the rate begins anew for the first time; None: the paper's."""
+    """Epochs until the first restart; None: the paper's."""
     cycle_growth: int | None = None
     """Factor by which a cycle is longer than the one before; None: the paper's."""
     left_out: float = 0.3
@@ -179,7 +179,7 @@ class Perceptual(Recipe):
             first_cycle=rate.first_cycle * steps_an_epoch,
             cycle_growth=rate.growth,
             betas=(0.9, 0.999),
-            averaging=0.0,
+            ema_decay=0.0,
             keep="best",
             report_every=steps_an_epoch,
             half=self.mixed_precision,
@@ -191,8 +191,8 @@ class Perceptual(Recipe):
         )
         images = self._read(training)
         pairs = self._pairs(images, self.seed)
-        judged = self._read(validation) if validation else images
-        others = self._pairs(judged, self.seed + _VALIDATION_SEED)
+        validation_images = self._read(validation) if validation else images
+        validation_pairs = self._pairs(validation_images, self.seed + _VALIDATION_SEED)
         torch.manual_seed(self.seed)
         network = self._network(job).to(job.device)
         task = _Task(
@@ -208,7 +208,10 @@ class Perceptual(Recipe):
             content=self._content(job),
         )
         epoch = self._batches(len(images))
-        examples = [_Example.of(others, job.device) for _ in range(self._batches(len(judged)))]
+        examples = [
+            _Example.of(validation_pairs, job.device)
+            for _ in range(self._batches(len(validation_images)))
+        ]
         loss: Callable[[Tensor, Tensor], Tensor] = task.content
         threads = job.threads
         if self._adversarial > 0:
@@ -249,9 +252,9 @@ class Perceptual(Recipe):
         return Weights(tensors=network.state_dict(), card=card)
 
     def _read(self, files: Sequence[Path]) -> list[FineImage]:
-        found = read_images(files, prepare=partial(fine_volume, spacing=self.voxel))
+        images = read_images(files, prepare=partial(fine_volume, spacing=self.voxel))
         return [
-            FineImage.of(image.path.name, image.volume.data, seed=self.seed) for image in found
+            FineImage.of(image.path.name, image.volume.data, seed=self.seed) for image in images
         ]
 
     def _pairs(self, images: Sequence[FineImage], seed: int) -> TripletPairs:
@@ -316,8 +319,8 @@ class _Task:
     def validate(self, examples: Sequence[_Example], network: nn.Module) -> float:
         """Return the mean content loss with its sign turned: higher is better."""
         losses = [
-            float(self.content(self.enlargings[one.upright](network, one.lr), one.hr))
-            for one in examples
+            float(self.content(self.enlargings[example.upright](network, example.lr), example.hr))
+            for example in examples
         ]
         return -float(np.mean(losses))
 
@@ -327,9 +330,9 @@ class _Task:
         geometry = self.pairs.geometry
         upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, SCALE)
         gains = []
-        for one in examples:
-            cubic = upsampling.skip.to(one.lr.device) @ one.lr
-            made = self.enlargings[one.upright](network, one.lr)
-            before, after = (mean_squared_error(each, one.hr) for each in (cubic, made))
+        for example in examples:
+            cubic = upsampling.skip.to(example.lr.device) @ example.lr
+            estimate = self.enlargings[example.upright](network, example.lr)
+            before, after = (mean_squared_error(rows, example.hr) for rows in (cubic, estimate))
             gains.append(float(10 * torch.log10(before / after.clamp_min(1e-12))))
         return float(np.mean(gains))

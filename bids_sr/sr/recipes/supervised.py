@@ -1,7 +1,12 @@
-"""Stage 2 of Wang et al.: learn from high-resolution images, degraded on the fly.
+"""Stage 2 of Wang et al. 2024: train on high-resolution images, degraded on the fly.
 
-An isotropic image teaches in three orientations, one of thick slices by its slices
-alone, a label map by images synthesised from it.
+Pairs are cut from isotropic images in three orientations, from images of thick slices in the
+plane of the slices only, and from images synthesised from label maps.
+
+References
+----------
+Wang et al. 2024, Inter-slice super-resolution of magnetic resonance images by pre-training
+and self-supervised fine-tuning, ISBI, doi:10.48550/arXiv.2406.05974.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from bids_sr.sr.learning.sources import (
     robustly_scaled,
 )
 from bids_sr.sr.learning.synthesis import synthesise
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.backbone import BackboneRecipe
 from bids_sr.sr.recipes.base import Job
@@ -37,21 +42,21 @@ _SYNTHETIC = 2  # random numbers of their own
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised(BackboneRecipe):
-    """Degrade high-resolution images over the whole range of acquisitions and undo it."""
+    """Train to undo simulated acquisitions of high-resolution images."""
 
     name = "supervised"
 
     widened_to: int | None = None
-    """Widen the network that training begins with to so many channels."""
+    """Number of channels to which the initial network is widened."""
     planes: int | None = None
-    """Let it see so many neighbouring planes, an odd number; None: as many as it does."""
+    """Neighbouring planes that a convolution covers, an odd number; None: as before."""
     spacings: tuple[float, float] = (2.0, 8.0)
     """Least and largest slice spacing, mm."""
     thicknesses: tuple[float, float] = (0.6, 1.0)
     """Least and largest slice thickness, as a share of the spacing."""
     profiles: tuple[str, ...] = ("gaussian", "rect", "slr")
     """Slice profiles, each as likely."""
-    noise: float = 0.02
+    noise_fraction: float = 0.02
     """Largest standard deviation of noise, as a share of the robust intensity range."""
     label_maps: tuple[str, ...] = ("*_dseg.nii*", "*labelmap*")
     """Names of files that are label maps, with ``*`` and ``?``; they are never validated on."""
@@ -72,7 +77,7 @@ class Supervised(BackboneRecipe):
             spacings=self.spacings,
             thicknesses=self.thicknesses,
             profiles=self.profiles,
-            noise=self.noise,
+            noise_fraction=self.noise_fraction,
             largest_scale=float(self.factor),
         )
 
@@ -93,31 +98,31 @@ class Supervised(BackboneRecipe):
         training, validation = leave_out(
             images, self.left_out, self.seed, named=self.left_out_subjects
         )
-        real = [teacher_of(image) for image in read_images(training)]
-        synthetic = synthetic_teachers(maps, self.synthetic_images, self.seed)
-        learnt = self._learn(
+        real = [training_volume_of(image) for image in read_images(training)]
+        synthetic = synthetic_volumes(maps, self.synthetic_images, self.seed)
+        weights = self._learn(
             job,
             [*real, *synthetic],
-            [teacher_of(image) for image in read_images(validation)] if validation else [],
+            [training_volume_of(image) for image in read_images(validation)] if validation else [],
             self._protocols(),
         )
         data = {
             "Files": [path.name for path in training],
             "LeftOut": [path.name for path in validation],
-            "Synthetic": [teacher.name for teacher in synthetic],
+            "Synthetic": [volume.name for volume in synthetic],
         }
-        return replace(learnt, card=replace(learnt.card, data=data))
+        return replace(weights, card=replace(weights.card, data=data))
 
     def _is_label_map(self, path: Path) -> bool:
         return any(fnmatch(path.name, pattern) for pattern in self.label_maps)
 
 
-def teacher_of(image: TrainingImage) -> Teacher:
-    """Return an image as a teacher of whatever the protocols say."""
-    return Teacher.of(image.path.name, image.volume.data, image.volume.spacings)
+def training_volume_of(image: TrainingImage) -> TrainingVolume:
+    """Return an image as a training volume without an acquisition of its own."""
+    return TrainingVolume.of(image.path.name, image.volume.data, image.volume.spacings)
 
 
-def synthetic_teachers(maps: Sequence[Path], number: int, seed: int) -> list[Teacher]:
+def synthetic_volumes(maps: Sequence[Path], number: int, seed: int) -> list[TrainingVolume]:
     """Synthesise images from label maps.
 
     Parameters
@@ -125,16 +130,16 @@ def synthetic_teachers(maps: Sequence[Path], number: int, seed: int) -> list[Tea
     maps : sequence of Path
         NIfTI files of integers.  Those that cannot be read are left out with a warning.
     number : int
-        Images to make; the maps take turns, in an order drawn at random.
+        Images to synthesise; the maps are used in turn, in random order.
     seed : int
 
     Returns
     -------
-    list of Teacher
+    list of TrainingVolume
     """
     random = np.random.default_rng((seed, _SYNTHETIC))
     order = [maps[int(index)] for index in random.permutation(len(maps))]
-    teachers = []
+    volumes = []
     for path in (order * number)[:number]:
         try:
             labels = read_labels(path)
@@ -142,5 +147,5 @@ def synthetic_teachers(maps: Sequence[Path], number: int, seed: int) -> list[Tea
             LOGGER.warning("Not learnt from: %s", error)
             continue
         image = robustly_scaled(labels.with_data(synthesise(labels.data, random)))
-        teachers.append(Teacher.of(f"from {path.name}", image.data, image.spacings))
-    return teachers
+        volumes.append(TrainingVolume.of(f"from {path.name}", image.data, image.spacings))
+    return volumes

@@ -1,7 +1,12 @@
-"""Stage 1 of Wang et al.: learn to interpolate the frames of videos.
+"""Stage 1 of Wang et al. 2024: train to interpolate the frames of videos.
 
-Time is in the part of the slice axis: of every few frames one is kept, the others are
-predicted.  Frames are samples, not slabs: there is nothing to deblur.
+Time stands in for the slice axis: one of every few frames is kept, the others are predicted.
+Frames are samples, not slabs, so there is nothing to deblur.
+
+References
+----------
+Wang et al. 2024, Inter-slice super-resolution of magnetic resonance images by pre-training
+and self-supervised fine-tuning, ISBI, doi:10.48550/arXiv.2406.05974.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.learning.frames import read_shots
 from bids_sr.sr.learning.sources import leave_out
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.recipes.backbone import BackboneRecipe
 from bids_sr.sr.recipes.base import Job
 
@@ -33,7 +38,7 @@ class FrameSampling:
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
-        fine = bool(self.every) and all(one >= 3 and one % 2 for one in self.every)
+        fine = bool(self.every) and all(number >= 3 and number % 2 for number in self.every)
         require(fine, "every", self.every, "odd numbers from 3 on: one of them is in the middle")
 
     def draw(self, voxel: float, random: np.random.Generator) -> Acquisition:
@@ -41,7 +46,7 @@ class FrameSampling:
         return self.keeping(int(random.choice(self.every)), voxel)
 
     def draw_noise(self, random: np.random.Generator) -> float:
-        """Return 0: videos bring their own."""
+        """Return 0: videos have noise of their own."""
         return 0.0
 
     @staticmethod
@@ -76,19 +81,19 @@ class Video(BackboneRecipe):
         training, validation = leave_out(
             job.files, self.left_out, self.seed, named=self.left_out_subjects
         )
-        learnt = self._learn(
+        weights = self._learn(
             job,
-            self._teachers(training),
-            self._teachers(validation, every=self.every[0]) if validation else [],
+            self._volumes(training),
+            self._volumes(validation, every=self.every[0]) if validation else [],
             FrameSampling(every=self.every),
         )
         data = {
             "Files": [path.name for path in training],
             "LeftOut": [path.name for path in validation],
         }
-        return replace(learnt, card=replace(learnt.card, data=data))
+        return replace(weights, card=replace(weights.card, data=data))
 
-    def _teachers(self, files: Sequence[Path], every: int | None = None) -> list[Teacher]:
+    def _volumes(self, files: Sequence[Path], every: int | None = None) -> list[TrainingVolume]:
         shots = read_shots(
             files,
             width=self.frame_width,
@@ -97,5 +102,6 @@ class Video(BackboneRecipe):
         )
         own = None if every is None else FrameSampling.keeping(every, 1.0)
         return [
-            Teacher.of(name, frames, np.ones(3), own, orders=_ALONG_TIME) for name, frames in shots
+            TrainingVolume.of(name, frames, np.ones(3), own, orders=_ALONG_TIME)
+            for name, frames in shots
         ]

@@ -189,8 +189,8 @@ class _Direction:
         whole = np.zeros(self.power.shape)
         whole[self.used] = model @ shares
         fine = slice(self.power.shape[0] // 3, None)  # in-plane detail is seen alike at all g
-        seen = [np.exp(np.log(p[fine]).mean(axis=0)) for p in (self.power, whole + 1e-300)]
-        return np.sqrt(seen[0] / seen[1][0]), np.sqrt(seen[1] / seen[1][0])
+        spectra = [np.exp(np.log(p[fine]).mean(axis=0)) for p in (self.power, whole + 1e-300)]
+        return np.sqrt(spectra[0] / spectra[1][0]), np.sqrt(spectra[1] / spectra[1][0])
 
 
 def _directions(volume: Volume, slice_axis: int) -> list[_Direction]:
@@ -292,11 +292,11 @@ def _solve(model: Array, power: Array, weights: Array | None = None) -> tuple[Ar
     scale = system.mean(axis=0) + 1e-300
     along, across = scale[:_KNOTS], scale[_KNOTS : 2 * _KNOTS]
     mean = np.sqrt(along * across)
-    alike = np.zeros((_KNOTS, model.shape[1]))
-    alike[:, :_KNOTS] = np.diag(mean / along)
-    alike[:, _KNOTS : 2 * _KNOTS] = -np.diag(mean / across)
+    isotropy = np.zeros((_KNOTS, model.shape[1]))
+    isotropy[:, :_KNOTS] = np.diag(mean / along)
+    isotropy[:, _KNOTS : 2 * _KNOTS] = -np.diag(mean / across)
     penalty = _SAME_BOTH_WAYS * np.sqrt(len(power))
-    left = np.concatenate([system / scale, penalty * alike])
+    left = np.concatenate([system / scale, penalty * isotropy])
     right = np.concatenate([power * weights, np.zeros(_KNOTS)])
     shares, distance = optimize.nnls(left, right)
     return shares / scale, float(distance**2 / len(power))

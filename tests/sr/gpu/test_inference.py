@@ -47,12 +47,12 @@ def settings(device: str, **more: Any) -> InferenceSettings:
     return InferenceSettings(device=torch.device(device), **more)
 
 
-def share(found: Tensor, wanted: Tensor) -> float:
-    return float(torch.linalg.norm(found - wanted) / torch.linalg.norm(wanted))
+def share(output: Tensor, expected: Tensor) -> float:
+    return float(torch.linalg.norm(output - expected) / torch.linalg.norm(expected))
 
 
 @pytest.fixture(scope="module")
-def wanted(backbone: Backbone, acquisition: Acquisition, stack: Tensor) -> Tensor:
+def expected(backbone: Backbone, acquisition: Acquisition, stack: Tensor) -> Tensor:
     """Return what the network finds on the CPU in float32, all planes at once."""
     network = backbone.cpu().for_acquisition(acquisition, 1.0)
     with torch.inference_mode():
@@ -65,13 +65,13 @@ def test_the_network_sees_neighbouring_planes(backbone: Backbone) -> None:
 
 @pytest.mark.parametrize("half", [False, True], ids=["single", "half"])
 def test_planes_together(
-    half: bool, device: str, network: Any, stack: Tensor, wanted: Tensor, measure: Any
+    half: bool, device: str, network: Any, stack: Tensor, expected: Tensor, measure: Any
 ) -> None:
     options = settings(device, halo=network.halo, plane_halo=network.plane_halo, half=half)
-    found, used = run_over_slices(network, detail, stack, options)
+    output, used = run_over_slices(network, detail, stack, options)
     assert used == device
-    assert found.dtype == torch.float32
-    apart = share(found, wanted)
+    assert output.dtype == torch.float32
+    apart = share(output, expected)
     measure(difference=apart, tolerance=HALF if half else SINGLE)
     assert apart <= (HALF if half else SINGLE)
 
@@ -83,10 +83,10 @@ def test_planes_one_by_one(
     network = backbone.cpu().of_one_plane().for_acquisition(acquisition, 1.0)
     with torch.inference_mode():
         expected = detail(network, stack[:, None])
-    found, _ = run_over_slices(
+    output, _ = run_over_slices(
         network, detail, stack, settings(device, halo=network.halo, half=half)
     )
-    apart = share(found, expected)
+    apart = share(output, expected)
     measure(difference=apart, tolerance=HALF if half else SINGLE)
     assert apart <= (HALF if half else SINGLE)
 

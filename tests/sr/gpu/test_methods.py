@@ -74,8 +74,8 @@ def learning(thick_head: Volume, acquisition: Acquisition, grid: Grid) -> Any:
 @pytest.fixture(scope="module")
 def learnt(learning: Any) -> Reconstruction:
     """Return what it learns on the CPU."""
-    made: Reconstruction = learning("cpu", mixed_precision=False)
-    return made
+    result: Reconstruction = learning("cpu", mixed_precision=False)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +107,23 @@ def run(
 @pytest.fixture(scope="module")
 def on_cpu(run: Any) -> Any:
     """Return the function that reconstructs by a case on the CPU, each once."""
-    made: dict[str, Reconstruction] = {}
+    results: dict[str, Reconstruction] = {}
 
     def of(case: str) -> Reconstruction:
-        if case not in made:
-            made[case] = run(case, "cpu")
-        return made[case]
+        if case not in results:
+            results[case] = run(case, "cpu")
+        return results[case]
 
     return of
 
 
 def difference(
-    found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], plain: npt.NDArray[np.float32]
+    actual: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.float32],
+    plain: npt.NDArray[np.float32],
 ) -> float:
     """Return how far a result is from another, as a share of what that adds to interpolation."""
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted - plain))
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected - plain))
 
 
 def test_every_method_with_a_device_has_a_case() -> None:
@@ -137,18 +139,18 @@ def _name(entry: Any) -> str:
 def test_a_method_gives_what_it_gives_on_the_cpu(
     case: str, device: str, run: Any, on_cpu: Any, thick_head: Volume, grid: Grid, measure: Any
 ) -> None:
-    wanted, found = on_cpu(case), run(case, device)
-    assert wanted.record.device == "cpu"
-    assert found.record.device == device
-    assert not {"Fallback", "DeviceFallback", "AdaptationFallback"} & set(found.record)
-    apart = difference(found.volume.data, wanted.volume.data, resample(thick_head, grid).data)
-    seconds = {"seconds": found.record.seconds, "cpu_seconds": wanted.record.seconds}
+    expected, actual = on_cpu(case), run(case, device)
+    assert expected.record.device == "cpu"
+    assert actual.record.device == device
+    assert not {"Fallback", "DeviceFallback", "AdaptationFallback"} & set(actual.record.to_dict())
+    apart = difference(actual.volume.data, expected.volume.data, resample(thick_head, grid).data)
+    seconds = {"seconds": actual.record.seconds, "cpu_seconds": expected.record.seconds}
     measure(difference=apart, tolerance=CASES[case][2], **seconds)
     assert apart <= CASES[case][2]
-    if wanted.uncertainty is not None:
-        assert found.uncertainty is not None
+    if expected.uncertainty is not None:
+        assert actual.uncertainty is not None
         np.testing.assert_allclose(
-            found.uncertainty.data.mean(), wanted.uncertainty.data.mean(), rtol=0.1
+            actual.uncertainty.data.mean(), expected.uncertainty.data.mean(), rtol=0.1
         )
 
 
@@ -157,10 +159,10 @@ def test_a_latent_network_learns_as_well(
     half: bool, device: str, learning: Any, learnt: Reconstruction, measure: Any
 ) -> None:
     """Judged by its loss: early in a training a little rounding changes much of a result."""
-    found = learning(device, mixed_precision=half)
-    loss, on_cpu = found.curve.points[-1].loss, learnt.curve.points[-1].loss
-    measure(loss=loss, cpu_loss=on_cpu, seconds=found.record.details["TrainingSeconds"])
-    assert found.record.device == device
+    actual = learning(device, mixed_precision=half)
+    loss, on_cpu = actual.curve.points[-1].loss, learnt.curve.points[-1].loss
+    measure(loss=loss, cpu_loss=on_cpu, seconds=actual.record.details["TrainingSeconds"])
+    assert actual.record.device == device
     assert abs(loss / on_cpu - 1) <= LOSS_TOLERANCE
 
 
@@ -169,9 +171,9 @@ def test_half_precision_changes_little(
     case: str, device: str, run: Any, on_cpu: Any, thick_head: Volume, grid: Grid, measure: Any
 ) -> None:
     """The default: bfloat16 on newer devices, float16 on older ones."""
-    wanted = on_cpu(case)
-    found = run(case, device, mixed_precision=True)
-    apart = difference(found.volume.data, wanted.volume.data, resample(thick_head, grid).data)
+    expected = on_cpu(case)
+    actual = run(case, device, mixed_precision=True)
+    apart = difference(actual.volume.data, expected.volume.data, resample(thick_head, grid).data)
     tolerance = max(HALF_TOLERANCE, 2 * CASES[case][2])
     measure(difference=apart, tolerance=tolerance)
     assert apart <= tolerance
@@ -190,9 +192,9 @@ def test_a_device_without_bfloat16_takes_float16(
 ) -> None:
     """Older GPUs: a training scales its loss, as float16 underflows."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: False)
-    found = run(case, str(cuda), mixed_precision=True)
+    actual = run(case, str(cuda), mixed_precision=True)
     plain = resample(thick_head, grid).data
-    apart = difference(found.volume.data, on_cpu(case).volume.data, plain)
+    apart = difference(actual.volume.data, on_cpu(case).volume.data, plain)
     # The first steps only find the scale of the loss, so fewer of them are left.
     tolerance = 4 * HALF_TOLERANCE if case == "adapted" else HALF_TOLERANCE
     measure(difference=apart, tolerance=tolerance)
@@ -217,22 +219,22 @@ def test_one_call_from_a_file_to_a_file(
     """The default method with adaptation is better than cubic interpolation."""
     path = thick_head.save(tmp_path / "thick.nii.gz")
     acquisition = Acquisition(spacing=4.0, thickness=3.5)
-    made = super_resolve(Volume.load(path), acquisition, device=device, steps=24)
-    made = Volume.load(made.save(tmp_path / "fine.nii.gz"))
+    fine = super_resolve(Volume.load(path), acquisition, device=device, steps=24)
+    fine = Volume.load(fine.save(tmp_path / "fine.nii.gz"))
     cubic = super_resolve(thick_head, acquisition, method="bspline")
-    errors = [np.sqrt(np.mean((one.data - head.data) ** 2)) for one in (made, cubic)]
+    errors = [np.sqrt(np.mean((volume.data - head.data) ** 2)) for volume in (fine, cubic)]
     measure(rmse=float(errors[0]), cubic_rmse=float(errors[1]))
     assert errors[0] < 0.95 * errors[1]
 
 
 def test_labels(device: str, head: Volume, acquisition: Acquisition) -> None:
     inside = Volume((head.data[:, :, 2::4] > 85).astype(np.int16), np.diag([1.0, 1.0, 4.0, 1.0]))
-    found, wanted = (
+    actual, expected = (
         super_resolve_labels(inside, acquisition, method="finetuned", device=name)
         for name in (device, "cpu")
     )
-    assert found.data.dtype == np.int16
-    assert np.mean(found.data != wanted.data) < 1e-3
+    assert actual.data.dtype == np.int16
+    assert np.mean(actual.data != expected.data) < 1e-3
 
 
 @pytest.mark.parametrize("case", ["adapted", "latent"])

@@ -61,11 +61,14 @@ def _pretended(monkeypatch: pytest.MonkeyPatch) -> Limited:
 
         def small_enough(convolve: Any) -> Any:
             def convolved(*words: Any, **keywords: Any) -> Tensor:
-                made: Tensor = convolve(*words, **keywords)
-                if left[0] > 0 and 2 * made.numel() * made.element_size() > megabytes * MEGABYTE:
+                output: Tensor = convolve(*words, **keywords)
+                if (
+                    left[0] > 0
+                    and 2 * output.numel() * output.element_size() > megabytes * MEGABYTE
+                ):
                     left[0] -= 1
                     raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
-                return made
+                return output
 
             return convolved
 
@@ -101,8 +104,8 @@ class Features(nn.Module):
 
 
 def predict(network: nn.Module, planes: Tensor) -> Tensor:
-    made: Tensor = network(planes)
-    return made.movedim(1, -2).flatten(-3, -2)
+    rows: Tensor = network(planes)
+    return rows.movedim(1, -2).flatten(-3, -2)
 
 
 def options(device: str, **more: Any) -> InferenceSettings:
@@ -116,7 +119,7 @@ def test_smaller_pieces_when_memory_runs_out(
     whole, _ = run_over_slices(network, predict, planes, options(device))
     tiles: list[int] = []
     with caplog.at_level(logging.INFO), limited(64):
-        found, used = run_over_slices(
+        output, used = run_over_slices(
             network,
             predict,
             planes,
@@ -126,7 +129,7 @@ def test_smaller_pieces_when_memory_runs_out(
     assert used == device
     assert tiles[-1] > 1
     assert "Out of memory" in caplog.text
-    torch.testing.assert_close(found, whole, atol=2e-3, rtol=2e-2)
+    torch.testing.assert_close(output, whole, atol=2e-3, rtol=2e-2)
 
 
 def test_the_cpu_when_not_even_small_pieces_fit(
@@ -135,11 +138,11 @@ def test_the_cpu_when_not_even_small_pieces_fit(
     network = Features().to(cuda)
     few = planes[:12, :12, :64]
     with caplog.at_level(logging.WARNING), limited(0):
-        found, used = run_over_slices(network, predict, few, options(str(cuda)))
+        output, used = run_over_slices(network, predict, few, options(str(cuda)))
     assert used == "cpu"
     assert "using the CPU" in caplog.text
-    wanted = predict(network.cpu(), few[None, None])[0].detach()
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
+    expected = predict(network.cpu(), few[None, None])[0].detach()
+    torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_a_device_that_was_asked_for_fails_with_small_pieces(
@@ -171,14 +174,14 @@ def test_auto_goes_on_with_the_cpu_and_says_so(
     adapt: str, device: str, run: Any, limited: Limited, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING), limited(0, refusals=1):
-        made = run("auto", adapt=adapt)
-    assert made.record.device == "cpu"
+        result = run("auto", adapt=adapt)
+    assert result.record.device == "cpu"
     if device == "cpu" and adapt == "none":
         return  # smaller pieces were enough
-    assert "little memory" in made.record.device_fallback
+    assert "little memory" in result.record.device_fallback
     assert "the CPU" in caplog.text
-    wanted = run("cpu", adapt=adapt).volume.data
-    np.testing.assert_allclose(made.volume.data, wanted, atol=1e-3 * wanted.max())
+    expected = run("cpu", adapt=adapt).volume.data
+    np.testing.assert_allclose(result.volume.data, expected, atol=1e-3 * expected.max())
 
 
 def test_cuda_by_name_fails_clearly(device: str, run: Any, limited: Limited) -> None:

@@ -14,36 +14,38 @@ from bids_sr.sr.learning.pairs import Pairs, PatchSize
 from bids_sr.sr.learning.patches import PatchGeometry
 from bids_sr.sr.learning.plans import Plan
 from bids_sr.sr.learning.protocols import Protocols
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.networks.backbone import condition_of
 from bids_sr.sr.networks.thick_slice import Upsampling
 
 
 @pytest.fixture(scope="module")
-def teachers(reference: Volume, thick: Volume) -> list[Teacher]:
+def volumes(reference: Volume, thick: Volume) -> list[TrainingVolume]:
     scaled = (reference.data / reference.data.max()).astype(np.float32)
     slices = (thick.data / thick.data.max()).astype(np.float32)
+    known = Acquisition(spacing=9, thickness=7)
+    short = Acquisition(spacing=8, thickness=6)
     return [
-        Teacher.of("fine", scaled, reference.spacings),
-        Teacher.of("signed", scaled[4:, ::2][:, :40] - np.float32(0.2), reference.spacings),
-        Teacher.of("slices", slices, thick.spacings),
-        Teacher.of("known", scaled[:44], reference.spacings, Acquisition(spacing=9, thickness=7)),
-        Teacher.of("short", slices[:20, :24], thick.spacings, Acquisition(spacing=8, thickness=6)),
+        TrainingVolume.of("fine", scaled, reference.spacings),
+        TrainingVolume.of("signed", scaled[4:, ::2][:, :40] - np.float32(0.2), reference.spacings),
+        TrainingVolume.of("slices", slices, thick.spacings),
+        TrainingVolume.of("known", scaled[:44], reference.spacings, known),
+        TrainingVolume.of("short", slices[:20, :24], thick.spacings, short),
     ]
 
 
 def window_of(
-    teacher: Teacher, plan: Plan, axes: Any, starts: Any, signs: Any
+    volume: TrainingVolume, plan: Plan, axes: Any, starts: Any, signs: Any
 ) -> npt.NDArray[np.float32]:
     """Cut one (D, window, W) patch, voxel positions continued by the edge."""
     planes, slices, width = plan.shape
     geometry = PatchGeometry.of(plan.acquisition, plan.voxel, slices=slices, width=width)
     lengths = (planes, geometry.rows + 2 * geometry.margin, width)
     chosen = [
-        np.clip(start + sign * np.arange(length), 0, teacher.data.shape[axis] - 1)
+        np.clip(start + sign * np.arange(length), 0, volume.data.shape[axis] - 1)
         for start, sign, length, axis in zip(starts, signs, lengths, axes, strict=True)
     ]
-    turned = teacher.data.transpose(axes)
+    turned = volume.data.transpose(axes)
     if not plan.averaged:
         return turned[np.ix_(*chosen)]
     taps = plan.taps.astype(np.float32)
@@ -53,22 +55,22 @@ def window_of(
 
 @pytest.mark.parametrize("size", [PatchSize(batch=24), PatchSize(planes=9, volume_batch=9)])
 def test_a_batch_is_what_one_patch_after_the_other_is(
-    teachers: list[Teacher], size: PatchSize
+    volumes: list[TrainingVolume], size: PatchSize
 ) -> None:
-    pairs = Pairs(teachers, Protocols(spacings=(4, 14), noise=0.0), size, factor=4, seed=3)
+    pairs = Pairs(volumes, Protocols(spacings=(4, 14), noise_fraction=0.0), size, factor=4, seed=3)
     seen: set[tuple[int, bool]] = set()
     for shape in sorted({plan.shape for plan in pairs._plans}):
         table = pairs._table(shape)
         number = size.batch if shape[0] == 1 else size.volume_batch
         choices = pairs._choices(table, pairs._random.integers(len(table.plans), size=number))
-        slices, rows = pairs._made(table, choices)
+        slices, rows = pairs._batch(table, choices)
         for place in range(number):
             plan = table.plans[choices.plans[place]]
-            teacher = teachers[choices.images[place]]
-            assert teacher is plan.teacher or (plan.teacher is None and teacher.has_companions)
-            assert tuple(choices.axes[place]) in teacher.orders
+            volume = volumes[choices.images[place]]
+            assert volume is plan.volume or (plan.volume is None and volume.is_interchangeable)
+            assert tuple(choices.axes[place]) in volume.orders
             patch = window_of(
-                teacher, plan, choices.axes[place], choices.starts[place], choices.signs[place]
+                volume, plan, choices.axes[place], choices.starts[place], choices.signs[place]
             )
             varied = np.abs(patch) ** choices.powers[place] * choices.factors[place]
             fine = torch.from_numpy((np.sign(patch) * varied).astype(np.float32))
@@ -84,13 +86,13 @@ def test_a_batch_is_what_one_patch_after_the_other_is(
             torch.testing.assert_close(hr[:, : geometry.rows], target)
             assert not hr[:, geometry.rows :].any()
             edge, beside = int(choices.edges[place]), 0 if shape[0] == 1 else 2
-            judged = torch.zeros_like(weights)
-            judged[
+            in_loss = torch.zeros_like(weights)
+            in_loss[
                 beside : shape[0] - beside,
                 edge : geometry.rows - edge,
                 2 : shape[2] - 2,
             ] = 1
-            torch.testing.assert_close(weights, judged / judged.sum())
+            torch.testing.assert_close(weights, in_loss / in_loss.sum())
             assert edge in (0, int(np.ceil(geometry.scale)))
             torch.testing.assert_close(slices.skip[place, : geometry.rows], upsampling.skip)
             phases = upsampling.phases
@@ -105,13 +107,13 @@ def test_a_batch_is_what_one_patch_after_the_other_is(
 
 
 def test_windows_lie_inside_where_there_is_room_and_around_their_places(
-    teachers: list[Teacher],
+    volumes: list[TrainingVolume],
 ) -> None:
-    pairs = Pairs(teachers[:1], Protocols(spacings=(4, 6)), PatchSize(slices=4), factor=4, seed=1)
+    pairs = Pairs(volumes[:1], Protocols(spacings=(4, 6)), PatchSize(slices=4), factor=4, seed=1)
     table = pairs._table(pairs._plans[0].shape)
     choices = pairs._choices(table, np.arange(200) % len(table.plans))
     windows = table.rows[choices.plans] + 2 * table.margins[choices.plans]
-    lengths = np.array(teachers[0].data.shape)[choices.axes[:, 1]]
+    lengths = np.array(volumes[0].data.shape)[choices.axes[:, 1]]
     ends = choices.starts[:, 1] + choices.signs[:, 1] * (windows - 1)
     low, high = np.minimum(choices.starts[:, 1], ends), np.maximum(choices.starts[:, 1], ends)
     room = windows <= lengths
@@ -121,18 +123,18 @@ def test_windows_lie_inside_where_there_is_room_and_around_their_places(
     assert {1, -1} == set(choices.signs.ravel().tolist())
 
 
-def test_noise_is_rician_and_of_the_size_drawn(teachers: list[Teacher]) -> None:
-    flat = Teacher.of("flat", np.full((40, 40, 40), 0.5, np.float32), np.ones(3))
-    noisy = Protocols(spacings=(4, 4), noise=0.1)
+def test_noise_is_rician_and_of_the_size_drawn(volumes: list[TrainingVolume]) -> None:
+    flat = TrainingVolume.of("flat", np.full((40, 40, 40), 0.5, np.float32), np.ones(3))
+    noisy = Protocols(spacings=(4, 4), noise_fraction=0.1)
     size = PatchSize(slices=4, width=16, batch=64)
     pairs = Pairs([flat], noisy, size, factor=4, seed=0, varied=False)
     table = pairs._table(pairs._plans[0].shape)
     choices = pairs._choices(table, np.zeros(64, int))
-    slices, _ = pairs._made(table, choices)
+    slices, _ = pairs._batch(table, choices)
     measured = (slices.lr - 0.5).flatten(1).std(1)
     torch.testing.assert_close(
         measured, torch.from_numpy(choices.sigmas).float(), rtol=0.3, atol=1e-3
     )
-    black = Teacher.of("black", np.zeros((40, 40, 40), np.float32), np.ones(3))
+    black = TrainingVolume.of("black", np.zeros((40, 40, 40), np.float32), np.ones(3))
     slices, _ = Pairs([black], noisy, size, factor=4, seed=0).draw(black, Acquisition(spacing=4))
     assert float(slices.lr.min()) >= 0  # a magnitude

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.records.learning_curve import GAIN_OVER_CUBIC, Validation
+from bids_sr.sr.learning.checkpoint import read_checkpoint
 from bids_sr.sr.learning.loop import FitResult, Schedule, Validator, fit
 from bids_sr.sr.learning.losses import mean_squared_error
 
@@ -18,8 +19,8 @@ from bids_sr.sr.learning.losses import mean_squared_error
 def pairs(scale: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
     random = torch.Generator().manual_seed(0)
     while True:
-        given = torch.randn(16, 3, generator=random)
-        yield given, scale * (given @ torch.tensor([[1.0], [-2.0], [0.5]]))
+        inputs = torch.randn(16, 3, generator=random)
+        yield inputs, scale * (inputs @ torch.tensor([[1.0], [-2.0], [0.5]]))
 
 
 def train(network: nn.Module, schedule: Schedule, scale: float = 1.0) -> FitResult:
@@ -93,9 +94,9 @@ class Weighed(NamedTuple):
 
 
 def weighed(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Weighed, Weighed]]:
-    for given, wanted in batches:
-        shares = torch.linspace(0.5, 1.5, len(given))[:, None]
-        yield Weighed(given, shares), Weighed(wanted, shares)
+    for inputs, targets in batches:
+        shares = torch.linspace(0.5, 1.5, len(inputs))[:, None]
+        yield Weighed(inputs, shares), Weighed(targets, shares)
 
 
 @pytest.mark.parametrize("form", ["tensors", "named tuples"])
@@ -112,7 +113,7 @@ def test_cores_share_a_batch(form: str) -> None:
             learner,
             lambda n, x: n(x.values) * x.shares,
             weighed(pairs()),
-            lambda found, wanted: mean_squared_error(found, wanted.values * wanted.shares),
+            lambda predicted, target: mean_squared_error(predicted, target.values * target.shares),
             schedule,
             threads=threads,
         )
@@ -163,13 +164,13 @@ def test_best_is_kept() -> None:
 
 
 def test_last_is_not_averaged() -> None:
-    kept = [network() for _ in range(2)]
-    for learner, keep in zip(kept, ("average", "last"), strict=True):
+    networks = [network() for _ in range(2)]
+    for learner, keep in zip(networks, ("average", "last"), strict=True):
         train(learner, Schedule(steps=5, keep=keep, learning_rate=0.1))  # type: ignore[arg-type]
-    assert not torch.equal(kept[0].weight, kept[1].weight)
+    assert not torch.equal(networks[0].weight, networks[1].weight)
     raw = network()
-    train(raw, Schedule(steps=5, averaging=0.0, learning_rate=0.1))
-    torch.testing.assert_close(raw.weight, kept[1].weight, atol=1e-6, rtol=0)
+    train(raw, Schedule(steps=5, ema_decay=0.0, learning_rate=0.1))
+    torch.testing.assert_close(raw.weight, networks[1].weight, atol=1e-6, rtol=0)
 
 
 class Counted:
@@ -182,8 +183,8 @@ class Counted:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        given = torch.randn(8, 3, generator=self.random)
-        return given, given.sum(1, keepdim=True)
+        inputs = torch.randn(8, 3, generator=self.random)
+        return inputs, inputs.sum(1, keepdim=True)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"random": self.random.get_state()}
@@ -235,17 +236,26 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
         )
         return learner[2].weight.detach(), result
 
-    whole, told = run(None)
+    whole, uninterrupted = run(None)
     with pytest.raises(StoppedError):
         run(tmp_path / "state", stop=8)
     resumed, again = run(tmp_path / "state")
     torch.testing.assert_close(resumed, whole, atol=0, rtol=0)
     assert [point.loss for point in again.curve.points] == [
-        point.loss for point in told.curve.points
+        point.loss for point in uninterrupted.curve.points
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
     finished, _ = run(tmp_path / "state")
     torch.testing.assert_close(finished, whole, atol=0, rtol=0)
+
+
+def test_checkpoint_with_the_former_name_of_the_decay_goes_on(tmp_path: Path) -> None:
+    schedule = Schedule(steps=5).identity()
+    former = {
+        "averaging" if name == "ema_decay" else name: value for name, value in schedule.items()
+    }
+    torch.save({"schedule": former}, tmp_path / "state")
+    assert read_checkpoint(tmp_path / "state", schedule) == {"schedule": former}
 
 
 def test_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from bids_sr.sr.learning.muon import Muon, hidden_kernels, orthogonal
 @pytest.mark.parametrize("shape", [(3, 8, 40), (2, 40, 8), (1, 6, 6)])
 def test_orthogonal_keeps_the_directions(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    given = torch.randn(shape)
-    left, _, right = torch.linalg.svd(given, full_matrices=False)
-    inside = left.transpose(1, 2) @ orthogonal(given) @ right.transpose(1, 2)
+    matrices = torch.randn(shape)
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    inside = left.transpose(1, 2) @ orthogonal(matrices) @ right.transpose(1, 2)
     values = torch.diagonal(inside, dim1=1, dim2=2)
     assert 0.6 < values.min() < values.max() < 1.3
     off_diagonal = inside - torch.diag_embed(values)

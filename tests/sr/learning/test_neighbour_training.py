@@ -75,8 +75,8 @@ def test_best_weights_are_kept_only_where_they_are_trained_for(tube: Tube) -> No
     for synthesis in (0.0, 1.0):
         network = Autoencoder(width=2, depth=2, latent_channels=4)
         training = NeighbourTraining(patch_size=16, synthesis=synthesis)
-        made = training.train(network, stacks, (), Schedule(steps=2), threads=1)
-        assert made.curve.points[-1].validation is not None
-        before.append(made.before)
+        result = training.train(network, stacks, (), Schedule(steps=2), threads=1)
+        assert result.curve.points[-1].validation is not None
+        before.append(result.before)
     assert before[0] is None
     assert before[1] is not None

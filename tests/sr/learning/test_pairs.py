@@ -10,91 +10,91 @@ from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.sr.learning.pairs import Pairs, PatchSize, Rows, Slices
 from bids_sr.sr.learning.protocols import Protocols
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 
-QUIET = Protocols(noise=0.0)
+QUIET = Protocols(noise_fraction=0.0)
 SIZE = PatchSize(slices=4, width=16, batch=3)
 
 
 @pytest.fixture(scope="module")
-def teacher(reference: Volume) -> Teacher:
+def volume(reference: Volume) -> TrainingVolume:
     scaled = (reference.data / reference.data.max()).astype(np.float32)
-    return Teacher.of("one", scaled, reference.spacings)
+    return TrainingVolume.of("one", scaled, reference.spacings)
 
 
-def test_an_isotropic_image_is_cut_in_all_directions(teacher: Teacher) -> None:
-    assert len(set(teacher.orders)) == 6
-    assert teacher.voxel == pytest.approx(2)
+def test_an_isotropic_image_is_cut_in_all_directions(volume: TrainingVolume) -> None:
+    assert len(set(volume.orders)) == 6
+    assert volume.voxel == pytest.approx(2)
 
 
 def test_thick_slices_are_cut_in_plane_only(thick: Volume) -> None:
-    teacher = Teacher.of("thick", thick.data, thick.spacings)
-    assert set(teacher.orders) == {(2, 0, 1), (2, 1, 0)}
+    volume = TrainingVolume.of("thick", thick.data, thick.spacings)
+    assert set(volume.orders) == {(2, 0, 1), (2, 1, 0)}
 
 
-def test_slices_are_the_rows_seen_through_the_profile(teacher: Teacher) -> None:
+def test_slices_are_the_rows_seen_through_the_profile(volume: TrainingVolume) -> None:
     """Slices as thick as they are apart, a box: plain means of whole voxels."""
-    pairs = Pairs([teacher], QUIET, SIZE, factor=4, seed=0, varied=False)
-    slices, rows = pairs.draw(teacher, Acquisition(spacing=8, thickness=8, profile="rect"))
+    pairs = Pairs([volume], QUIET, SIZE, factor=4, seed=0, varied=False)
+    slices, rows = pairs.draw(volume, Acquisition(spacing=8, thickness=8, profile="rect"))
     assert slices.lr.shape == (3, 1, 4, 16)
     assert rows.hr.shape == (3, 16, 16)
     means = rows.hr.reshape(3, 4, 4, 16).mean(2)
     torch.testing.assert_close(slices.lr[:, 0], means, atol=1e-5, rtol=0)
-    judged = rows.weights > 0
-    assert judged[:, 4:-4, 2:-2].all()
-    assert int(judged.sum()) == 3 * 8 * 12
+    in_loss = rows.weights > 0
+    assert in_loss[:, 4:-4, 2:-2].all()
+    assert int(in_loss.sum()) == 3 * 8 * 12
     assert rows.weights.sum((1, 2)).tolist() == pytest.approx([1, 1, 1])
 
 
-def test_neighbouring_planes_are_cut_together(teacher: Teacher, thick: Volume) -> None:
+def test_neighbouring_planes_are_cut_together(volume: TrainingVolume, thick: Volume) -> None:
     """Of images with thin ones: each is what it is by itself, and next to its like."""
     size = PatchSize(slices=4, width=16, batch=3, planes=7, volume_batch=2)
     box = Acquisition(spacing=8, thickness=8, profile="rect")
     ramps = np.stack(np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")) / 40
     for orders in ((0, 1, 2), (2, 0, 1)):
         image = ramps[orders[0]].astype(np.float32)  # differs from plane to plane alone
-        cut = Teacher.of("ramp", image, np.full(3, 2.0), orders=(orders,))
+        cut = TrainingVolume.of("ramp", image, np.full(3, 2.0), orders=(orders,))
         pairs = Pairs([cut], QUIET, size, factor=4, seed=0, varied=False)
         slices, rows = pairs.draw(cut, box)
         assert slices.lr.shape == (2, 1, 7, 4, 16)
         assert rows.hr.shape == (2, 7, 16, 16)
         steps = rows.hr.diff(dim=1).abs()
         torch.testing.assert_close(steps, torch.full_like(steps, 1 / 40))
-    pairs = Pairs([teacher], QUIET, size, factor=4, seed=0, varied=False)
-    slices, rows = pairs.draw(teacher, box)
+    pairs = Pairs([volume], QUIET, size, factor=4, seed=0, varied=False)
+    slices, rows = pairs.draw(volume, box)
     means = rows.hr.reshape(2, 7, 4, 4, 16).mean(3)
     torch.testing.assert_close(slices.lr[:, 0], means, atol=1e-5, rtol=0)
     assert int((rows.weights > 0).sum()) == 2 * 3 * 8 * 12
     assert rows.weights.sum((1, 2, 3)).tolist() == pytest.approx([1, 1])
     assert slices.cubic().shape == rows.hr.shape
 
-    stack = Teacher.of("thick", thick.data, thick.spacings)
+    stack = TrainingVolume.of("thick", thick.data, thick.spacings)
     slices, _ = next(Pairs([stack], QUIET, size, factor=8, seed=0))
     assert slices.lr.shape[:2] == (3, 1)
     assert slices.lr.ndim == 4
 
 
-def test_patches_differ_in_acquisition_and_are_the_same_for_a_seed(teacher: Teacher) -> None:
+def test_patches_differ_in_acquisition_and_are_the_same_for_a_seed(volume: TrainingVolume) -> None:
     def drawn() -> tuple[Slices, Rows]:
         size = PatchSize(slices=4, width=16, batch=8)
-        return next(Pairs([teacher], Protocols(spacings=(4, 12)), size, factor=8, seed=4))
+        return next(Pairs([volume], Protocols(spacings=(4, 12)), size, factor=8, seed=4))
 
     first, second = drawn(), drawn()
     lengths = first[1].weights.any(2).sum(1)
     assert len(set(lengths.tolist())) > 4
-    assert len({tuple(one.tolist()) for one in first[0].conditions}) == 8
+    assert len({tuple(condition.tolist()) for condition in first[0].conditions}) == 8
     torch.testing.assert_close(first, second, atol=0, rtol=0)
 
 
-def test_a_batch_is_what_its_patches_are_one_by_one(teacher: Teacher) -> None:
+def test_a_batch_is_what_its_patches_are_one_by_one(volume: TrainingVolume) -> None:
     """Rows beyond those of a patch neither count nor change anything."""
-    pairs = Pairs([teacher], QUIET, SIZE, factor=8, seed=0)
+    pairs = Pairs([volume], QUIET, SIZE, factor=8, seed=0)
     slices, rows = next(pairs)
     upsampled = slices.cubic()
-    for one in range(3):
-        length = int(rows.weights[one].any(1).nonzero().max()) + 1
-        alone = slices.skip[one, :length] @ slices.lr[one, 0]
-        torch.testing.assert_close(upsampled[one, :length], alone)
+    for patch in range(3):
+        length = int(rows.weights[patch].any(1).nonzero().max()) + 1
+        alone = slices.skip[patch, :length] @ slices.lr[patch, 0]
+        torch.testing.assert_close(upsampled[patch, :length], alone)
     beyond = ~slices.skip.any(2)
     assert beyond.any()
     assert not rows.hr[beyond].any()
@@ -106,15 +106,15 @@ def test_a_batch_is_what_its_patches_are_one_by_one(teacher: Teacher) -> None:
     assert float(exact.squared_error(shifted)) == pytest.approx(0.0625, abs=1e-5)
 
 
-def test_batches_hold_patches_of_several_images(teacher: Teacher) -> None:
+def test_batches_hold_patches_of_several_images(volume: TrainingVolume) -> None:
     dark, bright = (
-        replace(teacher, name=name, data=np.full_like(teacher.data, value))
+        replace(volume, name=name, data=np.full_like(volume.data, value))
         for name, value in (("dark", 0.25), ("bright", 0.75))
     )
     size = PatchSize(slices=4, width=16, batch=16)
 
-    def seen(teachers: list[Teacher]) -> set[tuple[float, float]]:
-        pairs = Pairs(teachers, QUIET, size, factor=8, seed=0, varied=False)
+    def seen(volumes: list[TrainingVolume]) -> set[tuple[float, float]]:
+        pairs = Pairs(volumes, QUIET, size, factor=8, seed=0, varied=False)
         slices, rows = next(pairs)
         means = (rows.hr * rows.weights).sum((1, 2))
         return {
@@ -128,21 +128,21 @@ def test_batches_hold_patches_of_several_images(teacher: Teacher) -> None:
     assert scales == {0.0}  # log2 of 4 voxels, less 2
 
 
-def test_planes_are_told_to_be_as_thick_as_they_are(teacher: Teacher, thick: Volume) -> None:
+def test_planes_are_told_to_be_as_thick_as_they_are(volume: TrainingVolume, thick: Volume) -> None:
     """Some of the patches of an isotropic image are of planes as thick as the slices."""
     size = PatchSize(slices=4, width=16, batch=24)
-    slices, _ = next(Pairs([teacher], Protocols(spacings=(8, 8)), size, factor=8, seed=0))
-    assert {bool(one) for one in slices.conditions[:, 5] > 0} == {False, True}
+    slices, _ = next(Pairs([volume], Protocols(spacings=(8, 8)), size, factor=8, seed=0))
+    assert {bool(is_thick) for is_thick in slices.conditions[:, 5] > 0} == {False, True}
 
-    stack = Teacher.of("thick", thick.data, thick.spacings)
+    stack = TrainingVolume.of("thick", thick.data, thick.spacings)
     slices, _ = next(Pairs([stack], QUIET, SIZE, factor=8, seed=0))
     planes = np.log2(thick.spacings[2] / stack.voxel) / 2
     assert slices.conditions[:, 5].tolist() == pytest.approx([planes] * 3)
 
 
-def test_thick_planes_are_averages_over_the_profile(teacher: Teacher) -> None:
+def test_thick_planes_are_averages_over_the_profile(volume: TrainingVolume) -> None:
     noise = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
-    noisy = Teacher.of("noise", noise, np.ones(3))
+    noisy = TrainingVolume.of("noise", noise, np.ones(3))
     pairs = Pairs([noisy], QUIET, PatchSize(batch=64), factor=8, seed=0, varied=False)
     box = Acquisition(spacing=4, thickness=4, profile="rect")
     _, thin = pairs.draw(noisy, box)
@@ -152,9 +152,9 @@ def test_thick_planes_are_averages_over_the_profile(teacher: Teacher) -> None:
     assert ratio == pytest.approx((taps**2).sum() ** 0.5, rel=0.05)
 
 
-def test_images_with_more_planes_are_drawn_more_often(teacher: Teacher) -> None:
-    one_way = replace(teacher, data=np.zeros_like(teacher.data), orders=teacher.orders[:2])
-    full = replace(teacher, data=np.ones_like(teacher.data))
+def test_images_with_more_planes_are_drawn_more_often(volume: TrainingVolume) -> None:
+    one_way = replace(volume, data=np.zeros_like(volume.data), orders=volume.orders[:2])
+    full = replace(volume, data=np.ones_like(volume.data))
     size = PatchSize(slices=4, width=16, batch=400)
     _, rows = next(Pairs([one_way, full], QUIET, size, factor=8, seed=0, varied=False))
     share = full.planes / (full.planes + one_way.planes)
@@ -163,29 +163,29 @@ def test_images_with_more_planes_are_drawn_more_often(teacher: Teacher) -> None:
     assert mean == pytest.approx(share, abs=0.08)
 
 
-def test_drawing_goes_on_where_it_stood(teacher: Teacher) -> None:
-    pairs = Pairs([teacher], QUIET, SIZE, factor=8, seed=4)
+def test_drawing_goes_on_where_it_stood(volume: TrainingVolume) -> None:
+    pairs = Pairs([volume], QUIET, SIZE, factor=8, seed=4)
     next(pairs)
     state = pairs.state_dict()
     expected = next(pairs)
-    other = Pairs([teacher], QUIET, SIZE, factor=8, seed=4)
+    other = Pairs([volume], QUIET, SIZE, factor=8, seed=4)
     other.load_state_dict(state)
     torch.testing.assert_close(next(other), expected, atol=0, rtol=0)
 
 
-def test_noise_is_in_the_slices_only(teacher: Teacher) -> None:
+def test_noise_is_in_the_slices_only(volume: TrainingVolume) -> None:
     acquisition = Acquisition(spacing=8, thickness=8, profile="rect")
-    noisy = Pairs([teacher], Protocols(noise=0.5), SIZE, factor=4, seed=0, varied=False)
-    slices, rows = noisy.draw(teacher, acquisition)
+    noisy = Pairs([volume], Protocols(noise_fraction=0.5), SIZE, factor=4, seed=0, varied=False)
+    slices, rows = noisy.draw(volume, acquisition)
     clean = rows.hr.reshape(3, 4, 4, 16).mean(2)
     assert (slices.lr[:, 0] - clean).std() > 0.01
-    assert set(rows.hr.unique().tolist()) <= set(np.unique(teacher.data).tolist())
+    assert set(rows.hr.unique().tolist()) <= set(np.unique(volume.data).tolist())
 
 
 def test_small_images_are_continued(thick: Volume) -> None:
     data = (thick.data / thick.data.max())[:20, :24].astype(np.float32)
-    teacher = Teacher.of("small", data, thick.spacings, Acquisition(spacing=8, thickness=6))
-    pairs = Pairs([teacher], QUIET, PatchSize(), factor=4, seed=0)
+    volume = TrainingVolume.of("small", data, thick.spacings, Acquisition(spacing=8, thickness=6))
+    pairs = Pairs([volume], QUIET, PatchSize(), factor=4, seed=0)
     slices, rows = next(pairs)
     assert slices.lr.shape == (16, 1, 5, 20)
     assert torch.isfinite(slices.lr).all()

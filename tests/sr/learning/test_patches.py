@@ -24,11 +24,11 @@ def test_patch_operator_is_the_forward_model(spacing: float) -> None:
         spacing=spacing, thickness=thickness, profile="gaussian", slice_axis=2
     )
     whole = degrade(volume, acquisition).data[0, 0]
-    made = laid.matrix @ column[0, 0]
+    degraded = laid.matrix @ column[0, 0]
     # The core begins at the window's edge, the patch a margin later.
     if spacing == 6.0 and laid.margin % 6 == 0:
         shift = laid.margin // 6
-        np.testing.assert_allclose(made[1:-1], whole[shift + 1 : shift + 4], rtol=1e-4)
+        np.testing.assert_allclose(degraded[1:-1], whole[shift + 1 : shift + 4], rtol=1e-4)
     np.testing.assert_allclose(laid.matrix.sum(axis=1), 1, rtol=1e-5)
     centres = laid.matrix @ np.arange(laid.rows + 2 * laid.margin) - laid.margin
     np.testing.assert_allclose(centres, (np.arange(5) + 0.5) * spacing - 0.5, atol=2e-3)

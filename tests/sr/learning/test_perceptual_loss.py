@@ -46,8 +46,8 @@ def test_features_are_those_of_torchvision_s_layers(tmp_path: Path) -> None:
             values = layer(values)
             if number in (2, 7, 16, 25, 34):  # conv1_2, conv2_2, conv3_4, conv4_4, conv5_4
                 expected.append(values)
-        found = read_features(tmp_path / "vgg.pth")(images)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        computed = read_features(tmp_path / "vgg.pth")(images)
+    torch.testing.assert_close(computed, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_full_size_is_accepted() -> None:
@@ -68,19 +68,19 @@ def test_other_files_are_refused(tmp_path: Path, content: dict[str, object]) -> 
 
 def test_content_is_pixels_and_weighted_features() -> None:
     features = VGGFeatures(state_of(vgg19(divisor=16)))
-    one, other = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    pixels = (one - other).abs().mean()
-    seen = zip((0.1, 0.1, 1, 1, 1), features(one), features(other), strict=True)
+    predicted, target = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    pixels = (predicted - target).abs().mean()
+    seen = zip((0.1, 0.1, 1, 1, 1), features(predicted), features(target), strict=True)
     perceptual = sum(weight * (a - b).abs().mean() for weight, a, b in seen)
-    torch.testing.assert_close(ContentLoss(features)(one, other), pixels + perceptual)
+    torch.testing.assert_close(ContentLoss(features)(predicted, target), pixels + perceptual)
     torch.testing.assert_close(
-        ContentLoss(features, weight=0.5)(one, other), pixels + 0.5 * perceptual
+        ContentLoss(features, weight=0.5)(predicted, target), pixels + 0.5 * perceptual
     )
-    torch.testing.assert_close(ContentLoss(None)(one, other), pixels)
-    assert float(ContentLoss(features)(one, one)) == 0
-    one.requires_grad_(True)
-    ContentLoss(features)(one, other).backward()
-    assert one.grad is not None
+    torch.testing.assert_close(ContentLoss(None)(predicted, target), pixels)
+    assert float(ContentLoss(features)(predicted, predicted)) == 0
+    predicted.requires_grad_(True)
+    ContentLoss(features)(predicted, target).backward()
+    assert predicted.grad is not None
 
 
 def adversarial() -> AdversarialLoss:
@@ -92,22 +92,22 @@ def adversarial() -> AdversarialLoss:
 def test_discriminator_learns_to_tell_them_apart() -> None:
     loss = adversarial()
     real = torch.rand(4, 3, 16, 16)
-    made = real.mean(dim=(2, 3), keepdim=True).expand_as(real)
+    generated = real.mean(dim=(2, 3), keepdim=True).expand_as(real)
     values = []
     for _ in range(60):
-        values.append(float(loss(made, real).detach()))
+        values.append(float(loss(generated, real).detach()))
     with torch.inference_mode():
-        judged = loss.discriminator(real).mean() - loss.discriminator(made).mean()
-    assert judged > 1
+        margin = loss.discriminator(real).mean() - loss.discriminator(generated).mean()
+    assert margin > 1
     assert values[-1] > values[0]  # the better it tells them, the worse the image
 
 
 def test_gradients_reach_the_image_and_not_the_discriminator() -> None:
     loss = adversarial()
-    made = torch.rand(1, 3, 8, 8, requires_grad=True)
-    value = loss(made, torch.rand(1, 3, 8, 8))
+    generated = torch.rand(1, 3, 8, 8, requires_grad=True)
+    value = loss(generated, torch.rand(1, 3, 8, 8))
     before = [part.grad.clone() for part in loss.discriminator.parameters()]
-    (gradient,) = torch.autograd.grad(value, [made])
+    (gradient,) = torch.autograd.grad(value, [generated])
     assert gradient.abs().sum() > 0
     after = [part.grad for part in loss.discriminator.parameters()]
     torch.testing.assert_close(before, after, rtol=0, atol=0)
@@ -116,9 +116,9 @@ def test_gradients_reach_the_image_and_not_the_discriminator() -> None:
 def test_adversarial_state_goes_on() -> None:
     images = [torch.rand(2, 3, 8, 8) for _ in range(6)]
     whole, first, second = adversarial(), adversarial(), adversarial()
-    values = [float(whole(one, one.flip(2)).detach()) for one in images]
-    for one in images[:3]:
-        first(one, one.flip(2))
+    values = [float(whole(image, image.flip(2)).detach()) for image in images]
+    for image in images[:3]:
+        first(image, image.flip(2))
     second.load_state_dict(first.state_dict())
-    again = [float(second(one, one.flip(2)).detach()) for one in images[3:]]
+    again = [float(second(image, image.flip(2)).detach()) for image in images[3:]]
     assert again == pytest.approx(values[3:], abs=1e-7)

@@ -11,15 +11,17 @@ def test_drawn_acquisitions_fill_their_ranges() -> None:
     random = np.random.default_rng(0)
     protocols = Protocols()
     drawn = [protocols.draw(1.0, random) for _ in range(300)]
-    spacings = np.array([one.spacing for one in drawn])
-    shares = np.array([one.nominal_thickness / one.spacing for one in drawn])
+    spacings = np.array([acquisition.spacing for acquisition in drawn])
+    shares = np.array(
+        [acquisition.nominal_thickness / acquisition.spacing for acquisition in drawn]
+    )
     assert 2 <= spacings.min() < 2.3
     assert 7 < spacings.max() <= 8
     assert 0.6 <= shares.min() < 0.65
     assert 0.95 < shares.max() <= 1
-    assert {one.slice_profile.name for one in drawn} == {"gaussian", "rect", "slr"}
-    noise = [protocols.draw_noise(random) for _ in range(100)]
-    assert 0 <= min(noise) < max(noise) <= 0.02
+    assert {acquisition.slice_profile.name for acquisition in drawn} == {"gaussian", "rect", "slr"}
+    fractions = [protocols.draw_noise(random) for _ in range(100)]
+    assert 0 <= min(fractions) < max(fractions) <= 0.02
 
 
 def test_scale_stays_within_what_the_network_makes() -> None:
@@ -36,7 +38,7 @@ def test_scale_stays_within_what_the_network_makes() -> None:
         {"spacings": (3.0, 2.0)},
         {"thicknesses": (0.0, 1.0)},
         {"profiles": ("square",)},
-        {"noise": 1.5},
+        {"noise_fraction": 1.5},
         {"largest_scale": 1.0},
     ],
 )

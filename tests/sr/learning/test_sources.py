@@ -45,10 +45,10 @@ def test_bad_files_are_left_out_aloud(
     with caplog.at_level(logging.WARNING):
         images = read_images([text, good, twice, tmp_path / "none.nii"], {twice: other})
     assert [image.path for image in images] == [good]
-    told = [record.message for record in caplog.records]
-    assert len(told) == 3
-    assert "text.nii.gz" in told[0]
-    assert "5 mm" in told[1]
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 3
+    assert "text.nii.gz" in messages[0]
+    assert "5 mm" in messages[1]
     with pytest.raises(InputDataError, match="no image that can be learnt from"):
         read_images([text])
 

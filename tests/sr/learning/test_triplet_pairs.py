@@ -30,13 +30,13 @@ def test_thick_slices_are_those_of_the_forward_model(axis: int) -> None:
     """An image that changes along one axis only shows which axis was thick."""
     profile = np.random.default_rng(1).random(72) + 0.1
     data = np.broadcast_to(
-        profile.reshape([-1 if other == axis else 1 for other in range(3)]), (72, 72, 72)
+        profile.reshape([-1 if actual == axis else 1 for actual in range(3)]), (72, 72, 72)
     )
     thick = degrade(
         Volume(data.astype(np.float32), np.eye(4)),
         Acquisition(spacing=6.0, thickness=5.0, slice_axis=axis),
     )
-    known = thick.data.mean(axis=tuple(other for other in range(3) if other != axis))
+    known = thick.data.mean(axis=tuple(actual for actual in range(3) if actual != axis))
     drawn = pairs(data, slices=4, batch=8)
     seen = 0
     for _ in range(12):
@@ -88,8 +88,8 @@ def test_drawing_goes_on_from_its_state() -> None:
     first, second = pairs(data), pairs(data, seed=5)
     next(first)
     second.load_state_dict(first.state_dict())
-    for one, other in zip(next(first), next(second), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for expected, actual in zip(next(first), next(second), strict=True):
+        torch.testing.assert_close(expected, actual, rtol=0, atol=0)
 
 
 def test_images_are_brought_to_the_training_s_voxels() -> None:

@@ -44,7 +44,7 @@ def model(reference: Volume, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch_width=16,
         patch_slices=4,
         spacings=(5.0, 9.0),
-        averaging=0.95,
+        ema_decay=0.95,
     )
     return recipe.train([half]).save(folder / "small.safetensors")
 
@@ -107,9 +107,9 @@ def test_neighbouring_planes_are_seen(
     changed = run(half, acquisition, model=str(other), **exact)
     assert np.abs(changed.volume.data - alone.volume.data).max() > 1e-3
 
-    asked = {"adapt": "none", "orientations": None}
-    used = [run(half, acquisition, model=str(one), **asked).record for one in (model, path)]
-    assert [(one.details["Fusion"], one.details["Orientations"]) for one in used] == [
+    settings = {"adapt": "none", "orientations": None}
+    used = [run(half, acquisition, model=str(file), **settings).record for file in (model, path)]
+    assert [(record.details["Fusion"], record.details["Orientations"]) for record in used] == [
         ("directional", 2),
         ("mean", 1),
     ]
@@ -224,7 +224,9 @@ def test_slices_much_thinner_than_their_spacing_are_not_made_up(
     """Weights have never seen slices of a quarter of their spacing, and made anything of them."""
     true = Acquisition(spacing=8.0, thickness=2.0, profile=profile, slice_axis=2)
     lr = degrade(mni152_2mm, true)
-    made = Finetuned(adapt="none", threads=1, device="cpu").reconstruct(lr, true, mni152_2mm.grid)
+    result = Finetuned(adapt="none", threads=1, device="cpu").reconstruct(
+        lr, true, mni152_2mm.grid
+    )
     cubic = resample(lr, mni152_2mm.grid)
-    gain = [np.mean((one.data - mni152_2mm.data) ** 2) for one in (cubic, made.volume)]
+    gain = [np.mean((volume.data - mni152_2mm.data) ** 2) for volume in (cubic, result.volume)]
     assert gain[1] < gain[0]

@@ -107,22 +107,22 @@ def test_paper_is_a_preset() -> None:
 
 def test_two_slices_are_enough(lr: Volume) -> None:
     two = Volume(lr.data[..., :2], lr.affine)
-    made = run(two)
-    np.testing.assert_array_equal(made.volume.data[..., ::4], two.data)
-    assert made.record.details["ValidationGainDecibel"] is None
+    result = run(two)
+    np.testing.assert_array_equal(result.volume.data[..., ::4], two.data)
+    assert result.record.details["ValidationGainDecibel"] is None
 
 
 def test_constant_image_is_interpolated(lr: Volume) -> None:
-    made = run(lr.with_data(np.full_like(lr.data, 7)))
-    assert made.record.fallback_reason == "the image is constant"
-    assert (made.volume.data == 7).all()
+    result = run(lr.with_data(np.full_like(lr.data, 7)))
+    assert result.record.fallback_reason == "the image is constant"
+    assert (result.volume.data == 7).all()
 
 
 def test_diverged_training_is_interpolated(lr: Volume) -> None:
-    made = run(lr, learning_rate=1e30, steps=20, averaging=0.0)
-    assert made.record.fallback_reason == "the training diverged"
+    result = run(lr, learning_rate=1e30, steps=20, ema_decay=0.0)
+    assert result.record.fallback_reason == "the training diverged"
     np.testing.assert_array_equal(
-        made.volume.data, resample(lr, slice_grid(lr), kernel="linear").data
+        result.volume.data, resample(lr, slice_grid(lr), kernel="linear").data
     )
 
 

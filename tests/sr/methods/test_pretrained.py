@@ -74,24 +74,24 @@ def run(lr: Volume, acquisition: Acquisition, model: str, **more: Any) -> Recons
     )
 
 
-def slow(lr: Volume, network: TripletNetwork, axis: int, wanted: int) -> np.ndarray:
+def slow(lr: Volume, network: TripletNetwork, axis: int, size: int) -> np.ndarray:
     """Infer as the paper does, slice by slice, on an image in RAS; ends continued."""
     width = 1.25 * np.percentile(lr.data, 99.5)
     total = np.zeros(1)
-    for across in (one for one in range(3) if one != axis):
+    for across in sorted({0, 1, 2} - {axis}):
         planes = np.moveaxis(lr.data / width, across, 0)  # the other axes in their order
         padded = np.concatenate([planes[:1]] * 2 + [planes] + [planes[-1:]] * 2)
         thick = axis - (axis > across)
         shape = [*planes.shape[1:]]
-        shape[thick] = wanted
+        shape[thick] = size
         seen = np.zeros((len(padded), *shape))
         for i in range(len(padded) - 2):
             images = torch.from_numpy(padded[i : i + 3][None]).float() * network.input_range
             with torch.inference_mode():
-                made = network(images) / network.input_range
-            made = interpolate(made, tuple(shape), mode="bilinear", antialias=True)[0].numpy()
+                enlarged = network(images) / network.input_range
+            resized = interpolate(enlarged, tuple(shape), mode="bilinear", antialias=True)[0]
             for place, weight in enumerate((0.25, 0.5, 0.25)):
-                seen[i + place] += weight * made[place]
+                seen[i + place] += weight * resized[place].numpy()
         total = total + np.moveaxis(seen[2:-2], 0, across) * width / 2
     return total
 
@@ -183,11 +183,11 @@ def test_one_voxel_of_garbage_stays_one(fine: Volume, tmp_path: Path) -> None:
     clean = run(lr, acquisition, path).volume.data
     data = lr.data.copy()
     data[9, 10, 4] = 1e6
-    made = run(lr.with_data(data), acquisition, path).volume.data
-    assert made.max() > 5e5
-    far = np.ones(made.shape, bool)
+    output = run(lr.with_data(data), acquisition, path).volume.data
+    assert output.max() > 5e5
+    far = np.ones(output.shape, bool)
     far[3:16, 4:17, 3:24] = False
-    np.testing.assert_allclose(made[far], clean[far], rtol=0.05, atol=2)
+    np.testing.assert_allclose(output[far], clean[far], rtol=0.05, atol=2)
 
 
 def test_dark_surroundings_stay_dark(tmp_path: Path, fine: Volume) -> None:
@@ -195,8 +195,8 @@ def test_dark_surroundings_stay_dark(tmp_path: Path, fine: Volume) -> None:
     data[:, :20] = fine.data
     acquisition = Acquisition(spacing=3.0, slice_axis=2)
     _, path = released("edsr", tmp_path)
-    made = run(degrade(Volume(data, np.eye(4)), acquisition), acquisition, path).volume.data
-    np.testing.assert_array_equal(made[:, 40:], 0)
+    output = run(degrade(Volume(data, np.eye(4)), acquisition), acquisition, path).volume.data
+    np.testing.assert_array_equal(output[:, 40:], 0)
 
 
 @pytest.mark.parametrize(("value", "spacing"), [(0.0, 3.0), (5.0, 1.0)])
@@ -209,13 +209,13 @@ def test_nothing_to_do_is_said(value: float, spacing: float, fine: Volume, plain
 
 
 def test_progress_is_told(fine: Volume, plain: str) -> None:
-    told: list[tuple[int, int, str]] = []
+    reports: list[tuple[int, int, str]] = []
     acquisition = Acquisition(spacing=3.0, slice_axis=2)
     method = make_method("pretrained", {"model": plain, "device": "cpu"})
     lr = degrade(fine, acquisition)
-    method.reconstruct(lr, acquisition, fine.grid, progress=lambda *what: told.append(what))
-    assert [step for step, _, _ in told] == sorted(step for step, _, _ in told)
-    assert told[-1][0] == told[-1][1]
+    method.reconstruct(lr, acquisition, fine.grid, progress=lambda *what: reports.append(what))
+    assert [step for step, _, _ in reports] == sorted(step for step, _, _ in reports)
+    assert reports[-1][0] == reports[-1][1]
 
 
 def test_own_weights_say_their_spacing(fine: Volume, tmp_path: Path) -> None:

@@ -40,11 +40,11 @@ def test_learns_on_a_real_image(
 def test_default_network_beats_cubic_by_a_decibel(mni152_2mm: Volume) -> None:
     acquisition = Acquisition(spacing=8.0, thickness=8.0, profile="gaussian", slice_axis=2)
     lr = degrade(mni152_2mm, acquisition)
-    made, cubic = (
+    learned, cubic = (
         reconstruct(lr, acquisition, method=name, grid=mni152_2mm.grid, parameters=parameters)
         for name, parameters in (("self", {"steps": 500, "device": "cpu"}), ("bspline", {}))
     )
-    errors = [mean_square(result.volume, mni152_2mm) for result in (cubic, made)]
+    errors = [mean_square(result.volume, mni152_2mm) for result in (cubic, learned)]
     assert 10 * np.log10(errors[0] / errors[1]) > 1.0
 
 
@@ -70,9 +70,9 @@ def test_grid_need_not_be_isotropic(
     affine[:3, 3] += reference.affine[:3, 0] / 2
     affine[:, 0] *= 2
     grid = Grid((24, 56, 60), affine)
-    made = reconstruct(thick, acquisition, method="self", grid=grid, parameters=SMALL).volume
+    result = reconstruct(thick, acquisition, method="self", grid=grid, parameters=SMALL).volume
     target = resample(reference, grid)
-    assert np.abs(made.data - target.data).mean() < 0.1 * reference.data.max()
+    assert np.abs(result.data - target.data).mean() < 0.1 * reference.data.max()
 
 
 @pytest.mark.parametrize(
@@ -219,12 +219,12 @@ def test_preset_learns_at_small_size(reference: Volume, thickness: float) -> Non
     lr = degrade(reference, acquisition)
     small = {"preset": "smore", "channels": 16, "blocks": 2, "steps": 200, "batch_size": 16}
     small |= {"learning_rate": 2e-3, "device": "cpu", "threads": 1}
-    made, cubic = (
+    learned, cubic = (
         reconstruct(lr, acquisition, method=name, grid=reference.grid, parameters=parameters)
         for name, parameters in (("self", small), ("bspline", {}))
     )
-    assert not made.record.fallback
-    assert mean_square(made.volume, reference) < mean_square(cubic.volume, reference)
+    assert not learned.record.fallback
+    assert mean_square(learned.volume, reference) < mean_square(cubic.volume, reference)
 
 
 @pytest.mark.parametrize("network", ["thick_slice", "wdsr"])
@@ -269,17 +269,17 @@ def test_another_geometry_is_refused(
     thick: Volume, reference: Volume, acquisition: Acquisition, tmp_path: Path
 ) -> None:
     parameters = {**SMALL, "steps": 150}
-    made = reconstruct(
+    result = reconstruct(
         thick, acquisition, method="self", grid=reference.grid, parameters=parameters
     )
-    assert made.learned is not None
-    path = made.learned.save(tmp_path / "model.safetensors")
+    assert result.learned is not None
+    path = result.learned.save(tmp_path / "model.safetensors")
     thinner = Acquisition(spacing=8.0, thickness=4.0, profile="gaussian", slice_axis=2)
     reuse = {"reuse": str(path), "device": "cpu"}
     with pytest.raises(WeightsError, match="thickness of 4 mm, expected 6 mm"):
         reconstruct(thick, thinner, method="self", grid=reference.grid, parameters=reuse)
-    card = replace(made.learned.card, architecture="unheard of")
-    replace(made.learned, card=card).save(path)
+    card = replace(result.learned.card, architecture="unheard of")
+    replace(result.learned, card=card).save(path)
     with pytest.raises(WeightsError, match="unheard of"):
         reconstruct(thick, acquisition, method="self", grid=reference.grid, parameters=reuse)
 
@@ -288,5 +288,5 @@ def test_nothing_is_learnt_from_a_constant_image(
     reference: Volume, thick: Volume, acquisition: Acquisition
 ) -> None:
     flat = thick.with_data(np.full_like(thick.data, 3.0))
-    made = reconstruct(flat, acquisition, method="self", grid=reference.grid, parameters=SMALL)
-    assert made.learned is None
+    result = reconstruct(flat, acquisition, method="self", grid=reference.grid, parameters=SMALL)
+    assert result.learned is None

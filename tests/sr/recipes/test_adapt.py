@@ -35,13 +35,13 @@ def acquisitions(
 ) -> dict[Path, Acquisition]:
     """Two subjects, each taken in its own way."""
     folder = tmp_path_factory.mktemp("thick")
-    found = {
+    protocols = {
         "sub-a": Acquisition(spacing=8.0, thickness=6.0, slice_axis=2),
         "sub-b": Acquisition(spacing=6.0, thickness=6.0, profile="rect", slice_axis=0),
     }
     return {
-        degrade(reference, one).save(folder / f"{name}_T2w.nii.gz"): one
-        for name, one in found.items()
+        degrade(reference, acquisition).save(folder / f"{name}_T2w.nii.gz"): acquisition
+        for name, acquisition in protocols.items()
     }
 
 

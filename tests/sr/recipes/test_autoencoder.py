@@ -84,7 +84,7 @@ def test_bad_files_are_left_out_with_a_warning(
 
 def test_goes_on_from_weights(files: list[Path]) -> None:
     first = recipe().train(files)
-    still = recipe(steps=1, learning_rate=1e-12, averaging=0.0).train(files, start=first)
+    still = recipe(steps=1, learning_rate=1e-12, ema_decay=0.0).train(files, start=first)
     for name, _ in Autoencoder(width=2, depth=2, latent_channels=4).named_parameters():
         torch.testing.assert_close(still.tensors[name], first.tensors[name])
     assert still.card.to_dict()["Start"]["SHA256"] == first.digest
@@ -101,10 +101,15 @@ def test_few_slices_teach_what_they_can(tmp_path: Path, slices: int, tube: Tube)
 
 
 def test_paper_is_a_preset() -> None:
-    made = make_recipe(RECIPES, "autoencoder", {"preset": "paper", "steps": 5})
-    assert isinstance(made, AutoencoderRecipe)
-    assert (made.width, made.depth, made.latent_channels, made.patch_size) == (32, 4, 16, 128)
-    assert (made.learning_rate, made.synthesis, made.steps) == (1e-5, 0.0, 5)
+    preset = make_recipe(RECIPES, "autoencoder", {"preset": "paper", "steps": 5})
+    assert isinstance(preset, AutoencoderRecipe)
+    assert (preset.width, preset.depth, preset.latent_channels, preset.patch_size) == (
+        32,
+        4,
+        16,
+        128,
+    )
+    assert (preset.learning_rate, preset.synthesis, preset.steps) == (1e-5, 0.0, 5)
     with pytest.raises(ConfigError, match="fast or paper"):
         make_recipe(RECIPES, "autoencoder", {"preset": "slow"})
 

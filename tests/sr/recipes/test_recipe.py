@@ -60,6 +60,13 @@ def test_unknown_names_are_refused() -> None:
         make_recipe(recipes, "counting", {"seed": -1})
 
 
+def test_settings_of_earlier_versions_are_read_by_their_new_names() -> None:
+    recipe = make_recipe(RECIPES, "supervised", {"averaging": 0.5, "noise": 0.01})
+    assert (recipe.ema_decay, recipe.noise_fraction) == (0.5, 0.01)
+    with pytest.raises(ConfigError, match="parameter averaging"):
+        make_recipe({"counting": Counting}, "counting", {"averaging": 0.5})
+
+
 def test_registered_recipes_bear_their_names() -> None:
     assert {name: recipe.name for name, recipe in RECIPES.items()} == {
         name: name for name in RECIPES

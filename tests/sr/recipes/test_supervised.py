@@ -38,7 +38,7 @@ def files(reference: Volume, tmp_path_factory: pytest.TempPathFactory) -> list[P
 
 
 def test_it_learns_what_holds_for_another_subject(files: list[Path]) -> None:
-    recipe = Supervised(**TINY, steps=200, report_every=100, averaging=0.95, left_out=0.5)
+    recipe = Supervised(**TINY, steps=200, report_every=100, ema_decay=0.95, left_out=0.5)
     weights = recipe.train(files)
     card = json.loads(json.dumps(weights.card.to_dict()))
     assert card["Architecture"] == {"Name": "backbone", "factor": 8, "channels": 8, "blocks": 1}
@@ -108,7 +108,7 @@ def test_a_widened_network_begins_as_the_narrow_one(files: list[Path]) -> None:
 
 def test_a_network_learns_to_see_neighbouring_planes(files: list[Path]) -> None:
     """It begins as the one that does not, and what neighbours tell holds for others."""
-    settings = {**TINY, "left_out_subjects": ("sub-a",), "averaging": 0.95, "patch_planes": 9}
+    settings = {**TINY, "left_out_subjects": ("sub-a",), "ema_decay": 0.95, "patch_planes": 9}
     narrow = Supervised(**settings, steps=60).train(files)
     same = Supervised(**{**settings, "learning_rate": 1e-9}, steps=1, planes=3)
     begun = same.train(files, start=narrow)

@@ -13,7 +13,7 @@ import torch
 from bids_sr.exceptions import ConfigError, EngineError, InputDataError
 from bids_sr.sr.learning.frames import part_by_scene, read_shots
 from bids_sr.sr.learning.pairs import Pairs, PatchSize
-from bids_sr.sr.learning.teachers import Teacher
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.recipes.video import FrameSampling, Video
 
 av = pytest.importorskip("av")
@@ -97,9 +97,9 @@ def test_a_single_frame_is_one_scene() -> None:
 
 def test_the_middle_of_every_few_frames_is_kept() -> None:
     frames = np.random.default_rng(0).random((40, 20, 24)).astype(np.float32)
-    teacher = Teacher.of("clip", frames, np.ones(3), orders=((1, 0, 2),))
+    volume = TrainingVolume.of("clip", frames, np.ones(3), orders=((1, 0, 2),))
     pairs = Pairs(
-        [teacher],
+        [volume],
         FrameSampling(),
         PatchSize(slices=4, width=16, batch=3),
         factor=8,
@@ -107,7 +107,7 @@ def test_the_middle_of_every_few_frames_is_kept() -> None:
         varied=False,
     )
     for every in (3, 5):
-        slices, rows = pairs.draw(teacher, FrameSampling.keeping(every, 1.0))
+        slices, rows = pairs.draw(volume, FrameSampling.keeping(every, 1.0))
         assert rows.hr.shape[1] == 4 * every
         middle = rows.hr[:, every // 2 :: every]
         torch.testing.assert_close(slices.lr[:, 0], middle, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Teachers: images that pairs are cut from, and where in them there is much to learn."""
+"""Training volumes: images that pairs are cut from, and where patches are drawn."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SAME = 0.1  # spacings that differ by less may change places
 
 
 @dataclass(frozen=True, eq=False)
-class Teacher:
-    """Hold an image that pairs are cut from, and in which directions it may be cut."""
+class TrainingVolume:
+    """Hold an image that pairs are cut from, and the allowed orientations."""
 
     name: str
     data: npt.NDArray[np.float32]
     """(X, Y, Z) intensities, the bulk of them 0 to 1."""
     places: npt.NDArray[np.int32]
-    """(n, 3) voxels around which patches are taken, more where there is more to learn."""
+    """(n, 3) voxels around which patches are cut, drawn by :func:`.saliency`."""
     orders: tuple[tuple[int, int, int], ...]
     """Array axes that may become the stack, the rows and the columns of a patch."""
     voxel: float
     """Voxel size along rows and columns, mm."""
     acquisition: Acquisition | None = None
-    """What its pairs imitate; None: whatever the protocols say."""
+    """The acquisition that its pairs imitate; None: drawn from the protocols."""
     plane_thickness: float | None = None
-    """What its planes are averages over, mm; None: one voxel, and they may be averaged."""
+    """Thickness of its planes, mm; None: one voxel, and planes may be averaged."""
 
     @classmethod
     def of(
@@ -44,7 +44,7 @@ class Teacher:
         *,
         orders: tuple[tuple[int, int, int], ...] = (),
         seed: int = 0,
-    ) -> Teacher:
+    ) -> TrainingVolume:
         """Prepare an image.
 
         Without `orders` all pairs of array axes whose spacings are the finest, to 10 %,
@@ -86,13 +86,13 @@ class Teacher:
         return sum(self.data.shape[across] for across, _, _ in self.orders)
 
     @property
-    def has_companions(self) -> bool:
-        """Tell whether other images may teach in its place."""
+    def is_interchangeable(self) -> bool:
+        """Whether its pairs may be cut from other such images too."""
         return self.acquisition is None and self.plane_thickness is None
 
 
-def choose(teachers: Sequence[Teacher], random: np.random.Generator) -> Teacher:
-    """Draw an image; one that has more planes has more to teach."""
-    ends = np.cumsum([teacher.planes for teacher in teachers])
+def choose(volumes: Sequence[TrainingVolume], random: np.random.Generator) -> TrainingVolume:
+    """Draw a volume with probability proportional to its number of planes."""
+    ends = np.cumsum([volume.planes for volume in volumes])
     place = random.integers(ends[-1])
-    return teachers[int(np.searchsorted(ends, place, "right"))]
+    return volumes[int(np.searchsorted(ends, place, "right"))]
