@@ -26,7 +26,7 @@ class SeriesReconstruction:
     """Hold the reconstruction of a series and the record of how it was made."""
 
     series: Series
-    """The reconstruction, float32, every frame on the grid that was asked for."""
+    """The reconstruction, float32, every frame on the given grid."""
     record: MethodRecord
     """What was done to all frames together."""
     frames: tuple[MethodRecord, ...]

@@ -15,7 +15,7 @@ class Reconstruction:
     """Hold a reconstruction and the record of how it was made."""
 
     volume: Volume
-    """The reconstruction, float32, on the grid that was asked for."""
+    """The reconstruction, float32, on the given grid."""
     record: MethodRecord = field(default_factory=MethodRecord)
     curve: LearningCurve = NO_CURVE
     """Without points for methods that do not train."""

@@ -1,7 +1,7 @@
 """The geometry that a network was trained for, and whether an image has the same.
 
 What a network learns of how slices blur and skip holds for one spacing, one profile and
-one voxel size.  Nothing here looks at intensities.
+one voxel size.  Intensities play no part here.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class LatentSpace:
             Interpolate linearly the detail that the network cannot restore; see Notes.
         device : torch.device
         threads : int
-            On a CPU, so many planes at once.
+            Number of planes at once, on a CPU.
 
         Returns
         -------

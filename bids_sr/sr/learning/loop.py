@@ -130,7 +130,7 @@ def fit(
     schedule : Schedule
         How long and how fast.
     threads : int
-        On a CPU, so many parts of a batch are computed at once, one on each core;
+        On a CPU, number of parts of a batch that are computed at once, one on each core;
         `predict` and `loss`, a mean over the batch, are then called from several threads.
     validator : Validator, optional
         Its score is put into the learning curve.

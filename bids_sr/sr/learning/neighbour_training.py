@@ -53,7 +53,7 @@ PAPER: dict[str, Any] = {
     "steps": 300_000,
     "batch_size": 16,
 }
-"""What the paper does.  It tells neither the batch size nor how long it trained."""
+"""The settings of the paper, which states neither the batch size nor the training time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -233,7 +233,7 @@ class NeighbourLearning:
         inputs, targets = samples
         training = network.training
         network.eval()
-        # The slice between is asked for even where it was not trained on.
+        # The slice between is scored even where it was not trained on.
         learning = NeighbourLearning(synthesis=1.0, keep_detail=self.keep_detail)
         predicted = learning.predict(network, inputs)[:, 0]
         network.train(training)

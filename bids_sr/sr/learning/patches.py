@@ -36,7 +36,7 @@ class PatchExtent:
 
     @classmethod
     def of(cls, acquisition: Acquisition, spacing: float, slices: int) -> PatchExtent:
-        """Measure pairs of so many thick slices, whose rows are `spacing` (mm) apart."""
+        """Return the extent of pairs of `slices` thick slices, rows `spacing` (mm) apart."""
         scale = acquisition.scale(spacing)
         profile = acquisition.slice_profile
         reach = max(-profile.positions[0], profile.positions[-1])

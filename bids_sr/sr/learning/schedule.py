@@ -78,7 +78,7 @@ class Schedule:
         return step / length
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be the same for an interrupted training to go on."""
+        """Return the settings that must be equal for an interrupted training to resume."""
         values = asdict(self)
         for name in ("time_budget", "checkpoint_every"):
             del values[name]

@@ -143,7 +143,7 @@ class TripletPairs:
         across: int,
         columns: int,
     ) -> npt.NDArray[np.float32]:
-        """Cut a (3, window, W) piece around a place; the image goes on as it ends."""
+        """Cut a (3, window, W) piece around a place; edges are continued."""
         stack = 3 - across - columns
         geometry = self.geometry
         lengths = {

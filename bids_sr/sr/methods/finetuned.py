@@ -45,7 +45,7 @@ class Finetuned(ViewNetwork):
     offline: bool = False
     """Refuse to fetch them."""
     adapt: Literal["image", "none"] = "image"
-    """``image``: go on training on the image's own slices; ``none``: use the weights as
+    """``image``: continue training on the image's own slices; ``none``: use the weights as
     they are."""
     detail: float = 1.15
     """Factor on the detail that the network adds: averaging views that differ weakens it."""

@@ -110,7 +110,7 @@ class Backbone(nn.Module):
         blocks : int
             Number of residual blocks.
         planes : int
-            Planes that a convolution looks at, an odd number: 1, or 3 to see neighbours.
+            Planes that a convolution covers, an odd number: 1, or 3 to see neighbours.
         """
         super().__init__()
         self.arguments = {"factor": factor, "channels": channels, "blocks": blocks}
@@ -182,7 +182,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def widened(self, channels: int) -> Backbone:
-        """Return a network with more channels that computes the same, to go on training.
+        """Return a network with more channels and the same output, for further training.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def with_planes(self, planes: int) -> Backbone:
-        """Return a network that sees more planes and computes the same, to go on training.
+        """Return a network that sees more planes and has the same output, for further training.
 
         Parameters
         ----------

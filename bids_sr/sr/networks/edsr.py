@@ -101,7 +101,7 @@ class EDSR(nn.Module):
 
     @classmethod
     def arguments_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read the arguments of the network that a state is of, as far as it tells."""
+        """Read the arguments of the network from a state, as far as its shapes determine them."""
         blocks = sum(key.startswith("body.") and key.endswith(".body.0.weight") for key in state)
         return {"channels": state["head.0.weight"].shape[0], "blocks": blocks}
 

@@ -159,7 +159,7 @@ def read_stacks(
     -------
     list of (N, H, W) arrays
         Intensities 0 to 1, clamped; without images that cannot be read, each of which is
-        told by a warning.
+        named in a warning.
 
     Raises
     ------

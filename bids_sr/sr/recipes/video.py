@@ -31,7 +31,7 @@ _ALONG_TIME = ((1, 0, 2), (2, 0, 1))  # planes of time and one direction of the 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSampling:
-    """Keep the middle one of so many frames."""
+    """Keep the middle frame of every few frames."""
 
     every: tuple[int, ...] = (3, 5, 7)
     """Odd numbers, each as likely."""
@@ -42,7 +42,7 @@ class FrameSampling:
         require(fine, "every", self.every, "odd numbers from 3 on: one of them is in the middle")
 
     def draw(self, voxel: float, random: np.random.Generator) -> Acquisition:
-        """Draw how many frames stand for one that is kept."""
+        """Draw the number of frames of which one is kept."""
         return self.keeping(int(random.choice(self.every)), voxel)
 
     def draw_noise(self, random: np.random.Generator) -> float:
@@ -51,7 +51,7 @@ class FrameSampling:
 
     @staticmethod
     def keeping(every: int, voxel: float) -> Acquisition:
-        """Return the acquisition that keeps one of so many frames."""
+        """Return the acquisition that keeps one of `every` frames."""
         return Acquisition(spacing=every * voxel, thickness=voxel, profile="rect")
 
 
@@ -63,7 +63,7 @@ class Video(BackboneRecipe):
     suffixes = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg")
 
     every: tuple[int, ...] = (3, 5, 7)
-    """Of so many frames one is kept; odd numbers, each as likely."""
+    """One of this many frames is kept; odd numbers, each as likely."""
     frame_width: int = 192
     """Longest side of a frame, pixels; larger ones are made smaller."""
     most_frames: int = 1500
