@@ -26,14 +26,14 @@ AddImage = Callable[..., Path]
 def test_description(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", "BIDS_SR_DOCKER_TAG"):
         monkeypatch.delenv(name, raising=False)
-    found = dataset_description(dataset, {"tool": tmp_path / "other"})
-    assert found["DatasetType"] == "derivative"
-    assert found["License"] == "CC0"
-    assert found["DatasetLinks"] == {
+    description = dataset_description(dataset, {"tool": tmp_path / "other"})
+    assert description["DatasetType"] == "derivative"
+    assert description["License"] == "CC0"
+    assert description["DatasetLinks"] == {
         "raw": dataset.as_uri(),
         "tool": (tmp_path / "other").as_uri(),
     }
-    (maker,) = found["GeneratedBy"]
+    (maker,) = description["GeneratedBy"]
     assert (maker["Name"], maker["Version"]) == ("bids_sr", __version__)
     assert "Container" not in maker
     monkeypatch.setenv("BIDS_SR_DOCKER_TAG", "bids_sr:1")
@@ -49,9 +49,9 @@ def test_description_of_a_raw_dataset_with_little_or_much(dataset: Path) -> None
     path.write_text("[]")
     assert dataset_description(dataset, {})["Name"].endswith("images of data")
     path.write_text(json.dumps({"Name": "N", "DatasetDOI": "doi:10.1/x"}))
-    found = dataset_description(dataset, {})
-    assert found["SourceDatasets"] == [{"URL": dataset.as_uri(), "DOI": "doi:10.1/x"}]
-    assert "License" not in found
+    description = dataset_description(dataset, {})
+    assert description["SourceDatasets"] == [{"URL": dataset.as_uri(), "DOI": "doi:10.1/x"}]
+    assert "License" not in description
 
 
 def test_links_of_earlier_runs_stay(dataset: Path, tmp_path: Path) -> None:
@@ -88,7 +88,9 @@ def test_a_merge_does_not_take_apart_what_others_wrote(
     images = [f"sub-{number % 7}/{number}" for number in range(40)]
     for count in (3, 1, 5):
         for start in range(0, len(images), count):
-            rows = [{"image": one, "status": str(count)} for one in images[start : start + count]]
+            rows = [
+                {"image": image, "status": str(count)} for image in images[start : start + count]
+            ]
             path = update_decisions(tmp_path, rows)
     rows = read_decisions(tmp_path)
     assert [row["image"] for row in rows] == sorted(images)
@@ -168,8 +170,8 @@ def test_the_row_of_a_result_stays_until_something_is_done(tmp_path: Path, statu
     update_decisions(tmp_path, [row])
     now = {**row, "output": "", "status": status}
     update_decisions(tmp_path, [now])
-    kept = "failed" if status == "failed" else "done"
-    assert read_decisions(tmp_path)[0]["status"] == kept
+    expected = "failed" if status == "failed" else "done"
+    assert read_decisions(tmp_path)[0]["status"] == expected
     (tmp_path / row["output"]).unlink()
     update_decisions(tmp_path, [now])
     assert read_decisions(tmp_path)[0]["status"] == status
@@ -184,15 +186,15 @@ def test_the_status_follows_the_files(tmp_path: Path) -> None:
     (tmp_path / "sub-03/anat/sub-03_desc-sr_qc.json").unlink()
     update_decisions(tmp_path, [planned[0], rows[1], planned[2]])
     restore_decisions(tmp_path, ["01", "02"])
-    found = {row["participant_id"]: row for row in read_decisions(tmp_path)}
-    assert {name: row["status"] for name, row in found.items()} == {
+    row_of = {row["participant_id"]: row for row in read_decisions(tmp_path)}
+    assert {name: row["status"] for name, row in row_of.items()} == {
         "sub-01": "done",
         "sub-02": "planned",
         "sub-03": "planned",
     }
-    assert found["sub-01"]["output"] == rows[0]["output"]
-    assert found["sub-01"]["message"] == "a warning; look"
-    assert found["sub-02"]["message"] == "the result is not on disk any more: run again"
+    assert row_of["sub-01"]["output"] == rows[0]["output"]
+    assert row_of["sub-01"]["message"] == "a warning; look"
+    assert row_of["sub-02"]["message"] == "the result is not on disk any more: run again"
 
 
 def test_nothing_to_restore(tmp_path: Path) -> None:
@@ -234,27 +236,27 @@ def test_read_only_output_dir(dataset: Path, tmp_path: Path) -> None:
 def test_a_long_cell_and_half_a_letter_leave_a_table_that_can_be_read(tmp_path: Path) -> None:
     update_decisions(tmp_path, [{"image": "a", "reason": 200_000 * "x", "message": "a\udcff"}])
     update_decisions(tmp_path, [{"image": "b"}])
-    found, _ = read_decisions(tmp_path)
-    assert found["reason"].startswith("xxx")
-    assert len(found["reason"]) < 131_072
-    assert found["message"] == r"a\udcff"
+    row, _ = read_decisions(tmp_path)
+    assert row["reason"].startswith("xxx")
+    assert len(row["reason"]) < 131_072
+    assert row["message"] == r"a\udcff"
 
 
 @pytest.mark.parametrize(
-    ("encoding", "told"),
+    ("encoding", "warned"),
     [("utf-8-sig", False), ("latin-1", True), ("cp1252", True), ("utf-16", True)],
 )
 def test_a_description_of_any_encoding_loses_nothing(
-    dataset: Path, caplog: pytest.LogCaptureFixture, encoding: str, told: bool
+    dataset: Path, caplog: pytest.LogCaptureFixture, encoding: str, warned: bool
 ) -> None:
     raw = {"Name": "Universität", "License": "CC0", "DatasetDOI": "doi:10.1/x"}
     text = json.dumps(raw, ensure_ascii=False)
     (dataset / "dataset_description.json").write_bytes(text.encode(encoding))
-    found = dataset_description(dataset, {})
-    assert found["Name"] == "Super-resolved anatomical images of Universität"
-    assert found["License"] == "CC0"
-    assert found["SourceDatasets"][0]["DOI"] == "doi:10.1/x"
-    assert ("not UTF-8" in caplog.text) is told
+    description = dataset_description(dataset, {})
+    assert description["Name"] == "Super-resolved anatomical images of Universität"
+    assert description["License"] == "CC0"
+    assert description["SourceDatasets"][0]["DOI"] == "doi:10.1/x"
+    assert ("not UTF-8" in caplog.text) is warned
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,10 @@ def test_no_two_images_share_a_name(add_image: AddImage, plan: Plan) -> None:
 def test_entities_that_a_mask_may_not_have_are_folded(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_acq-x_inv-1_MP2RAGE")
     (image,) = plan(modalities=("MP2RAGE",)).values()
-    found = names(image)
-    assert found["product"] == "sub-01/anat/sub-01_acq-x_inv-1_res-1mm_desc-sr_MP2RAGE.nii.gz"
-    assert found["mask"] == "sub-01/anat/sub-01_acq-xinv1_space-MP2RAGE_desc-brain_mask.nii.gz"
-    assert found["native_mask"] == (
+    paths = names(image)
+    assert paths["product"] == "sub-01/anat/sub-01_acq-x_inv-1_res-1mm_desc-sr_MP2RAGE.nii.gz"
+    assert paths["mask"] == "sub-01/anat/sub-01_acq-xinv1_space-MP2RAGE_desc-brain_mask.nii.gz"
+    assert paths["native_mask"] == (
         "sub-01/anat/sub-01_acq-xMP2RAGEinv1_space-orig_desc-brain_mask.nii.gz"
     )
 
@@ -185,5 +185,5 @@ def test_sidecars_of_the_other_images(add_image: AddImage, plan: Plan) -> None:
     mask = mask_metadata(OUT, image, native=False)
     assert mask["SpatialReference"] == f"bids::sub-01/anat/{product}"
     assert mask["Sources"][0] == "bids::sub-01/anat/sub-01_space-orig_desc-brain_mask.nii.gz"
-    taken = mask_metadata(OUT, replace(image, existing_mask_uri="bids:tool:m"), native=True)
-    assert taken["Sources"] == [raw, "bids:tool:m"]
+    existing = mask_metadata(OUT, replace(image, existing_mask_uri="bids:tool:m"), native=True)
+    assert existing["Sources"] == [raw, "bids:tool:m"]

@@ -87,9 +87,9 @@ def test_what_an_image_without_a_sidecar_inherits_is_named_with_its_origin(
     add_image("sub-02_T1w")
     write(dataset, {"T1w.json": {f"Field{number}": 1 for number in range(9)}})
     images = plan()
-    told = images["sub-01_acq-tse_T1w"].facts
-    assert told is not None
-    assert told.assumptions[-1] == (
+    facts = images["sub-01_acq-tse_T1w"].facts
+    assert facts is not None
+    assert facts.assumptions[-1] == (
         "it has no sidecar of its own and inherits Field0, Field1, Field2, Field3, Field4, Field5 "
         "and 3 more fields from T1w.json; SliceThickness, BodyPartExamined, EchoTime from "
         "sub-01/anat/sub-01_T1w.json"
@@ -179,13 +179,13 @@ def test_derivatives_keep_their_sidecars(dataset: Path) -> None:
     folder = dataset / "sub-01/anat"
     write(dataset, {"sub-01/anat/sub-01_desc-preproc_T1w.json": {"SliceThickness": 1}})
     write(dataset, {"sub-01/anat/sub-01_T1w.json": {"SliceThickness": 4}})
-    found = SidecarReader(dataset).find(folder / "sub-01_desc-preproc_T1w.nii.gz")
-    assert found.metadata == {"SliceThickness": 1}
-    assert found.own
+    sidecar = SidecarReader(dataset).find(folder / "sub-01_desc-preproc_T1w.nii.gz")
+    assert sidecar.metadata == {"SliceThickness": 1}
+    assert sidecar.own
 
 
 @pytest.mark.parametrize(
-    ("encoded", "told"),
+    ("encoded", "warned"),
     [
         (b'\xef\xbb\xbf{"InstitutionName": "Universit\xc3\xa4t", "SliceThickness": 3}', False),
         (b'{"InstitutionName": "Universit\xe4t", "SliceThickness": 3}', True),
@@ -198,7 +198,7 @@ def test_a_sidecar_of_any_encoding_is_read(
     dataset: Path,
     caplog: pytest.LogCaptureFixture,
     encoded: bytes,
-    told: bool,
+    warned: bool,
 ) -> None:
     add_image("sub-01_T1w")
     (dataset / "sub-01/anat/sub-01_T1w.json").write_bytes(encoded)
@@ -206,4 +206,4 @@ def test_a_sidecar_of_any_encoding_is_read(
         "InstitutionName": "Universität",
         "SliceThickness": 3,
     }
-    assert ("not UTF-8" in caplog.text) is told
+    assert ("not UTF-8" in caplog.text) is warned

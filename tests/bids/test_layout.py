@@ -260,13 +260,13 @@ def test_names_that_would_meet_all_fail(add_image: AddImage, dataset: Path) -> N
     add_image("sub-04_acq-a_run-1_T1w")
     images = {image.relpath: image for image in plan_images(open_layout(dataset), Selection())}
     assert {image.action for image in images.values()} == {"fail"}
-    for one, other in (
+    for first, second in (
         ("sub-01/anat/sub-01_T1w.nii", "sub-01/anat/sub-01_T1w.nii.gz"),
         ("sub-02/anat/sub-02_FLAIR.nii.gz", "sub-02/anat/sub-02_acq-FLAIR_T1w.nii.gz"),
     ):
-        assert f"those of {other};" in images[one].reason
-        assert f"those of {one};" in images[other].reason
-        assert "none of them is used" in images[one].reason
+        assert f"those of {second};" in images[first].reason
+        assert f"those of {first};" in images[second].reason
+        assert "none of them is used" in images[first].reason
 
 
 def test_reference_is_the_finest_then_the_first(add_image: AddImage, plan: Plan) -> None:
@@ -340,7 +340,7 @@ def test_a_plan_does_not_import_what_only_reconstruction_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spacings", "resolution", "told"),
+    ("spacings", "resolution", "notice"),
     [
         ((0.57, 0.57, 5.0), None, "in-plane 0.57 -> 1.0 mm"),
         ((0.719, 0.719, 4.0), None, "in-plane 0.72 -> 1.0 mm"),
@@ -353,13 +353,13 @@ def test_a_plan_does_not_import_what_only_reconstruction_needs() -> None:
     ],
 )
 def test_a_loss_of_in_plane_resolution_is_told(
-    add_image: AddImage, plan: Plan, spacings: Any, resolution: Any, told: str
+    add_image: AddImage, plan: Plan, spacings: Any, resolution: Any, notice: str
 ) -> None:
     add_image("sub-01_T1w", shape=(60, 60, 12), spacings=spacings)
     image = plan(output_resolution=resolution)["sub-01_T1w"]
-    assert ("in-plane" in image.reason) == bool(told)
-    if told:
-        assert image.reason.endswith(f"; {told} (--output-resolution native keeps it)")
+    assert ("in-plane" in image.reason) == bool(notice)
+    if notice:
+        assert image.reason.endswith(f"; {notice} (--output-resolution native keeps it)")
     elif max(spacings) < 1:
         assert image.action == "pass-through"
         assert image.target_grid is image.source_grid

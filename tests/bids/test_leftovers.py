@@ -33,17 +33,17 @@ def write(paths: list[Path]) -> set[Path]:
 def every_output(out: Path, image: AnatImage) -> list[Path]:
     paths = output_paths(out, image)
     tools = {"wmh": ([], ["lesion"]), "atropos": (["CSF", "GM"], []), "nnunetmine": ([], [])}
-    found = [
+    outputs = [
         *(paths.product, paths.mask, paths.native_mask, paths.denoised, paths.n4),
         *(paths.slice_profile, paths.uncertainty, paths.model),
         *paths.figures.values(),
         output_path(out, image, res="0p5mm", desc="sr"),
     ]
     for tool, (maps, masks) in tools.items():
-        found += segmentation_paths(out, image, tool, maps=maps, masks=masks).values()
+        outputs += segmentation_paths(out, image, tool, maps=maps, masks=masks).values()
     if paths.preproc is not None:
-        found.append(paths.preproc)
-    return found
+        outputs.append(paths.preproc)
+    return outputs
 
 
 @pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
@@ -68,16 +68,16 @@ def test_all_that_is_not_made_goes_and_nothing_of_others(
     manual.touch()
     write_json_atomic(sidecar_of(manual), {"Type": "Lesion"})
     paths = output_paths(out, image)
-    kept = {paths.product, paths.quality, paths.slice_profile, paths.figures["sr"]}
-    kept |= {paths.preproc} if paths.preproc else set()
+    current = {paths.product, paths.quality, paths.slice_profile, paths.figures["sr"]}
+    current |= {paths.preproc} if paths.preproc else set()
     write([paths.quality])
-    removed = remove_others(leftover_patterns(out, image), kept)
+    removed = remove_others(leftover_patterns(out, image), current)
     left = {path for path in out.rglob("*") if path.is_file() and path.suffix != ".json"}
-    assert left - {paths.quality} == (kept - {paths.quality}) | foreign | {manual}
-    assert {path for path in removed if path.suffix != ".json"} == ours - kept
+    assert left - {paths.quality} == (current - {paths.quality}) | foreign | {manual}
+    assert {path for path in removed if path.suffix != ".json"} == ours - current
     assert not any(sidecar_of(path).exists() for path in removed)
     assert all(sidecar_of(path).exists() for path in left if path.name.endswith(".nii.gz"))
-    assert remove_others(leftover_patterns(out, image), kept) == []
+    assert remove_others(leftover_patterns(out, image), current) == []
 
 
 def test_what_is_handed_on_of_a_former_reference_is_not_touched(

@@ -41,11 +41,11 @@ def test_mask_on_another_grid_is_not(
 ) -> None:
     add_image("sub-01_T1w")
     add_mask("sub-01/anat/sub-01_desc-brain_mask.nii.gz", **image)
-    found = plan(derivatives={"tool": tmp_path / "other"})["sub-01_T1w"]
-    assert found.existing_mask is None
-    assert found.existing_mask_uri == ""
-    assert "no brain mask of tool is used: sub-01_desc-brain_mask.nii.gz" in found.mask_note
-    assert "another grid" in found.mask_note
+    planned = plan(derivatives={"tool": tmp_path / "other"})["sub-01_T1w"]
+    assert planned.existing_mask is None
+    assert planned.existing_mask_uri == ""
+    assert "no brain mask of tool is used: sub-01_desc-brain_mask.nii.gz" in planned.mask_note
+    assert "another grid" in planned.mask_note
 
 
 def test_entities_decide_between_masks_of_one_grid(

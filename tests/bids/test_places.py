@@ -61,10 +61,10 @@ def test_an_image_elsewhere_is_no_subjects(
 ) -> None:
     add_image("sub-01_T1w")
     write_nifti(dataset / path)
-    found = reasons()
-    assert found.pop(RIGHT) == ""
-    (reason,) = found.values()
-    assert list(found) == [path]
+    reason_of = reasons()
+    assert reason_of.pop(RIGHT) == ""
+    (reason,) = reason_of.values()
+    assert list(reason_of) == [path]
     folder = path.rpartition("/")[0] or "the root of the dataset"
     assert reason.startswith(f"it lies in {folder}; expected sub-<label>[/ses-<label>]/anat/")
 
@@ -96,9 +96,9 @@ def test_labels_and_endings_must_agree(
 ) -> None:
     (dataset / path).parent.mkdir(parents=True)
     write_nifti(dataset / "code/x.nii.gz").rename(dataset / path)
-    found = reasons()
-    assert list(found) == [path]
-    assert reason in found[path]
+    reason_of = reasons()
+    assert list(reason_of) == [path]
+    assert reason in reason_of[path]
 
 
 def test_another_subjects_name_does_not_make_it_the_others(
@@ -167,15 +167,15 @@ def test_links_that_point_at_each_other_end(
     add_image: AddImage, dataset: Path, reasons: Callable[..., dict[str, str]]
 ) -> None:
     add_image("sub-01_T1w")
-    for one, other in (("a", "b"), ("b", "a")):
-        (dataset / "sub-01" / one).mkdir()
-        (dataset / "sub-01" / one / "x").symlink_to(f"../{other}")
+    for folder, target in (("a", "b"), ("b", "a")):
+        (dataset / "sub-01" / folder).mkdir()
+        (dataset / "sub-01" / folder / "x").symlink_to(f"../{target}")
     (dataset / "sub-01/self").symlink_to("self")
     (dataset / "sub-02").symlink_to("sub-02")
-    found = reasons()
-    assert found.pop(RIGHT) == ""
-    assert list(found) == ["sub-02"]
-    assert "Too many levels of symbolic links" in found["sub-02"]
+    reason_of = reasons()
+    assert reason_of.pop(RIGHT) == ""
+    assert list(reason_of) == ["sub-02"]
+    assert "Too many levels of symbolic links" in reason_of["sub-02"]
 
 
 def test_a_subject_that_is_a_link_is_the_one_that_its_names_say(
@@ -194,14 +194,14 @@ def test_a_subject_that_is_a_link_is_the_one_that_its_names_say(
     (dataset / "sub-04/anat").symlink_to(store / "four")
     (dataset / "sub-05").mkdir()
     (dataset / "sub-05/anat").symlink_to("../sub-01/anat")
-    found = reasons()
-    assert [path for path, reason in found.items() if not reason] == [
+    reason_of = reasons()
+    assert [path for path, reason in reason_of.items() if not reason] == [
         RIGHT,
         "sub-03/anat/sub-03_T1w.nii.gz",
         "sub-04/anat/sub-04_T1w.nii.gz",
     ]
     for label in ("02", "05"):
-        reason = found[f"sub-{label}/anat/sub-01_T1w.nii.gz"]
+        reason = reason_of[f"sub-{label}/anat/sub-01_T1w.nii.gz"]
         assert f"its name has sub-01, its folder sub-{label}" in reason
 
 
@@ -276,8 +276,8 @@ def test_other_things_are_not_taken_for_images(
     write_nifti(dataset / "sub-01/anat/._sub-01_T1w.nii.gz")
     (dataset / "out/dataset_description.json").write_text('{"DatasetType": "derivative"}')
     with caplog.at_level(logging.INFO):
-        found = find_images(dataset, left_out=[dataset / "work"])
-    assert [image.relpath for image in found] == [RIGHT]
+        images = find_images(dataset, left_out=[dataset / "work"])
+    assert [image.relpath for image in images] == [RIGHT]
     assert "out is ignored: it is a derivative dataset" in caplog.text
 
 

@@ -177,21 +177,23 @@ def test_jobs_at_the_same_time_do_not_harm_each_other(
             add_image(stem)
             add_product(out, f"sub-{subject}/ses-{session}/anat/{stem}.nii.gz")
     jobs = [
-        multiprocessing.get_context("fork").Process(target=_write, args=(view, dataset, out, one))
-        for one in ("01", "01", "02", "02")
+        multiprocessing.get_context("fork").Process(
+            target=_write, args=(view, dataset, out, label)
+        )
+        for label in ("01", "01", "02", "02")
     ]
     for job in jobs:
         job.start()
     for job in jobs:
         job.join(60)
     assert [job.exitcode for job in jobs] == [0] * 4
-    found = [path.relative_to(view).as_posix() for path in view.rglob("*") if not path.is_dir()]
+    written = [path.relative_to(view).as_posix() for path in view.rglob("*") if not path.is_dir()]
     expected = ["README"]
     for subject in ("01", "02"):
         for session in ("a", "b"):
             stem = f"sub-{subject}/ses-{session}/anat/sub-{subject}_ses-{session}_rec-SR_T1w"
             expected += [f"{stem}.json", f"{stem}.nii.gz"]
-    assert sorted(found) == expected
+    assert sorted(written) == expected
 
 
 @pytest.mark.parametrize("where", ["data", "data/sub-01", ".", "out/sub-01"])
@@ -311,7 +313,9 @@ def test_contrasts_that_refine_surfaces_are_as_acquired_unless_asked_for(
     for stem in stems:
         add_image(stem)
         add_product(out, f"sub-01/anat/{stem}.nii.gz")
-    for asked in ((), ("T2w",), ("T2w", "FLAIR")):
-        assert write_raw_view(view, dataset, out, ["01"], surface_contrasts=asked) == []
-        made = {name.split("_")[-1] for name in files(view) if "rec-SR" in name}
-        assert made == {f"{one}{end}" for one in ("T1w", *asked) for end in (".nii.gz", ".json")}
+    for contrasts in ((), ("T2w",), ("T2w", "FLAIR")):
+        assert write_raw_view(view, dataset, out, ["01"], surface_contrasts=contrasts) == []
+        endings = {name.split("_")[-1] for name in files(view) if "rec-SR" in name}
+        assert endings == {
+            f"{suffix}{end}" for suffix in ("T1w", *contrasts) for end in (".nii.gz", ".json")
+        }

@@ -48,7 +48,7 @@ A, B = "sub-01_ses-a", "sub-01_ses-b"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "stems"),
+    ("preferred", "stems"),
     [
         (rule("finest"), [f"{A}_T2w", f"{A}_acq-tse_T1w", f"{B}_T2w", f"{B}_acq-tse_T1w"]),
         (rule("first-lex"), [f"{A}_T2w", f"{A}_acq-mprage_T1w", f"{B}_T2w", f"{B}_acq-tse_T1w"]),
@@ -61,8 +61,8 @@ A, B = "sub-01_ses-a", "sub-01_ses-b"
     ],
 )
 @pytest.mark.usefixtures("two_sessions")
-def test_the_rule_chooses(plan: Plan, wanted: ReferenceRule, stems: list[str]) -> None:
-    assert chosen(plan(reference=wanted)) == stems
+def test_the_rule_chooses(plan: Plan, preferred: ReferenceRule, stems: list[str]) -> None:
+    assert chosen(plan(reference=preferred)) == stems
 
 
 def test_absent_entities_can_be_asked_for(add_image: AddImage, plan: Plan) -> None:
@@ -126,36 +126,36 @@ def test_one_reference_of_a_kind_is_left(
     plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path, selected: dict[str, Any]
 ) -> None:
     """Whether or not the later run works on the image that was the reference."""
-    wanted = rule("acq=mprage")
-    before, after = plan(reference=rule()), plan(reference=wanted, **selected)
+    mprage = rule("acq=mprage")
+    before, after = plan(reference=rule()), plan(reference=mprage, **selected)
     first = write_reference(before)
     second = write_reference(after)
     out, anat = tmp_path, tmp_path / "sub-01"
     assert on_disk(anat) == first | second
-    notes = settle_references(out, list(after.values()), wanted)
+    notes = settle_references(out, list(after.values()), mprage)
     gone = {f"{A}_acq-tse_desc-preproc_T1w.nii.gz", f"{A}_acq-tse_desc-brain_mask.nii.gz"}
     renamed = {f"{A}_acq-tse_space-T1w_desc-brain_mask.nii.gz"}
     mine = f"{A}_acq-mprage_space-T1w_desc-brain_mask.nii.gz"  # of the first run
     assert on_disk(anat) == (first | second | renamed) - gone
     assert mine in on_disk(anat)
     assert len(notes) == 2
-    assert settle_references(out, list(after.values()), wanted) == []
+    assert settle_references(out, list(after.values()), mprage) == []
 
 
 @pytest.mark.usefixtures("two_sessions")
 def test_one_reference_of_a_subject_is_left(
     plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
 ) -> None:
-    wanted = rule("session=a", per="subject")
+    session_a = rule("session=a", per="subject")
     write_reference(plan(reference=rule()))
-    after = plan(reference=wanted)
+    after = plan(reference=session_a)
     write_reference(after)
-    settle_references(tmp_path, list(after.values()), wanted)
-    found = {
+    settle_references(tmp_path, list(after.values()), session_a)
+    names = {
         name for name in on_disk(tmp_path / "sub-01") if "_space-" not in name and "desc-" in name
     }
     ends = ("acq-tse_desc-preproc_T1w", "acq-tse_desc-brain_mask", "desc-preproc_T2w")
-    assert found == {f"{A}_{end}.nii.gz" for end in ends}
+    assert names == {f"{A}_{end}.nii.gz" for end in ends}
 
 
 @pytest.mark.usefixtures("two_sessions")
@@ -163,8 +163,8 @@ def test_the_former_reference_stays_where_the_new_one_failed(
     plan: Plan, write_reference: Callable[..., set[str]], tmp_path: Path
 ) -> None:
     written = write_reference(plan(reference=rule()))
-    wanted = rule("acq=mprage")
-    assert settle_references(tmp_path, list(plan(reference=wanted).values()), wanted) == []
+    mprage = rule("acq=mprage")
+    assert settle_references(tmp_path, list(plan(reference=mprage).values()), mprage) == []
     assert on_disk(tmp_path / "sub-01") == written
 
 
@@ -209,8 +209,8 @@ def test_what_freesurfer_needs_to_know(
     (path,) = [output_paths(tmp_path, image).preproc for image in images.values()]
     assert path is not None
     assert surface_notes(tmp_path, images.values()) == []  # nothing written
-    made = {"OutputRange": [lowest, 9.0], "OutputShape": shape, "OutputSpacings": [1.0] * 3}
-    write_json_atomic(path.with_name("sub-01_desc-preproc_T1w.json"), {"SuperResolution": made})
+    section = {"OutputRange": [lowest, 9.0], "OutputShape": shape, "OutputSpacings": [1.0] * 3}
+    write_json_atomic(path.with_name("sub-01_desc-preproc_T1w.json"), {"SuperResolution": section})
     notes = surface_notes(tmp_path, images.values())
     assert len(notes) == len(words)
     assert all(re.search(word, note) for word, note in zip(words, notes, strict=True))
@@ -317,8 +317,8 @@ def test_what_is_asked_for_by_name_is_handed_on_with_a_warning(
     add_image: AddImage, plan: Plan
 ) -> None:
     add_image("sub-01_ses-a_ce-gad_T1w", {"BodyPart": "BRAIN"})
-    asked = rule("ce=gad")
-    (image,) = plan(reference=asked).values()
+    gadolinium = rule("ce=gad")
+    (image,) = plan(reference=gadolinium).values()
     assert image.is_reference
     assert image.facts is not None
     warning = "provided as desc-preproc, as requested, although it is contrast-enhanced (ce-gad)"
@@ -333,13 +333,13 @@ def test_a_t2w_is_handed_on_when_asked_for(add_image: AddImage, plan: Plan) -> N
     assert chosen(plan(reference=rule())) == ["sub-01_T1w", "sub-01_T2w"]
 
 
-@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize("has_result", [True, False])
 def test_what_an_earlier_run_handed_on_goes_where_this_hands_on_nothing(
     add_image: AddImage,
     plan: Plan,
     write_reference: Callable[..., set[str]],
     tmp_path: Path,
-    made: bool,
+    has_result: bool,
 ) -> None:
     """A T2w that is no longer asked for, a T1w that turned out to be enhanced; if made anew."""
     add_image("sub-01_T1w", {})
@@ -349,10 +349,10 @@ def test_what_an_earlier_run_handed_on_goes_where_this_hands_on_nothing(
     enhanced = {"ContrastBolusAgent": "Gadovist"}
     add_image("sub-01_T1w", enhanced)
     images = list(plan(reference=rule(t2w=False)).values())
-    paths = [image.relpath for image in images] if made else []
+    paths = [image.relpath for image in images] if has_result else []
     notes = settle_references(tmp_path, images, rule(t2w=False), complete=paths)
-    assert on_disk(tmp_path / "sub-01") == (set() if made else written)
-    assert len(notes) == 3 * made
+    assert on_disk(tmp_path / "sub-01") == (set() if has_result else written)
+    assert len(notes) == 3 * has_result
 
 
 def test_files_of_others_stay(

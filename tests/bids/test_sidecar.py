@@ -36,57 +36,57 @@ def facts(sidecar: dict[str, Any], *spacings: float, **overrides: Any) -> Acquis
 
 
 def test_sidecar_and_header_agree() -> None:
-    found = facts({"SliceThickness": 5, "SpacingBetweenSlices": 6.0})
-    assert found.acquisition.spacing == 6.0
-    assert found.acquisition.thickness == 5.0
-    assert found.acquisition.gap == pytest.approx(1.0)
-    assert found.acquisition.slice_axis == 2
-    assert found.sources == {
+    result = facts({"SliceThickness": 5, "SpacingBetweenSlices": 6.0})
+    assert result.acquisition.spacing == 6.0
+    assert result.acquisition.thickness == 5.0
+    assert result.acquisition.gap == pytest.approx(1.0)
+    assert result.acquisition.slice_axis == 2
+    assert result.sources == {
         "slice_axis": "header",
         "spacing": "sidecar",
         "thickness": "sidecar",
         "profile": "assumed",
     }
-    assert found.assumptions == (PULSE,)
-    assert found.acquisition.profile == "slr"
-    assert found.acquisition.assumed == ("profile",)
-    assert found.warnings == ()
-    assert not found.respaced
+    assert result.assumptions == (PULSE,)
+    assert result.acquisition.profile == "slr"
+    assert result.acquisition.assumed == ("profile",)
+    assert result.warnings == ()
+    assert not result.respaced
 
 
 def test_nothing_is_assumed_of_what_is_stated() -> None:
-    found = facts({"SliceThickness": 5}, slice_profile="gaussian")
-    assert found.sources["profile"] == "command line"
-    assert (found.acquisition.assumed, found.assumptions) == ((), ())
+    result = facts({"SliceThickness": 5}, slice_profile="gaussian")
+    assert result.sources["profile"] == "command line"
+    assert (result.acquisition.assumed, result.assumptions) == ((), ())
 
 
 def test_the_table_of_a_profile_says_the_thickness(tmp_path: Path) -> None:
     table = SliceProfile.rect(3.5).save(tmp_path / "measured.tsv")
-    found = facts({}, slice_profile=str(table))
-    assert found.acquisition.nominal_thickness == pytest.approx(3.5, rel=1e-4)
-    assert found.sources["thickness"] == "command line"
-    assert (found.acquisition.assumed, found.assumptions) == ((), ())
+    result = facts({}, slice_profile=str(table))
+    assert result.acquisition.nominal_thickness == pytest.approx(3.5, rel=1e-4)
+    assert result.sources["thickness"] == "command line"
+    assert (result.acquisition.assumed, result.assumptions) == ((), ())
 
 
 def test_without_a_sidecar_the_zoom_is_the_spacing_and_the_thickness_is_assumed() -> None:
-    found = read_acquisition(report(5.0, 1.0, 1.0), {})
-    assert found.acquisition.slice_axis == 0
-    assert (found.acquisition.spacing, found.acquisition.thickness) == (5.0, 4.25)
-    assert found.sources["spacing"] == "header"
-    assert found.sources["thickness"] == "assumed"
-    assert found.assumptions == (
+    result = read_acquisition(report(5.0, 1.0, 1.0), {})
+    assert result.acquisition.slice_axis == 0
+    assert (result.acquisition.spacing, result.acquisition.thickness) == (5.0, 4.25)
+    assert result.sources["spacing"] == "header"
+    assert result.sources["thickness"] == "assumed"
+    assert result.assumptions == (
         "SliceThickness is not given: taken as 0.85 of the slice spacing, 4.25 mm",
         PULSE,
     )
 
 
 def test_what_is_not_stated_is_left_to_the_image() -> None:
-    found = facts({"SliceThickness": 5}, slice_profile="auto")
-    assert found.acquisition.profile == "slr"
-    assert (found.sources["profile"], found.sources["thickness"]) == ("assumed", "sidecar")
-    found = facts({}, slice_profile="auto")
-    assert found.sources["thickness"] == "estimated"
-    assert "is estimated from the image" in found.assumptions[0]
+    result = facts({"SliceThickness": 5}, slice_profile="auto")
+    assert result.acquisition.profile == "slr"
+    assert (result.sources["profile"], result.sources["thickness"]) == ("assumed", "sidecar")
+    result = facts({}, slice_profile="auto")
+    assert result.sources["thickness"] == "estimated"
+    assert "is estimated from the image" in result.assumptions[0]
     assert (
         facts({}, slice_profile="auto", slice_thickness=4.0).sources["thickness"] == "command line"
     )
@@ -97,21 +97,21 @@ def test_what_is_not_stated_is_left_to_the_image() -> None:
 )
 @pytest.mark.parametrize("field", ["SliceThickness", "SpacingBetweenSlices"])
 def test_units_of_converters(field: str, value: float, unit: str | None) -> None:
-    found = facts({field: value}, 1.0, 1.0, 5.0)
-    assert found.acquisition.spacing == 5.0
+    result = facts({field: value}, 1.0, 1.0, 5.0)
+    assert result.acquisition.spacing == 5.0
     stated = field == "SliceThickness"
-    assert found.acquisition.thickness == pytest.approx(5.0 if stated else 4.25)
-    assert found.warnings == ()
-    noted = [sentence for sentence in found.assumptions if "interpreted as" in sentence]
+    assert result.acquisition.thickness == pytest.approx(5.0 if stated else 4.25)
+    assert result.warnings == ()
+    noted = [sentence for sentence in result.assumptions if "interpreted as" in sentence]
     assert noted == (
         [] if unit is None else [f"{field} is {value}: interpreted as {unit}, that is 5 mm"]
     )
 
 
 def test_small_animals_are_in_mm_too() -> None:
-    found = facts({"SliceThickness": 0.3, "SpacingBetweenSlices": 0.5}, 0.05, 0.05, 0.5)
-    assert found.acquisition.thickness == 0.3
-    assert found.assumptions == (PULSE,)
+    result = facts({"SliceThickness": 0.3, "SpacingBetweenSlices": 0.5}, 0.05, 0.05, 0.5)
+    assert result.acquisition.thickness == 0.3
+    assert result.assumptions == (PULSE,)
 
 
 def test_one_percent_is_agreement_and_more_is_a_conflict() -> None:
@@ -126,15 +126,15 @@ def test_one_percent_is_agreement_and_more_is_a_conflict() -> None:
 
 
 def test_header_that_holds_the_thickness() -> None:
-    found = facts({"SliceThickness": 5, "SpacingBetweenSlices": 6}, 1.0, 1.0, 5.0)
-    assert found.acquisition.spacing == 5.0
-    (warning,) = found.warnings
+    result = facts({"SliceThickness": 5, "SpacingBetweenSlices": 6}, 1.0, 1.0, 5.0)
+    assert result.acquisition.spacing == 5.0
+    (warning,) = result.warnings
     assert "the header seems to hold the slice thickness" in warning
     assert "--slice-spacing 6" in warning
 
 
 def test_command_line_wins() -> None:
-    found = facts(
+    result = facts(
         {"SliceThickness": "five", "SpacingBetweenSlices": 0},
         1.0,
         1.0,
@@ -143,23 +143,23 @@ def test_command_line_wins() -> None:
         slice_thickness=4.0,
         slice_profile="rect",
     )
-    assert (found.acquisition.spacing, found.acquisition.thickness) == (6.0, 4.0)
-    assert found.acquisition.profile == "rect"
-    assert {found.sources[name] for name in ("spacing", "thickness", "profile")} == {
+    assert (result.acquisition.spacing, result.acquisition.thickness) == (6.0, 4.0)
+    assert result.acquisition.profile == "rect"
+    assert {result.sources[name] for name in ("spacing", "thickness", "profile")} == {
         "command line"
     }
-    assert found.respaced
-    assert found.header_spacing == 5.0
-    assert "the header's 5 mm is replaced" in found.assumptions[0]
+    assert result.respaced
+    assert result.header_spacing == 5.0
+    assert "the header's 5 mm is replaced" in result.assumptions[0]
 
 
 def test_negative_spacing_is_a_direction() -> None:
-    found = facts({"SpacingBetweenSlices": -6})
-    assert found.acquisition.spacing == 6.0
+    result = facts({"SpacingBetweenSlices": -6})
+    assert result.acquisition.spacing == 6.0
     assert any(
-        "the sign is interpreted as the slice direction" in said for said in found.assumptions
+        "the sign is interpreted as the slice direction" in said for said in result.assumptions
     )
-    assert found.warnings == ()
+    assert result.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_negative_spacing_is_a_direction() -> None:
 def test_a_spacing_that_is_only_compared_costs_no_image(
     value: float, thickness: object, cause: str
 ) -> None:
-    found = facts({"SpacingBetweenSlices": value, "SliceThickness": thickness})
-    assert found.acquisition.spacing == 6.0
-    assert found.sources["spacing"] == "header"
-    (warning,) = found.warnings
+    result = facts({"SpacingBetweenSlices": value, "SliceThickness": thickness})
+    assert result.acquisition.spacing == 6.0
+    assert result.sources["spacing"] == "header"
+    (warning,) = result.warnings
     assert f"SpacingBetweenSlices is {value:g} mm" in warning
     assert cause in warning
     assert "6 mm, is used" in warning
@@ -197,9 +197,9 @@ def test_a_spacing_that_is_only_compared_costs_no_image(
     "value", ["six", [6], {"a": 1}, True, float("nan"), float("inf"), 10**400, "x" * 9999]
 )
 def test_a_spacing_that_is_no_number_costs_no_image(value: object) -> None:
-    found = facts({"SpacingBetweenSlices": value})
-    assert found.acquisition.spacing == 6.0
-    (warning,) = found.warnings
+    result = facts({"SpacingBetweenSlices": value})
+    assert result.acquisition.spacing == 6.0
+    (warning,) = result.warnings
     assert "a number of mm is expected" in warning
     assert len(warning) < 250
 
@@ -207,43 +207,43 @@ def test_a_spacing_that_is_no_number_costs_no_image(value: object) -> None:
 @pytest.mark.parametrize("value", [None, "", "n/a", " N/A ", "unknown"])
 @pytest.mark.parametrize("field", ["SliceThickness", "SpacingBetweenSlices"])
 def test_words_for_nothing_are_absent(field: str, value: object) -> None:
-    found = facts({field: value})
-    assert found == facts({})
+    result = facts({field: value})
+    assert result == facts({})
 
 
 def test_numbers_written_as_text_are_read() -> None:
-    found = facts({"SliceThickness": "5.0", "SpacingBetweenSlices": " 6 "})
-    assert (found.acquisition.thickness, found.sources["spacing"]) == (5.0, "sidecar")
-    assert found.warnings == ()
+    result = facts({"SliceThickness": "5.0", "SpacingBetweenSlices": " 6 "})
+    assert (result.acquisition.thickness, result.sources["spacing"]) == (5.0, "sidecar")
+    assert result.warnings == ()
 
 
 def test_a_thickness_of_zero_counts_as_not_given() -> None:
-    found = facts({"SliceThickness": 0})
-    assert found.sources["thickness"] == "assumed"
-    assert found.warnings == ("SliceThickness is 0 in the sidecar: treated as not stated",)
+    result = facts({"SliceThickness": 0})
+    assert result.sources["thickness"] == "assumed"
+    assert result.warnings == ("SliceThickness is 0 in the sidecar: treated as not stated",)
 
 
 def test_overlap_is_allowed_and_said() -> None:
-    found = facts({"SliceThickness": 5}, 1.0, 1.0, 2.5)
-    assert found.acquisition.gap == pytest.approx(-2.5)
-    assert found.assumptions == ("slices of 5 mm every 2.5 mm overlap by 2.5 mm", PULSE)
+    result = facts({"SliceThickness": 5}, 1.0, 1.0, 2.5)
+    assert result.acquisition.gap == pytest.approx(-2.5)
+    assert result.assumptions == ("slices of 5 mm every 2.5 mm overlap by 2.5 mm", PULSE)
 
 
 def test_ambiguous_slice_axis_is_said() -> None:
-    found = facts({}, 1.0, 4.0, 4.02)
-    assert found.acquisition.slice_axis == 2
-    assert found.sources["slice_axis"] == "assumed"
-    assert "axes 1, 2 have the same largest voxel size" in found.assumptions[0]
+    result = facts({}, 1.0, 4.0, 4.02)
+    assert result.acquisition.slice_axis == 2
+    assert result.sources["slice_axis"] == "assumed"
+    assert "axes 1, 2 have the same largest voxel size" in result.assumptions[0]
 
 
 def test_three_dimensional_acquisition_is_said() -> None:
-    found = facts({"MRAcquisitionType": "3D", "SliceThickness": 6})
-    assert "MRAcquisitionType is 3D" in found.assumptions[-1]
+    result = facts({"MRAcquisitionType": "3D", "SliceThickness": 6})
+    assert "MRAcquisitionType is 3D" in result.assumptions[-1]
 
 
 def test_header_warnings_are_handed_on() -> None:
-    found = read_acquisition(report(1.0, 1.0, 4.0, warnings=("odd header",)), {})
-    assert found.warnings == ("odd header",)
+    result = read_acquisition(report(1.0, 1.0, 4.0, warnings=("odd header",)), {})
+    assert result.warnings == ("odd header",)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def quality(**method: Any) -> QualityRecord:
     return QualityRecord(image="sub-01/anat/sub-01_T1w.nii.gz", method=MethodRecord(**method))
 
 
-@pytest.mark.parametrize("found", ["thinner slices", "none: interpolated"])
-def test_thinner_slices_than_planned_are_in_the_row_and_in_words(found: str) -> None:
-    row = row_as_made(ROW, quality(slices=SLICES, held_out=HeldOutSlices(assumption=found)))
+@pytest.mark.parametrize("assumption", ["thinner slices", "none: interpolated"])
+def test_thinner_slices_than_planned_are_in_the_row_and_in_words(assumption: str) -> None:
+    row = row_as_made(ROW, quality(slices=SLICES, held_out=HeldOutSlices(assumption=assumption)))
     assert (row["thickness"], row["gap"], row["profile"]) == ("3", "3", "slr")
     thickness, profile = row["assumptions"].split("; ")
     assert profile == PROFILE

@@ -55,8 +55,10 @@ def test_acquisitions_come_from_sidecars(
     dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = dataset / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
-    found = read_acquisitions([image], [dataset], AcquisitionOverrides())
-    assert (found[image].spacing, found[image].thickness) == pytest.approx((6.0, 5.0))
+    acquisitions = read_acquisitions([image], [dataset], AcquisitionOverrides())
+    assert (acquisitions[image].spacing, acquisitions[image].thickness) == pytest.approx(
+        (6.0, 5.0)
+    )
     alone = tmp_path / "alone.nii.gz"
     alone.write_bytes(image.read_bytes())
     (tmp_path / "alone.json").write_text('{"SliceThickness": 4.0}')

@@ -9,9 +9,7 @@ import pytest
 
 from bids_sr.bids import validation
 from bids_sr.bids.dataset import update_decisions, write_dataset_files
-from bids_sr.bids.derivatives import (
-    output_paths,
-)
+from bids_sr.bids.derivatives import output_paths
 from bids_sr.bids.image import AnatImage, decision_row
 from bids_sr.bids.output_sidecars import (
     mask_metadata,

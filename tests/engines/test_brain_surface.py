@@ -54,15 +54,15 @@ def test_a_surface_too_small_or_too_large_goes_to_the_edge(
 ) -> None:
     start = signed_distance(_radius() < error, SPACING)
     free = np.full(SHAPE, 8.0)
-    found = fit_surface(_head(tissue, fluid), start, free, bright_fluid=fluid > max(tissue)) < 0
+    fitted = fit_surface(_head(tissue, fluid), start, free, bright_fluid=fluid > max(tissue)) < 0
     brain = _radius() < 0
     assert _dice(start < 0, brain) < 0.92
     if edge:  # bright fluid may be taken along, of the brain little may be missing
-        assert _dice(found, brain) > 0.96
-        assert np.count_nonzero(found & brain) > 0.98 * brain.sum()
+        assert _dice(fitted, brain) > 0.96
+        assert np.count_nonzero(fitted & brain) > 0.98 * brain.sum()
     else:
-        assert _dice(found, brain) > 0.97
-    assert np.count_nonzero(found & (_radius() < edge + 2)) > 0.99 * found.sum()
+        assert _dice(fitted, brain) > 0.97
+    assert np.count_nonzero(fitted & (_radius() < edge + 2)) > 0.99 * fitted.sum()
 
 
 def test_where_it_is_held_it_stays() -> None:

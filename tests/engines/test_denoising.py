@@ -64,9 +64,9 @@ def test_the_unit_of_intensity_does_not_matter(pair: tuple[Volume, Volume], expo
     _, noisy = pair
     factor = np.float32(10.0) ** exponent
     expected, expected_record = denoise(noisy)
-    found, record = denoise(noisy.with_data(noisy.data * factor))
+    denoised, record = denoise(noisy.with_data(noisy.data * factor))
     change = expected.data - noisy.data
-    difference = found.data / factor - expected.data
+    difference = denoised.data / factor - expected.data
     # rounding moves a few voxels to the other side of the filter's thresholds
     assert np.sqrt(np.mean(difference**2)) < 0.01 * np.sqrt(np.mean(change**2))
     for name in ("NoiseSigma", "ChangeRMS"):

@@ -16,10 +16,10 @@ def test_foreground_of_a_hollow_body(axis: int) -> None:
     data[0, 0, 0] = 1e5  # a spike must not move the threshold
     spacings = np.ones(3)
     spacings[axis] = 1.2
-    found = foreground(Volume(data.astype(np.float32), np.diag([*spacings, 1.0])))
+    mask = foreground(Volume(data.astype(np.float32), np.diag([*spacings, 1.0])))
     body = radius < 15
-    assert 2 * (found & body).sum() / (found.sum() + body.sum()) > 0.9
-    assert found[19, 19, 19]
+    assert 2 * (mask & body).sum() / (mask.sum() + body.sum()) > 0.9
+    assert mask[19, 19, 19]
 
 
 def test_largest_component() -> None:

@@ -45,8 +45,8 @@ def change_plans(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def configuration(plans: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = plans["configurations"]["3d_fullres"]
-    return found
+    values: dict[str, Any] = plans["configurations"]["3d_fullres"]
+    return values
 
 
 def run_hd_bet(folder: Path, volume: Volume) -> Any:
@@ -203,9 +203,9 @@ def test_plans_of_the_first_releases_still_run(folder: Path, volume: Volume) -> 
 
     change_plans(folder, make_old)
     with pytest.warns(UserWarning, match="old nnU-Net plans format"):
-        found = run_nnunet(folder, volume).labels.data
+        labels = run_nnunet(folder, volume).labels.data
 
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_every_known_network_is_there() -> None:

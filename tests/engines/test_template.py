@@ -68,9 +68,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_bundled_template_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "_client", lambda: pytest.fail("TemplateFlow was asked"))
     require_template(BUNDLED_TEMPLATE, tissues=True, offline=True)
-    found = brain_template(BUNDLED_TEMPLATE, 3)
-    assert found.mask.data.dtype == bool
-    assert found.image.shape == found.mask.shape == tissue_maps(BUNDLED_TEMPLATE, 3)[0].shape
+    head = brain_template(BUNDLED_TEMPLATE, 3)
+    assert head.mask.data.dtype == bool
+    assert head.image.shape == head.mask.shape == tissue_maps(BUNDLED_TEMPLATE, 3)[0].shape
     assert "nilearn" in describe(BUNDLED_TEMPLATE)
 
 
@@ -94,7 +94,7 @@ def test_a_template_of_templateflow_becomes_a_head_of_its_size(home: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "message"),
     [
         ("Small", "Name a cohort"),
         ("Small:cohort-9", "found tpl-Small_cohort-1"),
@@ -102,9 +102,9 @@ def test_a_template_of_templateflow_becomes_a_head_of_its_size(home: Path) -> No
         ("../etc", "expected MNI152, NAME or NAME:cohort-C"),
     ],
 )
-def test_a_template_that_is_none_is_refused(home: Path, name: str, found: str) -> None:
+def test_a_template_that_is_none_is_refused(home: Path, name: str, message: str) -> None:
     write_template(home)
-    with pytest.raises(ConfigError, match=found):
+    with pytest.raises(ConfigError, match=message):
         require_template(name, tissues=False)
 
 
@@ -125,11 +125,11 @@ def test_files_are_fetched_once_and_offline_names_them(
         listed.touch()
     with pytest.raises(MissingToolError, match=r"cohort-1_res-1_T1w.*--offline forbids"):
         require_template("Small:cohort-1", tissues=True, offline=True)
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_request(self, *_: object) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(served))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -138,7 +138,7 @@ def test_files_are_fetched_once_and_offline_names_them(
         monkeypatch.setattr(template, "_client", lambda: client)
         require_template("Small:cohort-1", tissues=True)
         require_template("Small:cohort-1", tissues=True)
-        assert len(asked) == 4
+        assert len(requests) == 4
         server.shutdown()
     brain_template("Small:cohort-1", 4)
     (lost,) = home.rglob("*cohort-2*T1w.nii.gz")

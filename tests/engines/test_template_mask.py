@@ -118,8 +118,8 @@ def test_pose_of_the_head(template: HeadTemplate) -> None:
     pose = find_head(image, template)
     index = np.argwhere(brain).mean(axis=0)
     centre = volume.affine[:3, :3] @ index + volume.affine[:3, 3]
-    found = pose.apply(template.centre[:, None])[:, 0]
-    assert np.linalg.norm(found - centre) < 12
+    head_centre = pose.apply(template.centre[:, None])[:, 0]
+    assert np.linalg.norm(head_centre - centre) < 12
 
 
 def test_mutual_information() -> None:

@@ -77,8 +77,8 @@ def test_files_keep_values_type_and_place(volume: Volume, ending: str) -> None:
 
 @SETTINGS
 @given(volumes(), st.integers(0, 2), st.floats(0.7, 5.0))
-def test_fov_grids_tile_the_field_of_view(volume: Volume, axis: int, wanted: float) -> None:
-    grid = lay_out_grid(volume, slice_axis=axis, output_resolution=wanted)
+def test_fov_grids_tile_the_field_of_view(volume: Volume, axis: int, spacing: float) -> None:
+    grid = lay_out_grid(volume, slice_axis=axis, output_resolution=spacing)
     np.testing.assert_allclose(grid.fov, volume.fov, rtol=1e-12)
     for fraction in itertools.product((0.0, 1.0), repeat=3):
         ours = np.array(fraction) * grid.shape - 0.5

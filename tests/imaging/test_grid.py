@@ -125,9 +125,9 @@ def test_subdivided_planes_hold_the_planes() -> None:
 
 def test_planes_from_a_first_one_on() -> None:
     grid = _oblique()
-    kept = grid.with_planes(1, 5, first=3, step=2)
-    np.testing.assert_allclose(grid.coordinates_of(kept, 1), [3, 5, 7, 9, 11])
-    np.testing.assert_allclose(grid.coordinates_of(kept, 0), np.arange(10), atol=1e-12)
+    planes = grid.with_planes(1, 5, first=3, step=2)
+    np.testing.assert_allclose(grid.coordinates_of(planes, 1), [3, 5, 7, 9, 11])
+    np.testing.assert_allclose(grid.coordinates_of(planes, 0), np.arange(10), atol=1e-12)
 
 
 def test_planes_of_another_grid() -> None:

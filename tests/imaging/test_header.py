@@ -254,11 +254,11 @@ def test_a_header_extension_is_bounded(
     with gzip.open(bomb, "wb", compresslevel=1) as stream:
         stream.write(path.read_bytes())
         stream.write(bytes(1 << 26))
-    for each in (path, bomb):
+    for file in (path, bomb):
         with pytest.raises(InputDataError, match=r"a header extension of -?\d+ bytes; expected"):
-            check_input(each)
+            check_input(file)
         with pytest.raises(InputDataError, match="a header extension of"):
-            Volume.load(each)
+            Volume.load(file)
 
 
 def test_a_long_header_of_its_own_is_bounded(tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ def test_intensities_of_scanners_are_left_as_they_are(size: float) -> None:
 @pytest.mark.parametrize("factor", [1e-30, 1e-9, 1e-3, 1e9, 1e30, -1e-9, -1e9])
 def test_others_are_brought_there_and_back_exactly(factor: float) -> None:
     data = (_image() * np.float32(factor)).astype(np.float32)
-    found = ordinary_factor(data)
+    ordinary = ordinary_factor(data)
     scaled = Volume(data, np.eye(4)).with_ordinary_intensities()
     assert 512 <= np.percentile(np.abs(scaled.data), 99) < 1024
-    np.testing.assert_array_equal(scaled.data / np.float32(found), data)
+    np.testing.assert_array_equal(scaled.data / np.float32(ordinary), data)
 
 
 def test_an_empty_image_has_no_size() -> None:

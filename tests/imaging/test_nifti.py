@@ -89,11 +89,11 @@ def test_integer_type_refuses_values_that_do_not_fit(tmp_path: Path) -> None:
         read_nifti(path, np.uint8)
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.9, "checksum"])
-def test_refuses_truncated_gzip(tmp_path: Path, kept: float | str) -> None:
+@pytest.mark.parametrize("remainder", [0.5, 0.9, "checksum"])
+def test_refuses_truncated_gzip(tmp_path: Path, remainder: float | str) -> None:
     path = _raw(tmp_path / "image.nii.gz", _data())
     content = path.read_bytes()
-    end = len(content) - 4 if kept == "checksum" else int(len(content) * float(kept))
+    end = len(content) - 4 if remainder == "checksum" else int(len(content) * float(remainder))
     path.write_bytes(content[:end])
     with pytest.raises(InputDataError, match=r"end early or are corrupt|cannot be read as NIfTI"):
         read_nifti(path)
@@ -240,7 +240,7 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(OSError, match="disk full"):
         write_nifti(path, _data() + 1, OBLIQUE)
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["image.nii.gz"]
+    assert [file.name for file in tmp_path.iterdir()] == ["image.nii.gz"]
 
 
 def test_a_stream_that_unpacks_to_far_more_than_promised_is_not_followed(

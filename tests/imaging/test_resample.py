@@ -114,14 +114,16 @@ def test_values_do_not_move(kernel: Kernel) -> None:
     ramp = direction @ (volume.affine[:3, :3] @ index + volume.affine[:3, 3:])
     volume = volume.with_data(ramp.reshape(volume.shape))
     grid = lay_out_grid(volume, slice_axis=2, output_resolution=1.37)
-    found = resample(volume, grid, kernel=kernel).data
+    resampled = resample(volume, grid, kernel=kernel).data
     index = np.indices(grid.shape).reshape(3, -1)
     expected = direction @ (grid.affine[:3, :3] @ index + grid.affine[:3, 3:])
     inner = tuple(slice(size // 3, -size // 3) for size in grid.shape)
     # One voxel along the slices is a step of 4: Lanczos keeps ramps only nearly, and splines
     # remember the edges.
     tolerance = {"linear": 1e-9, "bspline": 1e-3, "lanczos": 0.15}[kernel]
-    np.testing.assert_allclose(found[inner], expected.reshape(grid.shape)[inner], atol=tolerance)
+    np.testing.assert_allclose(
+        resampled[inner], expected.reshape(grid.shape)[inner], atol=tolerance
+    )
 
 
 def test_empty_background_stays_empty() -> None:
@@ -162,8 +164,8 @@ def test_nearest_keeps_labels_and_their_type() -> None:
 def test_nearest_breaks_ties_the_same_way_everywhere() -> None:
     labels = Volume(np.arange(40, dtype=np.int16).reshape(40, 1, 1), np.diag([0.7, 1, 1, 1.0]))
     grid = _placed(labels, (20, 1, 1), (2, 1, 1), (0.5, 0, 0))
-    found = resample(labels, grid, kernel="nearest").data[:, 0, 0]
-    np.testing.assert_array_equal(found, np.arange(1, 40, 2))
+    codes = resample(labels, grid, kernel="nearest").data[:, 0, 0]
+    np.testing.assert_array_equal(codes, np.arange(1, 40, 2))
 
 
 def test_types() -> None:
@@ -239,8 +241,8 @@ def test_fov_mode_keeps_the_field_of_view(spacing: float | None) -> None:
     volume = Volume(np.zeros((256, 256, 35), np.int16), _oblique((1.016, 1.016, 4.8)))
     grid = lay_out_grid(volume, slice_axis=2, output_resolution=spacing)
     np.testing.assert_allclose(grid.fov, volume.fov, atol=1e-9)
-    wanted = 1.016 if spacing is None else spacing
-    np.testing.assert_allclose(grid.spacings, wanted, rtol=0.01)
+    expected = 1.016 if spacing is None else spacing
+    np.testing.assert_allclose(grid.spacings, expected, rtol=0.01)
     for index in ((-0.5, -0.5, -0.5), tuple(size - 0.5 for size in grid.shape)):
         corner = (-0.5, -0.5, -0.5) if index[0] < 0 else tuple(s - 0.5 for s in volume.shape)
         np.testing.assert_allclose(

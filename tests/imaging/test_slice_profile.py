@@ -81,7 +81,7 @@ def test_file_there_and_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.positions, profile.positions, atol=1e-6)
     np.testing.assert_allclose(read.weights, profile.weights, atol=1e-6)
     assert read.name == "profile.tsv"
-    assert [one.name for one in tmp_path.iterdir()] == ["profile.tsv"]
+    assert [file.name for file in tmp_path.iterdir()] == ["profile.tsv"]
 
 
 def test_file_is_centred_and_its_columns_are_found_by_name(tmp_path: Path) -> None:

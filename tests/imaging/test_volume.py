@@ -67,8 +67,8 @@ def test_canonical_keeps_values_at_their_place() -> None:
     canonical = volume.canonical()
     index = np.array([1, 2, 3, 1])
     world = volume.affine @ index
-    found = np.rint(np.linalg.solve(canonical.affine, world)).astype(int)
-    assert canonical.data[tuple(found[:3])] == volume.data[1, 2, 3]
+    same_index = np.rint(np.linalg.solve(canonical.affine, world)).astype(int)
+    assert canonical.data[tuple(same_index[:3])] == volume.data[1, 2, 3]
 
 
 def test_oriented_like_works_on_another_grid() -> None:

@@ -107,8 +107,8 @@ def test_the_product_waits_for_no_figure_and_no_segmentation(
     nodes = {node.name: node for node in graph.nodes}
     before = {*nx.ancestors(graph, nodes["save_sr"]), *nx.ancestors(graph, nodes["save_preproc"])}
     before |= {nodes["save_sr"], nodes["save_preproc"]}
-    told = {node for node in graph.nodes if makes_product(node.fullname)}
-    assert {node.name for node in told} == {node.name for node in before}
+    producers = {node for node in graph.nodes if makes_product(node.fullname)}
+    assert {node.name for node in producers} == {node.name for node in before}
 
 
 def test_an_image_that_is_passed_through_is_not_super_resolved(
@@ -123,8 +123,8 @@ def test_an_existing_mask_and_a_body_part_win_over_the_engine(
     make_image: MakeImage, make_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     image = make_image()
-    given = make_image(existing_mask=image.path, mask_note="from freesurfer")
-    engine = _graph(init_bids_sr_wf(make_config(), [given]))["extract_brain"].inputs
+    masked = make_image(existing_mask=image.path, mask_note="from freesurfer")
+    engine = _graph(init_bids_sr_wf(make_config(), [masked]))["extract_brain"].inputs
     assert (engine.engine, engine.existing_mask) == ("existing", str(image.path))
     assert engine.engine_reason == "from freesurfer"
     knee = make_image(brain=False)
@@ -154,7 +154,7 @@ def test_the_mask_engine_gets_its_options(
 
 
 @pytest.mark.parametrize(
-    ("image", "asked", "expected"),
+    ("image", "choice", "expected"),
     [
         ({}, "auto", "auto"),
         ({"metadata": {"SkullStripped": True}}, "auto", "skip"),
@@ -167,10 +167,10 @@ def test_what_is_known_of_the_skull_goes_before_a_look(
     make_image: MakeImage,
     make_config: Callable[..., RunConfig],
     image: dict[str, Any],
-    asked: str,
+    choice: str,
     expected: str,
 ) -> None:
-    config = make_config(skull_strip_anat=asked)
+    config = make_config(skull_strip_anat=choice)
     nodes = _graph(init_bids_sr_wf(config, [make_image(**image)]))
     assert nodes["extract_brain"].inputs.skull_strip_anat == expected
 
@@ -242,7 +242,7 @@ def test_options_reach_the_method_and_memory_stays_within_the_run(
         "time_budget": 9.0,
     }
     assert (node.n_procs, node.inputs.num_threads) == (2, 2)
-    assert all(each.mem_gb <= 0.9 for each in graph.values())
+    assert all(node.mem_gb <= 0.9 for node in graph.values())
     assert graph["save_sr"].inputs.metadata["SuperResolution"]["Software"]["antspyx"]
 
 
@@ -272,7 +272,7 @@ def test_what_learns_from_the_dataset_comes_before_its_images(
     assert set(learners) == {"dataset_T1w_wf", "dataset_FLAIR_wf"}
     learner = learners["dataset_T1w_wf"].inputs
     assert learner.in_files == [str(image.path) for image in images[:2]]
-    assert [each.thickness for each in learner.acquisitions] == [5.0, 5.0]
+    assert [acquisition.thickness for acquisition in learner.acquisitions] == [5.0, 5.0]
     assert learner.recipe == "autoencoder"
     fed = {
         target.fullname.split(".")[2]

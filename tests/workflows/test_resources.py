@@ -35,19 +35,19 @@ def check_declarations(
 ) -> set[str]:
     """Run the real graph on a grid, each step in its own process; return the steps."""
     command = [sys.executable, str(SCRIPT), "--out", str(folder), "--grids", grid, "--", *options]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    rows = [line.strip("| ").split(" | ") for line in told.stdout.splitlines()[2:]]
-    found = {row[4]: (float(row[5]), float(row[6])) for row in rows if len(row) == 8}
-    assert found
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    rows = [line.strip("| ").split(" | ") for line in process.stdout.splitlines()[2:]]
+    memory_of = {row[4]: (float(row[5]), float(row[6])) for row in rows if len(row) == 8}
+    assert memory_of
     wrong = [
         f"{step}: declared {declared:.2f} GB, took {peak:.2f} GB"
-        for step, (declared, peak) in found.items()
+        for step, (declared, peak) in memory_of.items()
         if peak > declared
         or (step not in idle and declared > max(MOST_DECLARED * peak, peak + SLACK_GB))
     ]
     assert not wrong
-    return set(found)
+    return set(memory_of)
 
 
 QUICK = ("--sr-steps", "2", "--skull-strip-method", "none", "--anat-biascorrect", "none")
@@ -126,10 +126,12 @@ def test_two_images_can_need_twice_the_memory_of_one(
         )
         return participant_memory_gb(config, images) * MEMORY_SHARE - MAIN_PROCESS_GB
 
-    one = needed(nprocs=1)
-    assert needed(nprocs=2) == pytest.approx(2 * one, abs=0.02)
-    assert needed(nprocs=2, omp_nthreads=2) == pytest.approx(one, abs=0.4)  # light steps in twos
-    assert needed(nprocs=2, low_mem=True) == pytest.approx(one, abs=0.02)
+    single = needed(nprocs=1)
+    assert needed(nprocs=2) == pytest.approx(2 * single, abs=0.02)
+    assert needed(nprocs=2, omp_nthreads=2) == pytest.approx(
+        single, abs=0.4
+    )  # light steps in twos
+    assert needed(nprocs=2, low_mem=True) == pytest.approx(single, abs=0.02)
     assert participant_memory_gb(RunConfig(
         bids_dir=tmp_path / "bids", output_dir=tmp_path / "out", work_dir=tmp_path / "work"
     ), [make_image(action="skip", source_grid=None)]) == 0  # fmt: skip

@@ -19,14 +19,14 @@ MakeImage = Callable[..., AnatImage]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., Any]:
-    def build(images: list[AnatImage], *asked: str, **changes: Any) -> Any:
+    def build(images: list[AnatImage], *tools: str, **changes: Any) -> Any:
         config = RunConfig(
             bids_dir=tmp_path / "bids",
             output_dir=tmp_path / "out",
             work_dir=tmp_path / "work",
             sr_method="bspline",
             skull_strip_method="template",
-            segmentation=asked,
+            segmentation=tools,
             **changes,
         )
         return init_bids_sr_wf(config, images)

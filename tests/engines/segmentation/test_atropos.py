@@ -41,17 +41,20 @@ def test_tissues_are_found_in_any_contrast(
 ) -> None:
     mask, priors = tissues
     truth = 1 + np.argmax([priors.csf, priors.grey, priors.white], axis=0)
-    found = make_segmentation("atropos").segment(contrast(tissues, *levels), mask)
+    segmentation = make_segmentation("atropos").segment(contrast(tissues, *levels), mask)
     inside = mask.data > 0
-    for label in found.table:
-        one, other = found.labels.data == label.index, (truth == label.index) & inside
-        overlap = 2 * np.count_nonzero(one & other) / (one.sum() + other.sum())
+    for label in segmentation.table:
+        tissue, reference = (
+            segmentation.labels.data == label.index,
+            (truth == label.index) & inside,
+        )
+        overlap = 2 * np.count_nonzero(tissue & reference) / (tissue.sum() + reference.sum())
         # The fluid is a rim a voxel wide: much of it shares its voxels with grey matter.
         assert overlap > (0.65 if label.abbreviation == "CSF" else 0.85), label
-    assert not found.labels.data[~inside].any()
-    total = sum(volume.data for volume in found.maps.values())
+    assert not segmentation.labels.data[~inside].any()
+    total = sum(volume.data for volume in segmentation.maps.values())
     np.testing.assert_allclose(total[inside], 1, atol=0.02)
-    volumes = {row["name"]: row["volume_ml"] for row in found.volumes()}
+    volumes = {row["name"]: row["volume_ml"] for row in segmentation.volumes()}
     assert sum(volumes.values()) == pytest.approx(inside.sum() * 64 / 1000, rel=1e-3)
 
 
@@ -69,14 +72,14 @@ def test_any_header_will_do_it_repeats_and_leaves_no_file(
     affine[:3, 3] = 1000 / 7, -4000 / 9, 71.98860931396484
     plain = contrast(tissues, 20, 70, 100)
     tool = make_segmentation("atropos")
-    found = tool.segment(Volume(plain.data, affine), Volume(mask.data, affine))
-    np.testing.assert_array_equal(found.labels.affine, affine)
-    same = found.labels.data == tool.segment(plain, mask).labels.data
+    sheared = tool.segment(Volume(plain.data, affine), Volume(mask.data, affine))
+    np.testing.assert_array_equal(sheared.labels.affine, affine)
+    same = sheared.labels.data == tool.segment(plain, mask).labels.data
     assert same[mask.data > 0].mean() > 0.98  # neighbours weigh by their distance
     assert not list(tmp_path.iterdir())
     again = tool.segment(Volume(plain.data, affine), Volume(mask.data, affine))
-    np.testing.assert_array_equal(again.labels.data, found.labels.data)
-    for name, probability in found.maps.items():
+    np.testing.assert_array_equal(again.labels.data, sheared.labels.data)
+    for name, probability in sheared.maps.items():
         np.testing.assert_array_equal(again.maps[name].data, probability.data)
 
 
@@ -96,12 +99,12 @@ def test_priors_come_to_a_brain_that_lies_elsewhere(tissues: Tissues) -> None:
     turn[:3, 3] = [8, -12, 25]
     affine = turn @ np.diag([0.95, 1.05, 1.0, 1.0]) @ mask.affine
     volume, brain = Volume(image.data, affine), Volume(mask.data, affine)
-    found = tissue_priors(volume, brain)
+    moved = tissue_priors(volume, brain)
     inside = mask.data > 0
     for name in ("grey", "white"):
-        one, other = getattr(found, name)[inside], getattr(priors, name)[inside]
-        assert np.corrcoef(one, other)[0, 1] > 0.8
-    assert not found.white[~inside].any()
+        moved_prior, prior = getattr(moved, name)[inside], getattr(priors, name)[inside]
+        assert np.corrcoef(moved_prior, prior)[0, 1] > 0.8
+    assert not moved.white[~inside].any()
 
 
 def test_a_mask_that_is_no_brain_is_refused() -> None:

@@ -90,14 +90,14 @@ def test_labels_on_another_grid_keep_their_place_and_value(tmp_path: Path) -> No
     affine = np.diag([0.9, 0.9, 0.9, 1])
     nb.save(nb.MGHImage(fine, affine), tmp_path / "seg.mgz")
     tool: Any = make_segmentation("samseg")
-    found = tool.read(image, tmp_path)
-    assert found.labels.same_grid(image)
-    assert set(np.unique(found.labels.data)) == {0, 77}
-    where = np.argwhere(found.labels.data == 77) * 1.5
+    segmentation = tool.read(image, tmp_path)
+    assert segmentation.labels.same_grid(image)
+    assert set(np.unique(segmentation.labels.data)) == {0, 77}
+    where = np.argwhere(segmentation.labels.data == 77) * 1.5
     expected = np.argwhere(fine == 77) * 0.9
     np.testing.assert_allclose(where.mean(0), expected.mean(0), atol=0.5)
-    assert [label.name for label in found.table] == ["WM-hypointensities"]
-    volume_ml = found.volumes()[0]["volume_ml"]
+    assert [label.name for label in segmentation.table] == ["WM-hypointensities"]
+    volume_ml = segmentation.volumes()[0]["volume_ml"]
     assert volume_ml == pytest.approx(np.count_nonzero(fine) * 0.9**3 / 1000, rel=0.15)
 
 
@@ -110,9 +110,9 @@ def test_lesions_of_wmh_synthseg(tmp_path: Path) -> None:
     nb.save(nb.Nifti1Image(labels, image.affine), tmp_path / "wmh.nii.gz")
     nb.save(nb.Nifti1Image(share, image.affine), tmp_path / "wmh.lesion_probs.nii.gz")
     tool: Any = make_segmentation("wmh-synthseg")
-    found = tool.read(image, tmp_path)
-    assert found.masks["lesion"].data.sum() == 8
-    np.testing.assert_allclose(found.maps["lesion"].data, share)
+    segmentation = tool.read(image, tmp_path)
+    assert segmentation.masks["lesion"].data.sum() == 8
+    np.testing.assert_allclose(segmentation.maps["lesion"].data, share)
 
 
 def test_a_brain_without_lesions_is_an_answer_of_lst_ai(tmp_path: Path) -> None:

@@ -49,14 +49,14 @@ def test_labels_lie_on_the_own_grid(
 ) -> None:
     volume = body(spacings, flips)
     threads = torch.get_num_threads()
-    found = make_segmentation(f"nnunet={release}").segment(volume)
+    segmentation = make_segmentation(f"nnunet={release}").segment(volume)
     assert torch.get_num_threads() == threads
-    np.testing.assert_array_equal(found.labels.affine, volume.affine)
-    one, other = found.labels.data == 1, inside(volume)
-    assert 2 * np.count_nonzero(one & other) / (one.sum() + other.sum()) > 0.9
-    assert [(label.index, label.name) for label in found.table] == [(1, "brain")]
-    assert found.record["Dataset"] == "Dataset000_Tiny"
-    assert len(found.record["WeightsSHA256"]["all"]) == 64
+    np.testing.assert_array_equal(segmentation.labels.affine, volume.affine)
+    labelled, reference = segmentation.labels.data == 1, inside(volume)
+    assert 2 * np.count_nonzero(labelled & reference) / (labelled.sum() + reference.sum()) > 0.9
+    assert [(label.index, label.name) for label in segmentation.table] == [(1, "brain")]
+    assert segmentation.record["Dataset"] == "Dataset000_Tiny"
+    assert len(segmentation.record["WeightsSHA256"]["all"]) == 64
 
 
 @pytest.mark.parametrize("error", FULL, ids=str)
@@ -134,8 +134,8 @@ def test_labels_that_say_nothing_are_refused_in_the_plan(
     folder = tmp_path / "model"
     shutil.copytree(release, folder)
     dataset = json.loads((folder / "dataset.json").read_text()) | changes
-    kept = {key: value for key, value in dataset.items() if value is not None}
-    (folder / "dataset.json").write_text(json.dumps(kept))
+    fields = {key: value for key, value in dataset.items() if value is not None}
+    (folder / "dataset.json").write_text(json.dumps(fields))
     with pytest.raises(WeightsError, match=f"dataset.json: found {problem}"):
         check_segmentations([f"nnunet={folder}"])
 

@@ -40,16 +40,16 @@ def test_names_are_told_without_importing_a_tool() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("tool", "message"),
     [
         ("fast", "found no such tool; expected one of atropos, wmh"),
         ("nnunet", "expected nnunet=PATH"),
         ("atropos=/model", "expected atropos."),
     ],
 )
-def test_what_is_no_tool_is_refused(asked: str, message: str) -> None:
+def test_what_is_no_tool_is_refused(tool: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_segmentation(asked)
+        make_segmentation(tool)
 
 
 def test_a_tool_is_asked_for_once() -> None:

@@ -38,11 +38,11 @@ def test_a_lesion_in_white_matter_is_found_in_its_extent(flair: Volume, tissues:
     lesion = ball(flair, (27, -15, 30), 8)
     assert tissues[1].white[lesion].mean() > 0.8
     data = np.where(lesion, GREY + 6 * SD, flair.data)
-    found, record = find(flair.with_data(data.astype(np.float32)), tissues)
-    overlap = 2 * np.count_nonzero(found & lesion) / (found.sum() + lesion.sum())
+    detected, record = find(flair.with_data(data.astype(np.float32)), tissues)
+    overlap = 2 * np.count_nonzero(detected & lesion) / (detected.sum() + lesion.sum())
     assert overlap > 0.9
     assert record["Count"] == 1
-    assert record["VolumeMl"] == pytest.approx(found.sum() * 64 / 1000)
+    assert record["VolumeMl"] == pytest.approx(detected.sum() * 64 / 1000)
 
 
 def test_grey_matter_is_measured_though_lesions_are_in_it(flair: Volume, tissues: Tissues) -> None:
@@ -71,13 +71,13 @@ def test_what_breaks_a_rule_is_no_lesion(
     spot = ball(flair, place, radius)
     assert spot.any()
     data = np.where(spot, GREY + excess * SD, flair.data).astype(np.float32)
-    found, _ = find(flair.with_data(data), tissues, least_volume=150.0)
-    assert np.count_nonzero(found & spot) == 0
+    detected, _ = find(flair.with_data(data), tissues, least_volume=150.0)
+    assert np.count_nonzero(detected & spot) == 0
 
 
 def test_no_lesion_is_an_answer(flair: Volume, tissues: Tissues) -> None:
-    found, record = find(flair, tissues, least_volume=150.0)
-    assert not found.any()
+    detected, record = find(flair, tissues, least_volume=150.0)
+    assert not detected.any()
     assert (record["Count"], record["VolumeMl"]) == (0, 0.0)
 
 
