@@ -218,7 +218,7 @@ def uncertainty_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
     """
     product = _own_uri(output_dir, output_paths(output_dir, image).product)
     return {
-        "Description": f"Standard deviation to expect of the super-resolved {image.suffix} image, "
+        "Description": f"Expected standard deviation of the super-resolved {image.suffix} image, "
         "from the disagreement of its reconstructions; in its unit of intensity",
         "Sources": [product, source_uri(image)],
         "SpatialReference": product,

@@ -1,4 +1,4 @@
-"""How good a reconstruction is: the tests that are made of an image, and the scores."""
+"""Evaluation: test cases made from images, and the scores of their reconstructions."""
 
 from bids_sr.evaluation.metrics import peak_range, psnr, ssim
 from bids_sr.evaluation.protocol import Protocol, TestCase, covered, make_case

@@ -1,6 +1,6 @@
-"""A comparison: methods measured on images, in a folder that keeps what is done.
+"""A comparison of methods on images, in a folder that keeps finished measurements.
 
-What was measured before, with the same settings, is not measured again.
+A measurement with the same settings is not repeated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEASURED = ("seconds", "cpu_seconds", "peak_gb", "peak_gpu_gb", "record", "scor
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A folder of measurements, and how each is made."""
+    """Measure methods on images, in one folder."""
 
     out: Path
     """The folder."""
@@ -107,7 +107,7 @@ class Comparison:
     ) -> Iterator[tuple[Job, Ended]]:
         """Do jobs in processes of their own, and write the row of each as it ends.
 
-        ``on_line`` is told the number of a job and its lines of progress.
+        ``on_line`` receives the number of a job and its lines of progress.
         """
         known = self._known()
         tasks = [(job.stem, self._task(job, known)) for job in jobs]

@@ -1,4 +1,4 @@
-"""The demonstration: a small BIDS dataset of thick slices with known truth, and its scores.
+"""The demonstration: a small BIDS dataset of thick slices with known references, and its scores.
 
 The anatomy is the ICBM152 T1 template that nilearn brings along, so nothing is
 downloaded; the slices come from this package's own forward model.

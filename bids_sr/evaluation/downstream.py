@@ -1,7 +1,7 @@
-"""Downstream scores: what a segmentation of the reconstruction is worth.
+"""Downstream scores: how well a reconstruction can be segmented.
 
-Compares label maps of our own tools: tissues with those of the reference, lesions with those
-that people drew.
+Compares label maps of our own tools: tissues with those of the reference, lesions with
+manual ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOUCHING = np.ones((3, 3, 3))  # voxels of one lesion share at least a corner
 
 @dataclass(frozen=True, kw_only=True)
 class Segmented:
-    """Hold what was found in an image."""
+    """Hold the segmentation of an image."""
 
     tissues: npt.NDArray[np.integer]
     """(X, Y, Z), by the numbers of ``TISSUES``."""

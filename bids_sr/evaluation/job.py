@@ -97,7 +97,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a job made."""
+    """Hold the results of a job."""
 
     row: dict[str, Any]
     """``scores``, ``seconds``, ``cpu_seconds``, ``peak_gb``, ``peak_gpu_gb``, ``record``."""

@@ -1,7 +1,7 @@
-"""One piece of a comparison in a process of its own: ``python -m bids_sr.evaluation.job_process``.
+"""One task of a comparison in a process of its own: ``python -m bids_sr.evaluation.job_process``.
 
-Reads what to do as JSON from standard input, writes the files it is told to, and lines
-``step total text`` to standard output.  Its time and peak memory are the piece's own.
+Reads the task as JSON from standard input, writes its files, and prints lines
+``step total text``.  Time and peak memory of the process are those of the task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The masks in which a comparison scores: those at hand, and those made for it."""
+"""The masks in which a comparison scores: existing ones, and those computed for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 MADE = ("auto", "nonzero", "template")
-"""Kinds of masks that can be made."""
+"""Kinds of masks that can be computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +39,20 @@ class Mask:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFinder:
-    """Finds or makes the masks of images."""
+    """Find or compute the masks of images."""
 
     kind: str
     """``none``, one of ``MADE``, or the path of a mask or a folder of them."""
     folder: Path
-    """Where those that are made are kept."""
+    """Where computed masks are stored."""
     derivatives: Sequence[Path]
     """BIDS derivatives with masks."""
     threads: int
-    """Of one mask that is made."""
+    """For computing one mask."""
     seed: int
 
     def find(self, references: Sequence[Reference]) -> dict[str, Mask | None]:
-        """Return the mask of each image by its name; None where it has to be made."""
+        """Return the mask of each image by its name; None where it has to be computed."""
         masks: dict[str, Mask | None] = {}
         for reference in references:
             try:
@@ -62,7 +62,7 @@ class MaskFinder:
         return masks
 
     def make(self, references: Sequence[Reference], pool: TaskPool) -> dict[str, Mask]:
-        """Make masks of images in processes of their own."""
+        """Compute masks of images in processes of their own."""
         tasks = [(reference.name, self._task(reference)) for reference in references]
         return {
             references[ended.number].name: self._computed(references[ended.number], ended)
@@ -123,7 +123,7 @@ class MaskFinder:
 def make_mask(
     image: Path, out: Path, *, kind: str, threads: int, seed: int, sources: Sequence[Any]
 ) -> None:
-    """Make the mask of an image in this process, with a record of where it comes from.
+    """Compute the mask of an image in this process, and write a record of its origin.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def make_mask(
     """
     volume = Volume.load(image).canonical()
     if kind == "nonzero":
-        mask, origin = not_zero(volume), "what is not zero, holes filled"
+        mask, origin = not_zero(volume), "non-zero voxels, holes filled"
     else:
         mask, origin = _brain(volume, engine_only=kind != "auto", threads=threads, seed=seed)
     if not mask.any():
@@ -144,12 +144,12 @@ def make_mask(
 def _brain(
     volume: Volume, *, engine_only: bool, threads: int, seed: int
 ) -> tuple[npt.NDArray[np.bool_], str]:
-    """Return the brain of an image, stripped before or not, and how it was found."""
+    """Return the brain of an image, skull-stripped or not, and the origin of the mask."""
     from bids_sr.engines.ants import template_brain_mask
     from bids_sr.engines.stripped_image import stripped_brain
 
     brain = None if engine_only else stripped_brain(volume)[0]
-    origin = "the image was stripped before: what is not background"
+    origin = "non-background voxels of a skull-stripped image"
     if brain is None:
         brain, _ = template_brain_mask(volume, threads=threads, seed=seed)
         origin = "template engine"

@@ -1,6 +1,6 @@
 """Perceptual measures of planes: VIF, FSIM, VSI, HaarPSI and DISTS, by the package piq.
 
-They were made for pictures, so a volume is looked at in planes.  The package is
+They were designed for 2-D pictures, so volumes are compared plane by plane.  The package is
 optional (``pip install bids_sr[metrics]``); without it there are no such numbers, and
 :func:`available` says why.
 """
@@ -48,7 +48,7 @@ def available() -> Availability:
     absent = _missing_dists_files()
     if not absent:
         return Availability(measures=PERCEPTUAL, notes=())
-    note = f"dists: n/a, its network is not at hand: put {' and '.join(map(str, absent))} there"
+    note = f"dists: n/a, its network is not installed: put {' and '.join(map(str, absent))} there"
     return Availability(measures=PERCEPTUAL[:-1], notes=(note,))
 
 
@@ -135,7 +135,7 @@ def _rgb(grey: Any) -> Any:
 def _piq() -> Any:
     """Import piq, also where torchvision was built for another torch.
 
-    piq wants torchvision for its networks only.  A torchvision of the package index beside
+    piq wants torchvision for its networks only.  A torchvision of the package index next to
     a torch for CPUs lacks its compiled operators and stops where it describes them; with a
     declaration of those operators, which nothing here calls, it can be imported.
     """

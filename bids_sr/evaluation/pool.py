@@ -27,7 +27,7 @@ class Ended:
     number: int
     """Place in the list of tasks."""
     row: dict[str, Any] | None
-    """What it made; None where it failed."""
+    """Its result; None where it failed."""
     message: str = ""
     """Why it failed."""
 
@@ -43,7 +43,7 @@ class TaskPool:
     logs: Path
     """Folder for what tasks write to standard error."""
     on_line: Callable[[int, str], None] = lambda number, line: None
-    """Told about the lines of progress of a task."""
+    """Receives the lines of progress of a task."""
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False

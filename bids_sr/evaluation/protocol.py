@@ -1,4 +1,4 @@
-"""A protocol makes a test out of an image: slices to reconstruct from, and the truth.
+"""A protocol turns an image into a test: slices to reconstruct from, and the truth.
 
 Either a fine reference is made thick by the forward model, or every other slice of a
 stack that has no fine reference is left out.  How a reconstruction is scored is in
@@ -38,7 +38,7 @@ class Protocol:
     """Rician noise of the slices, as a fraction of their 99th percentile."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no protocol (ConfigError)."""
+        """Refuse invalid settings (ConfigError)."""
         if self.leaves_out:
             object.__setattr__(self, "slices", "own")
             object.__setattr__(self, "noise", 0.0)
@@ -143,7 +143,7 @@ def make_case(
         raise InputDataError(
             f"Found a reference with voxels of {fine:.3g} mm across {protocol.slices} slices; "
             f"expected finer ones for slices {protocol.name}. Take a finer reference or thicker "
-            f"slices; for stacks of thick slices there is {LEAVE_OUT}."
+            f"slices; for stacks of thick slices use {LEAVE_OUT}."
         )
     lr = degrade(reference, acquisition, noise=protocol.noise, seed=seed)
     return TestCase(

@@ -1,6 +1,6 @@
-"""Which images of a folder are compared on, and what is known of each.
+"""The reference images of a comparison, with their masks and lesions, found by file name.
 
-Finds images, masks and lesions by their names; the one mask made here is what is not zero.
+The only mask computed here is that of the non-zero voxels.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def find_references(
 def existing_mask(
     reference: Reference, location: Path | None, derivatives: Sequence[Path]
 ) -> tuple[Path, str] | None:
-    """Return a mask that is at hand, and where it comes from.
+    """Return an existing mask, and where it comes from.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def lesion_mask(reference: Reference, derivatives: Sequence[Path]) -> Path | Non
 
 
 def not_zero(volume: Volume) -> npt.NDArray[np.bool_]:
-    """Return what is not zero, holes filled; a few negative values are ringing at the edge."""
+    """Return the non-zero voxels, holes filled; a few negative values are ringing at the edge."""
     inside = volume.data != 0
     below = np.count_nonzero(volume.data < 0)
     if below <= _MOST_BELOW_ZERO * np.count_nonzero(inside):

@@ -1,6 +1,6 @@
 """A score compares a reconstruction with the truth of a test, in a mask.
 
-What is measured, by which definition, and in which planes pictures are compared.
+States each measure, its definition, and the planes in which images are compared.
 Higher is better except where :data:`MEASURES` says so.
 """
 
@@ -89,13 +89,13 @@ MEASURES = (
         name="lesion_volume_error",
         title="Lesion volume error (%)",
         digits=1,
-        definition="found minus drawn volume, in percent of the drawn; 0 is best",
+        definition="volume found minus volume drawn, in percent of the latter; 0 is best",
     ),
     Measure(
         name="reference_lesion_dice",
         title="Lesion Dice of the reference",
         digits=3,
-        definition="the same overlap of what wmh finds in the reference",
+        definition="the same overlap, for the lesions that wmh finds in the reference",
     ),
     Measure(
         name="reference_lesions",
@@ -107,7 +107,7 @@ MEASURES = (
         name="lost_lesions",
         title="Lost lesions",
         digits=0,
-        definition="how many of these wmh finds nothing of in the reconstruction",
+        definition="how many of these lesions wmh misses entirely in the reconstruction",
         lower_is_better=True,
     ),
     Measure(name="vif", title="VIF", digits=4, definition="visual information fidelity (piq)"),
@@ -125,14 +125,14 @@ MEASURES = (
         name="sharpness",
         title="Sharpness",
         digits=3,
-        definition="share of energy finer than the slices can hold, across the slices against "
-        "in-plane; compare with the reference's",
+        definition="share of energy in detail finer than the slices can hold, across the slices "
+        "relative to in-plane; compare with that of the reference",
     ),
     Measure(
         name="reference_sharpness",
         title="Sharpness of the reference",
         digits=3,
-        definition="the same of the reference: far below 1, it is no reference across the slices",
+        definition="far below 1, the reference itself lacks detail across the slices",
     ),
     Measure(
         name="uncertainty_correlation",

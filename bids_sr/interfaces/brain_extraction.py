@@ -20,9 +20,13 @@ class _ExtractBrainInputSpec(OptionalInputSpec):
     existing_mask = traits.Either(
         None, File(exists=True), usedefault=True, desc="brain mask on the grid of the image"
     )
-    acquired_file = File(exists=True, desc="image as acquired, to see whether it is stripped")
+    acquired_file = File(exists=True, desc="acquired image, checked for a skull")
     skull_strip_anat = traits.Enum(
-        "force", "auto", "skip", usedefault=True, desc="whether the image may be stripped already"
+        "force",
+        "auto",
+        "skip",
+        usedefault=True,
+        desc="whether to look for a skull",
     )
     weights_dir = traits.Str("", usedefault=True, desc="folder of the HD-BET weights")
     template = traits.Str("MNI152", usedefault=True, desc="template of the engine of that name")
@@ -46,8 +50,8 @@ class ExtractBrain(OptionalStep):
     """Compute the brain mask of an image on the image's own grid.
 
     No later step depends on the mask: where an engine refuses an image (no brain in
-    it, an implausible result) or fails, there is none.  An image that was stripped
-    before needs no engine: what is left of it is the brain.
+    it, an implausible result) or fails, there is none.  A skull-stripped
+    image needs no engine: its non-background voxels are the brain.
     """
 
     input_spec = _ExtractBrainInputSpec
@@ -85,9 +89,9 @@ class ExtractBrain(OptionalStep):
         self._results["skull_stripped"] = mask is not None
         if mask is None or engine in ("existing", "none"):
             return None
-        reason = "one value around a piece of the size of a brain, and no skull in it"
+        reason = "constant background around an object of the size of a brain, without a skull"
         if self.inputs.skull_strip_anat == "skip":
-            reason = "the sidecar or --skull-strip-anat says that the image is stripped"
+            reason = "marked as skull-stripped by the sidecar or --skull-strip-anat"
         return mask, {**details, "Reason": reason}
 
     def _extract(self, engine: str) -> tuple[Volume | None, dict[str, Any]]:

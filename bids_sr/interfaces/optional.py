@@ -1,8 +1,8 @@
 """An optional step: the image is still good without it.
 
-Where such a step fails, whatever the reason, the later steps get what they can go on
-with, and the record holds a warning that ends in the sidecar, the report and the
-decisions table.  Which steps these are: all but the check and super-resolution itself.
+If such a step fails, for whatever reason, later steps continue with substitute results,
+and the record holds a warning that ends in the sidecar, the report and the decisions
+table.  All steps but the input check and super-resolution itself are optional.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class OptionalInputSpec(BaseInterfaceInputSpec):
 
 
 class OptionalStep(SimpleInterface):
-    """Do something, or do without.
+    """Do a step, or continue without its result.
 
     A subclass says in ``without`` what is missing then, does the work in ``_run_step`` and
-    returns in ``_do_without`` the results to go on with.
+    returns in ``_do_without`` the results to continue with.
 
     Notes
     -----
-    An error of ours says that the step cannot do this image, which another try will not
-    change: it is kept with the results.  Anything else (memory that ran out, a full disk, a
-    bug) may be gone in the next run.  The scheduler that runs each step in a process of its
-    own also sees when that is killed; it sets ``scheduled``, gets the error, and runs the
-    step again with ``give_up``, which the next run does not have.
+    An expected error (``BidsSrError``) says that the step cannot process this image, which
+    another try will not change: it is kept with the results.  Anything else (memory that ran
+    out, a full disk, a bug) may be gone in the next run.  The scheduler that runs each step in
+    a process of its own also sees when that is killed; it sets ``scheduled``, gets the error,
+    and runs the step again with ``give_up``, which the next run does not have.
     """
 
     without: ClassVar[str] = ""

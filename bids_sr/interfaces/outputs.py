@@ -34,7 +34,7 @@ class _SaveDerivativeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.Dict({}, usedefault=True, desc="sidecar, as known before the run")
     record = traits.Dict(desc="what the run adds to the sidecar")
     record_key = traits.Str("", usedefault=True, desc="sidecar field that takes the record")
-    skull_stripped = traits.Either(None, traits.Bool, desc="what was found; None: keep the plan's")
+    skull_stripped = traits.Either(None, traits.Bool, desc="as recognised; None: as planned")
 
 
 class _SaveDerivativeOutputSpec(TraitedSpec):
@@ -45,7 +45,7 @@ class SaveDerivative(SimpleInterface):
     """Copy a result to its place with a JSON sidecar; each is written whole or not at all.
 
     Runs at every start, because the output folder may have been emptied since; a
-    file that is already there with the same content is left as it is.
+    file that is already there with the same content is left unchanged.
     """
 
     input_spec = _SaveDerivativeInputSpec
@@ -91,7 +91,7 @@ class SaveProduct(SaveDerivative):
 class _HandOverInputSpec(_SaveProductInputSpec):
     in_mask = traits.Either(None, File(exists=True), mandatory=True, desc="brain mask, or None")
     mask_record = traits.Dict(mandatory=True, desc="record of the brain mask")
-    without_mask = traits.Bool(False, usedefault=True, desc="hand on what has no brain, too")
+    without_mask = traits.Bool(False, usedefault=True, desc="provide an image without a mask, too")
 
 
 class HandOver(SaveProduct):
@@ -184,7 +184,7 @@ class ClearLeftovers(SimpleInterface):
             current += [Path(path) for path in values if isdefined(path) and path]
         removed = remove_others(self.inputs.patterns, current)
         for path in removed:
-            LOGGER.info("removed %s: it was of an earlier run", path.name)
+            LOGGER.info("removed %s, left by an earlier run", path.name)
         self._results["removed"] = [str(path) for path in removed]
         return runtime
 

@@ -66,7 +66,7 @@ class _EngineInputSpec(OptionalInputSpec):
 
 
 class _OnAcquiredGrid(OptionalStep):
-    """Improve an image, or hand it on unchanged where that fails."""
+    """Improve an image, or leave it unchanged if that fails."""
 
     output_spec = _RecordOutputSpec
 
@@ -75,10 +75,10 @@ class _OnAcquiredGrid(OptionalStep):
 
 
 class Unchanged(_OnAcquiredGrid):
-    """Hand an image on unchanged, in place of a step that is not wanted."""
+    """Leave an image unchanged, in place of a step that is switched off."""
 
     input_spec = _EngineInputSpec
-    without = "the image was handed on unchanged"
+    without = "the image was left unchanged"
 
     def _run_step(self, runtime: Any) -> None:
         self._results = {"out_file": self.inputs.in_file, "record": {"Method": "none"}}

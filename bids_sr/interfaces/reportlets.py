@@ -134,7 +134,7 @@ class _UncertaintyFigureInputSpec(OptionalInputSpec):
 
 
 class UncertaintyFigure(_Figure):
-    """Draw the uncertainty beside the result; nothing where the method cannot tell."""
+    """Draw the uncertainty next to the result; nothing where the method states none."""
 
     input_spec = _UncertaintyFigureInputSpec
     without = "no figure of the uncertainty"

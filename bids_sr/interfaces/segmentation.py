@@ -147,6 +147,6 @@ def run_program(argv: list[str], cwd: Path) -> None:
         lines = [line for line in said.splitlines() if line.strip()]
         raise EngineError(
             f"{argv[0]} ended with code {ended.returncode} "
-            f"({lines[-1].strip() if lines else 'and said nothing'}); all that it said is in "
+            f"({lines[-1].strip() if lines else 'without a message'}); its output is in "
             f"{cwd / 'program.log'}, and the command was: {shlex.join(argv)}"
         )

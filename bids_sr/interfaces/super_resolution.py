@@ -1,4 +1,4 @@
-"""Nipype skins of super-resolution: of one image, and of learning from all of them."""
+"""Nipype skins of super-resolution: of one image, and of training on all of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def chosen_method(
     options : mapping
         Parameters by name; those that the method lacks are left out.
     model_follows : bool
-        Whether the weights are learnt later, in the run.
+        Whether the weights are trained later, in the run.
 
     Returns
     -------
@@ -84,10 +84,10 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
         File(exists=True), usedefault=True, desc="weights that the result depends on"
     )
     in_model = traits.Either(
-        None, File(exists=True), usedefault=True, desc="weights learnt in this run, the model"
+        None, File(exists=True), usedefault=True, desc="weights trained in this run, the model"
     )
     profile_record = traits.Dict({}, usedefault=True, desc="how the profile was estimated")
-    save_model = traits.Bool(False, usedefault=True, desc="write what was learnt")
+    save_model = traits.Bool(False, usedefault=True, desc="write the trained network")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
 
@@ -96,9 +96,9 @@ class _SuperResolveOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="super-resolved image")
     out_profile = File(exists=True, desc="slice profile that was used, TSV")
     out_uncertainty = traits.Either(
-        None, File(exists=True), desc="standard deviation to expect, or None"
+        None, File(exists=True), desc="expected standard deviation, or None"
     )
-    out_model = traits.Either(None, File(exists=True), desc="what was learnt, or None")
+    out_model = traits.Either(None, File(exists=True), desc="the trained network, or None")
     acquisition = traits.Instance(Acquisition, desc="by which it was made")
     record = traits.Instance(MethodRecord, desc="what the method did")
     curve = traits.Instance(LearningCurve, desc="learning curve")
@@ -220,7 +220,7 @@ class _EstimateProfileOutputSpec(TraitedSpec):
 
 
 class EstimateProfile(OptionalStep):
-    """Estimate what is not known of the slice profile; of a series by its first frame."""
+    """Estimate the unknown part of the slice profile; of a series by its first frame."""
 
     input_spec = _EstimateProfileInputSpec
     output_spec = _EstimateProfileOutputSpec
@@ -255,7 +255,7 @@ class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
 
 
 class _LearnFromImagesOutputSpec(TraitedSpec):
-    out_weights = File(exists=True, desc="weights that were learnt")
+    out_weights = File(exists=True, desc="the trained weights")
 
 
 class LearnFromImages(SimpleInterface):
@@ -308,8 +308,8 @@ class LearnFromImages(SimpleInterface):
                 first = next(Series.load(path).frames())
                 if self.inputs.estimates_thickness and "thickness" in acquisition.assumed:
                     acquisition = estimated_acquisition(first, acquisition).acquisition
-            except Exception as error:  # the others of the dataset go on without it
-                LOGGER.warning("Not learnt from %s: %s", path.name, in_words(error))
+            except Exception as error:  # the others of the dataset continue without it
+                LOGGER.warning("Not used for training: %s: %s", path.name, in_words(error))
                 continue
             readable[path] = acquisition
         return readable

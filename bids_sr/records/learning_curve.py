@@ -1,4 +1,4 @@
-"""A learning curve: how loss and validation changed while a network learnt."""
+"""A learning curve: loss and validation during the training of a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CurvePoint:
     loss: float
     """Mean training loss since the point before."""
     validation: float | None = None
-    """Score on what is not learnt from, higher is better; None where not measured."""
+    """Score on held-out data, higher is better; None where not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Validation:
     quantity: str = "validation"
     """``gain``, or what else is measured; higher is better."""
     baseline: str = ""
-    """What it is a gain over; empty where it is none, or is not on record."""
+    """What it is a gain over; empty where it is none, or is not recorded."""
     unit: str = ""
     held_out: str = ""
     """What it is measured on."""

@@ -63,7 +63,7 @@ _SLICE_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutSlices:
-    """Say how what is assumed of slices did on slices left out and made again."""
+    """Result of the held-out-slice test of an assumed slice thickness and profile."""
 
     assumption: str
     """``kept``, ``thinner slices``, ``none: interpolated``, or why it was ``not tested``."""
@@ -72,16 +72,16 @@ class HeldOutSlices:
     least_gain: float | None = None
     """With slices as thin as they may be, dB; None where that was not tried."""
     reason: str = ""
-    """Why what was planned did not stay, in words; empty where it did."""
+    """Why the plan was changed, in words; empty where it was not."""
 
     @property
     def was_tested(self) -> bool:
-        """Whether the slices could be left out and made again at all."""
+        """Whether slices could be held out at all."""
         return not self.assumption.startswith("not tested")
 
     @property
     def changed(self) -> bool:
-        """Whether the result is made by other slices than was planned."""
+        """Whether the result assumes other slices than planned."""
         return self.was_tested and not self.assumption.startswith("kept")
 
     @classmethod
@@ -196,7 +196,7 @@ class MethodRecord:
         own = []
         if self.held_out and not self.held_out.was_tested:
             own.append(
-                f"what is assumed of the slices was {self.held_out.assumption}, see the log"
+                f"the assumptions about the slices were {self.held_out.assumption}, see the log"
             )
         if self.held_out and self.held_out.reason:
             own.append(self.held_out.reason)

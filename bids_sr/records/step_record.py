@@ -1,4 +1,4 @@
-"""What a step beside super-resolution did: its plain facts, and what others ask of them."""
+"""What a step other than super-resolution did: its facts, and typed access to them."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ OUTCOMES = {
 ALT_TEXTS = {
     "sr": "The acquired image and the result in three planes",
     "mask": "Outline of the brain mask on the acquired image in three planes",
-    "uncertainty": "Standard deviation to expect of the super-resolved image",
+    "uncertainty": "Expected standard deviation of the super-resolved image",
     "sliceprofile": "Slice profile",
     "learningcurve": "Learning curve",
 }
@@ -90,7 +90,7 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
     -----
     Reads ``decisions.tsv``, ``sub-X/**/*_qc.json``, the product's sidecar,
     ``sub-X/figures/``, the latest ``sub-X/log/<run>/`` (``run.toml``, ``crash*``) and
-    the ``CITATION.md`` of the runs that made the results.  What is missing is told in the page.
+    the ``CITATION.md`` of the runs that made the results.  The page says what is missing.
     """
     root = Path(output_dir)
     record = read_subject(root, subject)
@@ -163,11 +163,11 @@ def figure_html(name: str, path: Path) -> Markup:
 
 
 def _section(image: ImageRecord) -> dict[str, Any]:
-    """Gather what is shown of an image; where its files hold what cannot be shown, say so."""
+    """Gather the section of an image; say so where its files cannot be shown."""
     try:
         return _section_of(image)
     except Exception as error:
-        problem = f"Its QC file or sidecar holds what cannot be shown ({in_words(error)})."
+        problem = f"Its QC file or sidecar has values that cannot be shown ({in_words(error)})."
         problems = (*image.problems, problem)
         return _section_of(replace(image, quality=None, sidecar={}, problems=problems))
 
@@ -325,11 +325,11 @@ def _warnings(image: ImageRecord) -> list[str]:
 def _problems(record: SubjectRecord, methods_problem: str) -> list[str]:
     problems = list(record.problems)
     if record.run is None:
-        problems.append("No log of a run was found: command line and versions are not known.")
+        problems.append("No log of a run was found, so command line and versions are unknown.")
     else:
         problems.extend(record.run.problems)
     if not record.images:
-        problems.append("No image of this participant is on record.")
+        problems.append("No image of this participant is recorded.")
     if methods_problem:
         problems.append(methods_problem)
     return problems

@@ -1,7 +1,7 @@
 """A bibliography: the references that a methods text may cite.
 
 Reads the plain BibTeX of ``data/boilerplate.bib`` (UTF-8, fields in braces, no
-macros) and prints references; it is no general BibTeX processor.
+macros) and prints references; it is not a general BibTeX processor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The page of a comparison of methods: tables, plots, and examples with error maps.
 
-One file that needs nothing else.  Everything on it was measured elsewhere; here it is
-only laid out.
+One self-contained file.  Everything on it was measured elsewhere; here it is only laid
+out.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _example(rows: Path, example: Mapping[str, Any]) -> dict[str, Any] | None:
         "planes": [_encoded(plane, budget) for plane in planes],
         "headings": [
             ("Reference", ""),
-            *([("Slices", "what the methods get")] if "slices-0" in first else []),
+            *([("Slices", "input of the methods")] if "slices-0" in first else []),
             *((item["method"], item["text"]) for item, _ in loaded),
         ],
     }

@@ -103,7 +103,7 @@ def outline(mask: npt.NDArray[np.bool_], width: float, height: float) -> str:
 
 
 def labels(montage: Montage) -> str:
-    """Write positions below the slices, anatomical directions beside them, and scale bars."""
+    """Write positions below the slices, anatomical directions next to them, and scale bars."""
     size = montage.font_size
     parts = [f'<g font-size="{size:.2f}" fill="#c3cbd4">']
     for row in montage.rows:

@@ -168,7 +168,7 @@ def plot_uncertainty(
     volume : Volume
         The super-resolved image, which decides which planes are shown.
     uncertainty : Volume
-        Standard deviation to expect, on the same grid.
+        Expected standard deviation, on the same grid.
     out_file : path
         SVG to write.
 
@@ -191,7 +191,7 @@ def plot_uncertainty(
     share = 100 * white / (high - low)
     note = f"Black: 0; white: {number(white, 3)} or more, {number(share, 2)} % of the grey scale"
     body = drawing.image_layer(plan, tiles) + drawing.labels(plan) + _caption(plan, note)
-    title = "Standard deviation to expect of the super-resolved image"
+    title = "Expected standard deviation of the super-resolved image"
     return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
 
 
@@ -246,7 +246,7 @@ def plot_slice_profile(
 
 
 def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) -> Path:
-    """Draw the training loss, and the validation on what was held out.
+    """Draw the training loss, and the validation on held-out data.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) 
 
 
 def check_same_grid(volume: Volume, overlay: Volume, name: str) -> None:
-    """Refuse what is not on the grid of the image (InputDataError)."""
+    """Refuse a volume that is not on the grid of the image (InputDataError)."""
     if not volume.same_grid(overlay):
         raise InputDataError(
             f"The {name} has the grid {tuple(overlay.shape)} at "

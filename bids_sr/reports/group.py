@@ -1,4 +1,4 @@
-"""The group level: the QC of all subjects in one table and one page a kind of image."""
+"""The group level: the QC of all subjects in one table and one page per suffix."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def group_report(output_dir: str | Path) -> list[Path]:
 
 
 def validation_metrics(images: Iterable[ImageRecord]) -> list[Metric]:
-    """List what was validated while methods learnt, but for the gain over cubic interpolation."""
+    """List the validation measures of training, except the gain over cubic interpolation."""
     measures = {image.result.curve.validation for image in images if image.result.curve.scores}
     return [
         Metric(

@@ -1,4 +1,4 @@
-"""A figure in the text of a page: only what our own drawings are made of goes in.
+"""A figure inlined in a page: only the elements of our own drawings are allowed.
 
 A figure may come from anybody who can write into ``figures/``, and what stands in a page could run
 in it.  The flip figure is taken apart and written anew from lists of what is allowed; what it does
@@ -50,7 +50,7 @@ _MAX_DEPTH = 8
 
 
 class _NotOursError(ValueError):
-    """Something in a drawing is none of what our drawings are made of."""
+    """A drawing contains something that our own drawings do not."""
 
 
 def inline_svg(text: str) -> str | None:
@@ -64,7 +64,7 @@ def inline_svg(text: str) -> str | None:
     Returns
     -------
     str or None
-        SVG to stand in HTML; None for what is no flip figure of ours, or has anything else in it.
+        SVG to stand in HTML; None for anything but a flip figure of ours, and nothing else in it.
     """
     if not text.startswith("<svg ") or "<!" in text or "<?" in text:  # no entities
         return None

@@ -15,7 +15,7 @@ _MOST_NAMES = 50
 
 
 def write_card(weights: Weights, path: Path) -> Path:
-    """Write the card of weights beside them: ``.md``, and ``.png`` if there is a curve.
+    """Write the card of weights next to them: ``.md``, and ``.png`` if there is a curve.
 
     Parameters
     ----------

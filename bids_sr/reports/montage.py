@@ -44,7 +44,7 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Tiles beside each other, with a strip for their labels below."""
+    """Tiles next to each other, with a strip for their labels below."""
 
     tiles: tuple[Tile, ...]
     bottom: float

@@ -114,7 +114,7 @@ class ImageRecord:
 
     @property
     def result(self) -> QualityRecord:
-        """Its QC file where that is of the result; what lies beside a failed image is older."""
+        """Its QC file where that is of the result; a file next to a failed image is older."""
         known = self.quality if self.has_result else None
         return known or QualityRecord(image=self.image)
 

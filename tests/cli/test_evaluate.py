@@ -101,7 +101,7 @@ def test_a_comparison_resumes_and_a_bad_image_stops_no_other(
     assert len(rows) == 4
     assert float(rows["sub-01_T1w", "bspline"]["psnr"]) > 15
     assert rows["sub-01_T1w", "tiny"]["status"] == "ok"
-    assert rows["sub-01_T1w", "tiny"]["mask"] == "what is not zero, holes filled"
+    assert rows["sub-01_T1w", "tiny"]["mask"] == "non-zero voxels, holes filled"
     assert rows["sub-02_T1w", "tiny"]["status"] == "failed"
     assert "voxels of 10 mm across axial slices" in rows["sub-02_T1w", "tiny"]["message"]
     assert "| 7/8 axial | tiny | 1 |" in (out / "scores.md").read_text()

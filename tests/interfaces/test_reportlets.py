@@ -53,7 +53,7 @@ def test_uncertainty_is_drawn_where_it_is_known(thick: Volume, tmp_path: Path) -
     spread = thick.with_data(0.1 * thick.data).save(tmp_path / "uncertainty.nii.gz")
     done = UncertaintyFigure(in_file=image, in_uncertainty=spread).run(cwd=tmp_path)
     text = Path(done.outputs.out_file).read_text()
-    assert "Standard deviation to expect" in text
+    assert "Expected standard deviation" in text
     assert "% of the grey scale" in text
     done = UncertaintyFigure(in_file=image, in_uncertainty=None).run(cwd=tmp_path)
     assert done.outputs.out_file is None
