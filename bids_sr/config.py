@@ -57,12 +57,12 @@ class RunConfig:
     modalities: tuple[str, ...] = MODALITIES
     """BIDS suffixes to process."""
     derivatives: dict[str, Path] = field(default_factory=dict)
-    """Name to folder of derivative datasets in which existing brain masks are sought."""
+    """Name to folder of derivative datasets that are searched for existing brain masks."""
     anat_reference: tuple[str, ...] = ("finest",)
-    """``finest``, ``first-lex`` or ``ENTITY=VALUE`` words: which T1w and T2w is handed on."""
+    """``finest``, ``first-lex`` or ``ENTITY=VALUE`` words: which T1w and T2w is provided."""
     anat_reference_per: Literal["session", "subject"] = "session"
     surface_contrasts: tuple[Literal["T2w", "FLAIR"], ...] = ()
-    """Contrasts handed on to tools that refine surfaces with them."""
+    """Contrasts provided to tools that refine surfaces with them."""
     raw_like_dir: Path | None = None
     """Where a raw-shaped view of the dataset goes; apart from all other folders."""
     bids_database_dir: Path | None = None
@@ -101,15 +101,15 @@ class RunConfig:
     sr_adapt: Adaptation | None = None
     """What weights are adapted to; None leaves it to the method."""
     sr_reuse_model: Path | None = None
-    """What was learnt from an image of the same geometry, used instead of training."""
+    """Network trained on an image of the same geometry, used instead of training."""
     save_model: bool = False
-    """Write what was learnt beside every image."""
+    """Write the trained network next to every image."""
     data_consistency: bool | None = None
     """Make results agree with the acquired slices; None leaves it to the method."""
     sr_steps: int | None = None
-    """Most training steps of an image; None leaves it to the method."""
+    """Maximum training steps per image; None leaves it to the method."""
     sr_time_budget: float | None = None
-    """Most training time of an image, s; None leaves it to the method."""
+    """Maximum training time per image, s; None leaves it to the method."""
     output_resolution: float | Literal["native"] | None = None
     """Target spacing, mm; ``native`` is the in-plane spacing; None floors that at 1 mm."""
     output_grid: OutputGrid | None = None
@@ -126,13 +126,13 @@ class RunConfig:
     anat_biascorrect: BiasCorrection = "n4"
     skull_strip_method: SkullStripMethod = "auto"
     skull_strip_anat: SkullStripAnat = "auto"
-    """``auto`` recognises stripped images; ``skip`` takes all for stripped, ``force`` none."""
+    """``auto`` recognises skull-stripped images; ``skip`` treats all as such, ``force`` none."""
     template: str = "MNI152"
     """Of brain masks and tissue priors: bundled, or ``NAME[:cohort-C]`` of TemplateFlow."""
     hdbet_tta: bool = False
     """Average HD-BET over mirrored copies."""
     allow_unverified_weights: bool = False
-    """Load checkpoints that can run code and are not known to be the released ones."""
+    """Load checkpoints that can run code and are not the released files."""
     segmentation: tuple[str, ...] = ()
     """Segmentation tools, ``NAME`` or ``NAME=PATH``."""
     device: str = "auto"
@@ -244,7 +244,7 @@ class RunConfig:
             if view and (view.is_relative_to(folder) or folder.is_relative_to(view)):
                 raise ConfigError(
                     f"--raw-like-dir {view} and the {name} folder {folder} are the same or lie in "
-                    "one another: give a folder of its own, for example beside the output folder"
+                    "one another: give a folder of its own, for example next to the output folder"
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A download brings one file from the web, whole or not at all.
 
-It goes on where it was interrupted, checks what came and moves the file into place at
+It resumes where it was interrupted, checks what came and moves the file into place at
 the end.  What a server says is not trusted: neither sizes, nor other places, nor headers.
 It knows no names of files and no folders of weights.
 """

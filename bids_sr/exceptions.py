@@ -50,7 +50,7 @@ class ConfigError(BidsSrError, ValueError):
 
 
 class MissingToolError(BidsSrError):
-    """A program, a licence or a model that was asked for is not at hand."""
+    """A program, a licence or a model that was asked for is not installed."""
 
 
 def family(base: type[BidsSrError] = BidsSrError) -> Iterator[type[BidsSrError]]:

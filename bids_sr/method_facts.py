@@ -110,10 +110,10 @@ _ALL_METHODS = (
         implementation="bids_sr.sr.methods.self_supervised:SelfSupervised",
         help="a network trained on the image itself",
         text="Through-plane resolution was raised by self-supervised super-resolution of the "
-        "SMORE family [@zhao2021]: a convolutional network learns on in-plane slices of the image "
-        "itself, degraded along one in-plane direction as the acquisition degrades them across "
-        "slices (slice thickness, gap and profile), and is applied to both through-plane views, "
-        "which are then combined. ",
+        "SMORE family [@zhao2021]: a convolutional network was trained on in-plane slices of the "
+        "image itself, degraded along one in-plane direction by the acquisition model (slice "
+        "thickness, gap and profile), and applied to both through-plane views, which were then "
+        "combined. ",
         presets=("fast", "smore"),
         keeps_result=True,
         reuses_result=True,
@@ -123,19 +123,19 @@ _ALL_METHODS = (
     MethodFacts(
         name="finetuned",
         implementation="bids_sr.sr.methods.finetuned:Finetuned",
-        help="a trained network, adapted",
-        text="Through-plane resolution was raised by a convolutional network that was trained "
-        "on other images, degraded as acquisitions of many kinds degrade them, and applied to "
-        "both through-plane views, which are then combined. ",
-        adapted_text="The network was then fine-tuned, self-supervised, on the in-plane slices of "
-        "the image itself, as Wang et al. propose [@wang2024]; where slices held out did not "
-        "gain, it was kept as it was. ",
+        help="a pretrained network, adapted",
+        text="Through-plane resolution was raised by a convolutional network pretrained on other "
+        "images, degraded by simulated acquisitions of many kinds, and applied to both "
+        "through-plane views, which were then combined. ",
+        adapted_text="The network was then fine-tuned with self-supervision on the in-plane "
+        "slices of the image itself [@wang2024]; if held-out slices did not improve, the "
+        "pretrained network was used. ",
         adaptations=_EVERY_ADAPTATION,
         default_adaptation="image",
         recipe=DatasetRecipe(
             name="adapt",
-            text="Its weights were first adapted, self-supervised, to all {suffix} images of the "
-            "dataset together (n = {number}) [@wang2024]. ",
+            text="Its weights were first adapted with self-supervision to all {suffix} images of "
+            "the dataset together (n = {number}) [@wang2024]. ",
             sloppy={"steps": 10},
         ),
         takes_model=True,
@@ -147,9 +147,9 @@ _ALL_METHODS = (
     MethodFacts(
         name="pretrained",
         implementation="bids_sr.sr.methods.pretrained:Pretrained",
-        help="a published network as it is",
+        help="a published network, unchanged",
         text="Through-plane resolution was raised by a network that was trained on other "
-        "images with a perceptual loss and is applied to triplets of neighbouring slices along "
+        "images with a perceptual loss and applied to triplets of neighbouring slices along "
         "both in-plane directions, as in PRETTIER [@giraldo2024]. ",
         takes_model=True,
         has_own_model=True,
@@ -158,10 +158,10 @@ _ALL_METHODS = (
     MethodFacts(
         name="latent",
         implementation="bids_sr.sr.methods.latent:Latent",
-        help="slices between slices by an autoencoder",
-        text="Slices between the acquired ones were made by an autoencoder, as the decoding of "
-        "the weighted mean of the latent images of neighbouring slices [@sander2020]; the "
-        "acquired slices were kept. ",
+        help="interpolation of slices in the latent space of an autoencoder",
+        text="Intermediate slices were synthesised by an autoencoder, by decoding the weighted "
+        "mean of the latent representations of neighbouring slices [@sander2020]; the acquired "
+        "slices were kept. ",
         presets=("fast", "paper"),
         adaptations=_EVERY_ADAPTATION,
         default_adaptation="none",

@@ -42,17 +42,17 @@ class MethodOptions:
     model: str | None = None
     """Published name or path of weights; None: the method's own."""
     adapt: Adaptation | None = None
-    """What the weights learn from before use; None leaves it to the method."""
+    """What the weights are adapted to before use; None leaves it to the method."""
     reuse_model: Path | None = None
-    """What was learnt from an image of the same geometry; None: learn."""
+    """Network trained on an image of the same geometry; None: train."""
     save_model: bool = False
-    """Keep what is learnt."""
+    """Save the trained network."""
     data_consistency: bool | None = None
     """Agree with the acquired slices; None leaves it to the method."""
     steps: int | None = None
-    """Most training steps; None leaves it to the method."""
+    """Maximum training steps; None leaves it to the method."""
     time_budget: float | None = None
-    """Most training time, s."""
+    """Maximum training time, s."""
     seed: int = 0
     device: str = "auto"
     weights_dir: Path | None = None
@@ -80,8 +80,8 @@ class MethodOptions:
         self._require_trait("--save-model", kept, lambda facts: facts.keeps_result)
         if self.adapt == "none" and self._must_learn:
             raise ConfigError(
-                f"--sr-adapt none with --sr-method {self.method} leaves nothing to work with: "
-                "give --sr-model, or let it learn from the dataset or the image"
+                f"--sr-adapt none with --sr-method {self.method} leaves no weights to apply: "
+                "give --sr-model, or train on the dataset or the image"
             )
 
     def _require_trait(
@@ -115,7 +115,7 @@ class MethodOptions:
 
     @property
     def _must_learn(self) -> bool:
-        """Whether there are no weights unless they are learnt."""
+        """Whether there are no weights unless they are trained."""
         return self.facts.takes_model and not self.facts.has_own_model and self.model is None
 
     @property
@@ -163,7 +163,7 @@ class MethodOptions:
         if self.reuse_model is not None:
             parts.append(f"reusing {self.reuse_model}")
         if self.facts.takes_model:
-            own = "learnt in this run" if self._must_learn and self.recipe else "its own"
+            own = "trained in this run" if self._must_learn and self.recipe else "its own"
             parts.append(f"model {self.model or own}")
         if self._adapts_to is not None:
             parts.append(f"adapted to {_ADAPTED_TO[self._adapts_to]}")

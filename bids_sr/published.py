@@ -221,8 +221,8 @@ class PublishedWeights:
             raise
         except Exception as error:  # a damaged archive fails in any way
             raise WeightsError(
-                f"Found {packed.name}, which is no zip archive that can be unpacked ({error}). It "
-                "was thrown away."
+                f"Found {packed.name}, which is not a zip archive that can be unpacked ({error}). "
+                "It was removed."
             ) from error
 
     def _unpack_one(self, archive: zipfile.ZipFile, path: str, target: Path) -> None:

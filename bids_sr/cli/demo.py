@@ -1,4 +1,4 @@
-"""``bids_sr-tools demo`` and ``score``: a dataset with known truth, and a run's scores on it."""
+"""``bids_sr-tools demo`` and ``score``: a dataset with known references, and a run's scores."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from bids_sr.run.exit_codes import ExitCode
 
 
 def write_demo(folder: Path) -> int:
-    """Write the demonstration dataset, and the fine images that it was made from."""
+    """Write the demonstration dataset, and the high-resolution images that it was made from."""
     write_demonstration(folder)
     print(f"wrote {folder / 'bids'}: a BIDS dataset of {len(SUBJECTS)} subjects")
     for subject in SUBJECTS:
         print(f"  sub-{subject.label}: {subject.words}")
-    print(f"wrote {folder / REFERENCE_FOLDER}: the fine images that they were made from")
+    print(
+        f"wrote {folder / REFERENCE_FOLDER}: the high-resolution images that they were made from"
+    )
     return ExitCode.OK
 
 

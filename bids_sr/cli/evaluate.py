@@ -1,8 +1,8 @@
 """``bids_sr-tools evaluate``: which method is best on these images.
 
 Makes tests of every image, reconstructs them with every method, and writes the folder
-of the comparison: ``scores.tsv``, ``scores.md``, ``index.html``.  What is done already,
-with the same settings, is not done again.
+of the comparison: ``scores.tsv``, ``scores.md``, ``index.html``.  Results of the same
+settings from an earlier run are reused.
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def _run(comparison: Comparison, jobs: Sequence[Job]) -> int:
 
 def read_protocols(options: argparse.Namespace) -> list[Protocol]:
     """Return every combination of protocols, orientations and noise, each once."""
-    found = [
+    protocols = [
         Protocol(name=name, slices=slices, noise=noise)
         for name, slices, noise in itertools.product(
             options.protocols, options.slices, options.noise
         )
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(protocols))
 
 
 def _result(ended: Ended) -> str:

@@ -22,7 +22,7 @@ from bids_sr.files import read_toml
 from bids_sr.method_facts import DEFAULT_METHOD
 
 COMPARED = ("bspline", DEFAULT_METHOD)
-"""The methods where none are named."""
+"""The methods compared if none are named."""
 MASKS = ("auto", "nonzero", "template", "none")
 _SPEC = re.compile(r"^(?:(?P<label>[^=:,]+)=)?(?P<method>[\w-]+)(?::(?P<parameters>.*))?$")
 
@@ -50,14 +50,14 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="[LABEL=]METHOD[:NAME=VALUE,...]",
         help="methods to compare, with hyper-parameters (default: those of --methods-file, "
-        f"else {' '.join(COMPARED)})",
+        f"otherwise {' '.join(COMPARED)})",
     )
     command.add_argument(
         "--methods-file",
         type=Path,
         metavar="TOML",
-        help="a table [LABEL] a method: method = NAME and its hyper-parameters; all of them are "
-        "compared, or those that --methods names",
+        help="one table [LABEL] per method: method = NAME and its hyper-parameters; all of them "
+        "are compared, or those that --methods names",
     )
     tests = command.add_argument_group("tests")
     tests.add_argument(
@@ -84,17 +84,26 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     )
     images = command.add_argument_group("images and masks")
     images.add_argument(
-        "--include", nargs="+", default=[], metavar="PATTERN", help="file names to keep"
+        "--include",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="patterns of file names to keep",
     )
     images.add_argument(
-        "--exclude", nargs="+", default=[], metavar="PATTERN", help="file names to leave out"
+        "--exclude",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="patterns of file names to leave out",
     )
     images.add_argument(
         "--mask",
         default="auto",
         metavar="{auto,nonzero,template,none,PATH}",
-        help="where to score; auto: derivatives, else what is not zero of stripped brains, else "
-        "the template engine, and everywhere in what is no head; PATH: a mask or a folder of them",
+        help="where to score; auto: derivatives, else the non-zero voxels of skull-stripped "
+        "images, else the template engine; images that are not of the head are scored "
+        "everywhere; PATH: a mask or a folder of them",
     )
     images.add_argument(
         "-d",
@@ -108,29 +117,33 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     tests.add_argument(
         "--downstream",
         action="store_true",
-        help="also segment each reconstruction (tissues by atropos; lesions by wmh where a "
-        "label-lesion mask is at hand), and compare with the segmentation of the reference and "
-        "with the drawn lesions",
+        help="also segment each reconstruction (tissues by atropos; lesions by wmh if there is a "
+        "label-lesion mask), and compare with the segmentation of the reference and with the "
+        "manual lesions",
     )
     output = command.add_argument_group("output")
     output.add_argument(
-        "--baseline", metavar="LABEL", help="gains are relative to it (default: bspline)"
+        "--baseline",
+        metavar="LABEL",
+        help="method that gains are relative to (default: bspline)",
     )
     output.add_argument(
-        "--examples", type=int, default=3, metavar="N", help="images shown for each protocol"
+        "--examples", type=int, default=3, metavar="N", help="images shown per protocol"
     )
     output.add_argument(
         "--keep-images", action="store_true", help="keep the reconstructions, in DIR/images"
     )
     output.add_argument(
-        "--no-perceptual", action="store_true", help="leave out what the package piq measures"
+        "--no-perceptual",
+        action="store_true",
+        help="leave out the measures of the package piq",
     )
     machine = command.add_argument_group("CPUs and device")
     machine.add_argument(
         "--nprocs", type=int, default=available_cpus(), metavar="N", help="CPUs of the whole run"
     )
     machine.add_argument(
-        "--omp-nthreads", type=int, default=1, metavar="N", help="threads of one reconstruction"
+        "--omp-nthreads", type=int, default=1, metavar="N", help="threads per reconstruction"
     )
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     machine.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")

@@ -18,20 +18,23 @@ def add_fetch_arguments(command: argparse.ArgumentParser) -> None:
         "--weights-dir",
         type=Path,
         metavar="DIR",
-        help="folder for weights (None: the variable BIDS_SR_WEIGHTS, else the user's cache)",
+        help="folder for weights (default: the variable BIDS_SR_WEIGHTS, otherwise the user's "
+        "cache)",
     )
     command.add_argument(
         "--sha256",
         metavar="HEX",
-        help="digest that the download must have, where you know it from elsewhere",
+        help="expected digest of the download, if you know it from another source",
     )
     command.add_argument(
-        "--offline", action="store_true", help="connect to nothing: only say what is where"
+        "--offline",
+        action="store_true",
+        help="no connection: only print what is installed where",
     )
 
 
 def fetch_weights(options: argparse.Namespace) -> int:
-    """Bring the weights named in the options and say where they are."""
+    """Download the weights named in the options and print where they are."""
     weights = published_weights(options.name)
     bar = ProgressLine(options.name)
     folder = weights.fetch(
@@ -43,10 +46,10 @@ def fetch_weights(options: argparse.Namespace) -> int:
     bar.end()
     print(f"{weights.title}\nlicence: {weights.licence}\nreference: {weights.reference}")
     for path, released in weights.files.items():
-        found = file_digest(folder / path)
-        known = "as released" if found == released else "differs from the released file"
+        digest = file_digest(folder / path)
+        known = "as released" if digest == released else "differs from the released file"
         remark = "released digest not known" if released is None else known
-        print(f"{folder / path}\n  SHA-256 {found} ({remark})")
+        print(f"{folder / path}\n  SHA-256 {digest} ({remark})")
     return ExitCode.OK
 
 

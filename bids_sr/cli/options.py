@@ -55,7 +55,8 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
         "--min-anisotropy",
         type=float,
         metavar="RATIO",
-        help="images whose largest / smallest voxel size is below this are passed through",
+        help="images whose ratio of largest to smallest voxel size is below this are passed "
+        "through",
     )
     group.add_argument(
         "-d",
@@ -63,7 +64,7 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         metavar="NAME=PATH",
         type=_named_path,
-        help="derivative datasets in which existing brain masks are sought",
+        help="derivative datasets to search for existing brain masks",
     )
 
 
@@ -75,14 +76,14 @@ def add_super_resolution(group: argparse._ArgumentGroup) -> None:
         "--output-resolution",
         type=output_resolution,
         metavar="MM|native",
-        help="target voxel size; native keeps the in-plane grid exactly as acquired "
-        "(default: the in-plane size, but not below 1 mm)",
+        help="output voxel size; native keeps the acquired in-plane grid "
+        "(default: the in-plane voxel size, but at least 1 mm)",
     )
     group.add_argument(
         "--output-grid",
         choices=("fov", "slice"),
-        help="fov: voxels tile exactly the acquired field of view; slice: the centres of "
-        "the acquired slices lie on the grid, which runs from the first to the last of them "
+        help="fov: voxels tile exactly the acquired field of view; slice: the grid contains the "
+        "centres of the acquired slices and runs from the first to the last "
         f"({default_grid()})",
     )
 
@@ -96,49 +97,52 @@ def add_method_options(
         for name, facts in METHOD_FACTS.items()
         if facts.presets
     )
-    group.add_argument("--sr-preset", metavar="NAME", help=f"settings of a method: {presets}")
+    group.add_argument(
+        "--sr-preset", metavar="NAME", help=f"named settings of a method; {presets}"
+    )
     group.add_argument(
         "--sr-model",
         metavar="NAME|PATH",
-        help=f"weights of {_names(lambda facts: facts.takes_model)}: a published name (see "
+        help=f"weights for {_names(lambda facts: facts.takes_model)}: a published name (see "
         "bids_sr-tools fetch) or a file",
     )
     group.add_argument(
         "--sr-adapt",
         choices=adaptations,
-        help=f"what the weights of {_names(lambda facts: facts.adaptations)} learn from before "
-        "use: all images of the run, each image, both or neither (default: chosen by the method)",
+        help=f"what the weights of {_names(lambda facts: facts.adaptations)} are adapted to "
+        "before use: all images of the run, each image, both or neither "
+        "(default: depends on the method)",
     )
     group.add_argument(
         "--sr-steps",
         type=count,
         metavar="N",
-        help="most training steps of an image (default: chosen by the method)",
+        help="maximum training steps per image (default: depends on the method)",
     )
     group.add_argument(
         "--sr-time-budget",
         type=positive,
         metavar="SECONDS",
-        help="most training time of an image; results then depend on the speed of the "
-        "machine (default: chosen by the method)",
+        help="maximum training time per image; results then depend on the speed of the "
+        "machine (default: depends on the method)",
     )
     group.add_argument(
         "--data-consistency",
         action=argparse.BooleanOptionalAction,
-        help="make the result, degraded again, equal the acquired slices up to their noise "
-        "(default: chosen by the method)",
+        help="make the result, degraded again, agree with the acquired slices up to their noise "
+        "(default: depends on the method)",
     )
     group.add_argument(
         "--save-model",
         action="store_true",
-        help="keep what was learnt from an image, with the geometry it is valid for",
+        help="save the network trained on each image, with the geometry for which it is valid",
     )
     group.add_argument(
         "--sr-reuse-model",
         type=Path,
         metavar="PATH",
-        help=f"method {_names(lambda facts: facts.reuses_result)}: use what --save-model kept of "
-        "an image of the same geometry instead of training",
+        help=f"method {_names(lambda facts: facts.reuses_result)}: apply a network saved by "
+        "--save-model for an image of the same geometry, instead of training",
     )
 
 
@@ -148,7 +152,7 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
         "--slice-thickness",
         type=float,
         metavar="MM",
-        help="slice thickness (default: sidecar, else 0.85 of the spacing)",
+        help="slice thickness (default: sidecar, otherwise 0.85 of the spacing)",
     )
     group.add_argument(
         "--slice-spacing",
@@ -159,8 +163,8 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--slice-profile",
         metavar="{auto,gaussian,rect,slr,FILE}",
-        help="shape of the slice (default: slr); auto: the width of the slice is estimated from "
-        "the image where it is not stated; FILE is a TSV with position (mm) and weight",
+        help="slice profile (default: slr); auto: estimate the slice thickness from the image "
+        "if it is not stated; FILE: a TSV with position (mm) and weight",
     )
 
 
@@ -178,7 +182,7 @@ def add_resources(group: argparse._ArgumentGroup) -> None:
         "--omp-nthreads",
         type=int,
         metavar="N",
-        help="threads of one step (default: nprocs, at most 8)",
+        help="threads per step (default: nprocs, at most 8)",
     )
     group.add_argument(
         "--mem",
@@ -195,12 +199,12 @@ def add_resources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--low-mem",
         action="store_true",
-        help="never run two heavy steps at the same time: use no more CPUs than --omp-nthreads",
+        help="never run two heavy steps in parallel: use no more CPUs than --omp-nthreads",
     )
     group.add_argument(
         "--device",
         metavar="{auto,cpu,cuda,cuda:N,mps}",
-        help="where networks run; cuda without such a device is an error",
+        help="where networks run; cuda without a CUDA device is an error",
     )
     group.add_argument(
         "--use-plugin",
@@ -221,17 +225,16 @@ def add_modes(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--level",
         choices=("minimal", "full"),
-        help="minimal: images, masks and reports; full: the denoised and bias-corrected "
-        "images too",
+        help="minimal: images, masks and reports; full: also the denoised and bias-corrected "
+        "images",
     )
     group.add_argument(
         "--sloppy",
         action="store_true",
-        help="coarse settings in every step, to see in minutes that all works; never for results",
+        help="coarse settings in every step, to check within minutes that everything works; "
+        "never for results",
     )
-    group.add_argument(
-        "--random-seed", type=int, metavar="N", help="seed of everything that draws numbers"
-    )
+    group.add_argument("--random-seed", type=int, metavar="N", help="random seed of every step")
     group.add_argument("--reports-only", action="store_true", help="only write the reports again")
     group.add_argument(
         "--boilerplate-only",
@@ -241,14 +244,14 @@ def add_modes(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--stop-on-first-crash",
         action="store_true",
-        help="end the run at the first image that fails (default: the others go on)",
+        help="stop the run at the first image that fails (default: the others continue)",
     )
     group.add_argument(
         "--skip-bids-validation",
         action="store_true",
         help="do not run the BIDS validator on the input",
     )
-    group.add_argument("--notrack", action="store_true", help="does nothing: nothing is tracked")
+    group.add_argument("--notrack", action="store_true", help="no effect: nothing is tracked")
 
 
 def add_folders(group: argparse._ArgumentGroup) -> None:
@@ -258,45 +261,44 @@ def add_folders(group: argparse._ArgumentGroup) -> None:
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help=f"intermediate files; a second run resumes from them "
-        f"(default: ${WORK_DIR_VARIABLE}, else ./work)",
+        help=f"folder of intermediate files; a second run resumes from them "
+        f"(default: ${WORK_DIR_VARIABLE}, otherwise ./work)",
     )
     group.add_argument(
         "--clean-workdir",
         action="store_true",
-        help="first remove what earlier runs left of the selected images",
+        help="first remove intermediate files of earlier runs for the selected images",
     )
     group.add_argument(
         "--config-file",
         type=Path,
         metavar="FILE",
-        help="TOML file with options, such as logs/*.toml of an earlier run; the command "
-        "line wins",
+        help="TOML file with options, such as logs/*.toml of an earlier run; the command line "
+        "takes precedence",
     )
     group.add_argument(
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
-        help="does nothing: the folders of a dataset are listed in each run, which takes less "
-        "time than to read and compare a database",
+        help="no effect: folders are listed in each run, which is faster than reading a database",
     )
 
 
 def add_messages(group: argparse._ArgumentGroup) -> None:
-    """Add the options that say what is told and kept."""
+    """Add the options that say what is reported and recorded."""
     group.add_argument(
         "-v",
         "--verbose",
         action="count",
-        help="say more; twice for debugging messages",
+        help="more messages; twice for debugging",
     )
     group.add_argument(
         "--debug",
         action="store_true",
-        help="show tracebacks of expected errors and keep every intermediate file",
+        help="show the tracebacks of expected errors and keep every intermediate file",
     )
     group.add_argument(
-        "--write-graph", action="store_true", help="write the workflow as a graph to the logs"
+        "--write-graph", action="store_true", help="write a drawing of the workflow to the logs"
     )
     group.add_argument(
         "--resource-monitor",
@@ -312,8 +314,9 @@ def _names(trait: Callable[[MethodFacts], object]) -> str:
 
 
 def default_grid() -> str:
-    """Say which layout of the output is whose default."""
-    return f"default: slice for {_names(lambda facts: facts.output_grid == 'slice')}, else fov"
+    """Name the default layout of the output of every method."""
+    slices = _names(lambda facts: facts.output_grid == "slice")
+    return f"default: slice for {slices}, otherwise fov"
 
 
 def count(text: str) -> int:

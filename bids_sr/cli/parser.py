@@ -28,7 +28,7 @@ ANALYSIS_LEVELS = ("participant", "group")
 def parse_args(argv: Sequence[str]) -> RunConfig:
     """Turn the command line into a run configuration.
 
-    An option given on the command line wins over ``--config-file``, which wins over the
+    The command line takes precedence over ``--config-file``, which takes precedence over the
     defaults.  Wrong spelling ends in :class:`SystemExit` with code 2 (argparse).
 
     Raises
@@ -62,13 +62,13 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
         config = RunConfig(**values)
     except FileNotFoundError as error:  # what a relative path would be relative to
         raise ConfigError(
-            "the current folder has been removed: change to one that is there, or give every path "
-            "in full, --work-dir too"
+            "the current folder has been removed: change to an existing folder, or give absolute "
+            "paths, also for --work-dir"
         ) from error
     for path in (config.bids_dir, config.output_dir, config.work_dir):
         if printable(str(path)) != str(path):
             raise ConfigError(
-                f"{printable(str(path))}: the path holds bytes that are no UTF-8 or no letters, "
+                f"{printable(str(path))}: the path contains bytes that are not valid UTF-8 text, "
                 "and libraries that read images cannot open it; rename the folder"
             )
     return config

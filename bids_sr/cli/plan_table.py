@@ -49,17 +49,17 @@ def print_plan(images: Sequence[AnatImage], stream: TextIO) -> None:
 
 def notes(image: AnatImage) -> list[str]:
     """Return what was assumed about an image and what a user should look at."""
-    found = []
+    sentences = []
     if image.facts is not None and image.processed:
-        found += [f"assumed: {sentence}" for sentence in image.facts.assumptions]
-        found += [f"warning: {sentence}" for sentence in image.facts.warnings]
+        sentences += [f"assumed: {assumption}" for assumption in image.facts.assumptions]
+        sentences += [f"warning: {warning}" for warning in image.facts.warnings]
     if image.is_reference:
-        found.append(f"handed on as desc-preproc: {image.reference_reason}")
+        sentences.append(f"provided as desc-preproc: {image.reference_reason}")
     elif image.unfit:
-        found.append(f"not provided as desc-preproc: {image.unfit}")
+        sentences.append(f"not provided as desc-preproc: {image.unfit}")
     if image.mask_note:
-        found.append(f"brain mask: {image.mask_note}")
-    return found
+        sentences.append(f"brain mask: {image.mask_note}")
+    return sentences
 
 
 def steps_words(config: RunConfig) -> str:

@@ -50,9 +50,9 @@ def _main(words: list[str]) -> int:
             traceback.print_exc()
         return _complain(error, code_of(error))
     except KeyboardInterrupt:
-        return _complain("interrupted; run again to go on from here", ExitCode.INTERRUPTED)
+        return _complain("interrupted; run again to continue", ExitCode.INTERRUPTED)
     except Terminated:
-        return _complain("terminated; run again to go on from here", ExitCode.TERMINATED)
+        return _complain("terminated; run again to continue", ExitCode.TERMINATED)
     except Exception as error:
         explained = explain(error)
         return _complain(*explained) if explained else _report_bug()
@@ -65,7 +65,7 @@ def _run(config: RunConfig, words: list[str]) -> int:
     if not config.bids_dir.is_dir():
         raise ExitError(
             ExitCode.NO_INPUT,
-            f"{config.bids_dir} is no folder: expected the root of a BIDS dataset",
+            f"{config.bids_dir} is not a folder: expected the root of a BIDS dataset",
         )
     checks.check_folders(config)
     if config.analysis_level == "group":

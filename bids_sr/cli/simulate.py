@@ -1,4 +1,4 @@
-"""``bids_sr-tools simulate``: a thick-slice image made from a fine one."""
+"""``bids_sr-tools simulate``: a thick-slice image made from a high-resolution one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bids_sr-tools slice-profile``: the slice profile of one image, read from the image."""
+"""``bids_sr-tools slice-profile``: the slice profile of an image, estimated from the image."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def add_slice_profile_arguments(command: argparse.ArgumentParser) -> None:
         "--slice-axis",
         type=int,
         choices=(0, 1, 2),
-        help="array axis of the slices (None: that of the largest voxel size)",
+        help="array axis of the slices (default: that of the largest voxel size)",
     )
     command.add_argument(
         "--out", type=Path, metavar="TSV", help="write the profile; --slice-profile reads it"
     )
     command.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw what was compared (SVG or PNG)"
+        "--plot", type=Path, metavar="FILE", help="draw the compared spectra (SVG or PNG)"
     )
 
 
 def estimate_file(options: argparse.Namespace) -> int:
-    """Estimate the profile of ``options.in_file``, print it as JSON and write what is asked."""
+    """Estimate the profile of ``options.in_file``, print it as JSON and write the chosen files."""
     from bids_sr.bids.sidecar import read_acquisition
     from bids_sr.imaging import Series, check_input
     from bids_sr.sr.slices.profile_estimation import estimate_slice_profile

@@ -67,60 +67,66 @@ def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the scripts go (default: code/slurm in OUT)",
     )
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace scripts that are there already"
-    )
+    command.add_argument("--overwrite", action="store_true", help="replace existing scripts")
     command.add_argument(
         "--participant-label", nargs="+", default=[], metavar="LABEL", help="default: all"
     )
     command.add_argument("--partition", metavar="NAME", help="Slurm partition")
     command.add_argument("--account", metavar="NAME", help="Slurm account")
     command.add_argument(
-        "--time", metavar="TIME", help="limit of a task, as Slurm writes it (default: estimated)"
+        "--time",
+        metavar="TIME",
+        help="time limit per task, in Slurm's format (default: estimated)",
     )
     command.add_argument(
         "--mem",
         type=types.memory_gb,
         metavar="MEMORY",
-        help="memory of a task, e.g. 6G (default: what the steps of the participant "
-        "that needs most declare)",
+        help="memory per task, e.g. 6G (default: what the steps declare, for the participant "
+        "that needs most)",
     )
     command.add_argument("--cpus-per-task", type=types.count, default=2, metavar="N", help="CPUs")
-    command.add_argument("--max-tasks", type=types.count, metavar="N", help="most tasks at once")
+    command.add_argument(
+        "--max-tasks",
+        type=types.count,
+        metavar="N",
+        help="maximum number of tasks running at once",
+    )
     command.add_argument(
         "--gres",
         nargs="?",
         const="gpu:1",
         metavar="NAME",
-        help="generic resource of a task (without NAME: gpu:1); with a gpu the image gets --nv",
+        help="generic resource per task (without NAME: gpu:1); GPUs are passed to the image "
+        "(apptainer run --nv)",
     )
     command.add_argument(
         "--sbatch",
         action="append",
         default=[],
         metavar="OPTION",
-        help="a further #SBATCH line, e.g. --sbatch=--qos=long; may be repeated",
+        help="an additional #SBATCH line, e.g. --sbatch=--qos=long; may be repeated",
     )
     command.add_argument(
         "--setup",
         action="append",
         default=[],
         metavar="LINE",
-        help="a line of shell to run first, e.g. 'module load apptainer'; may be repeated",
+        help="a shell line to run first, e.g. 'module load apptainer'; may be repeated",
     )
     command.add_argument(
         "--bind",
         action="append",
         default=[],
         metavar="SRC[:DEST[:OPTS]]",
-        help="a further folder that the image shall see; may be repeated",
+        help="an additional folder to mount in the image; may be repeated",
     )
     command.add_argument(
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help="work folder on a shared disk, which a task resumes from on any machine (default: "
-        "the machine's own disk)",
+        help="work folder on a shared disk, from which a task resumes on any node (default: the "
+        "node's own disk)",
     )
 
 
@@ -152,7 +158,7 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
     folder = Path(os.path.abspath(options.script_dir or config.output_dir / "code" / "slurm"))
     if (folder / SUBMIT).exists() and not options.overwrite:
         raise ConfigError(
-            f"{folder} holds scripts already: look at them, then give --overwrite or another "
+            f"{folder} already contains scripts: check them, then give --overwrite or another "
             "--script-dir"
         )
     checks.check_folders(config)
@@ -163,11 +169,13 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
     _tell_who_is_left_out(images)
     written = write_job_array(array, config, images, folder)
     print(
-        f"{len(written.participants)} participants, each a task of {written.cpus} CPUs, ", end=""
+        f"{len(written.participants)} participants, one task per participant: "
+        f"{written.cpus} CPUs, ",
+        end="",
     )
     print(f"{written.memory_mb} MB (for {written.neediest}), {written.time}")
     print(f"wrote {', '.join((PARTICIPANTS, *SCRIPTS))} to {folder}")
-    print(f"look at them, then: {shlex.quote(str(folder / SUBMIT))}")
+    print(f"check them, then submit with: {shlex.quote(str(folder / SUBMIT))}")
     return ExitCode.OK
 
 
@@ -190,8 +198,8 @@ def _job_array(options: argparse.Namespace, words: list[str]) -> JobArray:
     )
     if options.program and shutil.which(shlex.split(options.program)[0]) is None:
         sys.stderr.write(
-            f"bids_sr-tools slurm: {options.program} is no command of this machine; see that it "
-            "is one where the jobs run\n"
+            f"bids_sr-tools slurm: {options.program} is not a command of this machine; check that "
+            "it exists where the jobs run\n"
         )
     return array
 
@@ -208,8 +216,8 @@ def _configuration(options: argparse.Namespace, words: Sequence[str]) -> RunConf
     config = parse_args([*run, *(labels if options.participant_label else [])])
     if config.sr_adapt in ("dataset", "both"):
         raise ConfigError(
-            f"--sr-adapt {config.sr_adapt} learns from all images of a run, and each task of the "
-            "array is a run of one participant: learn once with bids_sr-tools train adapt, and "
+            f"--sr-adapt {config.sr_adapt} trains on all images of a run, and each task of the "
+            "array is a run of one participant: train once with bids_sr-tools train adapt, and "
             "give its weights to --sr-model"
         )
     return config
@@ -223,7 +231,7 @@ def _tell_who_is_left_out(images: Sequence[AnatImage]) -> None:
 
 
 def _absolute(word: str) -> str:
-    """Give a file or folder its whole path, since jobs run elsewhere; other words stay."""
+    """Return a file or folder with its absolute path, since jobs run elsewhere."""
     head, equals, value = word.partition("=") if "=" in word else ("", "", word)
     path = Path(value).expanduser()
     if path.is_absolute() or not ("/" in value or path.suffix) or not path.exists():

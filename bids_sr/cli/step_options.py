@@ -1,4 +1,4 @@
-"""Options of the steps before and after super-resolution, and of the hand-over to other tools."""
+"""Options of the steps before and after super-resolution, and of the images for other tools."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ def add_preprocessing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--anat-biascorrect",
         choices=("n4", "auto", "none"),
-        help="bias field correction; auto: only where a field is found",
+        help="bias field correction; auto: only if a bias field is detected",
     )
     group.add_argument(
         "--skull-strip-method",
         choices=("auto", "hdbet", "template", "none"),
         help="brain mask; hdbet: HD-BET, needs its weights; template: a bundled template, "
-        "registered and fitted to the edge of the brain; auto: HD-BET where its weights are at "
-        "hand, else template",
+        "registered and fitted to the surface of the brain; auto: HD-BET if its weights are "
+        "installed, otherwise template",
     )
     group.add_argument(
         "--skull-strip-anat",
         choices=("auto", "force", "skip"),
-        help="auto: an image without skull is recognised, and all that is not background is its "
-        "brain mask; skip: take every image for such a one; force: none",
+        help="auto: skull-stripped images are recognised, and their non-background voxels form "
+        "the brain mask; skip: treat every image as skull-stripped; force: treat none as "
+        "skull-stripped",
     )
     group.add_argument(
         "--template",
         metavar="NAME[:cohort-C]",
-        help="of brain masks and tissue priors: MNI152 (comes with the package), or one of "
-        "TemplateFlow, for children or the old",
+        help="template for brain masks and tissue priors: MNI152 (included), or one of "
+        "TemplateFlow, for example for children or older people",
     )
     group.add_argument(
         "--hdbet-tta",
@@ -45,14 +46,14 @@ def add_preprocessing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--allow-unverified-weights",
         action="store_true",
-        help="load a checkpoint that holds more than weights and is not known to be the released "
-        "one; such a file can run any code",
+        help="load a checkpoint that contains more than weights and is not the released file; "
+        "such a file can run arbitrary code",
     )
     group.add_argument(
         "--weights-dir",
         type=Path,
         metavar="DIR",
-        help="where network weights are (default: the places named in the documentation)",
+        help="folder of network weights (default: the folders named in the documentation)",
     )
     group.add_argument("--offline", action="store_true", help="refuse every network connection")
 
@@ -64,8 +65,8 @@ def add_segmentation(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         metavar="NAME",
         help=f"segment the super-resolved images with {', '.join(SEGMENTATIONS)} "
-        "(nnunet=PATH: a model folder of nnU-Net v2); a tool that is missing ends the run before "
-        "anything is processed",
+        "(nnunet=PATH: a model folder of nnU-Net v2); if a tool is missing, the run stops before "
+        "any processing",
     )
 
 
@@ -75,30 +76,30 @@ def add_hand_over(group: argparse._ArgumentGroup) -> None:
         "--anat-reference",
         nargs="+",
         metavar="RULE",
-        help="which T1w (and T2w, with --surface-contrasts) becomes desc-preproc, which fMRIPrep "
-        "and sMRIPrep take; contrast-enhanced images, other body parts, parts of scans and "
-        "localisers only if named; "
-        "finest: finest slice spacing, of equals the first by path; first-lex: first by path; "
-        "ENTITY=VALUE ...: one with these entities (null: without it) before all others "
-        "(default: finest)",
+        help="which T1w (and T2w, with --surface-contrasts) becomes the desc-preproc image that "
+        "fMRIPrep and sMRIPrep use; contrast-enhanced images, other body parts, parts of scans "
+        "and localisers only if named. finest: smallest slice spacing, among equals the first by "
+        "path; first-lex: the first by path; ENTITY=VALUE ...: prefer images with these entities "
+        "(null: without it), among several the finest (default: finest)",
     )
     group.add_argument(
         "--anat-reference-per",
         choices=("session", "subject"),
-        help="session: one of a kind in each session; subject: one of a kind in all, for tools "
-        "that make one reference of all sessions",
+        help="session: one T1w (and T2w) per session; subject: one for all sessions together, "
+        "for tools that make one reference of them",
     )
     group.add_argument(
         "--surface-contrasts",
         nargs="+",
         choices=("T2w", "FLAIR"),
-        help="also hand these on super-resolved to tools that refine pial surfaces with them: a "
-        "T2w as desc-preproc, both in the raw-shaped view; unproven (default: neither)",
+        help="also provide these contrasts super-resolved to tools that refine pial surfaces "
+        "with them: the T2w as desc-preproc, both in the folder of --raw-like-dir; what estimated "
+        "detail does to pial surfaces is unproven (default: neither)",
     )
     group.add_argument(
         "--raw-like-dir",
         type=Path,
         metavar="DIR",
-        help="also keep a raw-shaped view of the processed subjects there: super-resolved images "
-        "as rec-SR in place of the acquired ones, all else linked",
+        help="also make a raw BIDS dataset of the processed subjects there: super-resolved images "
+        "as rec-SR in place of the acquired ones, everything else linked",
     )

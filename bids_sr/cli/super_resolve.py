@@ -1,4 +1,4 @@
-"""``bids_sr-tools super-resolve``: one thick-slice NIfTI image in, one fine image out.
+"""``bids_sr-tools super-resolve``: one thick-slice NIfTI image in, one high-resolution image out.
 
 No denoising, no bias correction, no masks: those belong to the BIDS-App.
 """
@@ -53,8 +53,7 @@ def super_resolve_file(options: argparse.Namespace) -> int:
         raise ExitError(
             ExitCode.USAGE,
             f"--uncertainty: {'labels' if options.labels else f'the method {asked.method!r}'} "
-            f"cannot tell how uncertain the result is, {', '.join(able)} can, "
-            "for images; leave the option out",
+            f"returns no uncertainty map; {', '.join(able)} do, for images: leave the option out",
         )
     from bids_sr.sr.registry import make_method, parameters_for
 
@@ -200,11 +199,11 @@ def _save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) -
 
 
 def _save_model(learned: Weights | None, options: argparse.Namespace) -> None:
-    """Write what was learnt beside the output, if that is wanted."""
+    """Write the trained network next to the output, with ``--save-model``."""
     if not options.save_model:
         return
     if learned is None:
-        sys.stderr.write("nothing was learnt: no model is written\n")
+        sys.stderr.write("no network was trained: no model is written\n")
         return
     stem = record_path(options.out_file).with_suffix("").name
     path = options.out_file.with_name(f"{stem}_model.safetensors")
@@ -222,7 +221,7 @@ def checked_output(out_file: Path, in_file: Path) -> Path:
     if not out_file.name.endswith((".nii", ".nii.gz")):
         raise ExitError(
             ExitCode.USAGE,
-            f"{out_file} is no NIfTI name: expected an ending in .nii.gz or .nii",
+            f"{out_file} is not a NIfTI file name: expected the ending .nii.gz or .nii",
         )
     if _same_file(out_file, in_file):
         raise ExitError(ExitCode.USAGE, f"{out_file} is the input: choose another name")
@@ -242,15 +241,15 @@ def checked_output(out_file: Path, in_file: Path) -> Path:
     return out_file
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one file, by whatever links they are reached."""
-    if os.path.realpath(one) == os.path.realpath(other):
+def _same_file(first: Path, second: Path) -> bool:
+    """Tell whether two paths are the same file, whatever links lead to it."""
+    if os.path.realpath(first) == os.path.realpath(second):
         return True
-    return one.exists() and other.exists() and one.samefile(other)
+    return first.exists() and second.exists() and first.samefile(second)
 
 
 def record_path(image: Path) -> Path:
-    """Return the path of the JSON file beside an image."""
+    """Return the path of the JSON file next to an image."""
     return image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 

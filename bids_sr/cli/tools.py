@@ -36,7 +36,7 @@ from bids_sr.run.system_errors import explain
 
 SR_METHODS = methods_that(lambda facts: not facts.keeps_grid)
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
-ESTIMABLE = "; auto: the width of the slice is estimated from the image where it is not stated"
+ESTIMABLE = "; auto: estimate the slice thickness from the image if it is not stated"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,11 +122,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_super_resolve(_command(commands, "super-resolve", "super-resolve one NIfTI image"))
     _add_simulate(
         _command(
-            commands, "simulate", "make a thick-slice image from a fine one (the forward model)"
+            commands,
+            "simulate",
+            "make a thick-slice image from a high-resolution one with the acquisition model",
         )
     )
     add_evaluate(
-        _command(commands, "evaluate", "compare methods on images of your own: scores and a page")
+        _command(commands, "evaluate", "compare methods on your own images: scores and a page")
     )
     add_slice_profile_arguments(
         _command(commands, "slice-profile", "estimate the slice profile of one NIfTI image")
@@ -135,11 +137,13 @@ def build_parser() -> argparse.ArgumentParser:
         commands,
         "demo",
         "write a small BIDS dataset of thick slices made from the MNI152 template, and the "
-        "reference images beside it; downloads nothing",
+        "high-resolution references next to it; downloads nothing",
     )
-    demo.add_argument("folder", type=Path, metavar="DIR", help="folder to write; made if absent")
+    demo.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder to write; created if missing"
+    )
     add_fetch_arguments(_command(commands, "fetch", "download published network weights"))
-    add_train_arguments(_command(commands, "train", "train a network by a recipe"))
+    add_train_arguments(_command(commands, "train", "train a network with a recipe"))
     add_slurm_arguments(
         _command(commands, "slurm", "write the scripts of a Slurm job array for a BIDS dataset")
     )
@@ -159,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """End a help text with its default, unless it tells that itself or there is none."""
+    """End a help text with its default, unless the text states it or there is none."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if "default" in (action.help or "") or action.default in (None, False):
@@ -177,16 +181,16 @@ def _command(
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
-    command.add_argument("--debug", action="store_true", help="say more, show tracebacks")
+    command.add_argument("--debug", action="store_true", help="more messages, with tracebacks")
     return command
 
 
 def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument("in_file", type=Path, metavar="IN", help="thick-slice NIfTI image")
     command.add_argument(
-        "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes beside it"
+        "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes next to it"
     )
-    _add_acquisition(command, "sidecar beside IN, else 0.85 of the spacing")
+    _add_acquisition(command, "sidecar next to IN, otherwise 0.85 of the spacing")
     command.add_argument(
         "--sr-method",
         choices=SR_METHODS,
@@ -196,14 +200,14 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--labels",
         action="store_true",
-        help="IN is a label map on the grid of an image: interpolate it, or apply what was "
-        "learnt from that image (--sr-reuse-model)",
+        help="IN is a label map on the grid of an image: interpolate it, or apply the network "
+        "trained on that image (--sr-reuse-model)",
     )
     command.add_argument(
         "--uncertainty",
         type=Path,
         metavar="FILE",
-        help="also write the standard deviation to expect of every voxel "
+        help="also write the expected standard deviation of every voxel "
         f"({', '.join(methods_that(lambda facts: facts.tells_uncertainty))})",
     )
     command.add_argument(
@@ -211,7 +215,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         type=output_resolution,
         metavar="MM|native",
         default=None,
-        help="target voxel size (None: the in-plane size, but not below 1 mm)",
+        help="output voxel size (default: the in-plane voxel size, but at least 1 mm)",
     )
     command.add_argument(
         "--output-grid",
@@ -219,7 +223,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         help=f"layout of the output ({default_grid()})",
     )
     command.add_argument(
-        "--weights-dir", type=Path, metavar="DIR", help="where published weights are, and are put"
+        "--weights-dir", type=Path, metavar="DIR", help="folder of published weights"
     )
     command.add_argument("--offline", action="store_true", help="refuse every network connection")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -234,9 +238,12 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
 
 
 def _add_simulate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("in_file", type=Path, metavar="IN", help="fine NIfTI image")
+    command.add_argument("in_file", type=Path, metavar="IN", help="high-resolution NIfTI image")
     command.add_argument(
-        "out_file", type=Path, metavar="OUT", help="image to write; its JSON sidecar goes beside"
+        "out_file",
+        type=Path,
+        metavar="OUT",
+        help="image to write; its JSON sidecar goes next to it",
     )
     _add_acquisition(command, "required; spacing: the thickness")
     command.add_argument(

@@ -35,7 +35,7 @@ def add_train_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="what to learn from: files, folders (all below them), BIDS datasets",
+        help="training data: files, folders (with all below them), BIDS datasets",
     )
     command.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help=f"weights to write ({ENDING})"
@@ -48,14 +48,10 @@ def add_train_arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one setting of the recipe, in TOML; wins over --config; may be repeated",
+        help="one setting of the recipe, in TOML; takes precedence over --config; may be repeated",
     )
-    command.add_argument(
-        "--start", type=Path, metavar="FILE", help="begin with these weights, not with new ones"
-    )
-    command.add_argument(
-        "--resume", action="store_true", help="go on with a training that was interrupted"
-    )
+    command.add_argument("--start", type=Path, metavar="FILE", help="initial weights")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted training")
     command.add_argument(
         "--licence",
         metavar="TEXT",
@@ -63,7 +59,7 @@ def add_train_arguments(command: argparse.ArgumentParser) -> None:
         help="licence of the data, for the model card",
     )
     command.add_argument(
-        "--suffix", nargs="+", default=[], metavar="SUFFIX", help="of BIDS names, such as T1w"
+        "--suffix", nargs="+", default=[], metavar="SUFFIX", help="BIDS suffixes, such as T1w"
     )
     command.add_argument(
         "--exclude",
@@ -72,8 +68,12 @@ def add_train_arguments(command: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="leave out files whose name or path matches; may be repeated",
     )
-    command.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps (None: as set)")
-    command.add_argument("--random-seed", type=int, metavar="N", help="seed (None: as set)")
+    command.add_argument(
+        "--device", help="auto, cpu, cuda, cuda:N or mps (default: as in --config)"
+    )
+    command.add_argument(
+        "--random-seed", type=int, metavar="N", help="seed (default: as in --config)"
+    )
     command.add_argument(
         "--omp-nthreads",
         type=int,
@@ -118,7 +118,7 @@ def train_file(options: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         if checkpoint.exists():
-            sys.stderr.write(f"{checkpoint} holds the state: --resume goes on from there\n")
+            sys.stderr.write(f"the state is in {checkpoint}: --resume continues from it\n")
         raise
     command = shlex.join(["bids_sr-tools", *options.words])
     card = replace(weights.card, licence=options.licence, command=command)
@@ -159,7 +159,7 @@ def settings(options: argparse.Namespace, recipe: type) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    """Return a TOML value; what is none is a word."""
+    """Return a TOML value; text that is not TOML stays text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -167,7 +167,7 @@ def _parsed(text: str) -> Any:
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return a value as the field's type wants it; the word ``none`` stands for no value."""
+    """Return a value in the type of its field; the word ``none`` stands for no value."""
     if value == "none" and type(None) in typing.get_args(hint):
         return None
     try:
@@ -179,24 +179,24 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 
 def _checked_output(options: argparse.Namespace) -> tuple[Path, Path | None]:
-    """Return the weights' path and that of the checkpoint; None if all is done already."""
+    """Return the paths of weights and checkpoint; None for the latter if training has ended."""
     out: Path = options.out
     if out.suffix != ENDING:
         raise ExitError(ExitCode.USAGE, f"{out}: expected a name that ends in {ENDING}")
     if not out.absolute().parent.is_dir():
         raise ExitError(
-            ExitCode.CANNOT_WRITE, f"the folder {out.absolute().parent} does not exist: make it"
+            ExitCode.CANNOT_WRITE, f"the folder {out.absolute().parent} does not exist: create it"
         )
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.exists() and not options.resume:
         raise ExitError(
             ExitCode.USAGE,
-            f"{checkpoint} is the state of an interrupted training: go on with --resume, or "
-            "remove it",
+            f"{checkpoint} is the state of an interrupted training: continue it with --resume, "
+            "or remove it",
         )
     if out.exists() and not checkpoint.exists():
         if options.resume:
-            print(f"{out} is there: nothing left to do")
+            print(f"{out} exists: nothing left to do")
             return out, None
         raise ExitError(ExitCode.USAGE, f"{out} exists: remove it, or choose another name")
     return out, checkpoint

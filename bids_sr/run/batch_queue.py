@@ -100,8 +100,8 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
         )
     if "Graph" in name or name == "CondorDAGMan":
         raise ConfigError(
-            f"--use-plugin {path}: {name} hands the steps over and returns before they ran, so "
-            "that failures are not seen; expected one that waits, such as SLURM, SGE or PBS"
+            f"--use-plugin {path}: {name} returns before the steps have run, so failures go "
+            "unnoticed; expected a plugin that waits, such as SLURM, SGE or PBS"
         )
     return name, _plugin_args(path, content.get("plugin_args"))
 

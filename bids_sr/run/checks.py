@@ -1,4 +1,4 @@
-"""What is checked before any work: folders, files of the options, the dataset."""
+"""Checks before any work: folders, files of the options, the dataset."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def check_folders(config: RunConfig) -> None:
         if place is None or (is_output and place.parts[1:] and place.parts[0] == "derivatives"):
             continue
         raise ConfigError(
-            f"the {name} {folder} is in truth {config.bids_dir / place}, in the input dataset, "
-            "which is never written to: give a folder elsewhere"
+            f"the {name} {folder} leads to {config.bids_dir / place} and is inside the input "
+            "dataset, which is never changed: choose another folder"
             + (f" or below {config.bids_dir / 'derivatives'}" if is_output else "")
         )
 
@@ -48,8 +48,8 @@ def check_files(config: RunConfig) -> None:
         named["--weights-dir"] = config.weights_dir
     for spelled, path in named.items():
         if not path.is_dir():
-            found = "is no folder" if path.exists() else "does not exist"
-            raise ConfigError(f"{spelled}: {path} {found}; check the path")
+            problem = "is not a folder" if path.exists() else "does not exist"
+            raise ConfigError(f"{spelled}: {path} {problem}; check the path")
     if config.use_plugin is not None and not config.use_plugin.exists():
         raise ConfigError(f"--use-plugin: {config.use_plugin} does not exist; check the path")
     if config.use_plugin is not None:
@@ -76,8 +76,8 @@ def _require_profile(path: Path, names: str) -> None:
     try:
         check_regular(path, TABLE_LIMIT)
     except OSError as error:
-        found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ConfigError(f"--slice-profile {path}: {found}; {expected}") from error
+        problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ConfigError(f"--slice-profile {path}: {problem}; {expected}") from error
     except InputDataError as error:
         raise ConfigError(f"--slice-profile {error}") from error
 
@@ -105,8 +105,8 @@ def check_dataset(bids_dir: Path) -> None:
         lines.append(f"  and {len(result.errors) - _SHOWN_ERRORS} more")
     raise ExitError(
         ExitCode.VALIDATION_FAILED,
-        f"{bids_dir} is no valid BIDS dataset ({len(result.errors)} errors): mend it, or give "
-        "--skip-bids-validation\n" + "\n".join(lines),
+        f"{bids_dir} is not a valid BIDS dataset ({len(result.errors)} errors): correct it, or "
+        "give --skip-bids-validation\n" + "\n".join(lines),
     )
 
 

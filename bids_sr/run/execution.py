@@ -1,4 +1,4 @@
-"""The run itself: Nipype runs the graph, then what became of each image is told.
+"""The run itself: Nipype runs the graph, then the outcome of each image is reported.
 
 This process never imports torch: it lives as long as the run, and its workers are
 copies of it.
@@ -40,7 +40,7 @@ def run_graph(
     *,
     ended: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcomes:
-    """Run the graph to its end and tell what became of each image.
+    """Run the graph to its end and return the outcome of each image.
 
     ``ended`` is called with each image as soon as it is done or has failed.
     """
@@ -252,6 +252,6 @@ def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:
         try:
             shutil.copyfile(found, target)
         except OSError as error:
-            LOGGER.warning("the use of memory and CPU is not on record: %s", error)
+            LOGGER.warning("the use of memory and CPU is not recorded: %s", error)
         else:
             LOGGER.info("memory and CPU use of every step: %s", target)

@@ -1,4 +1,4 @@
-"""What is asked of an image and cannot be: found in the plan, before any work, with the number.
+"""Impossible requests, found in the plan before any work and named with the number.
 
 Names that the file system does not take, and more memory than there is.  Other numbers
 (slices, grids) are checked where they are read.

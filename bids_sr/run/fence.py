@@ -1,4 +1,4 @@
-"""A fence: what goes wrong with one subject or image is told, kept, and ends nobody else's run."""
+"""Fence: an error of one subject or image is reported and recorded; the others continue."""
 
 from __future__ import annotations
 

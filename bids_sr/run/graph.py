@@ -42,7 +42,7 @@ class Graph:
 
     @property
     def folders(self) -> list[Path]:
-        """Return the work folders of the images, and of what is learnt from all of them."""
+        """Return the work folders of the images, and of the training on all of them."""
         root = Path(self.workflow.base_dir) / self.workflow.name
         names = self.workflow.list_node_names()  # subject, image, step, node
         return sorted({root.joinpath(*name.split(".")[:2]) for name in names})

@@ -1,4 +1,4 @@
-"""The first and the last step of a run, which hand its results on to other tools."""
+"""The first and the last step of a run, which provide its results to other tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
-    """Tell what cannot be handed on; refuse, before any work, a folder that cannot be used."""
+    """Log which images cannot be provided; refuse, before any work, an unusable folder."""
     from bids_sr.bids import prepare_raw_view
     from bids_sr.bids.references import without_reference
 
@@ -36,10 +36,10 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
 def finish(
     config: RunConfig, images: Sequence[AnatImage], fence: Fence, made: Iterable[str] = ()
 ) -> None:
-    """Leave one reference of a kind, bring the raw-like folder up to date, all from the disk.
+    """Leave one reference per suffix, bring the raw-like folder up to date, all from the disk.
 
-    ``fence`` keeps what goes wrong with one subject from the others; ``made`` holds the paths of
-    the images of which this run has made all that it makes.
+    ``fence`` keeps the errors of one subject from the others; ``made`` holds the paths of the
+    images of which this run has written all results.
     """
     from bids_sr.bids import subjects_of, write_raw_view
 
@@ -62,7 +62,7 @@ def finish(
 def settle(
     config: RunConfig, images: Sequence[AnatImage], fence: Fence, made: Iterable[str]
 ) -> None:
-    """Leave one reference of a kind, as :func:`finish` does; also after a run that was ended."""
+    """Leave one reference per suffix, as :func:`finish` does; also after a run that was ended."""
     from bids_sr.bids import subjects_of
 
     subjects = subjects_of(images)

@@ -1,4 +1,4 @@
-"""What became of each image, for ``decisions.tsv``, the last lines and the exit code."""
+"""Outcome of each image, for ``decisions.tsv``, the last lines and the exit code."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def without_removed(outcomes: Outcomes, output_dir: Path) -> Outcomes:
         if outcome.status != "done":
             return True
         paths = output_paths(output_dir, outcome.image)
-        # Others may have failed, or be withheld: what has no brain mask is not handed on.
+        # Others may have failed, or be withheld: what has no brain mask is not provided.
         needed = [paths.product, *([] if outcome.crash_file else [paths.quality])]
         return all(path.is_file() for path in needed)
 

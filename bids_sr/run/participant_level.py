@@ -1,4 +1,4 @@
-"""The participant level: the graph is run, and what becomes of each image goes on record.
+"""The participant level: the graph is run, and the outcome of each image recorded.
 
 Prints nothing: what happened is in the outcomes, and on disk.
 """
@@ -29,7 +29,7 @@ LOGGER = logging.getLogger(__name__)
 def process_images(
     config: RunConfig, images: Sequence[AnatImage], words: Sequence[str]
 ) -> Outcomes:
-    """Run all steps of the images, and keep the record of it true while it goes on.
+    """Run all steps of the images, and update the records while they run.
 
     Parameters
     ----------

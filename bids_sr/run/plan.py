@@ -1,4 +1,4 @@
-"""The plan of a run: which images there are, what happens to each, and what the log says of it."""
+"""The plan of a run: which images there are, what happens to each, and its lines in the log."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class StageLines:
         elif status == "end" and name in self._begun:
             LOGGER.info("%s: %s done (%.0f s)", stem, stage, time.monotonic() - self._begun[name])
         elif status == "end":
-            LOGGER.info("%s: %s as before", stem, stage)
+            LOGGER.info("%s: %s unchanged", stem, stage)
         elif status == "exception":
             LOGGER.info("%s: %s failed", stem, stage)
 

@@ -1,4 +1,4 @@
-"""What is written down about a run: its name, its command, the versions, its options.
+"""Provenance of a run: its name, its command, the versions, its options.
 
 ``logs/<run>.toml`` repeats the run when given to ``--config-file``;
 ``sub-X/log/<run>/run.toml`` is what the subject's report quotes.

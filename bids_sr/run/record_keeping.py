@@ -1,6 +1,6 @@
-"""What is on record of a run, kept true while it goes on: decisions, pages, methods text.
+"""Records of a run, updated while it runs: decisions, pages, methods text.
 
-Each image is recorded when it ends, so that a run that is ended early leaves nothing untold.
+Each image is recorded when it ends, so that a run that stops early has recorded all before.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class RecordKeeper:
                 self._write_pages([subject])
                 self._pages_until = time.monotonic() + (time.monotonic() - began) / PAGE_SHARE
         except Exception as error:
-            LOGGER.debug("%s: not on record yet: %s", outcome.image.stem, error)
+            LOGGER.debug("%s: not recorded yet: %s", outcome.image.stem, error)
 
     def end(self, outcomes: Outcomes) -> None:
-        """Write down all images, and every page that is not up to date.
+        """Record all images, and write every page that is out of date.
 
-        What somebody has removed meanwhile is written again; that results may be lacking is told.
+        A removed page or record is written again, with a warning that results may be missing.
         """
         removed = [what for what, path in self._own.items() if not path.exists()]
         if removed:
@@ -100,7 +100,7 @@ class RecordKeeper:
         try:
             self._write_pages(sorted(self._stale & self._told))
         except Exception as error:
-            LOGGER.warning("a page is not up to date (%s): give --reports-only", error)
+            LOGGER.warning("a page is out of date (%s): run again with --reports-only", error)
 
     def _write_own(self) -> None:
         """Write what belongs to no single image."""

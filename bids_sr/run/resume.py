@@ -1,6 +1,6 @@
-"""What an earlier run left of a step: taken again where it is whole, else done anew.
+"""Results of earlier runs: reused if intact, else recomputed.
 
-A power loss can leave files that are empty or cut off.  Nipype would take them for results.
+A power loss can leave files that are empty or truncated.  Nipype would use them as results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def drop_broken_result(node: Any) -> None:
         LOGGER.debug("%s: %s", path, error)
         whole = False
     if not whole:
-        LOGGER.warning("%s: the kept result is broken; the step is done again", node.fullname)
+        LOGGER.warning(
+            "%s: the earlier result is damaged; the step is computed again", node.fullname
+        )
         path.unlink()
 
 
@@ -45,7 +47,7 @@ def _drop_odd_files(folder: Path) -> None:
     """Remove named pipes and devices: Nipype would wait for them for ever."""
     for path in folder.glob("**/*"):
         if path.exists() and not (path.is_file() or path.is_dir()):
-            LOGGER.warning("%s: it is no regular file and was removed", path)
+            LOGGER.warning("%s: not a regular file; removed", path)
             path.unlink()
 
 

@@ -1,4 +1,4 @@
-"""Errors of the machine, told as what they are: memory, disk, shared memory."""
+"""Errors of the machine as clear messages: memory, disk, shared memory."""
 
 from __future__ import annotations
 

@@ -220,6 +220,6 @@ def test_a_current_folder_that_is_gone_asks_for_whole_paths(
 def test_a_path_that_libraries_cannot_open_is_refused(tmp_path: Path, name: bytes) -> None:
     folder, raw, out = tmp_path / os.fsdecode(name), tmp_path / "raw", tmp_path / "out"
     for bids, output, work in ((folder, out, out), (raw, folder, out), (raw, out, folder)):
-        with pytest.raises(ConfigError, match="the path holds bytes that are no UTF-8"):
+        with pytest.raises(ConfigError, match="the path contains bytes that are not valid UTF-8"):
             parse_args([str(bids), str(output), "participant", "-w", str(work)])
     assert parse_args([f"{tmp_path}/Müller", str(out), "participant"]).output_dir == out

@@ -185,7 +185,7 @@ def test_a_second_run_repeats_no_step(command: Command, dataset: Path, finished:
         "--participant-label", "01",
     )  # fmt: skip
     assert ended.returncode == ExitCode.OK, ended.stderr
-    assert "sub-01_T1w: super-resolution as before" in ended.stderr
+    assert "sub-01_T1w: super-resolution unchanged" in ended.stderr
     assert "super-resolution done" not in ended.stderr
     assert product.stat().st_mtime_ns == before
     assert finished.decisions()["sub-02_T2w"]["status"] == "failed"  # of the earlier run
@@ -295,7 +295,7 @@ def test_a_signal_ends_the_run_and_its_children(
             process.send_signal(number)
         rest = process.communicate(timeout=120)[1]
     assert process.returncode == code
-    assert "run again to go on from here" in rest
+    assert "run again to continue" in rest
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 

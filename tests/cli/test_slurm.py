@@ -114,7 +114,7 @@ def test_scripts_are_not_overwritten_silently(
     script.write_text("edited")
     words = ("--command", "bids_sr", "--script-dir", script.parent)
     assert write(dataset, tmp_path / "out", *words, "--", *QUICK) == 2
-    assert "holds scripts already" in capsys.readouterr().err
+    assert "already contains scripts" in capsys.readouterr().err
     assert script.read_text() == "edited"
     assert not (tmp_path / "out").exists()
 
@@ -129,7 +129,7 @@ def test_scripts_are_not_overwritten_silently(
         (["--command", "x", "--sbatch", "qos"], [], "--sbatch qos: expected an option"),
         (["--command", "x"], ["--nprocs", "2"], "--nprocs after --: expected --cpus-per-task"),
         (["--command", "x"], ["--work_dir=w"], "--work-dir after --"),
-        (["--command", "x"], ["--sr-adapt", "dataset"], "learns from all images of a run"),
+        (["--command", "x"], ["--sr-adapt", "dataset"], "trains on all images of a run"),
         (["--command", "x", "--participant-label", "99"], [], "no subject 99"),
         (["--command", "x"], ["--session-label", "99"], "the options select none"),
         (["--command", "x"], ["--weights-dir", "/no/where"], "/no/where does not exist"),

@@ -61,7 +61,7 @@ def test_different_participants(study: Path, tmp_path: Path) -> None:
     jobs = [start(study, output, label, *words) for label in ("01", "02")]
     said = [job.communicate(timeout=300)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], said
-    assert not any("another run is at work" in text for text in said)
+    assert not any("in use by another run" in text for text in said)
     assert {row["image"]: row["status"] for row in read_decisions(output)} == {
         "sub-01/anat/sub-01_T1w.nii.gz": "done",
         "sub-02/anat/sub-02_T2w.nii.gz": "done",
@@ -112,6 +112,6 @@ def test_a_killed_run_leaves_no_worker_and_can_be_run_again(study: Path, tmp_pat
     again = start(study, output, "01", *words, "--sr-steps", "5")
     text, _ = again.communicate(timeout=300)
     assert again.returncode == 0, text
-    assert "another run is at work" not in text
+    assert "in use by another run" not in text
     assert "denoising ..." not in text  # taken from the work folder
     assert left_over(output) == []

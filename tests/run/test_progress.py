@@ -33,7 +33,7 @@ def test_a_stage_has_a_line_at_both_ends(
         "sub-01_T1w: segmentation by wmh ...",
         "sub-01_T1w: segmentation by wmh done (0 s)",
         "sub-01_T1w: results written",
-        "sub-01_T1w: super-resolution as before",
+        "sub-01_T1w: super-resolution unchanged",
         "sub-01_T1w: brain mask ...",
         "sub-01_T1w: brain mask failed",
     ]
