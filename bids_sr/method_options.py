@@ -76,8 +76,8 @@ class MethodOptions:
         self._require_trait(
             "--sr-reuse-model", self.reuse_model, lambda facts: facts.reuses_result
         )
-        kept = self.save_model or None
-        self._require_trait("--save-model", kept, lambda facts: facts.keeps_result)
+        save_model = self.save_model or None
+        self._require_trait("--save-model", save_model, lambda facts: facts.keeps_result)
         if self.adapt == "none" and self._must_learn:
             raise ConfigError(
                 f"--sr-adapt none with --sr-method {self.method} leaves no weights to apply: "
@@ -142,7 +142,7 @@ class MethodOptions:
         adapt = self.adapt
         if self.recipe is not None:
             adapt = "image" if adapt == "both" else "none"
-        asked = {
+        choices = {
             "preset": self.preset,
             "steps": self.steps,
             "time_budget": self.time_budget,
@@ -153,7 +153,7 @@ class MethodOptions:
             "weights_dir": None if self.weights_dir is None else str(self.weights_dir),
             "offline": self.offline or None,
         }
-        return values | {name: value for name, value in asked.items() if value is not None}
+        return values | {name: value for name, value in choices.items() if value is not None}
 
     def words(self) -> str:
         """Say it in a few words: method, preset, model, adaptation."""

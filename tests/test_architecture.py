@@ -195,16 +195,16 @@ def sources(root: Path) -> list[Path]:
     return sorted([*(root / "bids_sr").rglob("*.py"), *(root / "workflows").rglob("*.py")])
 
 
-def _arrow_up_in_sr(path: Path, root: Path, found: ImportLine) -> list[str]:
+def _arrow_up_in_sr(path: Path, root: Path, statement: ImportLine) -> list[str]:
     """Say what is wrong with an import from one sub-room of ``sr`` to another."""
     here, there = (
-        [*name.split("."), "", ""][2] for name in (module_name(path, root), found.target)
+        [*name.split("."), "", ""][2] for name in (module_name(path, root), statement.target)
     )
     if path == root / "bids_sr" / "sr" / "__init__.py" or here == there:
         return []
     if there in SR_STACK.get(here, set()):
         return []
-    return [f"{found}; sr.{here} may import of sr only {sorted(SR_STACK.get(here, set()))}"]
+    return [f"{statement}; sr.{here} may import of sr only {sorted(SR_STACK.get(here, set()))}"]
 
 
 def broken_walls(root: Path) -> list[str]:
@@ -222,20 +222,20 @@ def broken_walls(root: Path) -> list[str]:
             continue
         if path == root / "workflows" / "base.py":
             allowed = allowed | {"config", "method_options"}
-        for found in imports_of(path, root):
-            library = found.target.split(".")[0]
+        for statement in imports_of(path, root):
+            library = statement.target.split(".")[0]
             if library != "bids_sr":
                 if library in NEVER.get(room, set()) | ONLY_IN_CLI and room != "cli":
-                    problems.append(f"{found}; {room} never uses {library}")
+                    problems.append(f"{statement}; {room} never uses {library}")
                 continue
-            target = room_of(found.target)
+            target = room_of(statement.target)
             if target == room == "sr":
-                problems += _arrow_up_in_sr(path, root, found)
+                problems += _arrow_up_in_sr(path, root, statement)
             if target in ("", room, "__version__"):
                 continue
-            narrow = ".".join(found.target.split(".")[1:3])
+            narrow = ".".join(statement.target.split(".")[1:3])
             if target not in allowed and narrow not in allowed:
-                problems.append(f"{found}; {room} may import only {sorted(allowed)}")
+                problems.append(f"{statement}; {room} may import only {sorted(allowed)}")
     return problems
 
 
@@ -319,11 +319,11 @@ def test_a_question_about_a_method_is_found(tmp_path: Path, statement: str) -> N
 
 def test_workflow_siblings_import_each_other_relatively() -> None:
     absolute = [
-        str(found)
+        str(statement)
         for path in sorted((REPOSITORY / "workflows").rglob("*.py"))
-        for found in imports_of(path, REPOSITORY)
-        if found.target.startswith("bids_sr.workflows")
-        and "from ." not in path.read_text().splitlines()[found.line - 1]
+        for statement in imports_of(path, REPOSITORY)
+        if statement.target.startswith("bids_sr.workflows")
+        and "from ." not in path.read_text().splitlines()[statement.line - 1]
     ]
     assert not absolute, "\n".join(absolute)
 
@@ -349,7 +349,7 @@ def test_modules_stay_readable_in_one_go() -> None:
 )
 def test_an_import_stays_light(module: str, never: set[str]) -> None:
     code = f"import sys, {module}; print(*sorted({never!r} & set(sys.modules)))"
-    found = subprocess.run(
+    imported = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     ).stdout.split()
-    assert found == [], f"import {module} brings in {found}"
+    assert imported == [], f"import {module} brings in {imported}"

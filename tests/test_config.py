@@ -61,7 +61,7 @@ def test_toml_leaves_out_what_is_not_set(tmp_path: Path) -> None:
     path = config.to_toml(tmp_path / "run.toml")
     assert "slice_thickness" not in path.read_text()
     assert RunConfig(**read_toml(path)) == config
-    assert [found.name for found in tmp_path.iterdir()] == ["run.toml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
 
 
 def test_both_spellings_of_a_key_are_read(tmp_path: Path) -> None:

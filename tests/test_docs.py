@@ -186,7 +186,7 @@ def test_references_of_docstrings_are_complete() -> None:
         for entry in references_in(text)
     ]
     assert len(entries) > 30
-    assert not [found for found in entries if not COMPLETE.match(found[1])]
+    assert not [reference for reference in entries if not COMPLETE.match(reference[1])]
 
 
 def test_every_method_is_where_users_look_for_it() -> None:

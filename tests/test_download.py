@@ -32,7 +32,7 @@ class Server:
     kind: str = "application/octet-stream"
     breaks: int = 0
     statuses: list[int] = field(default_factory=list)
-    asked: list[str | None] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
     url: str = ""
 
 
@@ -43,13 +43,13 @@ def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.close_connection = True
-            wanted = self.headers.get("Range")
-            state.asked.append(wanted)
+            byte_range = self.headers.get("Range")
+            state.ranges.append(byte_range)
             if state.statuses:
                 self.send_error(state.statuses.pop(0))
                 return
             same = state.etag is not None and self.headers.get("If-Range") == state.etag
-            first = int(wanted[6:-1]) if wanted and same else 0
+            first = int(byte_range[6:-1]) if byte_range and same else 0
             if first >= len(state.content) and first:
                 self.send_error(416)
                 return
@@ -85,21 +85,21 @@ def bring(server: Server, folder: Path, **more: object) -> Path:
 
 
 def test_file_comes_whole_and_alone(server: Server, tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    path = bring(server, tmp_path, sha256=DIGEST, report=lambda *have: told.append(have))
+    reports: list[tuple[int, int | None]] = []
+    path = bring(server, tmp_path, sha256=DIGEST, report=lambda *have: reports.append(have))
     assert path.read_bytes() == CONTENT
-    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert reports[-1] == (len(CONTENT), len(CONTENT))
     left = {entry.name for entry in path.parent.iterdir() if not entry.name.endswith(".lock")}
     assert left == {"file.pth"}
     bring(server, tmp_path)
-    assert len(server.asked) == 1  # it is there: nothing is asked again
+    assert len(server.ranges) == 1  # it is there: nothing is asked again
 
 
 def test_interrupted_download_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
     server.breaks = 2
     assert bring(server, tmp_path).read_bytes() == CONTENT
     half = len(CONTENT) // 2
-    assert server.asked == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
+    assert server.ranges == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
 
 
 def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
         bring(server, tmp_path, attempts=1)
     assert not (tmp_path / "new" / "file.pth").exists()
     assert bring(server, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
-    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
+    assert server.ranges[-1] == f"bytes={len(CONTENT) // 2}-"
 
 
 def test_a_changed_file_is_never_mixed(server: Server, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_changed_file_is_never_mixed(server: Server, tmp_path: Path) -> None:
 def test_without_a_mark_of_its_version_a_file_begins_anew(server: Server, tmp_path: Path) -> None:
     server.etag, server.breaks = None, 1
     assert bring(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, None]
+    assert server.ranges == [None, None]
 
 
 def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_absent_file_is_told_at_once(server: Server, tmp_path: Path) -> None:
     server.statuses = [404]
     with pytest.raises(WeightsError, match="answer 404"):
         bring(server, tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.ranges) == 1
 
 
 def test_a_page_is_no_file(server: Server, tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def says() -> Iterator[Callable[..., str]]:
                 connection.recv(65536)
                 connection.sendall(answers.pop(0) if len(answers) > 1 else answers[0])
 
-    def start(*told: bytes) -> str:
-        answers[:] = told
+    def start(*replies: bytes) -> str:
+        answers[:] = replies
         return f"http://127.0.0.1:{listener.getsockname()[1]}/file.pth"
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -200,7 +200,7 @@ def answer(*lines: str, body: bytes = b"12345678", status: str = "200 OK") -> by
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("reply", "words"),
     [
         (answer("Content-Length: many"), "says that it sends 'many' bytes"),
         (answer("Content-Length: -1"), "says that it sends '-1' bytes"),
@@ -229,10 +229,10 @@ def answer(*lines: str, body: bytes = b"12345678", status: str = "200 OK") -> by
     ],
 )
 def test_what_a_server_says_is_not_trusted(
-    says: Callable[..., str], tmp_path: Path, told: bytes, words: str
+    says: Callable[..., str], tmp_path: Path, reply: bytes, words: str
 ) -> None:
     with pytest.raises(WeightsError, match=words):
-        download(says(told), tmp_path / "file.pth", attempts=2, pause=0)
+        download(says(reply), tmp_path / "file.pth", attempts=2, pause=0)
     assert not (tmp_path / "file.pth").exists()
 
 

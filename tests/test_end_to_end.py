@@ -135,12 +135,12 @@ def test_bad_images_fail_alone_with_a_clear_line(run: Run) -> None:
 
 
 def test_the_output_tree_is_as_stored(run: Run) -> None:
-    found = sorted(
+    files = sorted(
         path.relative_to(run.out).as_posix()
         for path in run.out.rglob("*")
         if path.is_file() and "log/" not in path.as_posix() and "logs/" not in path.as_posix()
     )
-    assert found == EXPECTED_TREE.read_text().split()
+    assert files == EXPECTED_TREE.read_text().split()
 
 
 def test_all_that_is_written_is_as_frozen(run: Run, golden: Golden) -> None:
@@ -184,14 +184,14 @@ def test_headers_keep_the_field_of_view(run: Run, source: str, product: str) -> 
 def test_sidecars_carry_the_provenance(run: Run) -> None:
     path = run.out / "sub-02/ses-pre/anat/sub-02_ses-pre_res-2mm_desc-sr_T1w.json"
     sidecar = json.loads(path.read_text())
-    told = sidecar["SuperResolution"]
+    record = sidecar["SuperResolution"]
     assert sidecar["Sources"] == ["bids:raw:sub-02/ses-pre/anat/sub-02_ses-pre_T1w.nii.gz"]
-    assert told["SpacingBetweenSlices"] == pytest.approx(5.2, abs=1e-4)
-    assert told["SliceThickness"] == 4.0
-    assert told["SliceGap"] == pytest.approx(1.2, abs=1e-4)
-    assert told["SliceAxis"] == 0
-    assert told["Method"] == "finetuned"
-    assert {"Seed", "Device", "Software", "Scale", "SliceProfile"} <= set(told)
+    assert record["SpacingBetweenSlices"] == pytest.approx(5.2, abs=1e-4)
+    assert record["SliceThickness"] == 4.0
+    assert record["SliceGap"] == pytest.approx(1.2, abs=1e-4)
+    assert record["SliceAxis"] == 0
+    assert record["Method"] == "finetuned"
+    assert {"Seed", "Device", "Software", "Scale", "SliceProfile"} <= set(record)
     passed = run.out / "sub-02/ses-pre/anat/sub-02_ses-pre_res-2mm_desc-sr_T2w.json"
     assert json.loads(passed.read_text())["SuperResolution"]["Action"] == "pass-through"
 

@@ -122,16 +122,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     from nilearn.datasets import load_mni152_template
 
     root = tmp_path_factory.mktemp("hand_over")
-    found = Run(*(root / name for name in ("bids", "out", "view", "work", "masks")))
+    hand_over = Run(*(root / name for name in ("bids", "out", "view", "work", "masks")))
     template = load_mni152_template(resolution=4)
     head = Volume(data=1000 * template.get_fdata(dtype="float32"), affine=template.affine)
-    write_dataset(found.bids, found.masks, head)
-    before = {path: path.stat().st_mtime_ns for path in found.bids.rglob("*")}
-    done = found.again("--participant-label", "01")
+    write_dataset(hand_over.bids, hand_over.masks, head)
+    before = {path: path.stat().st_mtime_ns for path in hand_over.bids.rglob("*")}
+    done = hand_over.again("--participant-label", "01")
     assert done.returncode == 1, done.stdout + done.stderr  # one scan is constant
     assert f"{TWO}_FLAIR.nii.gz: as acquired in" in done.stderr
-    assert {path: path.stat().st_mtime_ns for path in found.bids.rglob("*")} == before
-    yield found
+    assert {path: path.stat().st_mtime_ns for path in hand_over.bids.rglob("*")} == before
+    yield hand_over
     shutil.rmtree(root)
 
 
@@ -145,9 +145,9 @@ def stored(path: Path) -> Any:
 
 def test_the_view_is_valid_raw_bids(run: Run) -> None:
     assert validate_dataset(run.bids).errors == ()
-    found = validate_dataset(run.view)
-    assert found.note == ""
-    assert found.errors == ()
+    validation = validate_dataset(run.view)
+    assert validation.note == ""
+    assert validation.errors == ()
     description = stored(run.view / "dataset_description.json")
     assert description["DatasetType"] == "raw"
     assert [maker["Name"] for maker in description["GeneratedBy"]] == ["bids_sr"]
@@ -296,19 +296,19 @@ def every_other_name(run: Run) -> list[Path]:
 def test_smriprep_finds_our_t1w_and_mask_and_nothing_else(run: Run, tmp_path: Path) -> None:
     others = every_other_name(run)
     assert len(others) > 40
-    made = [path for path in others if not path.exists()]
-    for path in made:
+    absent = [path for path in others if not path.exists()]
+    for path in absent:
         path.touch()
-    one, two = smriprep(SMRIPREP, tmp_path, str(run.out), '["1", "2"]')
-    for path in made:
+    first, second = smriprep(SMRIPREP, tmp_path, str(run.out), '["1", "2"]')
+    for path in absent:
         path.unlink()
-    assert one == {
+    assert first == {
         "t1w_preproc": str(run.out / f"{ONE}_acq-iso_desc-preproc_T1w.nii.gz"),
         "t1w_mask": str(run.out / f"{ONE}_acq-iso_desc-brain_mask.nii.gz"),
         "t2w_preproc": str(run.out / f"{ONE}_desc-preproc_T2w.nii.gz"),
         "transforms": {},
     }
-    assert two == {
+    assert second == {
         "t1w_preproc": str(run.out / f"{TWO}_desc-preproc_T1w.nii.gz"),
         "t1w_mask": str(run.out / f"{TWO}_desc-brain_mask.nii.gz"),
         "transforms": {},
@@ -316,9 +316,9 @@ def test_smriprep_finds_our_t1w_and_mask_and_nothing_else(run: Run, tmp_path: Pa
 
 
 def test_smriprep_builds_on_them_without_n4_and_brain_extraction(run: Run, tmp_path: Path) -> None:
-    (found,) = smriprep(SMRIPREP, tmp_path, str(run.out), '["1"]')
+    (collected,) = smriprep(SMRIPREP, tmp_path, str(run.out), '["1"]')
     t1w = str(run.bids / f"{ONE}_rec-norm_T1w.nii.gz")
-    built = smriprep(BUILD, tmp_path, json.dumps(found), t1w, str(tmp_path))
+    built = smriprep(BUILD, tmp_path, json.dumps(collected), t1w, str(tmp_path))
     parts = {name: {node.split(".")[0] for node in built[name]} for name in ("ours", "surfaces")}
     assert {"anat_template_wf", "n4_only_wf"} <= {node.split(".")[0] for node in built["raw"]}
     for names in parts.values():
@@ -354,12 +354,12 @@ def test_surface_limits_are_as_the_page_says(tmp_path: Path, monkeypatch: Any) -
     ]
     coarse = Grid((192, 192, 30), np.diag([1.25, 1.25, 5, 1]))
     axes = [int(np.argmax(grid.spacings)) for grid in acquired]
-    both = list(zip(acquired, axes, strict=True))
+    scans = list(zip(acquired, axes, strict=True))
     raw = [list(grid.spacings) for grid in acquired]
-    default = [list(lay_out_grid(grid, slice_axis=axis).spacings) for grid, axis in both]
+    default = [list(lay_out_grid(grid, slice_axis=axis).spacings) for grid, axis in scans]
     fine = [
         list(lay_out_grid(grid, slice_axis=axis, output_resolution=0.8).spacings)
-        for grid, axis in both
+        for grid, axis in scans
     ]
     over = list(lay_out_grid(coarse, slice_axis=2).spacings)
     answers = smriprep(LIMITS, tmp_path, json.dumps([*raw, *default, *fine, over]))
@@ -375,8 +375,8 @@ def test_one_reference_a_subject_is_what_a_run_over_sessions_needs(
     words = ("--participant-label", "01", "--anat-reference-per", "subject")
     done = run.again(*words, "--anat-reference", "session=2")
     assert "is the reference now" in done.stderr
-    (found,) = smriprep(SMRIPREP, tmp_path, str(run.out), "[null]")
-    assert found == {
+    (collected,) = smriprep(SMRIPREP, tmp_path, str(run.out), "[null]")
+    assert collected == {
         "t1w_preproc": str(run.out / f"{TWO}_desc-preproc_T1w.nii.gz"),
         "t1w_mask": str(run.out / f"{TWO}_desc-brain_mask.nii.gz"),
         "t2w_preproc": str(run.out / f"{ONE}_desc-preproc_T2w.nii.gz"),
@@ -389,9 +389,12 @@ def test_no_contrast_refines_surfaces_unasked(run: Run, tmp_path: Path) -> None:
     done = run.again("--participant-label", "01", contrasts=())
     assert "removed sub-01_ses-1_desc-preproc_T2w.nii.gz: this run hands on no T2w" in done.stderr
     assert "FLAIR and T2w images are in" in done.stderr
-    (one,) = smriprep(SMRIPREP, tmp_path, str(run.out), '["1"]')
-    assert sorted(one) == ["t1w_mask", "t1w_preproc", "transforms"]
-    made = {path.name for path in run.view.glob("sub-01/**/anat/*SR_*.nii.gz")}
-    assert made == {"sub-01_ses-1_rec-normSR_T1w.nii.gz", "sub-01_ses-2_rec-SR_T1w.nii.gz"}
+    (collected,) = smriprep(SMRIPREP, tmp_path, str(run.out), '["1"]')
+    assert sorted(collected) == ["t1w_mask", "t1w_preproc", "transforms"]
+    super_resolved = {path.name for path in run.view.glob("sub-01/**/anat/*SR_*.nii.gz")}
+    assert super_resolved == {
+        "sub-01_ses-1_rec-normSR_T1w.nii.gz",
+        "sub-01_ses-2_rec-SR_T1w.nii.gz",
+    }
     t2w = run.view / f"{ONE}_T2w.nii.gz"
     assert t2w.resolve() == (run.bids / f"{ONE}_T2w.nii.gz").resolve()

@@ -42,8 +42,8 @@ class Machine:
             text=True,
             env={**os.environ, "LOG": str(self.log), **settings, **environment},
         )
-        asked = self.log.read_text().splitlines() if self.log.exists() else []
-        return done.returncode, asked, done.stderr
+        requests = self.log.read_text().splitlines() if self.log.exists() else []
+        return done.returncode, requests, done.stderr
 
 
 @pytest.fixture
@@ -52,46 +52,46 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_a_configured_index_with_the_cpu_build_is_enough(machine: Machine) -> None:
-    code, asked, _ = machine.run(PIP_KNOWS=r"\+cpu$")
+    code, requests, _ = machine.run(PIP_KNOWS=r"\+cpu$")
     assert code == 0
-    assert asked == [f"install --quiet --no-deps {TORCH}+cpu"]
+    assert requests == [f"install --quiet --no-deps {TORCH}+cpu"]
 
 
 def test_the_index_of_pytorch_comes_second(machine: Machine) -> None:
-    code, asked, _ = machine.run(PIP_KNOWS="whl/cpu")
+    code, requests, _ = machine.run(PIP_KNOWS="whl/cpu")
     assert code == 0
-    assert asked[1:] == [f"install --quiet --no-deps --index-url {CPU_INDEX} {TORCH}"]
+    assert requests[1:] == [f"install --quiet --no-deps --index-url {CPU_INDEX} {TORCH}"]
 
 
 def test_a_default_build_without_cuda_is_taken(machine: Machine) -> None:
-    code, asked, _ = machine.run(PIP_KNOWS=f"no-deps {TORCH}$")
+    code, requests, _ = machine.run(PIP_KNOWS=f"no-deps {TORCH}$")
     assert code == 0
-    assert asked[-1] == f"install --quiet --no-deps {TORCH}"
+    assert requests[-1] == f"install --quiet --no-deps {TORCH}"
 
 
 def test_a_build_with_cuda_is_removed_and_the_way_out_is_named(machine: Machine) -> None:
-    code, asked, message = machine.run(PIP_KNOWS=f"no-deps {TORCH}$|uninstall", HAS_CUDA="yes")
+    code, requests, message = machine.run(PIP_KNOWS=f"no-deps {TORCH}$|uninstall", HAS_CUDA="yes")
     assert code == 1
-    assert asked[-1] == "uninstall --quiet --yes torch"
+    assert requests[-1] == "uninstall --quiet --yes torch"
     assert "TORCH_INDEX" in message
 
 
 def test_no_build_at_all_fails(machine: Machine) -> None:
-    code, asked, _ = machine.run()
+    code, requests, _ = machine.run()
     assert code != 0
-    assert len(asked) == 3
+    assert len(requests) == 3
 
 
 def test_an_index_that_was_named_decides(machine: Machine) -> None:
-    code, asked, _ = machine.run(
+    code, requests, _ = machine.run(
         PIP_KNOWS="cu130", HAS_CUDA="yes", TORCH_INDEX="https://x.org/cu130", INSTALLED="1.0"
     )
     assert code == 0
-    assert asked == [f"install --quiet --no-deps --index-url https://x.org/cu130 {TORCH}"]
+    assert requests == [f"install --quiet --no-deps --index-url https://x.org/cu130 {TORCH}"]
 
 
 @pytest.mark.parametrize("build", ["", "+cpu", "+cu130"])
 def test_the_right_version_of_any_build_is_left_alone(machine: Machine, build: str) -> None:
-    code, asked, _ = machine.run(INSTALLED=TORCH.removeprefix("torch==") + build)
+    code, requests, _ = machine.run(INSTALLED=TORCH.removeprefix("torch==") + build)
     assert code == 0
-    assert asked == []
+    assert requests == []

@@ -29,7 +29,7 @@ from bids_sr.method_options import MethodOptions
         ({"method": "self", "model": "edsr"}, r"--sr-model does not go with --sr-method self"),
         ({"method": "latent", "reuse_model": Path("m")}, "expected self"),
         ({"method": "bspline", "save_model": True}, "expected self or finetuned or latent"),
-        ({"method": "latent", "adapt": "none"}, "leaves nothing to work with"),
+        ({"method": "latent", "adapt": "none"}, "leaves no weights to apply"),
         ({"method": "magic"}, "--sr-method is 'magic': expected 'self' or"),
     ],
 )
@@ -74,9 +74,9 @@ def test_a_path_becomes_absolute_and_a_name_stays() -> None:
 def test_who_learns_from_what(
     options: dict[str, Any], recipe: str | None, adapt: str | None
 ) -> None:
-    made = MethodOptions(**options)
-    assert (made.recipe and made.recipe.name) == recipe
-    assert made.parameters().get("adapt") == adapt
+    chosen = MethodOptions(**options)
+    assert (chosen.recipe and chosen.recipe.name) == recipe
+    assert chosen.parameters().get("adapt") == adapt
 
 
 def test_words() -> None:

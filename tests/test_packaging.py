@@ -46,7 +46,7 @@ def test_every_folder_is_in_the_package_list() -> None:
 
 def third_party_imports() -> dict[str, str]:
     """Map every imported library that is not ours nor Python's to one place that imports it."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for top in ("bids_sr", "workflows"):
         for path in sorted((REPOSITORY / top).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -62,8 +62,8 @@ def third_party_imports() -> dict[str, str]:
                 for name in names:
                     library = name.split(".")[0]
                     if library not in sys.stdlib_module_names and library != "bids_sr":
-                        found[library] = f"{path.relative_to(REPOSITORY)}:{node.lineno}"
-    return found
+                        places[library] = f"{path.relative_to(REPOSITORY)}:{node.lineno}"
+    return places
 
 
 def test_every_import_is_a_declared_dependency() -> None:

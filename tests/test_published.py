@@ -41,8 +41,8 @@ def test_order_of_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     places = published_weights("hd-bet").candidates(tmp_path / "argument")
     roots = [tmp_path / "argument", tmp_path / "variable", SYSTEM_FOLDER, tmp_path / "home"]
-    found = [next(i for i, root in enumerate(roots) if p.is_relative_to(root)) for p in places]
-    assert found == sorted(found)
+    positions = [next(i for i, root in enumerate(roots) if p.is_relative_to(root)) for p in places]
+    assert positions == sorted(positions)
     assert places[-1] == tmp_path / "home" / "hd-bet_params" / "release_2.0.0"
 
 
@@ -127,8 +127,8 @@ def test_archive_without_the_files_is_refused(alone: Path, web: str) -> None:
         archive.writestr("plans.json", "")
     with pytest.raises(WeightsError, match=r"Found 0 files dataset\.json"):
         replace(published_weights("hd-bet"), url=f"{web}/all.zip").fetch()
-    (alone / "web" / "all.zip").write_bytes(b"no zip")
-    with pytest.raises(WeightsError, match="no zip archive"):
+    (alone / "web" / "all.zip").write_bytes(b"text")
+    with pytest.raises(WeightsError, match="not a zip archive"):
         replace(published_weights("hd-bet"), url=f"{web}/all.zip").fetch(alone / "other")
 
 
@@ -136,7 +136,7 @@ def test_archive_without_the_files_is_refused(alone: Path, web: str) -> None:
     ("kind", "words"),
     [
         ("bomb", r"plans\.json in the archive with 3000000 bytes; expected at most 2000000"),
-        ("lying", "no zip archive that can be unpacked"),
+        ("lying", "not a zip archive that can be unpacked"),
         ("members", "list of members is absent or too long"),
         ("locked", "password"),
         ("digest", r"SHA-256 [0-9a-f]{64} of plans\.json; expected 0000"),
@@ -168,7 +168,7 @@ def test_an_archive_does_not_grow_without_bounds(
     with pytest.raises(WeightsError, match=words):
         weights.fetch(alone / "w")
 
-    left = [each.name for each in (alone / "w").rglob("*") if each.is_file()]
+    left = [path.name for path in (alone / "w").rglob("*") if path.is_file()]
     assert all(name.endswith(".lock") for name in left)
 
 
@@ -212,9 +212,9 @@ def test_command_line(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (alone / "prettier").mkdir()
     (alone / "prettier" / "ShuffleMixer_finetuned.pth").write_bytes(b"weights")
     assert tools.main(arguments) == 0
-    told = capsys.readouterr().out
-    assert hashlib.sha256(b"weights").hexdigest() in told
-    assert "released digest not known" in told
+    printed = capsys.readouterr().out
+    assert hashlib.sha256(b"weights").hexdigest() in printed
+    assert "released digest not known" in printed
 
 
 SAME_HEADS = (
@@ -242,21 +242,21 @@ def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     assert file_digest(folder / path) == known
     assert (folder / path).stat().st_size < 10e6
     card = Weights.load(folder / path).card.to_dict()
-    asked = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
-    made = card["Recipe"]["Parameters"]
-    assert {name: made[name] for name in asked} == asked
+    settings = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
+    recorded = card["Recipe"]["Parameters"]
+    assert {name: recorded[name] for name in settings} == settings
     assert {image.split("_")[0] for image in card["Data"]["LeftOut"]} == set(
-        asked["left_out_subjects"]
+        settings["left_out_subjects"]
     )
     assert not set(card["Data"]["LeftOut"]) & set(card["Data"]["Files"])
     assert not any(word.startswith("/") for word in shlex.split(card["Command"]))
     assert card["Licence"]
     assert min(card["Validation"]["GainOverCubicDecibel"].values()) > 0.5
     page = (folder / f"{name}.md").read_text(encoding="utf-8")
-    learnt, left_out = (
+    trained_on, left_out = (
         {image.split("_")[0] for image in card["Data"][side]} for side in ("Files", "LeftOut")
     )
     for head in SAME_HEADS:
-        if head & learnt and head & left_out:
+        if head & trained_on and head & left_out:
             assert "**the same head**" in page
             assert all(subject in page for subject in head)

@@ -36,25 +36,25 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
     ConfigError
         Values that cannot work together, or a file that cannot be used.
     """
-    given = vars(build_parser().parse_args([_with_dashes(word) for word in argv]))
-    given.pop("notrack", None)
-    config_file = given.pop("config_file", None)
-    filter_file = given.pop("bids_filter_file", None)
+    typed = vars(build_parser().parse_args([_with_dashes(word) for word in argv]))
+    typed.pop("notrack", None)
+    config_file = typed.pop("config_file", None)
+    filter_file = typed.pop("bids_filter_file", None)
     values = read_toml(config_file) if config_file else {}
-    values |= given
+    values |= typed
     if filter_file:
         values["bids_filters"] = _read_filters(filter_file)
-    if "derivatives" in given:
-        values["derivatives"] = dict(given["derivatives"])
-    if given["analysis_level"] not in ANALYSIS_LEVELS:
+    if "derivatives" in typed:
+        values["derivatives"] = dict(typed["derivatives"])
+    if typed["analysis_level"] not in ANALYSIS_LEVELS:
         raise ExitError(
             ExitCode.ANALYSIS_LEVEL,
-            f"unknown analysis level {given['analysis_level']!r}: expected participant or group",
+            f"unknown analysis level {typed['analysis_level']!r}: expected participant or group",
         )
     values.setdefault("work_dir", os.environ.get(options.WORK_DIR_VARIABLE) or "work")
     values.setdefault("nprocs", available_cpus())
     values.setdefault("mem_gb", available_memory_gb())
-    if "omp_nthreads" not in given and isinstance(values["nprocs"], int):
+    if "omp_nthreads" not in typed and isinstance(values["nprocs"], int):
         # threads of a file written on a larger machine are cut, those asked for here are not
         threads = default_threads(values["nprocs"])
         values["omp_nthreads"] = min(values.get("omp_nthreads", threads), values["nprocs"])

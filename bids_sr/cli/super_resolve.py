@@ -45,49 +45,49 @@ if TYPE_CHECKING:
 def super_resolve_file(options: argparse.Namespace) -> int:
     """Super-resolve ``options.in_file`` into ``options.out_file`` and its JSON record."""
     out_file = checked_output(options.out_file, options.in_file)
-    asked = method_options(options)
+    chosen = method_options(options)
     if options.labels:
-        asked = replace(asked, data_consistency=None)
+        chosen = replace(chosen, data_consistency=None)
     able = methods_that(lambda facts: facts.tells_uncertainty)
-    if options.uncertainty and (options.labels or asked.method not in able):
+    if options.uncertainty and (options.labels or chosen.method not in able):
         raise ExitError(
             ExitCode.USAGE,
-            f"--uncertainty: {'labels' if options.labels else f'the method {asked.method!r}'} "
+            f"--uncertainty: {'labels' if options.labels else f'the method {chosen.method!r}'} "
             f"returns no uncertainty map; {', '.join(able)} do, for images: leave the option out",
         )
     from bids_sr.sr.registry import make_method, parameters_for
 
     parameters = parameters_for(
-        asked.method, {**asked.parameters(), "threads": options.omp_nthreads}
+        chosen.method, {**chosen.parameters(), "threads": options.omp_nthreads}
     )
-    make_method(asked.method, parameters).required_files()
-    if asked.offline:
+    make_method(chosen.method, parameters).required_files()
+    if chosen.offline:
         refuse_network()
     facts = _read_facts(options)
     _print_facts(facts)
     start = time.monotonic()
-    print(f"super-resolving by {asked.words()} ...", flush=True)
+    print(f"super-resolving by {chosen.words()} ...", flush=True)
     work = _labels if options.labels else _image
-    made, record = work(options, asked, facts, parameters)
-    made.save(out_file)
+    image, record = work(options, chosen, facts, parameters)
+    image.save(out_file)
     details = {
         **facts.acquisition.to_dict(),
         "Origins": dict(facts.sources),
         "Assumptions": list(facts.assumptions),
-        "OutputSpacings": [float(value) for value in _first(made).spacings],
+        "OutputSpacings": [float(value) for value in _first(image).spacings],
         **record,
         "Software": {"bids_sr": __version__},
     }
     write_json_atomic(
         record_path(out_file), {"Sources": [str(options.in_file)], "SuperResolution": details}
     )
-    print(f"wrote {out_file}: {_grid_words(_first(made))}, {time.monotonic() - start:.0f} s")
+    print(f"wrote {out_file}: {_grid_words(_first(image))}, {time.monotonic() - start:.0f} s")
     return ExitCode.OK
 
 
 def _image(
     options: argparse.Namespace,
-    asked: MethodOptions,
+    chosen: MethodOptions,
     facts: AcquisitionFacts,
     parameters: dict[str, Any],
 ) -> tuple[Volume | Series, dict[str, Any]]:
@@ -107,14 +107,14 @@ def _image(
     grid = grid_of_result(
         volume,
         acquisition,
-        method=asked.method,
+        method=chosen.method,
         output_resolution=options.output_resolution,
-        output_grid=options.output_grid or asked.facts.output_grid,
+        output_grid=options.output_grid or chosen.facts.output_grid,
     )
     if problem := memory_shortage(
         volume.shape,
         grid.shape,
-        method=asked.method,
+        method=chosen.method,
         frames=len(series),
         memory_gb=memory_limit_gb(),
     ):
@@ -126,7 +126,7 @@ def _image(
         result = reconstruct_image(
             series,
             acquisition,
-            method=asked.method,
+            method=chosen.method,
             grid=grid,
             parameters=parameters,
             progress=progress,
@@ -162,7 +162,7 @@ def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, di
 
 def _labels(
     options: argparse.Namespace,
-    asked: MethodOptions,
+    chosen: MethodOptions,
     facts: AcquisitionFacts,
     parameters: dict[str, Any],
 ) -> tuple[Volume | Series, dict[str, Any]]:
@@ -175,17 +175,17 @@ def _labels(
     if facts.respaced:
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
     with progress_bar(options.in_file.name) as progress:
-        made = super_resolve_labels(
+        result = super_resolve_labels(
             volume,
             facts.acquisition,
-            method=asked.method,
+            method=chosen.method,
             output_resolution=options.output_resolution,
-            output_grid=options.output_grid or asked.facts.output_grid,
+            output_grid=options.output_grid or chosen.facts.output_grid,
             progress=progress,
             **parameters,
         )
-    labels = [int(label) for label in np.unique(made.data)]
-    return made, {"Method": asked.method, "Parameters": parameters, "Labels": labels}
+    labels = [int(label) for label in np.unique(result.data)]
+    return result, {"Method": chosen.method, "Parameters": parameters, "Labels": labels}
 
 
 def _save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) -> None:

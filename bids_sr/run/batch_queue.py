@@ -56,27 +56,27 @@ def ask_queue(workflow: Any, config: RunConfig) -> None:
         ask_slurm(workflow, arguments.get("sbatch_args", ""))
 
 
-def ask_slurm(workflow: Any, given: str = "") -> None:
+def ask_slurm(workflow: Any, user_arguments: str = "") -> None:
     """Let every node ask Slurm for the CPUs, the memory and the GPU that it declares.
 
     Parameters
     ----------
     workflow : nipype.pipeline.engine.Workflow
         The graph; its nodes are changed in place.
-    given : str
+    user_arguments : str
         Options of sbatch for all nodes, from the user; what they name is left to them.
     """
 
     def named(option: str) -> bool:
         starts = (option, "-c") if option == "--cpus-per-task" else (option,)
-        return any(word.startswith(starts) for word in given.split())
+        return any(word.startswith(starts) for word in user_arguments.split())
 
     for _, node in named_nodes(workflow):
         mebibytes = math.ceil(max(node.mem_gb, LEAST_GB) * 1e9 / 2**20)
-        wanted = {"--cpus-per-task": str(node.n_procs), "--mem": f"{mebibytes}M"}
+        requests = {"--cpus-per-task": str(node.n_procs), "--mem": f"{mebibytes}M"}
         if getattr(node.interface.inputs, "use_gpu", False):
-            wanted["--gres"] = "gpu:1"
-        words = [f"{option}={value}" for option, value in wanted.items() if not named(option)]
+            requests["--gres"] = "gpu:1"
+        words = [f"{option}={value}" for option, value in requests.items() if not named(option)]
         node.plugin_args = {"sbatch_args": " ".join(words)}
 
 
@@ -106,20 +106,20 @@ def read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
     return name, _plugin_args(path, content.get("plugin_args"))
 
 
-def _plugin_args(path: Path, given: Any) -> dict[str, Any]:
+def _plugin_args(path: Path, values: Any) -> dict[str, Any]:
     """Check the arguments of a plugin, as far as Nipype's own take them."""
-    if given is None:
+    if values is None:
         return {}
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise ConfigError(
-            f"--use-plugin {path}: plugin_args is {given!r}; expected a mapping such as "
+            f"--use-plugin {path}: plugin_args is {values!r}; expected a mapping such as "
             "{sbatch_args: --time=60}"
         )
-    for name, value in given.items():
+    for name, value in values.items():
         expected = _expected(name, value)
         if expected:
             raise ConfigError(f"--use-plugin {path}: {name} is {value!r}; expected {expected}")
-    return dict(given)
+    return dict(values)
 
 
 def _expected(name: Any, value: Any) -> str:

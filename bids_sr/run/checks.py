@@ -86,7 +86,7 @@ def _require_template(config: RunConfig) -> None:
     from bids_sr.engines.segmentation import make_segmentation
     from bids_sr.engines.template import require_template
 
-    tissues = any(make_segmentation(asked).tissue_maps for asked in config.segmentation)
+    tissues = any(make_segmentation(tool_name).tissue_maps for tool_name in config.segmentation)
     require_template(config.template, tissues=tissues, offline=config.offline)
 
 

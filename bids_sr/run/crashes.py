@@ -46,11 +46,11 @@ def read_crash(path: Path) -> Crash:
 
 def read_crashes(folders: list[Path]) -> list[Crash]:
     """Read all crash files of the folders that can be read, oldest first."""
-    found = []
+    crashes = []
     for path in (path for folder in folders for path in folder.glob("crash-*.txt")):
         with contextlib.suppress(OSError, InputDataError):
-            found.append((path.stat().st_mtime, path, read_crash(path)))
-    return [crash for *_, crash in sorted(found, key=lambda item: item[:2])]
+            crashes.append((path.stat().st_mtime, path, read_crash(path)))
+    return [crash for *_, crash in sorted(crashes, key=lambda item: item[:2])]
 
 
 def unreported(failures: Mapping[str, list[str]], crashes: Iterable[Crash]) -> list[Crash]:

@@ -54,8 +54,8 @@ def run_graph(
     known = images_by_graph(images)
 
     def image_of(name: str) -> AnatImage | None:
-        found: AnatImage | None = image_of_node(name, known)
-        return found
+        image: AnatImage | None = image_of_node(name, known)
+        return image
 
     def stem_of(name: str) -> str | None:
         image = image_of(name)
@@ -197,10 +197,10 @@ def _send_crashes_to_subjects(
 
 def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_gb: float) -> Any:
     """Return the scheduler: ours, or the one of ``--use-plugin``."""
-    name, given = "MultiProc", dict[str, Any]()
+    name, plugin_args = "MultiProc", dict[str, Any]()
     if config.use_plugin is not None:
-        name, given = read_plugin(config.use_plugin)
-    arguments = {**given, "status_callback": watch}
+        name, plugin_args = read_plugin(config.use_plugin)
+    arguments = {**plugin_args, "status_callback": watch}
     if name != "MultiProc":
         from nipype.pipeline import plugins
 
@@ -237,20 +237,20 @@ def _own_nodes(
     workflow: Any, image_of: Callable[[str], AnatImage | None]
 ) -> list[tuple[AnatImage, set[str]]]:
     """Group the nodes that belong to one image."""
-    found: dict[str, tuple[AnatImage, set[str]]] = {}
+    nodes_of: dict[str, tuple[AnatImage, set[str]]] = {}
     for name in _run_nodes(workflow):
         image = image_of(name)
         if image is not None:
-            found.setdefault(image.relpath, (image, set()))[1].add(name)
-    return list(found.values())
+            nodes_of.setdefault(image.relpath, (image, set()))[1].add(name)
+    return list(nodes_of.values())
 
 
 def _keep_monitor(workflow: Any, config: RunConfig, record: RunRecord) -> None:
-    found = Path(workflow.base_dir) / workflow.name / "resource_monitor.json"
-    if found.is_file():
+    source = Path(workflow.base_dir) / workflow.name / "resource_monitor.json"
+    if source.is_file():
         target = config.output_dir / "logs" / f"{record.run_id}_resources.json"
         try:
-            shutil.copyfile(found, target)
+            shutil.copyfile(source, target)
         except OSError as error:
             LOGGER.warning("the use of memory and CPU is not recorded: %s", error)
         else:

@@ -70,13 +70,13 @@ def name_problem(image: AnatImage, config: RunConfig) -> str:
         longest_path = _limit(path, "PC_PATH_MAX", _LINUX_PATH)
         name, whole = len(os.fsencode(path.name)), len(os.fsencode(str(path)))
         if name > longest_name:
-            found, bound = f"the name {path.name} of {name} bytes", longest_name
+            length, bound = f"the name {path.name} of {name} bytes", longest_name
         elif whole >= longest_path:
-            found, bound = f"a path of {whole} bytes ({str(path)[:80]}...)", longest_path
+            length, bound = f"a path of {whole} bytes ({str(path)[:80]}...)", longest_path
         else:
             continue
         return (
-            f"{image.relpath}: its results would need {found}; this file system takes {bound}. "
+            f"{image.relpath}: its results would need {length}; this file system takes {bound}. "
             "Give the image shorter labels, or shorter paths of output and work folder."
         )
     return ""
@@ -154,8 +154,8 @@ def _paths(image: AnatImage, config: RunConfig) -> Iterator[Path]:
             yield value
             yield value.with_name(value.name.split(".")[0] + ".json")
     yield from paths.figures.values()
-    for asked in config.segmentation:
-        tool = make_segmentation(asked)
+    for tool_name in config.segmentation:
+        tool = make_segmentation(tool_name)
         yield from segmentation_paths(
             config.output_dir, image, tool.label, maps=tool.maps, masks=tool.masks
         ).values()
@@ -164,7 +164,7 @@ def _paths(image: AnatImage, config: RunConfig) -> Iterator[Path]:
 
 
 def _limit(path: Path, name: str, usual: int) -> int:
-    folder = next((one for one in path.parents if os.path.isdir(one)), Path("/"))  # noqa: PTH112
+    folder = next((ancestor for ancestor in path.parents if os.path.isdir(ancestor)), Path("/"))  # noqa: PTH112
     try:
         return os.pathconf(folder, name)
     except (OSError, ValueError, AttributeError):

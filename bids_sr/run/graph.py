@@ -181,8 +181,8 @@ def gpus_for(device: str) -> tuple[str, ...]:
             raise ConfigError("--device mps: this machine has no such device; give --device cpu")
         return ("",)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = int(device.partition(":")[2] or 0)
-    if device != "auto" and wanted >= count:
+    index = int(device.partition(":")[2] or 0)
+    if device != "auto" and index >= count:
         raise ConfigError(
             f"--device {device}: torch {torch.__version__} sees {count} CUDA devices; "
             "install a CUDA build of torch and check the driver, or give --device cpu"

@@ -34,16 +34,16 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
 
 
 def finish(
-    config: RunConfig, images: Sequence[AnatImage], fence: Fence, made: Iterable[str] = ()
+    config: RunConfig, images: Sequence[AnatImage], fence: Fence, complete: Iterable[str] = ()
 ) -> None:
     """Leave one reference per suffix, bring the raw-like folder up to date, all from the disk.
 
-    ``fence`` keeps the errors of one subject from the others; ``made`` holds the paths of the
+    ``fence`` keeps the errors of one subject from the others; ``complete`` holds the paths of the
     images of which this run has written all results.
     """
     from bids_sr.bids import subjects_of, write_raw_view
 
-    settle(config, images, fence, made)
+    settle(config, images, fence, complete)
     if config.raw_like_dir is None:
         return
     _tell_what_is_as_acquired(config, images)
@@ -60,7 +60,7 @@ def finish(
 
 
 def settle(
-    config: RunConfig, images: Sequence[AnatImage], fence: Fence, made: Iterable[str]
+    config: RunConfig, images: Sequence[AnatImage], fence: Fence, complete: Iterable[str]
 ) -> None:
     """Leave one reference per suffix, as :func:`finish` does; also after a run that was ended."""
     from bids_sr.bids import subjects_of
@@ -71,14 +71,14 @@ def settle(
         own.get(image.subject, []).append(image)
     for subject in subjects:
         with fence.around(f"hand-over of sub-{subject}"):
-            _settle(config, own[subject], made)
+            _settle(config, own[subject], complete)
 
 
 def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) -> None:
     from bids_sr.bids.raw_view import SURFACE_CONTRASTS
 
-    found = {image.suffix for image in images if image.action == "super-resolve"}
-    if held_back := sorted((found & SURFACE_CONTRASTS) - {*config.surface_contrasts}):
+    contrasts = {image.suffix for image in images if image.action == "super-resolve"}
+    if held_back := sorted((contrasts & SURFACE_CONTRASTS) - {*config.surface_contrasts}):
         LOGGER.info(
             "%s images are in %s as acquired, so that no tool refines surfaces with estimated "
             "detail; give --surface-contrasts %s to have them super-resolved there",
@@ -88,10 +88,12 @@ def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) ->
         )
 
 
-def _settle(config: RunConfig, images: Sequence[AnatImage], made: Iterable[str]) -> None:
+def _settle(config: RunConfig, images: Sequence[AnatImage], complete: Iterable[str]) -> None:
     from bids_sr.bids import dataset_lock, settle_references, surface_notes
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
-        notes = settle_references(config.output_dir, images, reference_rule(config), complete=made)
+        notes = settle_references(
+            config.output_dir, images, reference_rule(config), complete=complete
+        )
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)

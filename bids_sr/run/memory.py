@@ -49,7 +49,7 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
     )
 
     engine, _ = choose_engine(config.skull_strip_method, config.weights_dir)
-    tools = [make_segmentation(asked) for asked in config.segmentation]
+    tools = [make_segmentation(tool_name) for tool_name in config.segmentation]
     stages = []
     for image in images:
         if image.processed:

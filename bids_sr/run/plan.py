@@ -71,8 +71,8 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         )
         images = plan_images(layout, selection)
     except InputDataError as error:
-        asked = bool(config.participant_label)
-        code = ExitCode.NOTHING_SELECTED if asked else ExitCode.NO_INPUT
+        named = bool(config.participant_label)
+        code = ExitCode.NOTHING_SELECTED if named else ExitCode.NO_INPUT
         raise ExitError(code, str(error)) from error
     if not images:
         raise ExitError(
@@ -111,20 +111,20 @@ def count_words(images: Sequence[AnatImage]) -> str:
 
 def _tell_what_is_left_out(images: Sequence[AnatImage]) -> None:
     words = {"skip": "skipped", "pass-through": "passed through", "fail": "cannot be used"}
-    told = [image for image in images if image.action in words]
-    told.sort(key=lambda image: not image.misplaced)
-    for image in told[:SHOWN_IMAGES]:
+    left_out = [image for image in images if image.action in words]
+    left_out.sort(key=lambda image: not image.misplaced)
+    for image in left_out[:SHOWN_IMAGES]:
         level = logging.WARNING if image.misplaced else logging.INFO
         name = image.relpath if image.misplaced else image.stem
         LOGGER.log(level, "%s: %s: %s", name, words[image.action], image.reason)
-    if len(told) > SHOWN_IMAGES:
-        LOGGER.info("and %d more images, see decisions.tsv", len(told) - SHOWN_IMAGES)
+    if len(left_out) > SHOWN_IMAGES:
+        LOGGER.info("and %d more images, see decisions.tsv", len(left_out) - SHOWN_IMAGES)
 
 
 def _tell_what_gets_coarser(images: Sequence[AnatImage]) -> None:
     from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
 
-    found: dict[str, list[str]] = {}
+    stems_of: dict[str, list[str]] = {}
     for image in images:
         if image.action == "super-resolve":
             assert image.facts is not None
@@ -134,8 +134,8 @@ def _tell_what_gets_coarser(images: Sequence[AnatImage]) -> None:
             assert axis is not None
             spacing = image.target_spacing or 0.0
             if lost := lost_in_plane(image.source_grid, image.target_grid, axis, spacing):
-                found.setdefault(lost, []).append(image.stem)
-    for lost, stems in list(found.items())[:SHOWN_IMAGES]:
+                stems_of.setdefault(lost, []).append(image.stem)
+    for lost, stems in list(stems_of.items())[:SHOWN_IMAGES]:
         more = f" and {len(stems) - 1} more" if len(stems) > 1 else ""
         LOGGER.info("%s (%s): %s%s", lost, KEEP_IN_PLANE, stems[0], more)
 

@@ -109,20 +109,20 @@ class ImageEnds:
         """Take an event: ``start``, ``end`` or ``exception``."""
         self.lines(node, status)
         failed, self._failed = self._failed, []
-        for image in failed:  # its crash file is written after the event
-            self._ended(image)
-        found = self._image_of.get(node.fullname)
-        if found is None or found.relpath not in self._left:
+        for failed_image in failed:  # its crash file is written after the event
+            self._ended(failed_image)
+        image = self._image_of.get(node.fullname)
+        if image is None or image.relpath not in self._left:
             return
-        left = self._left[found.relpath]
+        left = self._left[image.relpath]
         if status == "exception" and self._makes_product(node.fullname):
-            del self._left[found.relpath]
-            self._failed.append(found)
+            del self._left[image.relpath]
+            self._failed.append(image)
             return
         if status == "exception":
             left &= {name for name in left if self._makes_product(name)}
         elif status == "end":
             left.discard(node.fullname)
         if not left:
-            del self._left[found.relpath]
-            self._ended(found)
+            del self._left[image.relpath]
+            self._ended(image)

@@ -93,13 +93,13 @@ def new_record(argv: Sequence[str]) -> RunRecord:
 
 def versions() -> dict[str, str]:
     """Return the versions that decide a result, without importing the packages."""
-    found = {"bids_sr": __version__, "python": platform.python_version()}
-    found["platform"] = f"{platform.system()} {platform.machine()}"
+    version_of = {"bids_sr": __version__, "python": platform.python_version()}
+    version_of["platform"] = f"{platform.system()} {platform.machine()}"
     for name in DISTRIBUTIONS:
         try:
-            found[name] = importlib.metadata.version(name)
+            version_of[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     if image := os.environ.get("BIDS_SR_CONTAINER"):
-        found["container"] = image
-    return found
+        version_of["container"] = image
+    return version_of

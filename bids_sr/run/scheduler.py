@@ -69,10 +69,10 @@ class _Step:
         """Return what the process sent; None where it is not yet done, or died."""
         assert self.results is not None
         try:
-            found: dict[str, Any] | None = self.results.recv() if self.results.poll() else None
+            result: dict[str, Any] | None = self.results.recv() if self.results.poll() else None
         except (EOFError, OSError):  # it died
             return None
-        return found
+        return result
 
 
 class _Dependencies:
@@ -267,8 +267,8 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
             sender.send(_failure(taskid, error))
 
     def _free_device(self) -> str | None:
-        taken = [step.device for step in self._steps.values() if step.process is not None]
-        return min(self._devices, key=taken.count, default=None)
+        devices = [step.device for step in self._steps.values() if step.process is not None]
+        return min(self._devices, key=devices.count, default=None)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
         step = self._steps[taskid]

@@ -51,8 +51,8 @@ def eclare(load: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     path = tmp_path / "run-eclare"
-    asked = str(tmp_path / "asked.json")
-    path.write_text(f"#!{sys.executable}\n{STAND_IN.format(asked=asked)}\nmain()\n")
+    arguments_file = str(tmp_path / "asked.json")
+    path.write_text(f"#!{sys.executable}\n{STAND_IN.format(asked=arguments_file)}\nmain()\n")
     path.chmod(0o755)
     return path
 
@@ -96,9 +96,9 @@ def test_its_rows_stand_in_the_same_tables(
         "--known-thickness",
     ]
     assert eclare.main(words) == 0
-    asked = json.loads((tmp_path / "asked.json").read_text())
-    assert (asked["n_patches"], asked["batch_size"]) == ("256", "128")
-    assert float(asked["relative_slice_thickness"]) == 3.0  # 6 mm of 2 mm voxels
+    arguments = json.loads((tmp_path / "asked.json").read_text())
+    assert (arguments["n_patches"], arguments["batch_size"]) == ("256", "128")
+    assert float(arguments["relative_slice_thickness"]) == 3.0  # 6 mm of 2 mm voxels
     rows = {row["method"]: row for row in table.read_rows(out / "rows")}
     label = "ECLARE (256 patches, known thickness)"
     assert set(rows) == {"linear", label}
@@ -121,7 +121,7 @@ def test_a_failure_is_a_row(
     out, _ = comparison
     words = ["compare", str(out), "--run-eclare", str(program), "--n-patches", "13"]
     assert eclare.main(words) == 0
-    (row,) = [one for one in table.read_rows(out / "rows") if one["method"] != "linear"]
+    (row,) = [stored for stored in table.read_rows(out / "rows") if stored["method"] != "linear"]
     assert row["status"] == "failed"
     assert "no memory for 13 patches" in row["message"]
 
@@ -138,9 +138,9 @@ def wheels(tmp_path: Path) -> Path:
     folder = tmp_path / "wheels"
     folder.mkdir()
     with zipfile.ZipFile(folder / "eclare-1.0.1-py3-none-any.whl", "w") as archive:
-        asked = str(tmp_path / "asked.json")
+        arguments_file = str(tmp_path / "asked.json")
         archive.writestr("eclare/__init__.py", "")
-        archive.writestr("eclare/main.py", STAND_IN.format(asked=asked))
+        archive.writestr("eclare/main.py", STAND_IN.format(asked=arguments_file))
     return folder
 
 
@@ -153,9 +153,9 @@ def test_it_travels_and_what_comes_back_is_scored(
     assert eclare.main(["pack", str(out), str(kit), "--wheels", str(wheels)]) == 0
     command = [sys.executable, str(kit / "run.py"), str(kit), str(back), "--minutes", "5"]
     subprocess.run(command, check=True, timeout=300)
-    asked = json.loads((tmp_path / "asked.json").read_text())
-    assert (asked["n_patches"], asked["batch_size"]) == ("1000000", "128")  # its defaults
-    assert asked["relative_slice_thickness"] is None
+    arguments = json.loads((tmp_path / "asked.json").read_text())
+    assert (arguments["n_patches"], arguments["batch_size"]) == ("1000000", "128")  # its defaults
+    assert arguments["relative_slice_thickness"] is None
     assert len(list(back.iterdir())) == 3
     assert eclare.main(["score", str(out), str(back)]) == 0
     row = {row["method"]: row for row in table.read_rows(out / "rows")}["ECLARE"]

@@ -60,7 +60,7 @@ def begin(script: ModuleType, kit: Path, out: Path, seconds: float) -> Any:
 
 def test_only_what_travels_is_imported(pack: ModuleType) -> None:
     """What the tests and the library import is on the machine or comes as a wheel."""
-    wanted = (
+    available = (
         THERE
         | {name.lower() for name in (*pack.WHEELS, *pack.SCHEDULER_WHEELS)}
         | {"bids_sr", "kit"}
@@ -73,8 +73,8 @@ def test_only_what_travels_is_imported(pack: ModuleType) -> None:
     # of recipes and fixtures that the kit does not use
     optional = {"av", "golden_files", "nilearn"}
     for path in files:
-        found = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
-        assert found <= wanted | optional, path
+        libraries = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
+        assert libraries <= available | optional, path
 
 
 def imported(path: Path) -> set[str]:
@@ -244,22 +244,22 @@ def tiny_training(
     config = tmp_path / "tiny.toml"
     config.write_text(tiny_settings)
     command = "{python} {kit}/train.py {set} {start} {out} --seconds {seconds} --config "
-    given = ["--training-set", str(packed), "--start", str(start)]
-    return [*given, "--train", f"{command}{config}"]
+    inputs = ["--training-set", str(packed), "--start", str(start)]
+    return [*inputs, "--train", f"{command}{config}"]
 
 
 @pytest.mark.slow
 def test_rehearsal(pack: ModuleType, tiny_training: list[str], tmp_path: Path) -> None:
     """All steps on the CPU in two minutes; what takes longer is ended, and nothing fails."""
     assert pack.main([str(tmp_path / "kit"), "--without-wheels", *tiny_training]) == 0
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "kit/run.py", "kit", "out", "--minutes", "2", "--rehearse"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     steps = report["steps"]
     assert list(steps) == ["unpack", "machine", "tests", "timings", "train"]
@@ -270,4 +270,4 @@ def test_rehearsal(pack: ModuleType, tiny_training: list[str], tmp_path: Path) -
     assert {path.name for path in files} >= {"report.json", "tests.log", "timings.log"}
     assert len(files) <= 8
     assert max(path.stat().st_size for path in files) <= 16e6
-    assert "--- summary" in told.stdout
+    assert "--- summary" in ended.stdout

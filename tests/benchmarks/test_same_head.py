@@ -35,10 +35,10 @@ def another_scan(brain: Volume, generator: np.random.Generator) -> Volume:
     inside = ndimage.map_coordinates(
         brain.data, index[:3, :3] @ places + index[:3, 3:], order=1
     ).reshape(grid.shape)
-    other = np.where(inside > 0.1, 1.2 - 0.8 * inside, 0)  # fluid bright, white matter dark
+    contrast = np.where(inside > 0.1, 1.2 - 0.8 * inside, 0)  # fluid bright, white matter dark
     noise = 0.02 * np.abs(generator.standard_normal(grid.shape))
     affine[:3, 3] += (-400, 0, 400)  # where no other image lies
-    return Volume((1000 * (other + noise)).astype(np.float32), affine)
+    return Volume((1000 * (contrast + noise)).astype(np.float32), affine)
 
 
 def another_head(brain: Volume, generator: np.random.Generator) -> Volume:
@@ -92,8 +92,8 @@ def test_pairs_that_are_there_are_not_done_again(
 
 def test_a_score_between_is_to_be_looked_at(same_head: ModuleType) -> None:
     scores = (0.29, 0.33, 0.41)
-    told = [same_head.verdict(score, 900.0) for score in scores]
-    assert told == ["different", "look", "same head"]
+    verdicts = [same_head.verdict(score, 900.0) for score in scores]
+    assert verdicts == ["different", "look", "same head"]
 
 
 def test_where_too_little_is_common_nothing_is_said(same_head: ModuleType) -> None:
@@ -124,6 +124,6 @@ def test_real_heads(same_head: ModuleType) -> None:
         name: same_head.Head(next(DATA.rglob(f"sub-{name}.nii.gz")))
         for name in ("adult02_FLAIR", "adult07_T1w", "adult09_T1w")
     }
-    one, other, again = heads.values()
-    assert same_head.compare(one, again, threads=1)["verdict"] == "same head"
-    assert same_head.compare(one, other, threads=1)["verdict"] == "different"
+    first, second, repeated = heads.values()
+    assert same_head.compare(first, repeated, threads=1)["verdict"] == "same head"
+    assert same_head.compare(first, second, threads=1)["verdict"] == "different"

@@ -14,8 +14,8 @@ SCRIPTS = [file for file in FILES if "__main__" in file.read_text(encoding="utf-
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_explains_itself(script: Path) -> None:
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, str(script), "--help"], capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
-    assert "usage:" in told.stdout
+    assert ended.returncode == 0, ended.stderr
+    assert "usage:" in ended.stdout

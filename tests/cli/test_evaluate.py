@@ -107,8 +107,8 @@ def test_a_comparison_resumes_and_a_bad_image_stops_no_other(
     assert "| 7/8 axial | tiny | 1 |" in (out / "scores.md").read_text()
     page = (out / "index.html").read_text()
     assert page.count('class="tile') == 12  # two planes of truth, slices, 2 methods, 2 errors
-    kept = Volume.load(out / "images" / "sub-01_T1w_7-8-axial_bspline.nii.gz")
-    assert kept.shape == (50, 64, 48)
+    reconstruction = Volume.load(out / "images" / "sub-01_T1w_7-8-axial_bspline.nii.gz")
+    assert reconstruction.shape == (50, 64, 48)
 
     # the same again: nothing is done twice; another setting: that method only
     files = {path: path.stat().st_mtime_ns for path in (out / "rows").glob("sub-01*.json")}

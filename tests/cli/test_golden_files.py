@@ -22,7 +22,7 @@ import nibabel as nb
 import numpy as np
 import numpy.typing as npt
 import pytest
-from golden_files import FOLDER, Golden, changed
+from golden_files import Golden
 from golden_texts import REPOSITORY, folder_lines, page_lines, tame, value_lines
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,11 +36,11 @@ ONE_FILE = ("--omp-nthreads=1", "--device=cpu", "--output-resolution=3")
 def mains() -> dict[str, Main]:
     """Return what each command of the package calls, by its name."""
     table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
-    found = {}
+    functions = {}
     for name, place in table.items():
         module, _, function = place.partition(":")
-        found[name] = getattr(importlib.import_module(module), function)
-    return found
+        functions[name] = getattr(importlib.import_module(module), function)
+    return functions
 
 
 @pytest.fixture
@@ -301,8 +301,8 @@ def option_lines(parser: argparse.ArgumentParser, prefix: str) -> Iterator[str]:
         }
         if {"--omp-nthreads", "--nprocs"} & {*action.option_strings}:
             facts["default"] = facts["default"] and "<of the machine>"
-        told = [f"{name}={value!r}" for name, value in facts.items() if value is not None]
-        yield " ".join([*(action.option_strings or ["(position)"]), *told])
+        words = [f"{name}={value!r}" for name, value in facts.items() if value is not None]
+        yield " ".join([*(action.option_strings or ["(position)"]), *words])
 
 
 @pytest.mark.parametrize("name", ["bids_sr", "bids_sr-tools"])
@@ -390,38 +390,3 @@ def test_exit_codes_of_mistakes(
         path.relative_to(tmp_path).as_posix() for path in {*tmp_path.rglob("*")} - before
     )
     golden(f"exit_codes_{name}", [*lines, *(f"left behind: {path}" for path in left)])
-
-
-# --- the comparison itself ----------------------------------------------------------------
-
-
-def test_a_changed_value_is_shown_by_its_name(tmp_path: Path) -> None:
-    lines = ["== sub-01.json", "Scale: 3.0", "Steps: 3", "Gain: 1.234", "Method: self"]
-    Golden(tmp_path, writing=True)("it", lines)
-    compare = Golden(tmp_path, writing=False)
-    compare("it", lines)
-    compare("it", [*lines[:3], "Gain: 1.2345", lines[4]])
-    for number, line in ((2, "Steps: 4"), (3, "Gain: 1.334"), (4, "Method: latent")):
-        other = [*lines[:number], line, *lines[number + 1 :]]
-        assert [*changed(lines, other)] == ["== sub-01.json", f"- {lines[number]}", f"+ {line}"]
-        with pytest.raises(AssertionError) as error:
-            compare("it", other)
-        assert f"- {lines[number]}\n+ {line}" in str(error.value)
-    assert [*changed(lines, lines[:-1])] == ["== sub-01.json", "- Method: self"]
-    assert [*changed(lines, [*lines, "New: 1"])] == ["== sub-01.json", "+ New: 1"]
-    with pytest.raises(AssertionError, match="BIDS_SR_GOLDEN=write"):
-        compare("none", lines)
-
-
-def test_every_golden_file_is_read_by_a_test() -> None:
-    sources = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
-    unread = [
-        path.stem
-        for path in FOLDER.glob("*.txt")
-        if f'"{path.stem}"' not in sources
-        and not any(
-            path.stem.startswith(f"{kind}_") and f'"{path.stem[len(kind) + 1 :]}"' in sources
-            for kind in ("super_resolve", "options", "exit_codes")
-        )
-    ]
-    assert unread == []

@@ -190,7 +190,7 @@ def test_every_option_is_in_the_reference() -> None:
         if action.help != argparse.SUPPRESS
         for option in action.option_strings
     }
-    missing = [one for one in spelled - {"-h", "--help"} if f"`{one}`" not in text]
+    missing = [option for option in spelled - {"-h", "--help"} if f"`{option}`" not in text]
     assert missing == []
 
 

@@ -37,10 +37,10 @@ def write(dataset: Path, output: Path, *words: object) -> int:
 def shell(script: Path, ask: str) -> list[str]:
     """Run the first lines of a script, up to where it begins to work, and let it tell."""
     head = script.read_text().partition("\ncd ")[0]
-    told = subprocess.run(
+    ended = subprocess.run(
         ["bash", "-c", f"{head}\n{ask}"], capture_output=True, text=True, check=True
     )
-    return told.stdout.splitlines()
+    return ended.stdout.splitlines()
 
 
 @pytest.mark.usefixtures("no_graph")
@@ -59,7 +59,7 @@ def test_the_scripts_hold_what_was_asked(
     folder = output / "code" / "slurm"
     assert (folder / "participants.txt").read_text() == "sub-01\nsub-02\n"
     text = (folder / "participant.sbatch").read_text()
-    asked = {line for line in text.splitlines() if line.startswith("#SBATCH")}
+    directives = {line for line in text.splitlines() if line.startswith("#SBATCH")}
     assert {
         "#SBATCH --cpus-per-task=4",
         "#SBATCH --mem=4800M",  # of 2^20 bytes
@@ -69,7 +69,7 @@ def test_the_scripts_hold_what_was_asked(
         "#SBATCH --gres=gpu:1",
         "#SBATCH --qos=low",
         "#SBATCH --requeue",
-    } <= asked
+    } <= directives
     assert "--gres" not in (folder / "group.sbatch").read_text()
     for line in ("module load apptainer", "--containall --nv", "--bind '/x y:/z:ro'"):
         assert line in text
@@ -203,11 +203,13 @@ def test_memory_is_that_of_the_participant_that_needs_most(dataset: Path, tmp_pa
         bids_dir=dataset, output_dir=tmp_path / "out", work_dir=tmp_path / "work", mem_gb=0.3
     )
     images = make_plan(config)
-    needed, who = job_array.task_memory_gb(config, images)
-    each = {
-        subject: participant_memory_gb(config, [one for one in images if one.subject == subject])
+    needed, neediest = job_array.task_memory_gb(config, images)
+    memory_of = {
+        subject: participant_memory_gb(
+            config, [image for image in images if image.subject == subject]
+        )
         for subject in {image.subject for image in images}
     }
-    assert needed == max(each.values()) > config.mem_gb
-    assert each[who.removeprefix("sub-")] == needed
+    assert needed == max(memory_of.values()) > config.mem_gb
+    assert memory_of[neediest.removeprefix("sub-")] == needed
     assert job_array.task_memory_gb(config, [])[1] == "no image that can be processed"

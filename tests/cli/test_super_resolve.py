@@ -35,12 +35,12 @@ def test_a_series_is_done_frame_by_frame(image: Path, tmp_path: Path) -> None:
     cine = Series.of(frames, 0.04).save(tmp_path / "cine.nii.gz")
     words = ["--sr-method", "linear", "--output-resolution", "3"]
     assert run(cine, tmp_path / "fine.nii.gz", *words) == ExitCode.OK
-    made = Series.load(tmp_path / "fine.nii.gz")
-    assert len(made) == 3
-    assert made.frame_spacing == pytest.approx(0.04)
+    series = Series.load(tmp_path / "fine.nii.gz")
+    assert len(series) == 3
+    assert series.frame_spacing == pytest.approx(0.04)
     assert run(image, tmp_path / "one.nii.gz", *words) == ExitCode.OK
     alone = Volume.load(tmp_path / "one.nii.gz").data
-    np.testing.assert_allclose(made.data[..., 1], 2 * alone, rtol=1e-5)
+    np.testing.assert_allclose(series.data[..., 1], 2 * alone, rtol=1e-5)
 
 
 def test_a_series_is_refused_by_a_method_that_learns_from_each(

@@ -29,9 +29,9 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
     ended = command(*words, "--random-seed", 5, "--device", "cpu", **TOOLS)
     assert ended.returncode == ExitCode.OK, ended.stderr
     assert "6 mm apart (header), 5 mm thick (sidecar), slr profile (assumed)" in ended.stdout
-    made = Volume.load(out)
-    assert made.shape == (20, 22, 18)
-    np.testing.assert_allclose(made.fov, Volume.load(image).fov, atol=0.01)
+    result = Volume.load(out)
+    assert result.shape == (20, 22, 18)
+    np.testing.assert_allclose(result.fov, Volume.load(image).fov, atol=0.01)
     record = json.loads((tmp_path / "sr.json").read_text())
     details = record["SuperResolution"]
     assert (details["Method"], details["Seed"], details["Steps"]) == ("finetuned", 5, 3)
@@ -58,8 +58,8 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
     words = ["super-resolve", str(image), str(tmp_path / "sr.nii"), "--sr-method", "bspline"]
     words += ["--slice-spacing", "8", "--slice-thickness", "4"]
     assert tools.main(words) == ExitCode.OK
-    made = Volume.load(tmp_path / "sr.nii")
-    assert made.fov[2] == pytest.approx(6 * 8, abs=0.01)
+    result = Volume.load(tmp_path / "sr.nii")
+    assert result.fov[2] == pytest.approx(6 * 8, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_simulate_is_the_forward_model(image: Path, tmp_path: Path) -> None:
     out = tmp_path / "thick.nii.gz"
     words = ["simulate", str(tmp_path / "fine.nii.gz"), str(out), "--slice-thickness", "5"]
     assert tools.main([*words, "--slice-axis", "0", "--slice-spacing", "8"]) == ExitCode.OK
-    made = Volume.load(out)
-    assert made.shape == (5, 22, 6)
+    thick = Volume.load(out)
+    assert thick.shape == (5, 22, 6)
     sidecar = json.loads((tmp_path / "thick.json").read_text())
     assert (sidecar["SliceThickness"], sidecar["SpacingBetweenSlices"]) == (5.0, 8.0)
 

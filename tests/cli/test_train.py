@@ -116,10 +116,10 @@ class Settings:
 
 
 def parsed(*texts: str) -> dict[str, Any]:
-    given = argparse.Namespace(
+    options = argparse.Namespace(
         config=None, set=[*texts], omp_nthreads=2, device=None, random_seed=None
     )
-    return train.settings(given, Settings)
+    return train.settings(options, Settings)
 
 
 def test_settings_become_the_types_of_the_fields() -> None:

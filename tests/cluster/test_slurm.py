@@ -65,9 +65,9 @@ class Cluster:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -115,15 +115,15 @@ def image_hashes(output: Path) -> dict[str, str]:
 
 def processes(*words: object) -> list[psutil.Process]:
     """Find the running processes of ``bids_sr`` whose command line has all these words."""
-    found = []
+    running = []
     for process in psutil.process_iter():
         try:
             line = process.cmdline()
         except psutil.Error:
             continue
         if "bids_sr" in line and all(str(word) in line for word in words):
-            found.append(process)
-    return found
+            running.append(process)
+    return running
 
 
 def write(study: Path, output: Path, *words: object, options: tuple[str, ...] = LINEAR) -> Path:
@@ -189,9 +189,9 @@ def test_killed_in_the_middle_and_submitted_again(
     cluster.wait(
         lambda: any("super-resolution ..." in path.read_text() for path in log.glob("*_1.log"))
     )
-    found = processes(output, "participant")
-    assert found
-    for process in found:  # the command and its workers, not the job's shell
+    running = processes(output, "participant")
+    assert running
+    for process in running:  # the command and its workers, not the job's shell
         process.kill()
     cluster.wait()
     assert states(submit) == {"sub-01": "137"}
@@ -219,16 +219,14 @@ def test_a_requeued_job_goes_on(cluster: Cluster, study: Path, tmp_path: Path) -
 
 
 def wait_for_log(cluster: Cluster, submit: Path, words: str) -> list[Path]:
-    found: list[Path] = []
+    logs: list[Path] = []
 
     def there() -> bool:
-        found[:] = [
-            path for path in submit.parent.glob("log/*_*.log") if words in path.read_text()
-        ]
-        return bool(found)
+        logs[:] = [path for path in submit.parent.glob("log/*_*.log") if words in path.read_text()]
+        return bool(logs)
 
     cluster.wait(there)
-    return found
+    return logs
 
 
 def test_too_little_memory_is_told(cluster: Cluster, study: Path, tmp_path: Path) -> None:
@@ -266,9 +264,9 @@ def test_steps_as_jobs(cluster: Cluster, study: Path, tmp_path: Path) -> None:
         dict(word.split("=", 1) for word in line.split() if "=" in word)
         for line in cluster.call("scontrol", "--oneliner", "show", "job").splitlines()
     ]
-    asked = {job["JobName"].split(".")[0]: job for job in jobs if "sub_01" in job["JobName"]}
-    memory = {name: float(job["MinMemoryNode"][:-1]) for name, job in asked.items()}
+    job_of = {job["JobName"].split(".")[0]: job for job in jobs if "sub_01" in job["JobName"]}
+    memory = {name: float(job["MinMemoryNode"][:-1]) for name, job in job_of.items()}
     # of this small image no step declares more than a process takes for its libraries
     assert set(memory.values()) == {math.ceil(LEAST_GB * 1e9 / 2**20)}
-    assert asked["super_resolve"]["CPUs/Task"] == "2"
-    assert asked["check_input"]["CPUs/Task"] == "1"
+    assert job_of["super_resolve"]["CPUs/Task"] == "2"
+    assert job_of["check_input"]["CPUs/Task"] == "1"

@@ -58,8 +58,8 @@ def test_the_cpu_takes_over_from_a_gpu_that_nobody_insisted_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        made, reason = or_on_cpu("auto", full_gpu)
-    assert made == "made on the CPU"
+        result, reason = or_on_cpu("auto", full_gpu)
+    assert result == "made on the CPU"
     assert reason in caplog.text
     assert "Tried to allocate 9 GiB." in reason
     assert or_on_cpu("cpu", full_gpu) == ("made on the CPU", "")
@@ -71,24 +71,24 @@ def test_a_device_that_was_asked_for_fails_instead() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "message",
     [
         "CUDA error: out of memory",
         "GET was unable to find an engine to execute this computation",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_other_words_for_too_little_memory(told: str) -> None:
+def test_other_words_for_too_little_memory(message: str) -> None:
     """Torch has a type for this, but the libraries below it raise plain errors."""
 
     def full(name: str) -> str:
         if name != "cpu":
-            raise RuntimeError(told)
+            raise RuntimeError(message)
         return "made on the CPU"
 
-    made, reason = or_on_cpu("auto", full)
-    assert made == "made on the CPU"
-    assert told in reason
+    result, reason = or_on_cpu("auto", full)
+    assert result == "made on the CPU"
+    assert message in reason
 
 
 def test_another_error_of_a_device_is_not_hidden() -> None:

@@ -144,8 +144,8 @@ MACHINE_GB = 0.9 * 4096 * 2**26 / 1e9
 def test_the_smallest_memory_limit_holds(
     tmp_path: Path, files: dict[str, str], environ: dict[str, str], gigabytes: float
 ) -> None:
-    found = available_memory_gb(root=write(tmp_path, files), environ=environ)
-    assert found == pytest.approx(gigabytes, abs=0.01)
+    available = available_memory_gb(root=write(tmp_path, files), environ=environ)
+    assert available == pytest.approx(gigabytes, abs=0.01)
 
 
 TELL = (
@@ -162,8 +162,8 @@ def tell(words: list[str], enter: Path | None = None) -> tuple[int, float]:
             (enter / "cgroup.procs").write_text(str(os.getpid()))
 
     command = [*words, sys.executable, "-c", TELL]
-    told = subprocess.run(command, preexec_fn=begin, capture_output=True, text=True, check=True)
-    cpus, gigabytes = told.stdout.split()
+    ended = subprocess.run(command, preexec_fn=begin, capture_output=True, text=True, check=True)
+    cpus, gigabytes = ended.stdout.split()
     return int(cpus), float(gigabytes)
 
 

@@ -80,9 +80,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
     def get(engine: str) -> str:
         require(engine)
-        given = os.environ.get(f"BIDS_SR_TEST_IMAGE_{engine.upper()}")
+        named = os.environ.get(f"BIDS_SR_TEST_IMAGE_{engine.upper()}")
         if engine not in built:
-            built[engine] = given or make(engine)
+            built[engine] = named or make(engine)
         return built[engine]
 
     def make(engine: str) -> str:
@@ -90,15 +90,15 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
             build(engine, "localhost/bids_sr:test")
             return "localhost/bids_sr:test"
         # Apptainer takes an image from either engine.
-        other = next((one for one in ENGINES[:2] if shutil.which(one)), None)
-        if other is None:
+        builder = next((program for program in ENGINES[:2] if shutil.which(program)), None)
+        if builder is None:
             pytest.skip("neither podman nor docker is installed to make the image")
         folder = tmp_path_factory.mktemp("sif")
         for source in RECIPE:
             tree = (REPOSITORY / source).is_dir()
             (shutil.copytree if tree else shutil.copy)(REPOSITORY / source, folder / source)
-        kind = ("--format", "docker-archive") if other == "podman" else ()
-        call(other, "save", *kind, "-o", folder / "image.tar", get(other))
+        kind = ("--format", "docker-archive") if builder == "podman" else ()
+        call(builder, "save", *kind, "-o", folder / "image.tar", get(builder))
         share(folder)
         arguments = ("--build-arg", "BOOTSTRAP=docker-archive", "--build-arg", "BASE=image.tar")
         words = ("build", "--fakeroot", *arguments, "bids_sr.sif", "singularity.def")
@@ -144,9 +144,9 @@ def test_the_demo_is_the_same_in_a_container(
 ) -> None:
     name = image(engine)
     call(SCRIPT, engine, name, tmp_path / "run", *OPTIONS, "--raw-like-dir", "/raw")
-    found = {part: contents(tmp_path / "run" / part) for part in ("demo", "out", "raw")}
-    assert len(found["out"]) == 2 * 9  # subjects, images of each
-    assert found == bare
+    written = {part: contents(tmp_path / "run" / part) for part in ("demo", "out", "raw")}
+    assert len(written["out"]) == 2 * 9  # subjects, images of each
+    assert written == bare
     # Links of the raw-shaped view are relative, so they hold where both folders are mounted.
     links = [path for path in (tmp_path / "run/raw").rglob("*") if path.is_symlink()]
     assert links
@@ -268,7 +268,7 @@ def test_weights_that_cannot_be_had_end_the_build(
     engine: str, words: list[str], message: str, image: Callable[[str], str]
 ) -> None:
     image(engine)  # its layers are taken again
-    chosen = [word for one in words for word in ("--build-arg", one)]
+    chosen = [word for argument in words for word in ("--build-arg", argument)]
     done = build(engine, "localhost/bids_sr:refused", *chosen, ok=False)
     assert done.returncode
     assert message in done.stdout + done.stderr

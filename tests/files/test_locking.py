@@ -113,14 +113,14 @@ def test_a_file_system_without_locks_is_told(
 
 @pytest.mark.parametrize("kind", ["a named pipe", "a link", "a folder"])
 def test_a_lock_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
-    path, other = tmp_path / "lock", tmp_path / "other"
-    other.write_text("kept")
+    path, target = tmp_path / "lock", tmp_path / "other"
+    target.write_text("kept")
     {
         "a named pipe": lambda: os.mkfifo(path),
-        "a link": lambda: path.symlink_to(other),
+        "a link": lambda: path.symlink_to(target),
         "a folder": path.mkdir,
     }[kind]()
     for lock in (locked(path), claimed(path, ["a"], what="test")):
         with pytest.raises(InputDataError, match=f"lock: found {kind}; expected"), lock:
             pass
-    assert other.read_text() == "kept"
+    assert target.read_text() == "kept"

@@ -90,13 +90,13 @@ def test_weights_of_a_stranger_are_not_found(public: Path, tmp_path: Path, home:
         "print(published_weights('hd-bet').find(), os.environ['XDG_CACHE_HOME'])"
     )
 
-    found, cache = environment_of(
+    weights_folder, cache = environment_of(
         show,
         TMPDIR=str(public),
         HOME=str(public) if home == "public" else "/nonexistent",
     ).split()
 
-    assert found == "None"
+    assert weights_folder == "None"
     assert not Path(cache).is_relative_to(usual(public))
     assert not Path(cache).exists()  # it went away with the process
 

@@ -24,7 +24,7 @@ class OnGpu(BaseInterface):  # type: ignore[misc]
 def test_a_plugin_that_does_not_wait_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plugin.yml"
     path.write_text("plugin: SLURMGraph\n")
-    with pytest.raises(ConfigError, match="SLURMGraph hands the steps over and returns before"):
+    with pytest.raises(ConfigError, match="SLURMGraph returns before the steps have run"):
         batch_queue.read_plugin(path)
 
 
@@ -67,19 +67,19 @@ def graph() -> pe.Workflow:
 
 
 @pytest.mark.parametrize(
-    ("given", "heavy"),
+    ("user_arguments", "heavy"),
     [
         ("", "--cpus-per-task=4 --mem=3052M --gres=gpu:1"),  # 3.2e9 bytes are 3051.8 of 2^20
         ("--time=60 --mem=20G", "--cpus-per-task=4 --gres=gpu:1"),
         ("-c 2 --gres=gpu:a100:1", "--mem=3052M"),
     ],
 )
-def test_a_node_asks_slurm_for_what_it_declares(given: str, heavy: str) -> None:
+def test_a_node_asks_slurm_for_what_it_declares(user_arguments: str, heavy: str) -> None:
     workflow = graph()
-    batch_queue.ask_slurm(workflow, given)
+    batch_queue.ask_slurm(workflow, user_arguments)
     assert workflow.get_node("inner.heavy").plugin_args == {"sbatch_args": heavy}
     light = workflow.get_node("inner.light").plugin_args["sbatch_args"]
-    assert given or light == "--cpus-per-task=1 --mem=573M"  # at least 0.6 GB
+    assert user_arguments or light == "--cpus-per-task=1 --mem=573M"  # at least 0.6 GB
 
 
 @pytest.mark.parametrize(("name", "queued"), [("SLURM", True), ("PBS", True), ("Linear", False)])

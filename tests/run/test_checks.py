@@ -31,8 +31,8 @@ def tree(folder: Path) -> set[str]:
         (["--slice-profile", "gausian"], "gausian: no such file; expected auto, gaussian, rect"),
         (["--slice-profile", "/dev/null"], "slice-profile /dev/null: found a device; expected a"),
         (["-d", "masks=/nonexistent"], "--derivatives masks: /nonexistent does not exist"),
-        (["-d", f"masks={__file__}"], "test_checks.py is no folder"),
-        (["--weights-dir", __file__], "test_checks.py is no folder"),
+        (["-d", f"masks={__file__}"], "test_checks.py is not a folder"),
+        (["--weights-dir", __file__], "test_checks.py is not a folder"),
         (["--use-plugin", "/nonexistent"], "--use-plugin: /nonexistent"),
         (["--weights-dir", "/nonexistent"], "--weights-dir: /nonexistent"),
     ],
@@ -47,7 +47,7 @@ def test_a_file_that_is_not_there_stops_the_run(
 
 
 @pytest.mark.parametrize(
-    ("asked", "code", "message"),
+    ("tool", "code", "message"),
     [
         ("mri_segment", ExitCode.USAGE, "no such tool; expected one of atropos, wmh"),
         ("nnunet=/nonexistent", ExitCode.MISSING_TOOL, "expected a model folder of nnU-Net v2"),
@@ -55,10 +55,10 @@ def test_a_file_that_is_not_there_stops_the_run(
     ],
 )
 def test_a_segmentation_that_cannot_run_stops_the_run(
-    command: Command, dataset: Path, tmp_path: Path, asked: str, code: ExitCode, message: str
+    command: Command, dataset: Path, tmp_path: Path, tool: str, code: ExitCode, message: str
 ) -> None:
     ended = command(
-        dataset, tmp_path / "out", "participant", "--segmentation", "atropos", asked, cwd=tmp_path
+        dataset, tmp_path / "out", "participant", "--segmentation", "atropos", tool, cwd=tmp_path
     )
     assert ended.returncode == code
     assert message in ended.stderr

@@ -69,10 +69,10 @@ def test_the_cause_is_taken_from_a_crash_file(tmp_path: Path) -> None:
     ],
 )
 def test_the_last_exception_becomes_one_line(text: str, message: str) -> None:
-    found = last_exception(text.splitlines())
-    assert found.startswith(message)
-    assert "\n" not in found
-    assert len(found) <= 500
+    line = last_exception(text.splitlines())
+    assert line.startswith(message)
+    assert "\n" not in line
+    assert len(line) <= 500
 
 
 def test_an_empty_crash_file_is_no_crash_of_ours(tmp_path: Path) -> None:

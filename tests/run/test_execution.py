@@ -40,8 +40,8 @@ def test_nodes_of_all_graphs_are_found_with_their_full_names() -> None:
         image.add_nodes([pe.Node(IdentityInterface(["a"]), name=name) for name in ("x", "y")])
         subject.add_nodes([image, pe.Node(IdentityInterface(["a"]), name="x")])
         workflow.add_nodes([subject])
-    found = dict(named_nodes(workflow))
-    assert sorted(found) == sorted(f"all_wf.{name}" for name in workflow.list_node_names())
-    assert len(found) == 6
-    for name, node in found.items():
+    nodes = dict(named_nodes(workflow))
+    assert sorted(nodes) == sorted(f"all_wf.{name}" for name in workflow.list_node_names())
+    assert len(nodes) == 6
+    for name, node in nodes.items():
         assert node is workflow.get_node(name.removeprefix("all_wf."))

@@ -33,12 +33,12 @@ def config(tmp_path: Path) -> Callable[..., RunConfig]:
 def image(labels: str = "sub-01", spacing: float = 1.0, **changes: Any) -> AnatImage:
     source = Grid((256, 256, 30), np.diag([0.9, 0.9, 5.0, 1.0]))
     stem = f"{labels}_FLAIR"
-    subject, *others = (part.split("-") for part in labels.split("_"))
+    subject, *entities = (part.split("-") for part in labels.split("_"))
     names = {"acq": "acquisition", "desc": "desc"}
     fields: dict[str, Any] = {
         "path": Path(f"/raw/sub-01/anat/{stem}.nii.gz"),
         "relpath": f"sub-01/anat/{stem}.nii.gz",
-        "entities": {"subject": subject[1], **{names[key]: value for key, value in others}},
+        "entities": {"subject": subject[1], **{names[key]: value for key, value in entities}},
         "suffix": "FLAIR",
         "action": "super-resolve",
         "reason": "anisotropy",
@@ -119,31 +119,31 @@ def test_only_the_impossible_image_fails(config: Callable[..., RunConfig]) -> No
         replace(image(), action="skip", target_grid=None),
     ]
     checked = refuse_impossible(images, config(), memory_gb=16.0)
-    assert [one.action for one in checked] == ["super-resolve", "fail", "fail", "skip"]
+    assert [planned.action for planned in checked] == ["super-resolve", "fail", "fail", "skip"]
 
 
 def test_the_plan_refuses(dataset: Path, tmp_path: Path) -> None:
     folders = {"bids_dir": dataset, "output_dir": tmp_path / "o", "work_dir": tmp_path / "w"}
     images = make_plan(RunConfig(**folders, output_resolution=0.005))  # type: ignore[arg-type]
-    reasons = [one.reason for one in images if one.action == "fail"]
+    reasons = [planned.reason for planned in images if planned.action == "fail"]
     assert any("GB of memory" in reason or "NIfTI file holds" in reason for reason in reasons)
-    assert not any(one.processed and one.action == "super-resolve" for one in images)
+    assert not any(planned.processed and planned.action == "super-resolve" for planned in images)
     elsewhere = make_plan(
         RunConfig(**folders, output_resolution=0.02),  # type: ignore[arg-type]
         here=False,
     )
-    assert any(one.action == "super-resolve" for one in elsewhere)
+    assert any(planned.action == "super-resolve" for planned in elsewhere)
 
 
 def test_names_are_made_only_where_they_may_be_too_long(
     config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
-    monkeypatch.setattr(feasibility, "_paths", lambda *words: made.append(words) or [])
+    calls = []
+    monkeypatch.setattr(feasibility, "_paths", lambda *words: calls.append(words) or [])
     assert not name_problem(image(), config(segmentation=("atropos", "wmh")))
-    assert not made
+    assert not calls
     name_problem(image(f"sub-01_acq-{150 * 'x'}"), config())
-    assert made
+    assert calls
 
 
 @pytest.mark.parametrize("suffix", specification()["anat_suffixes"])

@@ -151,9 +151,9 @@ def test_one_bad_image_or_subject_in_a_real_run(
     def vanish(*arguments: Any, ended: Callable[[Outcome], None]) -> Outcomes:
         (empty_dataset / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()
 
-        def also_remove(found: Outcome) -> None:
-            ended(found)
-            if found.image.subject == "04":
+        def also_remove(outcome: Outcome) -> None:
+            ended(outcome)
+            if outcome.image.subject == "04":
                 shutil.rmtree(output / "sub-04")
 
         return begin(*arguments, ended=also_remove)

@@ -44,14 +44,14 @@ IMAGES = [
 
 def outcomes(tmp_path: Path, crashes: list[Crash], finished: set[str]) -> Outcomes:
     def image_of(node: str) -> AnatImage | None:
-        return next((one for one in IMAGES if one.stem in node), None)
+        return next((image for image in IMAGES if image.stem in node), None)
 
     return after_run(
         IMAGES,
         crashes,
         image_of=image_of,
-        finished=lambda one: one.stem in finished,
-        quality_path=lambda one: tmp_path / f"{one.stem}.json",
+        finished=lambda image: image.stem in finished,
+        quality_path=lambda image: tmp_path / f"{image.stem}.json",
     )
 
 
@@ -60,8 +60,8 @@ def crash(node: str, message: str) -> Crash:
 
 
 def test_before_the_run() -> None:
-    found = [outcome.status for outcome in planned(IMAGES).images]
-    assert found == ["planned", "planned", "planned", "skipped", "failed"]
+    statuses = [outcome.status for outcome in planned(IMAGES).images]
+    assert statuses == ["planned", "planned", "planned", "skipped", "failed"]
 
 
 def test_each_image_is_told_from_its_first_crash(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_each_image_is_told_from_its_first_crash(tmp_path: Path) -> None:
         crash("w.sub-01_T1w.save", "second"),
         crash("w.report", "common"),
     ]
-    found = outcomes(tmp_path, crashes, {"sub-02_T1w"})
-    assert [outcome.line for outcome in found.images] == [
+    result = outcomes(tmp_path, crashes, {"sub-02_T1w"})
+    assert [outcome.line for outcome in result.images] == [
         "sub-01_T1w: failed at denoise: first",
         "sub-01_T2w: not done: the run ended before it",
         "sub-02_T1w: done: odd; small",
         "sub-03_T1w: skipped",
         "sub-04_T1w: failed at planning: no header",
     ]
-    assert [other.message for other in found.other_crashes] == ["common"]
-    assert found.code == ExitCode.SOME_FAILED
+    assert [other.message for other in result.other_crashes] == ["common"]
+    assert result.code == ExitCode.SOME_FAILED
 
 
 def test_unreadable_quality_is_no_failure(tmp_path: Path) -> None:
@@ -92,44 +92,44 @@ def test_unreadable_quality_is_no_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("failing", [0, 1])
 def test_all_done_is_0_and_one_failure_is_1(tmp_path: Path, failing: int) -> None:
     crashes = [crash("w.sub-01_T1w.x", "no")] * failing
-    found = after_run(
+    result = after_run(
         IMAGES[:4],
         crashes,
         image_of=lambda node: IMAGES[0],
-        finished=lambda one: True,
-        quality_path=lambda one: tmp_path / "none.json",
+        finished=lambda image: True,
+        quality_path=lambda image: tmp_path / "none.json",
     )
-    assert found.code == failing
+    assert result.code == failing
 
 
 def test_what_fails_beside_the_product_leaves_the_image_done(tmp_path: Path) -> None:
     write_quality(tmp_path / "sub-01_T1w.json", warnings=("no brain mask: dark",))
-    found = after_run(
+    result = after_run(
         IMAGES[:2],
         [crash("w.sub-01_T1w.reports_wf.save_sr_figure", "OSError: no space")],
         image_of=lambda node: IMAGES[0],
-        finished=lambda one: True,
-        quality_path=lambda one: tmp_path / f"{one.stem}.json",
+        finished=lambda image: True,
+        quality_path=lambda image: tmp_path / f"{image.stem}.json",
         makes_product=lambda node: False,
     )
-    assert [outcome.line for outcome in found.images] == [
+    assert [outcome.line for outcome in result.images] == [
         "sub-01_T1w: done, but incomplete: no brain mask: dark; save_sr_figure failed: "
         "OSError: no space",
         "sub-01_T2w: done",
     ]
-    assert found.code == ExitCode.SOME_FAILED
+    assert result.code == ExitCode.SOME_FAILED
 
 
 @pytest.mark.parametrize(("status", "code"), [("failed", 1), ("skipped", 0), ("done", 0)])
 def test_a_segmentation_that_was_asked_for_and_failed_is_told(
     tmp_path: Path, status: str, code: int
 ) -> None:
-    asked = StepRecord({"Tool": "atropos", "Status": status})
-    write_quality(tmp_path / "sub-01_T1w.json", segmentations=(asked,))
-    found = outcomes(tmp_path, [], {one.stem for one in IMAGES})
-    assert found.images[0].status == "done"
-    assert found.images[0].incomplete == bool(code)
-    only = Outcomes(images=found.images[:1])
+    segmentation = StepRecord({"Tool": "atropos", "Status": status})
+    write_quality(tmp_path / "sub-01_T1w.json", segmentations=(segmentation,))
+    result = outcomes(tmp_path, [], {image.stem for image in IMAGES})
+    assert result.images[0].status == "done"
+    assert result.images[0].incomplete == bool(code)
+    only = Outcomes(images=result.images[:1])
     assert only.code == code
 
 
@@ -159,8 +159,8 @@ def test_what_failed_and_was_left_out_is_known(tmp_path: Path) -> None:
         "bias_correction": StepRecord({"Status": "corrected"}),
     }
     write_quality(tmp_path / "sub-01_T1w.json", steps=steps, warnings=(warning,))
-    found = outcomes(tmp_path, [], {one.stem for one in IMAGES})
-    assert found.images[0].left_out == ("the image was not denoised",)
-    assert found.images[1].left_out == ()
-    assert found.code == ExitCode.SOME_FAILED  # of the image without header alone
-    assert not found.images[0].incomplete
+    result = outcomes(tmp_path, [], {image.stem for image in IMAGES})
+    assert result.images[0].left_out == ("the image was not denoised",)
+    assert result.images[1].left_out == ()
+    assert result.code == ExitCode.SOME_FAILED  # of the image without header alone
+    assert not result.images[0].incomplete

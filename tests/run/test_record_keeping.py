@@ -29,8 +29,8 @@ def statuses(output: Path) -> dict[str, str]:
     return {Path(row["image"]).parts[0]: row["status"] for row in read_decisions(output)}
 
 
-def having(found: dict[str, str], status: str) -> set[str]:
-    return {subject for subject in found if found[subject] == status}
+def having(statuses_of: dict[str, str], status: str) -> set[str]:
+    return {subject for subject in statuses_of if statuses_of[subject] == status}
 
 
 def with_result(output: Path) -> set[str]:
@@ -73,17 +73,17 @@ def test_a_run_that_was_ended_tells_the_truth_and_goes_on(
     code = end_after_first_result(words, output, number)
     # On a busy machine the run may go on a while, or end, before the signal arrives.
     assert code in (ExitCode.OK, ExitCode.TERMINATED, -number)
-    found = statuses(output)
-    assert found["sub-01"] == "done"
-    assert set(found.values()) <= {"done", "planned"}
-    assert having(found, "done") <= with_result(output)
+    recorded = statuses(output)
+    assert recorded["sub-01"] == "done"
+    assert set(recorded.values()) <= {"done", "planned"}
+    assert having(recorded, "done") <= with_result(output)
     if code == ExitCode.TERMINATED:
-        for subject in found:
-            assert (output / f"{subject}.html").is_file() == (found[subject] == "done")
+        for subject in recorded:
+            assert (output / f"{subject}.html").is_file() == (recorded[subject] == "done")
     assert command(*words, "--reports-only").returncode == ExitCode.OK
-    now = statuses(output)
-    assert having(found, "done") <= having(now, "done") <= with_result(output)
-    for subject, status in now.items():
+    resumed = statuses(output)
+    assert having(recorded, "done") <= having(resumed, "done") <= with_result(output)
+    for subject, status in resumed.items():
         page = (output / f"{subject}.html").read_text()
         assert (NO_METHODS in page) == (status != "done")
         assert ("was not finished" in page) == (status != "done")
@@ -142,7 +142,7 @@ def test_what_a_run_does_not_make_goes(
     assert (anat / "sub-01_desc-brain_mask.nii.gz").is_file()
     mine = anat / "sub-01_desc-mine_T1w.nii.gz"
     mine.touch()
-    other = {path: path.stat().st_mtime_ns for path in (output / "sub-02").rglob("*_T1w*")}
+    times_of = {path: path.stat().st_mtime_ns for path in (output / "sub-02").rglob("*_T1w*")}
     ended = command(*words, "--participant-label=01")
     assert ended.returncode == ExitCode.OK, ended.stderr
     mine.unlink()
@@ -160,7 +160,7 @@ def test_what_a_run_does_not_make_goes(
     page = (output / "sub-01.html").read_text()
     assert "Learning curve" not in page
     assert "Brain mask on the acquired image" not in page
-    assert {path: path.stat().st_mtime_ns for path in other} == other
+    assert {path: path.stat().st_mtime_ns for path in times_of} == times_of
 
 
 def test_the_methods_text_names_the_steps_that_failed() -> None:

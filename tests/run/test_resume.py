@@ -91,12 +91,12 @@ def test_a_kept_result_that_is_broken_is_made_again(
 
     assert again()[1] is None
     for name in ("copy", "read"):
-        kept = tmp_path / "work" / "w" / "image1" / name / f"result_{name}.pklz"
-        kept.write_bytes(content)
+        result = tmp_path / "work" / "w" / "image1" / name / f"result_{name}.pklz"
+        result.write_bytes(content)
         lines, error = again()
         assert error is None
         assert len(lines.ended) == 6
-        assert kept.stat().st_size > len(content)
+        assert result.stat().st_size > len(content)
 
 
 def draw(folder: str) -> list[str]:
@@ -127,13 +127,13 @@ def test_a_file_that_was_cut_off_is_made_again(
         return [path.read_bytes() for path in sorted(folder.glob("?.*"))]
 
     folder = tmp_path / "work" / "w" / "image0" / "draw"
-    made = again()
-    assert len(made) == 4
+    contents = again()
+    assert len(contents) == 4
     before = (folder / "d.tsv").stat().st_mtime_ns
-    assert again() == made
+    assert again() == contents
     assert (folder / "d.tsv").stat().st_mtime_ns == before, "what is whole is kept"
     os.truncate(folder / name, int(left * (folder / name).stat().st_size))
-    assert again() == made
+    assert again() == contents
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -156,10 +156,10 @@ def test_a_kept_file_that_is_empty_is_made_again(
     tmp_path: Path, three_texts: list[Path], node: Nodes, run: Run
 ) -> None:
     assert run([chain(node, three_texts[0], 0, here=False)])[1] is None
-    kept = tmp_path / "work" / "w" / "image0" / "copy" / "given.txt"
-    kept.write_bytes(b"")
+    text_file = tmp_path / "work" / "w" / "image0" / "copy" / "given.txt"
+    text_file.write_bytes(b"")
     assert run([chain(node, three_texts[0], 0, here=False)])[1] is None
-    assert kept.read_text() == "text"
+    assert text_file.read_text() == "text"
 
 
 @pytest.mark.parametrize("here", [True, False])

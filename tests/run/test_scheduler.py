@@ -312,8 +312,8 @@ def test_a_process_that_can_never_be_started_fails_its_step(
 def test_garbage_is_not_collected_at_each_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: Nodes, run: Run
 ) -> None:
-    asked = []
-    monkeypatch.setattr("gc.collect", lambda *_: asked.append(True))
+    collections = []
+    monkeypatch.setattr("gc.collect", lambda *_: collections.append(True))
     _, error = run([node(f"n{number}", wait, seconds=0.2) for number in range(3)])
     assert error is None
-    assert not asked
+    assert not collections

@@ -134,5 +134,5 @@ def test_a_gpu_is_used_by_one_step_at_a_time(
     assert set(devices) == set(names)
     assert max(map(len, at_once)) == 2
     for steps in at_once:
-        taken = [device for _, device in steps]
-        assert len(set(taken)) == len(taken)
+        in_use = [device for _, device in steps]
+        assert len(set(in_use)) == len(in_use)
