@@ -151,11 +151,11 @@ class RunConfig:
         profile = self.slice_profile
         if profile is not None and profile not in SLICE_PROFILES:  # nodes run in other folders
             object.__setattr__(self, "slice_profile", os.path.abspath(profile))
-        tools = tuple(_with_absolute_path(one) for one in self.segmentation)
+        tools = tuple(_with_absolute_path(tool) for tool in self.segmentation)
         object.__setattr__(self, "segmentation", tools)
-        asked = self.method_options
-        object.__setattr__(self, "sr_model", asked.model)
-        object.__setattr__(self, "output_grid", self.output_grid or asked.facts.output_grid)
+        chosen = self.method_options
+        object.__setattr__(self, "sr_model", chosen.model)
+        object.__setattr__(self, "output_grid", self.output_grid or chosen.facts.output_grid)
         self._check_numbers()
         self._check_names()
         self._check_folders()
@@ -290,10 +290,10 @@ def option(name: str) -> str:
     )
 
 
-def _with_absolute_path(asked: str) -> str:
+def _with_absolute_path(tool: str) -> str:
     """Return ``NAME=PATH`` with the path absolute, since nodes run in folders of their own."""
-    name, equals, path = asked.partition("=")
-    return f"{name}={os.path.abspath(path)}" if equals and path else asked
+    name, equals, path = tool.partition("=")
+    return f"{name}={os.path.abspath(path)}" if equals and path else tool
 
 
 def _at_least(config: RunConfig, least: float, *names: str) -> None:

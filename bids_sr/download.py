@@ -91,12 +91,12 @@ def download(
         if target.is_file():  # another process brought it meanwhile
             return target
         _retried(_Source(url, part, limit, report), attempts, pause)
-        found = file_digest(part)
-        if sha256 is not None and found != sha256.lower():
+        digest = file_digest(part)
+        if sha256 is not None and digest != sha256.lower():
             _throw_away(part)
             raise WeightsError(
-                f"Found SHA-256 {found} of what {url} sent; expected {sha256.lower()}. The file "
-                "was thrown away: it is damaged or not the published one."
+                f"Found SHA-256 {digest} of what {url} sent; expected {sha256.lower()}. The file "
+                "was removed: it is damaged or not the published one."
             )
         part.replace(target)
         _validator(part).unlink(missing_ok=True)
@@ -154,9 +154,9 @@ class _PacedResponse(http.client.HTTPResponse):
 class _Paced(urllib.request.AbstractHTTPHandler):
     def do_open(self, http_class: Any, req: Any, **more: Any) -> Any:
         def connection(*words: Any, **options: Any) -> Any:
-            made = http_class(*words, **options)
-            made.response_class = _PacedResponse
-            return made
+            opened = http_class(*words, **options)
+            opened.response_class = _PacedResponse
+            return opened
 
         return super().do_open(connection, req, **more)
 
@@ -274,26 +274,26 @@ def _check_kind(url: str, answer: Any) -> None:
 
 
 def _length(answer: Any) -> int | None:
-    """Return how many bytes a server says that it sends; ConnectionError for what is no number."""
-    told = answer.headers.get("Content-Length")
-    if told is None:
+    """Return how many bytes a server says that it sends; ConnectionError if it is not a number."""
+    stated = answer.headers.get("Content-Length")
+    if stated is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,18}", told.strip()):
-        raise ConnectionError(f"the server says that it sends {told[:40]!r} bytes")
-    return int(told)
+    if not re.fullmatch(r"[0-9]{1,18}", stated.strip()):
+        raise ConnectionError(f"the server says that it sends {stated[:40]!r} bytes")
+    return int(stated)
 
 
 def _too_large(source: _Source, size: int) -> WeightsError:
     _throw_away(source.part)
     return WeightsError(
         f"Found at least {size} bytes at {source.url}; expected at most {source.limit}. It is not "
-        "what was published, and was thrown away."
+        "what was published, and was removed."
     )
 
 
-def _plain(told: object) -> str:
+def _plain(answer: object) -> str:
     """Return what a server said, without what a terminal would obey."""
-    return "".join(letter for letter in str(told) if letter.isprintable())[:300]
+    return "".join(letter for letter in str(answer) if letter.isprintable())[:300]
 
 
 def _throw_away(part: Path) -> None:

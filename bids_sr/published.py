@@ -110,9 +110,9 @@ class PublishedWeights:
         WeightsError
             If no folder is complete.
         """
-        found = self.find(weights_dir)
-        if found is not None:
-            return found
+        folder = self.find(weights_dir)
+        if folder is not None:
+            return folder
         raise WeightsError(f"{self._missing(weights_dir)} {self.advice(weights_dir)}")
 
     def fetch(
@@ -146,9 +146,9 @@ class PublishedWeights:
         WeightsError
             If the files are not there and cannot be brought; it says which file to put where.
         """
-        found = self.find(weights_dir)
-        if found is not None:
-            return found
+        complete = self.find(weights_dir)
+        if complete is not None:
+            return complete
         advice = self.advice(weights_dir)
         if offline or self.url is None:
             why = "the run is offline" if offline else "no address of theirs is recorded"
@@ -158,17 +158,19 @@ class PublishedWeights:
         folder = self.target(weights_dir)
         try:
             if self.archive:
-                name, wanted = f"{self.name}.zip", sha256
+                name, expected = f"{self.name}.zip", sha256
             else:
                 ((name, known),) = self.files.items()
-                wanted = sha256 or known
+                expected = sha256 or known
             limit = self.largest_mb * 1_000_000
-            brought = download(self.url, folder / name, sha256=wanted, limit=limit, report=report)
+            archive = download(
+                self.url, folder / name, sha256=expected, limit=limit, report=report
+            )
             if self.archive:
                 try:
-                    self._unpack(brought, folder)
+                    self._unpack(archive, folder)
                 finally:
-                    brought.unlink()
+                    archive.unlink()
         except WeightsError as error:
             raise WeightsError(f"{error} {advice}") from error
         return folder

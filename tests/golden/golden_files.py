@@ -71,11 +71,11 @@ def _section(golden: Sequence[str], number: int) -> str:
 
 def _close(before: str, after: str) -> bool:
     pairs = zip(_DECIMAL.findall(before), _DECIMAL.findall(after), strict=True)
-    return all(_near(one, other) for one, other in pairs)
+    return all(_near(old, new) for old, new in pairs)
 
 
 def _near(before: str, after: str) -> bool:
-    wanted, got = (float(text.replace("−", "-").replace(",", "")) for text in (before, after))
+    expected, actual = (float(text.replace("−", "-").replace(",", "")) for text in (before, after))
     mantissa, _, exponent = before.partition("e")
     digit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
-    return abs(got - wanted) <= RELATIVE * abs(wanted) + digit + ABSOLUTE
+    return abs(actual - expected) <= RELATIVE * abs(expected) + digit + ABSOLUTE

@@ -61,14 +61,14 @@ def tame(text: str, folders: Mapping[Path, str]) -> str:
 
 @cache
 def _versions() -> tuple[str, ...]:
-    found = {platform.python_version()}
+    versions = {platform.python_version()}
     for name in VERSIONED:
         try:
-            found.add(version(name))
+            versions.add(version(name))
         except PackageNotFoundError:
             continue
-    found |= {version("bids_sr").replace(".", "_")}
-    return tuple(sorted(found, key=len, reverse=True))
+    versions |= {version("bids_sr").replace(".", "_")}
+    return tuple(sorted(versions, key=len, reverse=True))
 
 
 def folder_lines(root: Path, folders: Mapping[Path, str], *, pattern: str = "*") -> list[str]:
@@ -176,8 +176,8 @@ def table_lines(path: Path) -> Iterator[str]:
     for number, row in enumerate(rows, 1):
         for name, cell in zip(header, row, strict=True):
             timed = _MEASURED.fullmatch(name) and cell != "n/a"
-            told = f"{float(cell):.3e}" if name == "voxels" else cell
-            yield f"row {number}, {name}: {MEASURED if timed else told}"
+            shown = f"{float(cell):.3e}" if name == "voxels" else cell
+            yield f"row {number}, {name}: {MEASURED if timed else shown}"
 
 
 def figure_lines(text: str) -> Iterator[str]:
@@ -205,8 +205,8 @@ class _Page(HTMLParser):
         self._in_head = tag == "thead" or (self._in_head and tag != "tbody")
         self._column = -1 if tag in ("table", "tr") else self._column + (tag in ("td", "th"))
         if not self._hidden:
-            kept = [(name, value) for name, value in attrs if name in ("alt", "title", "href")]
-            self.lines += [f"[{name}] {value}" for name, value in kept]
+            texts = [(name, value) for name, value in attrs if name in ("alt", "title", "href")]
+            self.lines += [f"[{name}] {value}" for name, value in texts]
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden -= tag in ("script", "style", "svg")
@@ -249,8 +249,8 @@ def markdown_lines(text: str) -> Iterator[str]:
         cells = [cell.strip() for cell in line.split("|")] if line.startswith("| ") else []
         headings = (headings or cells) if cells else []
         pairs = zip(headings, cells, strict=True)
-        told = [
+        shown = [
             MEASURED if _MEASURED.fullmatch(name) and re.match(r"[\d.]", cell) else cell
             for name, cell in pairs
         ]
-        yield " | ".join(told).strip() if cells else line
+        yield " | ".join(shown).strip() if cells else line
