@@ -52,8 +52,9 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     if options.uncertainty and (options.labels or chosen.method not in able):
         raise ExitError(
             ExitCode.USAGE,
-            f"--uncertainty: {'labels' if options.labels else f'the method {chosen.method!r}'} "
-            f"returns no uncertainty map; {', '.join(able)} do, for images: leave the option out",
+            "--uncertainty: no uncertainty map with "
+            f"{'labels' if options.labels else f'the method {chosen.method!r}'}; expected an "
+            f"image and one of the methods {', '.join(able)}. Else leave it out",
         )
     from bids_sr.sr.registry import make_method, parameters_for
 

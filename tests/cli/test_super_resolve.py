@@ -125,9 +125,13 @@ def test_a_label_map_by_itself_is_interpolated(image: Path, tmp_path: Path) -> N
         (
             ["--sr-method", "linear", "--uncertainty", "u.nii.gz"],
             ExitCode.USAGE,
-            "'linear' cannot tell how uncertain",
+            "no uncertainty map with the method 'linear'",
         ),
-        (["--labels", "--uncertainty", "u.nii.gz"], ExitCode.USAGE, "labels cannot tell"),
+        (
+            ["--labels", "--uncertainty", "u.nii.gz"],
+            ExitCode.USAGE,
+            "no uncertainty map with labels",
+        ),
     ],
 )
 def test_what_cannot_work_is_told_before_the_work(

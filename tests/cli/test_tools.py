@@ -66,7 +66,7 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
     ("in_name", "out_name", "code", "message"),
     [
         ("none.nii.gz", "sr.nii.gz", ExitCode.NO_INPUT, "does not exist"),
-        ("image.nii.gz", "sr.mgz", ExitCode.USAGE, "is no NIfTI name"),
+        ("image.nii.gz", "sr.mgz", ExitCode.USAGE, "is not a NIfTI file name"),
         ("image.nii.gz", "image.nii.gz", ExitCode.USAGE, "is the input"),
         ("image.nii.gz", "again/image.nii.gz", ExitCode.USAGE, "is the input"),
         ("image.nii.gz", "link.nii.gz", ExitCode.USAGE, "is the input"),
