@@ -188,7 +188,7 @@ def pack(options: argparse.Namespace) -> int:
     cases = []
     for job in jobs:
         name = replace(job, label="").stem.rstrip("_")
-        case, *_ = load_case(job)
+        case = load_case(job).case
         file = case.lr.save(kit / "cases" / f"{name}.nii.gz")
         facts = {"name": name, "slices": str(file.relative_to(kit)), "job": plain(job)}
         cases.append(
@@ -292,7 +292,7 @@ def write(
 
 def measure(job: Job, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     """Run ECLARE on a test and score what it makes."""
-    case, *_ = load_case(job)
+    case = load_case(job).case
     with tempfile.TemporaryDirectory(prefix="eclare-") as folder:
         in_file = case.lr.save(Path(folder) / "slices.nii.gz")
         row = run_eclare(in_file, Path(folder), settings.arguments(case), options)
@@ -303,7 +303,8 @@ def measure(job: Job, settings: Settings, options: argparse.Namespace) -> dict[s
 
 def scored(job: Job, settings: Settings, estimate: Volume, out: Path) -> dict[str, Any]:
     """Return record and scores of a reconstruction; its pictures go to the folder."""
-    case, mask, lesions = load_case(job)
+    test = load_case(job)
+    case = test.case
     if case.lr.data.min() >= 0:
         estimate = estimate.with_data(np.maximum(estimate.data, 0))
     record = {
@@ -313,8 +314,8 @@ def scored(job: Job, settings: Settings, estimate: Volume, out: Path) -> dict[st
         "Settings": asdict(settings),
     }
     estimate = on_grid(case, estimate)
-    np.savez_compressed(out / "rows" / f"{job.stem}.npz", **pictures(case, estimate, mask))
-    scores = score(case, estimate, mask=mask, lesions=lesions, measures=job.measures)
+    np.savez_compressed(out / "rows" / f"{job.stem}.npz", **pictures(case, estimate, test.mask))
+    scores = score(case, estimate, mask=test.mask, lesions=test.lesions, measures=job.measures)
     return {"record": record, "scores": scores}
 
 

@@ -64,15 +64,16 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--protocols",
         nargs="+",
         default=["5/6"],
-        metavar="THICKNESS/SPACING[/PROFILE]",
-        help="simulated slices, mm; or leave-slices-out",
+        metavar="THICKNESS/SPACING[PLANE][/PROFILE]",
+        help="simulated slices, mm; several stacks joined by +, with motion between them at the "
+        "end (5/6+5/6sagittal+5/6coronal@2mm2deg); or leave-slices-out",
     )
     tests.add_argument(
         "--slices",
         nargs="+",
         choices=("axial", "sagittal", "coronal"),
         default=["axial"],
-        help="orientation of simulated slices",
+        help="orientation of simulated slices, where the protocol names none",
     )
     tests.add_argument(
         "--noise",

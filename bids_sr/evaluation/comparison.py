@@ -116,7 +116,9 @@ class Comparison:
             if ended.row is None:
                 self.write(job, status="failed", message=ended.message)
             else:
-                self.write(job, status="ok", message="", **ended.row)
+                rivals = ended.row.pop("rivals", {})
+                for name, row in {"": ended.row, **rivals}.items():
+                    self.write(job.rival(name) if name else job, status="ok", message="", **row)
             yield job, ended
 
     def write(self, job: Job, **content: Any) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bids_sr.compute.memory import peak_memory_gb
 from bids_sr.evaluation.downstream import Segmenter, downstream_scores
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import on_grid, score
+from bids_sr.evaluation.stacks import Combination, combined, registration_error, rival_volumes
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import file_digest, text_digest
 from bids_sr.imaging import Volume, resample
@@ -72,6 +73,10 @@ class Job:
         words = (self.image, self.protocol.label, self.label)
         return "_".join(re.sub(r"[^\w.+-]+", "-", word).strip("-") for word in words)
 
+    def rival(self, name: str) -> Job:
+        """Return the job under whose name a rival of it stands in the tables."""
+        return replace(self, label=f"{self.label}, {name}")
+
     def settings(self) -> dict[str, Any]:
         """Return everything that the row depends on, as plain values."""
         values = plain(self)
@@ -105,16 +110,27 @@ class Outcome:
     """The reconstruction, on the grid of the test."""
     pictures: dict[str, npt.NDArray[np.float16]]
     """Example planes; see :func:`pictures`."""
+    rivals: Mapping[str, Outcome] = field(default_factory=dict)
+    """Of several stacks, by name: what else can be made of them."""
 
 
-def load_case(job: Job) -> tuple[TestCase, npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None]:
-    """Return the test of a job, its mask and its lesions, both on the grid of the truth."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedCase:
+    """Hold the test of a job, its mask and its lesions, both on the grid of the truth."""
+
+    case: TestCase
+    mask: npt.NDArray[np.bool_]
+    lesions: npt.NDArray[np.bool_] | None
+
+
+def load_case(job: Job) -> LoadedCase:
+    """Make the test of a job."""
     reference = Volume.load(job.path).canonical()
     case = make_case(reference, job.protocol, seed=job.seed, thickness=job.thickness)
     mask = _mask(job.mask, reference, case)
     if mask is None:
         mask = np.ones(case.truth.shape, dtype=bool)
-    return case, mask, _mask(job.lesions, reference, case)
+    return LoadedCase(case=case, mask=mask, lesions=_mask(job.lesions, reference, case))
 
 
 def run(
@@ -129,32 +145,60 @@ def run(
     segment : callable, optional
         How images are segmented, for a job that compares segmentations.
     """
-    case, mask, lesions = load_case(job)
-    method = make_method(job.method, job.parameters)
+    test, method = load_case(job), make_method(job.method, job.parameters)
+    case = test.case
     wall, cpu = time.perf_counter(), time.process_time()
-    result = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    row = {
-        "seconds": wall,
-        "cpu_seconds": cpu,
-        "peak_gb": peak_memory_gb(),
-        "peak_gpu_gb": _peak_gpu_gb(),
-        "record": result.record.to_dict(),
+
+    def cost(record: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "seconds": time.perf_counter() - wall,
+            "cpu_seconds": time.process_time() - cpu,
+            "peak_gb": peak_memory_gb(),
+            "peak_gpu_gb": _peak_gpu_gb(),
+            "record": record,
+        }
+
+    if case.stacks:
+        stacks = combined(case.stacks, case.grid, method, seed=job.seed, progress=progress)
+        outcome = _outcome(job, test, stacks.volume, stacks.uncertainty, cost(stacks.record))
+        outcome = replace(outcome, rivals=_rivals(job, test, stacks))
+        outcome.row["scores"]["registration_error"] = registration_error(
+            case.stacks, stacks.fused, case.grid, test.mask & case.region
+        )
+    else:
+        result = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
+        record = result.record.to_dict()
+        outcome = _outcome(job, test, result.volume, result.uncertainty, cost(record))
+    if job.downstream and segment is not None and case.planes is None:
+        outcome.row["scores"] |= _downstream(job, test, outcome.estimate, segment)
+    return outcome
+
+
+def _rivals(job: Job, test: LoadedCase, stacks: Combination) -> dict[str, Outcome]:
+    """Score what else can be made of several stacks."""
+    singles = [score(test.case, volume, mask=test.mask) for volume, _ in stacks.singles]
+    return {
+        name: _outcome(job, test, volume, None, {"seconds": seconds})
+        for name, (volume, seconds) in rival_volumes(stacks, singles).items()
     }
+
+
+def _outcome(
+    job: Job, test: LoadedCase, estimate: Volume, uncertainty: Volume | None, cost: dict[str, Any]
+) -> Outcome:
+    """Score and draw a reconstruction."""
     scores = score(
-        case,
-        result.volume,
-        mask=mask,
-        lesions=lesions,
-        uncertainty=result.uncertainty,
+        test.case,
+        estimate,
+        mask=test.mask,
+        lesions=test.lesions,
+        uncertainty=uncertainty,
         measures=job.measures,
     )
-    if job.downstream and segment is not None and case.planes is None:
-        scores |= _downstream(job, case, result.volume, mask, lesions, segment)
     return Outcome(
-        row={**row, "scores": scores},
-        estimate=result.volume,
-        pictures=pictures(case, result.volume, mask),
+        row={**cost, "scores": scores},
+        estimate=estimate,
+        pictures=pictures(test.case, estimate, test.mask),
     )
 
 
@@ -169,21 +213,15 @@ def segment_kept(job: Job, estimate: Volume, segment: Segmenter) -> dict[str, fl
     segment : callable
         How images are segmented.
     """
-    case, mask, lesions = load_case(job)
-    return (
-        {} if case.planes is not None else _downstream(job, case, estimate, mask, lesions, segment)
-    )
+    test = load_case(job)
+    return {} if test.case.planes is not None else _downstream(job, test, estimate, segment)
 
 
 def _downstream(
-    job: Job,
-    case: TestCase,
-    estimate: Volume,
-    mask: npt.NDArray[np.bool_],
-    lesions: npt.NDArray[np.bool_] | None,
-    segment: Segmenter,
+    job: Job, test: LoadedCase, estimate: Volume, segment: Segmenter
 ) -> dict[str, float]:
     """Segment reconstruction and reference within the same mask, and compare."""
+    case, mask, lesions = test.case, test.mask, test.lesions
     with_lesions = lesions is not None
     facts = [_fingerprint(job.path), job.mask and _fingerprint(job.mask), with_lesions]
     key = text_digest(json.dumps([*facts, _SEGMENTATION_VERSION]))[:12]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,14 @@ def _measure(task: dict[str, Any]) -> None:
 
         segment = segmenter(folder / "segmentations", threads=task["threads"], seed=job.seed)
     outcome = run(job, progress=throttled(_tell_progress, _LINE_SECONDS), segment=segment)
-    write_atomic(
-        folder / "rows" / f"{job.stem}.npz",
-        lambda path: np.savez_compressed(path, **outcome.pictures),  # type: ignore[arg-type]
-    )
+    outcomes = [(job.rival(name), rival) for name, rival in outcome.rivals.items()]
+    for drawn, result in [(job, outcome), *outcomes]:
+        planes: Any = result.pictures
+        write_atomic(folder / "rows" / f"{drawn.stem}.npz", partial(np.savez_compressed, **planes))
     if task["keep_images"]:
         outcome.estimate.save(folder / "images" / f"{job.stem}.nii.gz")
-    _tell(json.dumps({"row": outcome.row}, default=str))
+    rivals = {name: rival.row for name, rival in outcome.rivals.items()}
+    _tell(json.dumps({"row": {**outcome.row, "rivals": rivals}}, default=str))
 
 
 def _segment(task: dict[str, Any]) -> None:

@@ -1,26 +1,24 @@
 """A protocol turns an image into a test: slices to reconstruct from, and the truth.
 
-Either a fine reference is made thick by the forward model, or every other slice of a
-stack that has no fine reference is left out.  How a reconstruction is scored is in
-:mod:`bids_sr.evaluation.scoring`.
+Either a fine reference is made thick by the forward model, once or as several stacks, or
+every other slice of a stack that has no fine reference is left out.  How a reconstruction is
+scored is in :mod:`bids_sr.evaluation.scoring`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from bids_sr.evaluation.protocol_name import LEAVE_OUT, SLICES, ProtocolName
+from bids_sr.evaluation.stacks import SimulatedStack, covered_by_all, simulated_stacks
 from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade
 
-SLICES = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Orientation of the simulated slices, and the array axis across them in RAS+."""
-LEAVE_OUT = "leave-slices-out"
-_PROFILE = "gaussian"
-"""Of protocols that name none, whatever is assumed of scans: their tables stay comparable."""
+_PROFILE = "gaussian"  # of slices that were left out
 _LEAST_SCALE = 1.2
 _LEAST_SLICES = 5
 
@@ -30,10 +28,12 @@ class Protocol:
     """State how a test is made of an image."""
 
     name: str
-    """``thickness/spacing`` in mm, optionally with ``/profile`` (else a Gaussian); or
+    """``thickness/spacing`` in mm, optionally with a plane and ``/profile`` (else a Gaussian);
+    several joined by ``+``, with motion between them at the end (``@2mm2deg``); or
     ``leave-slices-out``."""
     slices: str = "axial"
-    """``axial``, ``sagittal`` or ``coronal``; ``own`` where slices are left out."""
+    """``axial``, ``sagittal`` or ``coronal``, of the stacks whose plane the name does not say;
+    ``own`` where it says all, or where slices are left out."""
     noise: float = 0.0
     """Rician noise of the slices, as a fraction of their 99th percentile."""
 
@@ -43,11 +43,13 @@ class Protocol:
             object.__setattr__(self, "slices", "own")
             object.__setattr__(self, "noise", 0.0)
             return
-        if self.slices not in SLICES:
+        named = ProtocolName.read(self.name)
+        if all(stack.slice_axis is not None for stack in named.stacks):
+            object.__setattr__(self, "slices", "own")
+        elif self.slices not in SLICES:
             raise ConfigError(f"Found slices {self.slices!r}; expected {', '.join(SLICES)}.")
         if not (math.isfinite(self.noise) and 0 <= self.noise < 1):
             raise ConfigError(f"Found noise {self.noise}; expected a fraction, 0 to 1.")
-        self.acquisition()
 
     @property
     def leaves_out(self) -> bool:
@@ -57,34 +59,21 @@ class Protocol:
     @property
     def label(self) -> str:
         """Words for tables: ``5/6 axial``, ``5/6 axial, noise 2 %``, ``leave-slices-out``."""
-        if self.leaves_out:
-            return self.name
         noise = f", noise {100 * self.noise:g} %" if self.noise else ""
-        return f"{self.name} {self.slices}{noise}"
+        return self.name + ("" if self.slices == "own" else f" {self.slices}") + noise
+
+    def named(self) -> ProtocolName:
+        """Return what the name says, with the plane of every stack."""
+        named = ProtocolName.read(self.name)
+        stacks = tuple(
+            replace(stack, slice_axis=SLICES[self.slices]) if stack.slice_axis is None else stack
+            for stack in named.stacks
+        )
+        return replace(named, stacks=stacks)
 
     def acquisition(self) -> Acquisition:
-        """Return the simulated acquisition.
-
-        Raises
-        ------
-        ConfigError
-            If the name does not state one.
-        """
-        first, *rest = self.name.split("/")
-        try:
-            thickness = float(first)
-            spacing = float(rest[0]) if rest else thickness
-            return Acquisition(
-                thickness=thickness,
-                spacing=spacing,
-                profile="/".join(rest[1:]) or _PROFILE,
-                slice_axis=SLICES[self.slices],
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"Found the protocol {self.name!r} ({error}); expected thickness/spacing in mm, "
-                f"such as 5/6 or 5/6/rect, or {LEAVE_OUT}."
-            ) from error
+        """Return the simulated acquisition, of several stacks the first."""
+        return self.named().stacks[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +94,8 @@ class TestCase:
     """Voxels of `truth` that the slices cover."""
     planes: npt.NDArray[np.int_] | None = None
     """Where slices were left out, the planes of `grid` at their places; else None."""
+    stacks: tuple[SimulatedStack, ...] = ()
+    """Where there are several, all of them; the first has the slices of `lr`."""
 
     def at_truth(self, estimate: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Return the voxels of a reconstruction on `grid` that `truth` has a value for."""
@@ -136,23 +127,39 @@ def make_case(
     """
     if protocol.leaves_out:
         return _leave_out(reference, thickness)
-    acquisition = protocol.acquisition()
-    assert acquisition.slice_axis is not None
-    fine = float(reference.spacings[acquisition.slice_axis])
-    if min(acquisition.spacing, acquisition.nominal_thickness) < _LEAST_SCALE * fine:
-        raise InputDataError(
-            f"Found a reference with voxels of {fine:.3g} mm across {protocol.slices} slices; "
-            f"expected finer ones for slices {protocol.name}. Take a finer reference or thicker "
-            f"slices; for stacks of thick slices use {LEAVE_OUT}."
-        )
-    lr = degrade(reference, acquisition, noise=protocol.noise, seed=seed)
+    named = protocol.named()
+    for acquisition in named.stacks:
+        _refuse_coarse(reference, acquisition, protocol)
+    if len(named.stacks) > 1:
+        stacks = simulated_stacks(reference, named, noise=protocol.noise, seed=seed)
+        lr, acquisition = stacks[0].lr, stacks[0].acquisition
+        region = covered_by_all(stacks, reference.grid)
+    else:
+        stacks, acquisition = (), named.stacks[0]
+        lr = degrade(reference, acquisition, noise=protocol.noise, seed=seed)
+        region = covered(reference.grid, lr.grid)
     return TestCase(
         lr=lr,
         acquisition=acquisition.for_volume(lr),
         grid=reference.grid,
         truth=reference,
-        region=covered(reference.grid, lr.grid),
+        region=region,
+        stacks=stacks,
     )
+
+
+def _refuse_coarse(reference: Volume, acquisition: Acquisition, protocol: Protocol) -> None:
+    """Refuse a reference that is no finer than the slices (InputDataError)."""
+    axis = acquisition.slice_axis
+    assert axis is not None
+    fine = float(reference.spacings[axis])
+    if min(acquisition.spacing, acquisition.nominal_thickness) < _LEAST_SCALE * fine:
+        plane = next(name for name, number in SLICES.items() if number == axis)
+        raise InputDataError(
+            f"Found a reference with voxels of {fine:.3g} mm across {plane} slices; "
+            f"expected finer ones for slices {protocol.name}. Take a finer reference or thicker "
+            f"slices; for stacks of thick slices use {LEAVE_OUT}."
+        )
 
 
 def covered(fine: Grid, acquired: Grid) -> npt.NDArray[np.bool_]:

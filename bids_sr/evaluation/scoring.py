@@ -148,6 +148,14 @@ MEASURES = (
         definition="root mean square error over the mask, divided by the root mean square of the "
         "stated uncertainty: above 1, the method is too sure",
     ),
+    Measure(
+        name="registration_error",
+        title="Registration error (mm)",
+        digits=3,
+        definition="of several stacks: how far from its true place registration lays a voxel of "
+        "the mask, mean over the mask and the stacks",
+        lower_is_better=True,
+    ),
 )
 PLANES_DEFINITION = (
     "VIF, FSIM, VSI, HaarPSI and DISTS are means over planes across the slices "
