@@ -120,7 +120,7 @@ def _case(cell: Cell) -> TestCase:
         slice_axis=2,
     )
     image = _middle(image)
-    lr = degrade(image, true, noise=NOISE, seed=0)
+    lr = degrade(image, true, noise_fraction=NOISE, seed=0)
     region = covered(image.grid, lr.grid)
     return TestCase(lr=lr, acquisition=true, grid=image.grid, truth=image, region=region)
 

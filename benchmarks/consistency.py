@@ -43,7 +43,7 @@ def measure(path: Path, method: str, protocol: str, noise: float) -> tuple[float
     """Return the PSNR without data consistency, and the change by it, dB."""
     reference = Volume.load(path).canonical()
     acquisition = Protocol(name=protocol).acquisition()
-    lr = degrade(reference, acquisition, noise=noise)
+    lr = degrade(reference, acquisition, noise_fraction=noise)
     spec = parse_spec(method)
     made = reconstruct(
         lr,

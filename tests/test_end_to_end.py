@@ -69,12 +69,12 @@ def write_dataset(bids: Path, template: Volume) -> None:
     head = template.with_data(1000 * template.data)
     axial = Acquisition(spacing=6.0, thickness=5.0, slice_axis=2)
     facts = {"SliceThickness": 5.0, "SpacingBetweenSlices": 6.0}
-    thick = degrade(head, axial, noise=0.01, seed=1)
+    thick = degrade(head, axial, noise_fraction=0.01, seed=1)
     write_image(bids, "sub-01/anat/sub-01_T1w.nii.gz", thick, **facts)
     inverted = thick.with_data(np.where(thick.data > 20, 1000 - thick.data, thick.data))
     write_image(bids, "sub-01/anat/sub-01_FLAIR.nii.gz", inverted, **facts)
     sagittal = Acquisition(spacing=5.2, thickness=4.0, slice_axis=0)
-    gap = degrade(head, sagittal, noise=0.01, seed=2)
+    gap = degrade(head, sagittal, noise_fraction=0.01, seed=2)
     facts = {"SliceThickness": 4.0, "SpacingBetweenSlices": 5.2}
     write_image(bids, "sub-02/ses-pre/anat/sub-02_ses-pre_T1w.nii.gz", gap, **facts)
     write_image(bids, "sub-02/ses-pre/anat/sub-02_ses-pre_T2w.nii.gz", head)

@@ -78,7 +78,7 @@ def write_series(path: Path, shape: tuple[int, ...], spacings: tuple[float, ...]
 
 
 def write_dataset(bids: Path, masks: Path, head: Volume) -> None:
-    thick = degrade(head, ACQUISITION, noise=0.01, seed=1)
+    thick = degrade(head, ACQUISITION, noise_fraction=0.01, seed=1)
     description = {"Name": "hand-over", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
     description |= {"License": "CC0", "DatasetDOI": "doi:10.0.2.3/dataset"}
     write_text(bids / "dataset_description.json", description)

@@ -1,1 +1,1 @@
-"""The Nipype graphs, one a file; imported as ``bids_sr.workflows``."""
+"""The Nipype graphs, one per file; imported as ``bids_sr.workflows``."""

@@ -1,4 +1,4 @@
-"""Graph of a whole run; the only one that reads the run's configuration."""
+"""Graph of a whole run; only this module reads the run's configuration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ INTRODUCTION = (
 def init_bids_sr_wf(
     config: RunConfig, images: Sequence[AnatImage], *, use_gpu: bool = False
 ) -> pe.Workflow:
-    """Build the graph of a run: one sub-graph a subject, in it one an image.
+    """Build the graph of a run: one sub-graph per subject, which holds one per image.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def init_bids_sr_wf(
 def _dataset_graphs(
     config: RunConfig, steps: ImageSteps, images: Sequence[AnatImage], use_gpu: bool
 ) -> dict[str, pe.Workflow]:
-    """Build, where the options say so, what learns from all images of each suffix."""
+    """Build the graphs that train on all images of a suffix, if the options ask for it."""
     recipe = config.method_options.recipe
     if recipe is None:
         return {}
@@ -140,8 +140,8 @@ def _dataset_graphs(
 
 def images_by_graph(images: Sequence[AnatImage]) -> dict[str, AnatImage]:
     """Return the images of a plan that have graphs, by the names of these."""
-    made = [image for image in images if image.processed]
-    return {image_wf_name(image): image for image in reversed(made)}
+    processed = [image for image in images if image.processed]
+    return {image_wf_name(image): image for image in reversed(processed)}
 
 
 def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage | None:
@@ -158,9 +158,9 @@ def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage |
 
 
 def makes_product(fullname: str) -> bool:
-    """Tell whether the product of an image waits for a node, by its full name.
+    """Tell whether the product of an image depends on a node, by its full name.
 
-    What is made beside the product or from it may fail and leaves the product.
+    Nodes of other outputs may fail without loss of the product.
     """
     *graphs, node = fullname.split(".")
     if "outputs_wf" in graphs:
@@ -172,7 +172,7 @@ def makes_product(fullname: str) -> bool:
 def methods_text(workflow: pe.Workflow) -> str:
     """Gather the methods text from the graph that was really built.
 
-    Sentences that several images share are told once, in the order of the first
+    Sentences that several images share appear once, in the order of the first
     image that has them.
     """
     texts: dict[str, None] = {}

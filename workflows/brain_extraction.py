@@ -21,7 +21,7 @@ TEXT = {
     "existing": "A brain mask given with the dataset's derivatives was used. ",
     "none": "No brain mask was computed. ",
 }
-STRIPPED_TEXT = "Of images without a skull, all that is not background was taken instead. "
+STRIPPED_TEXT = "For skull-stripped images, all non-background voxels formed the mask. "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +29,17 @@ class BrainExtraction:
     """How brain masks are computed; the same for all images of a run."""
 
     engine: str
-    """What ``--skull-strip-method`` came to: ``template``, ``hdbet`` or ``none``."""
+    """The engine by ``--skull-strip-method``: ``template``, ``hdbet`` or ``none``."""
     engine_reason: str = ""
     """Why this engine, for the record."""
     skull_strip_anat: str = "auto"
-    """``auto``, ``force`` or ``skip``: whether images may be stripped already."""
+    """``auto``, ``force`` or ``skip``: whether images may already be skull-stripped."""
     weights_dir: Path | None = None
     """Folder of the HD-BET weights."""
     device: str = "auto"
     """Torch device of HD-BET."""
     template: str = "MNI152"
-    """Of the engine of that name."""
+    """Template of the engine of that name."""
     hdbet_tta: bool = False
     """Whether HD-BET averages over mirrored copies."""
     allow_unverified_weights: bool = False
@@ -47,7 +47,7 @@ class BrainExtraction:
     random_seed: int = 0
 
     def engine_of(self, image: AnatImage) -> tuple[str, str]:
-        """Return the engine for an image and why: a mask that is there goes before any engine."""
+        """Return the engine for an image and why; an existing mask takes precedence."""
         if image.existing_mask is not None:
             return "existing", image.mask_note
         if image.n_frames > 1:
@@ -57,7 +57,7 @@ class BrainExtraction:
         return self.engine, " ".join(filter(None, [self.engine_reason, image.mask_note]))
 
     def skull_strip_anat_of(self, image: AnatImage) -> str:
-        """Return whether an image is taken for stripped: what its sidecar says counts."""
+        """Return whether an image is treated as skull-stripped; its sidecar takes precedence."""
         if image.n_frames > 1 or not image.brain:
             return "force"
         if self.skull_strip_anat == "auto" and image.metadata.get("SkullStripped") is True:
@@ -94,11 +94,11 @@ def init_brain_extraction_wf(
     Outputs
     -------
     out_mask
-        Brain mask on the grid of the image; None where the engine refused it.
+        Brain mask on the grid of the image; None if the engine refused the image.
     record
         What the step did.
     skull_stripped
-        Whether the image has no skull; None where nobody looked.
+        Whether the image has no skull; None if that was not checked.
     """
     engine, engine_reason = options.engine_of(image)
     skull_strip_anat = options.skull_strip_anat_of(image)

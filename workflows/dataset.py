@@ -1,4 +1,4 @@
-"""Graph of what is learnt from all images of a contrast before each is processed."""
+"""Graph that trains weights on all images of a contrast before each is processed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .resources import Resources
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetLearning:
-    """What is learnt from all images of a contrast, and how."""
+    """How weights are trained on all images of a contrast."""
 
     recipe: DatasetRecipe
     """What trains the weights."""
@@ -35,21 +35,21 @@ class DatasetLearning:
 def init_dataset_wf(
     *, images: Sequence[AnatImage], options: DatasetLearning, resources: Resources
 ) -> pe.Workflow:
-    """Build the graph that learns weights from the images of one contrast.
+    """Build the graph that trains weights on the images of one contrast.
 
     Parameters
     ----------
     images : sequence of AnatImage
-        Of one suffix; read as they were acquired, so that none waits for another.
+        Images of one suffix; read as acquired, so that none waits for another.
     options : DatasetLearning
-        What learns.
+        Recipe and settings of the training.
     resources : Resources
         Threads and memory.
 
     Outputs
     -------
     out_weights
-        What was learnt, for each of the images.
+        The trained weights, for each of the images.
     """
     recipe, suffix = options.recipe, images[0].suffix
     workflow = pe.Workflow(name=f"dataset_{suffix}_wf")

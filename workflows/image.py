@@ -136,17 +136,17 @@ def init_image_wf(
             ("outputnode.figure_records", "inputnode.segmentation_figures"),
         ]),
     ])  # fmt: skip
-    written = (outputs_wf, reports_wf, segmentation_wf)
-    _clear_after(workflow, written, leftover_patterns(steps.outputs.output_dir, image))
+    writers = (outputs_wf, reports_wf, segmentation_wf)
+    _clear_after(workflow, writers, leftover_patterns(steps.outputs.output_dir, image))
     return workflow
 
 
 def _clear_after(
     workflow: pe.Workflow, parts: Sequence[pe.Workflow], patterns: list[tuple[str, str, str]]
 ) -> None:
-    """Let what earlier runs left of the image go when all that this run makes is written."""
+    """Remove outputs of earlier runs of the image once all outputs of this run are written."""
     outputs = {SaveDerivative: "out_file", SaveDerivatives: "out_files"}
-    saved = {
+    written = {
         node.name: (part, f"{node.name}.{field}")
         for part in parts
         for node in sorted(part._graph.nodes, key=lambda node: node.name)
@@ -154,9 +154,9 @@ def _clear_after(
         if isinstance(node.interface, kind)
     }
     clear_leftovers = pe.Node(
-        ClearLeftovers(written=list(saved), patterns=patterns),
+        ClearLeftovers(written=list(written), patterns=patterns),
         name="clear_leftovers",
         run_without_submitting=True,
     )
-    for name, (part, output) in saved.items():
+    for name, (part, output) in written.items():
         workflow.connect(part, output, clear_leftovers, name)

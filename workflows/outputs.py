@@ -39,7 +39,7 @@ PRODUCT = [
     ("super_resolution", "method"),
     ("skull_stripped", "skull_stripped"),
 ]
-"""What a copy of the super-resolved image is written from."""
+"""Source of a copy of the super-resolved image."""
 Edges = list[tuple[str, str]]
 
 
@@ -52,17 +52,17 @@ class Outputs:
     level: str = "minimal"
     """``full``: the images between the steps are written as well."""
     sloppy: bool = False
-    """Whether all files say that they are no results."""
+    """Whether all files are marked as not a result."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """What joins the ``SuperResolution`` object of every sidecar."""
+    """Additions to the ``SuperResolution`` object of every sidecar."""
 
     def marked(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Say in a sidecar that the file is no result, if so."""
-        said = metadata["Description"] + (SLOPPY if self.sloppy else "")
-        return {**metadata, "Description": said}
+        """Mark in a sidecar that the file is not a result, if the run is sloppy."""
+        description = metadata["Description"] + (SLOPPY if self.sloppy else "")
+        return {**metadata, "Description": description}
 
     def of_product(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Say in a sidecar of the result what made it."""
+        """Add the provenance of the result to its sidecar."""
         made_by = {**metadata["SuperResolution"], **self.provenance}
         return self.marked({**metadata, "SuperResolution": made_by})
 
@@ -70,7 +70,7 @@ class Outputs:
 def init_outputs_wf(
     *, image: AnatImage, options: Outputs, name: str = "outputs_wf"
 ) -> pe.Workflow:
-    """Build the graph that writes the results of one image, each whole or not at all.
+    """Build the graph that writes the results of one image, each atomically.
 
     Parameters
     ----------
@@ -87,17 +87,17 @@ def init_outputs_wf(
     sr_file, sr_mask, slice_profile
         Result on the output grid and the profile that was used.
     uncertainty, model
-        Standard deviation to expect, and what was learnt; each may be None.
+        Expected standard deviation, and the trained network; each may be None.
     check, denoise, bias_correction, brain_mask, super_resolution
         Records of the steps.
     curve
         Learning curve.
     skull_stripped
-        Whether the image has no skull, for the sidecars; None where nobody looked.
+        Whether the image has no skull, for the sidecars; None if that was not checked.
     segmentations
         Records of the segmentations.
     sr_mask_record, figures, segmentation_figures
-        Why the mask on the output grid or a figure is missing, if so.
+        Why the mask on the output grid or a figure is missing, if it is.
 
     Notes
     -----
@@ -152,7 +152,7 @@ def _products(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]
 
 
 def _beside(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
-    """Write what comes with the result: masks, profile, uncertainty, model."""
+    """Write the files that accompany the result: masks, profile, uncertainty, model."""
     paths = output_paths(options.output_dir, image)
     masks = {
         "native_mask": (paths.native_mask, mask_metadata(options.output_dir, image, native=True)),
@@ -174,7 +174,7 @@ def _beside(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
 
 
 def _between(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
-    """Write the images between the steps, where they are asked for."""
+    """Write the images between the steps, if requested."""
     if options.level != "full":
         return []
     paths = output_paths(options.output_dir, image)

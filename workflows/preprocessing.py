@@ -131,12 +131,12 @@ def init_preprocessing_wf(
 
 
 def _denoise(options: Preprocessing, **common: int) -> Denoise | Unchanged:
-    """Make the step that denoises, or one that hands the image on."""
+    """Make the step that denoises, or one that passes the image through."""
     return Unchanged(**common) if options.denoise_method == "none" else Denoise(**common)
 
 
 def _correct_bias(options: Preprocessing, **common: int) -> CorrectBias | Unchanged:
-    """Make the step that removes the bias field, or one that hands the image on."""
+    """Make the step that removes the bias field, or one that passes the image through."""
     if options.anat_biascorrect == "none":
         return Unchanged(**common)
     return CorrectBias(anat_biascorrect=options.anat_biascorrect, sloppy=options.sloppy, **common)

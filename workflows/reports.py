@@ -49,9 +49,9 @@ def init_reports_wf(
     preprocessed_file, sr_file
         The image before and after super-resolution.
     uncertainty
-        Standard deviation to expect of the result, or None.
+        Expected standard deviation of the result, or None.
     acquisition
-        By which the result was made.
+        Acquisition that the result was computed with.
     curve
         Learning curve.
     record
@@ -60,7 +60,7 @@ def init_reports_wf(
     Outputs
     -------
     records
-        Why a figure is missing, one record each; empty for those that are there.
+        Why a figure is missing, one record each; empty for existing figures.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(

@@ -1,8 +1,8 @@
 """Threads, GPU and memory that the nodes of one image declare.
 
-The memory figures are planes over the numbers of voxels in and out, laid above what
-``benchmarks/nodes.py`` measures; they are what Nipype's scheduler counts.  That of
-HD-BET is an estimate: its released weights were not at hand to measure it.
+Memory is a linear function of the numbers of voxels in and out, chosen above the measurements
+of ``benchmarks/nodes.py``; Nipype's scheduler uses it.  That of HD-BET is an estimate: its
+released weights were not available to measure it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Resources:
     """What the nodes of one image may use and are expected to need.
 
     Memory is in GB (1e9 bytes).  A step that declares more than the run has is run alone,
-    and the user is told beforehand.
+    and the user is warned beforehand.
     """
 
     acquired_megavoxels: float
@@ -41,7 +41,7 @@ class Resources:
         threads: int = 1,
         gpu: bool = False,
     ) -> Resources:
-        """Lay the resources of an image by the shapes of its grids and its frames."""
+        """Compute the resources of an image from the shapes of its grids and its frames."""
         return cls(
             acquired_megavoxels=frames * prod(acquired) / 1e6,
             output_megavoxels=frames * prod(output) / 1e6,
@@ -50,7 +50,7 @@ class Resources:
         )
 
     def _gb(self, base: float, acquired: float, output: float) -> float:
-        """Return a plane: GB, and GB a million voxels acquired and put out."""
+        """Return GB, plus GB per million voxels acquired and per million voxels of the output."""
         of_grids = acquired * self.acquired_megavoxels + output * self.output_megavoxels
         return round(base + of_grids, 2)
 
@@ -70,7 +70,7 @@ class Resources:
         return self._gb(0.22, 0.004, 0.016)
 
     def output_gb(self, base: float, per_megavoxel: float) -> float:
-        """Memory of a step on the output grid: GB, and GB a million voxels."""
+        """Memory of a step on the output grid: GB, and GB per million voxels."""
         return self._gb(base, 0.0, per_megavoxel)
 
     def denoise_gb(self, method: str = "nlm") -> float:
@@ -97,7 +97,7 @@ class Resources:
         return self._gb(*METHOD_FACTS[method].memory_gb)
 
     def learning_gb(self, megavoxels: float) -> float:
-        """Memory of learning from several images, all of which are held: 1e6 voxels."""
+        """Memory of training on several images, which are all held: 1e6 voxels."""
         return round(self._gb(*NETWORK_GB) + 0.03 * megavoxels, 2)
 
     def stages(
@@ -112,7 +112,7 @@ class Resources:
         method : str
             Of super-resolution.
         segmentations : sequence of (base, per_megavoxel)
-            What each tool declares.
+            Memory that each tool declares.
         """
         brain = Demand(self.brain_gb[engine], self.threads)
         resolve = Demand(self.super_resolution_gb(method), self.threads)
@@ -133,33 +133,33 @@ class Resources:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one step takes."""
+    """Threads and memory of one step."""
 
     gb: float
     threads: int
 
 
 def most_at_once_gb(images: Sequence[Sequence[Sequence[Demand]]], nprocs: int) -> float:
-    """Return the most memory that steps can declare that run together on so many CPUs.
+    """Return the maximum memory, GB, of steps that run together on `nprocs` CPUs.
 
     Parameters
     ----------
     images : sequence
-        Of each image its sets of steps: :meth:`Resources.stages`.
+        For each image its sets of steps: :meth:`Resources.stages`.
     nprocs : int
     """
     total = [0.0] * (nprocs + 1)
     for stages in images:
-        own = [0.0] * (nprocs + 1)  # with so many CPUs for this image
+        busy_gb = [0.0] * (nprocs + 1)  # with so many CPUs for this image
         for stage in stages:
-            one = [0.0] * (nprocs + 1)
+            step_gb = [0.0] * (nprocs + 1)
             for step in stage:
-                taken = min(step.threads, nprocs)
-                for cpus in range(nprocs, taken - 1, -1):
-                    one[cpus] = max(one[cpus], one[cpus - taken] + step.gb)
-            own = list(map(max, own, one))
+                threads = min(step.threads, nprocs)
+                for cpus in range(nprocs, threads - 1, -1):
+                    step_gb[cpus] = max(step_gb[cpus], step_gb[cpus - threads] + step.gb)
+            busy_gb = list(map(max, busy_gb, step_gb))
         total = [
-            max(total[cpus - part] + own[part] for part in range(cpus + 1))
+            max(total[cpus - part] + busy_gb[part] for part in range(cpus + 1))
             for cpus in range(nprocs + 1)
         ]
     return total[nprocs]

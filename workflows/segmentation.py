@@ -1,4 +1,4 @@
-"""Graph of the segmentations of one super-resolved image: a node a tool."""
+"""Graph of the segmentations of one super-resolved image: one node per tool."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Segmentation:
     """Torch device."""
     random_seed: int = 0
     template: str = "MNI152"
-    """Whose tissue maps are taken."""
+    """Template whose tissue maps are used."""
 
 
 def init_segmentation_wf(
@@ -42,14 +42,14 @@ def init_segmentation_wf(
     companions: Sequence[AnatImage],
     resources: Resources,
 ) -> pe.Workflow:
-    """Build the graph that segments one image with every tool that is asked for.
+    """Build the graph that segments one image with every requested tool.
 
     Parameters
     ----------
     image : AnatImage
         The image.
     options : Segmentation
-        The tools; without any the graph hands on that there are no records.
+        The tools; without any, the graph returns no records.
     companions : sequence of AnatImage
         Images of the run, one of which a tool may need beside this one.
     resources : Resources
@@ -63,9 +63,9 @@ def init_segmentation_wf(
     Outputs
     -------
     records
-        What each tool did, or why not.
+        What each tool did, or why it did not run.
     figure_records
-        Why a figure is missing, one record each; empty for those that are there.
+        Why a figure is missing, one record each; empty for existing figures.
     """
     workflow = pe.Workflow(name="segmentation_wf")
     inputnode = pe.Node(niu.IdentityInterface(fields=["in_file", "in_mask"]), name="inputnode")
@@ -82,11 +82,11 @@ def init_segmentation_wf(
         niu.Merge(count), name="gather_figure_records", run_without_submitting=True
     )
     texts = []
-    for number, asked in enumerate(options.segmentation, start=1):
-        tool = segmentation_tool(asked, template=options.template)
+    for number, request in enumerate(options.segmentation, start=1):
+        tool = segmentation_tool(request, template=options.template)
         companion = _companion(image, tool.companion, companions)
         refusal = _refusal(image, tool, companion)
-        segment = _segment(asked, tool, options, resources)
+        segment = _segment(request, tool, options, resources)
         segment.inputs.refusal = refusal
         segment.inputs.companion_file = str(companion.path) if companion and not refusal else None
         save, save_figure = _save(image, tool, options.output_dir)
@@ -109,10 +109,10 @@ def init_segmentation_wf(
     return workflow
 
 
-def _segment(asked: str, tool: Any, options: Segmentation, resources: Resources) -> pe.Node:
+def _segment(request: str, tool: Any, options: Segmentation, resources: Resources) -> pe.Node:
     return pe.Node(
         SegmentImage(
-            tool=asked,
+            tool=request,
             model_files=[str(path) for path in tool.files()],
             device=options.device,
             random_seed=options.random_seed,
@@ -143,15 +143,19 @@ def _save(image: AnatImage, tool: Any, output_dir: Path) -> tuple[pe.Node, pe.No
 
 def _companion(image: AnatImage, suffix: str, images: Sequence[AnatImage]) -> AnatImage | None:
     """Return the other image of the subject and session that a tool needs, if there is one."""
-    found = [
-        other
-        for other in images
-        if other.suffix == suffix
-        and other.processed
-        and other.n_frames == 1
-        and (other.subject, other.session) == (image.subject, image.session)
+    companions = [
+        candidate
+        for candidate in images
+        if candidate.suffix == suffix
+        and candidate.processed
+        and candidate.n_frames == 1
+        and (candidate.subject, candidate.session) == (image.subject, image.session)
     ]
-    return min(found, key=lambda other: (not other.is_reference, other.relpath), default=None)
+    return min(
+        companions,
+        key=lambda candidate: (not candidate.is_reference, candidate.relpath),
+        default=None,
+    )
 
 
 def _refusal(image: AnatImage, tool: Any, companion: AnatImage | None) -> str:

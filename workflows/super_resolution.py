@@ -23,7 +23,7 @@ PROFILE_TEXT = (
 )
 
 PLACES = ("weights_dir", "offline")
-"""Parameters that say where weights come from, and change no result."""
+"""Parameters that locate weights and do not change the result."""
 RESULTS = (
     "out_file",
     "out_profile",
@@ -46,16 +46,16 @@ class SuperResolution:
     weights_files: tuple[Path, ...] = ()
     """Weights that the result depends on."""
     save_model: bool = False
-    """Whether what was learnt is handed on."""
+    """Whether the trained network is returned."""
     slice_profile: str | None = None
-    """``auto``: what is assumed of the slices is estimated from the image."""
+    """``auto``: assumed values of the slices are estimated from the image."""
     output_resolution: float | str | None = None
     """Target spacing, mm, or ``native``; None for the default."""
     output_grid: str = "fov"
     """``fov`` or ``slice``: how the output grid is laid."""
 
     def of_image(self, image: AnatImage) -> SuperResolution:
-        """Return what is done to an image: nothing to one that is passed through."""
+        """Return the options for an image: no method for one that is passed through."""
         if image.action == "super-resolve":
             return self
         return SuperResolution(sr_method=PASS_THROUGH)
@@ -73,7 +73,7 @@ def init_super_resolution_wf(
     resources: Resources,
     name: str = "super_resolution_wf",
 ) -> pe.Workflow:
-    """Build the graph that super-resolves one image and brings its mask along.
+    """Build the graph that super-resolves one image and resamples its mask.
 
     Parameters
     ----------
@@ -92,20 +92,20 @@ def init_super_resolution_wf(
     in_mask
         Its brain mask, or None.
     in_model
-        Weights that were learnt in this run, where there are such.
+        Weights trained in this run, if any.
 
     Outputs
     -------
     out_file, out_mask
         The image and its mask on the output grid.
     mask_record
-        Why there is no mask on that grid, if so.
+        Why there is no mask on that grid, if it is missing.
     out_profile
         The slice profile that was used, TSV.
     out_uncertainty, out_model
-        Standard deviation to expect, and what was learnt; each may be None.
+        Expected standard deviation, and the trained network; each may be None.
     acquisition
-        By which the image was made.
+        Acquisition that the image was computed with.
     record, curve
         What the method did, and its learning curve.
     """
@@ -157,7 +157,7 @@ def init_super_resolution_wf(
 
 
 def _estimate_profile(image: AnatImage, options: SuperResolution, resources: Resources) -> pe.Node:
-    """Make the node that completes the acquisition, or one that hands it on as planned."""
+    """Make the node that completes the acquisition, or one that returns it as planned."""
     assert image.facts is not None
     acquisition, name = image.facts.acquisition, "estimate_profile"
     if options.estimates_thickness:

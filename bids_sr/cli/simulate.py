@@ -21,7 +21,7 @@ def simulate_file(options: argparse.Namespace) -> int:
         slice_axis=options.slice_axis,
     )
     volume = Volume.load(options.in_file)
-    thick = degrade(volume, acquisition, noise=options.noise, seed=options.random_seed)
+    thick = degrade(volume, acquisition, noise_fraction=options.noise, seed=options.random_seed)
     thick.save(out_file)
     sidecar = {
         "SliceThickness": acquisition.thickness,

@@ -76,8 +76,8 @@ def n4(
     -----
     Each axis is shrunk by itself, by block means, to cells of about 6 mm: a thick
     slice axis is never shrunk, since N4 returns its input unchanged where too few
-    slices are left.  A field that is flat, not finite or not positive is tried again
-    with half the factors; if it stays so, the image is handed on as it is and the
+    slices are left.  If the field is flat, not finite or not positive, N4 runs again
+    with half the factors; if that fails too, the image is returned unchanged and the
     record says "unchanged".
 
     References
@@ -91,14 +91,14 @@ def n4(
     field = np.ones_like(data)
     status = "unchanged"
     factors = shrink_factors(volume)
-    with ants_session(threads=threads, seed=seed) as (ants, used):
-        for tried in dict.fromkeys((factors, tuple(max(f // 2, 1) for f in factors))):
-            found = _coarse_field(ants, volume.with_data(data), inside, tried, iterations)
-            if _is_plausible(found):
-                field = _evaluate(found, tried, data.shape)
-                factors, status = tried, "corrected"
+    with ants_session(threads=threads, seed=seed) as (ants, threads_used):
+        for shrink in dict.fromkeys((factors, tuple(max(f // 2, 1) for f in factors))):
+            coarse = _coarse_field(ants, volume.with_data(data), inside, shrink, iterations)
+            if _is_plausible(coarse):
+                field = _evaluate(coarse, shrink, data.shape)
+                factors, status = shrink, "corrected"
                 break
-            LOGGER.warning("N4 found no field with shrink factors %s", tried)
+            LOGGER.warning("N4 found no field with shrink factors %s", shrink)
     field = field / field[inside].mean()
     corrected = data / field
     mean = float(corrected[inside].mean())
@@ -115,7 +115,7 @@ def n4(
         "Iterations": list(iterations),
         "SplineDistance": _SPLINE_DISTANCE,
         "Mask": "foreground" if mask is None else "given",
-        "Threads": used,
+        "Threads": threads_used,
         "Seed": seed,
     }
     result = data if status == "unchanged" else corrected.astype(np.float32)

@@ -1,6 +1,6 @@
 """Which engine extracts the brain.
 
-It looks for weights and imports nothing heavy, so that a plan can be printed.
+It only looks for weights and imports nothing heavy, so that a plan can be printed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ ENGINES = ("auto", "hdbet", "template", "none")
 
 
 def choose_engine(skull_strip_method: str, weights_dir: Path | None = None) -> tuple[str, str]:
-    """Turn the asked brain extraction into an engine, and say why.
+    """Choose the engine for the requested brain extraction, and say why.
 
     Parameters
     ----------
     skull_strip_method : {"auto", "hdbet", "template", "none"}
     weights_dir : Path, optional
-        Folder in which the weights of HD-BET are sought first.
+        Folder that is searched first for the weights of HD-BET.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def choose_engine(skull_strip_method: str, weights_dir: Path | None = None) -> t
     ConfigError
         If no such engine exists.
     WeightsError
-        If HD-BET is asked for by name and its weights are not at hand.
+        If HD-BET is requested by name and its weights are not installed.
     """
     if skull_strip_method not in ENGINES:
         raise ConfigError(
@@ -47,7 +47,7 @@ def choose_engine(skull_strip_method: str, weights_dir: Path | None = None) -> t
             return "hdbet", f"HD-BET weights found in {folder}"
         return (
             "template",
-            "no HD-BET weights at hand, so the mask comes from a template by affine "
+            "no HD-BET weights are installed, so the mask comes from a template by affine "
             "registration and a fit of its surface; look at its outline",
         )
     if skull_strip_method == "hdbet":

@@ -1,8 +1,8 @@
-"""The brain surface: the edge of a registered template, moved to the edge of this brain.
+"""The brain surface: that of a registered template, moved to the surface of this brain.
 
-An affine transform brings a mask to the right place and size, not to the right shape.
+An affine transform gives a mask the right position and size, but not the right shape.
 Here every point of its surface moves along its normal to where the intensities of the
-brain end, held by its neighbours.  It finds no brain by itself.
+brain end, constrained by its neighbours.  It does not find a brain by itself.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ROUNDS = 3
 _REACH = 9.0  # mm, in one round
 _STEP = 0.5  # mm
 _BINS = 32
-_INSIDE = (-20.0, -3.0)  # mm from the surface: there the intensities of the brain are learnt
-_OUTSIDE = (4.0, 14.0)  # mm: there those of all else
+_INSIDE = (-20.0, -3.0)  # mm from the surface: intensities of the brain
+_OUTSIDE = (4.0, 14.0)  # mm: intensities outside the brain
 _MOST_EVIDENCE = 2.0  # nat
 _MOST_AGAINST_BRIGHT = 0.2  # nat
 _NEIGHBOURHOOD = 8.0  # mm, standard deviation
@@ -35,7 +35,7 @@ _SWEEPS = 20
 def fit_surface(
     image: Volume, distance: FloatArray, freedom: FloatArray, *, bright_fluid: bool = False
 ) -> FloatArray:
-    """Move a surface to the edge of the brain.
+    """Move a surface to the surface of the brain.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def fit_surface(
     freedom : (X, Y, Z) array, mm
         Standard deviation of how far the surface may be from where it is.
     bright_fluid : bool
-        Whether fluid is brighter than the brain, as in T2w: then brightness hardly speaks
-        against the brain, or every sulcus would draw the surface inward.
+        Whether fluid is brighter than the brain, as in T2w: then brightness is weak evidence
+        against the brain, because every sulcus would otherwise pull the surface inward.
 
     Returns
     -------
@@ -61,12 +61,13 @@ def fit_surface(
 
     Notes
     -----
-    How much a voxel speaks for the brain is the logarithm of the ratio of two histograms:
-    of the intensities well within the surface, and of those just outside it.  Any contrast
-    will do, as long as the brain is not bordered by its like.  Along its normal a point goes
-    where the sum of that evidence is largest; a deviation from its neighbours' mean costs by
-    its square.  One pair of histograms serves the whole image, so a strong bias field has to
-    be removed before.  Histograms, surface and normals are taken anew in every round.  Where
+    The evidence of a voxel for the brain is the logarithm of the ratio of two histograms:
+    of the intensities well within the surface, and of those just outside it.  This works for
+    any contrast, as long as the tissue around the brain looks different.  Along its normal a
+    point goes where the sum of that evidence is largest; a deviation from its neighbours'
+    mean costs by its square.  One pair of histograms is used for the whole image, so a strong bias
+    field must be removed before.  Histograms, surface and normals are
+    computed again in every round.  Where
     the image ends there is no evidence.
     """
     spacing = float(image.spacings.mean())
@@ -130,7 +131,7 @@ class _Surface:
         if not smooth.min() < 0 < smooth.max():
             raise EngineError(
                 f"Found no surface of a brain within the {' x '.join(map(str, smooth.shape))} "
-                f"voxels of {spacing:.3g} mm; expected a part of it. Look whether the image shows "
+                f"voxels of {spacing:.3g} mm; expected a part of it. Check that the image shows "
                 "a brain and has enough slices."
             )
         points = marching_cubes(smooth, 0.0, step_size=2)[0]
@@ -164,11 +165,11 @@ class _Surface:
     def carry(self, distance: FloatArray, shift: FloatArray, spacing: float) -> FloatArray:
         """Measure the distance from the surface after its points have moved."""
         near = np.abs(distance) < 2.5 * _REACH
-        far, which = spatial.cKDTree(self.points).query(np.argwhere(near), k=6)
+        far, neighbours = spatial.cKDTree(self.points).query(np.argwhere(near), k=6)
         weights = 1 / (far + 0.5) ** 2
-        moved = np.asarray(distance, dtype=np.float32).copy()
-        moved[near] -= np.sum(shift[which] * weights, axis=1) / weights.sum(axis=1)
-        return signed_distance(moved < 0, spacing)
+        new_distance = np.asarray(distance, dtype=np.float32).copy()
+        new_distance[near] -= np.sum(shift[neighbours] * weights, axis=1) / weights.sum(axis=1)
+        return signed_distance(new_distance < 0, spacing)
 
 
 def _sample(data: FloatArray, points: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Denoising by non-local means (ANTs), with a limit to what it may change.
+"""Denoising by non-local means (ANTs), with a limit to the change of each voxel.
 
 It removes noise from the acquired image before any other step sees it.  It does
 not deblur and does not estimate the noise of an interpolated image rightly.
@@ -51,9 +51,9 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
     Data model: Rician noise, one level per neighbourhood.  Along an axis much coarser
     than the others the patch has one voxel and the search one neighbour: on thick
     slices a cubic patch mixes structures that lie millimetres apart, and ANTs then
-    takes the anatomy for noise.  What the filter takes out of a voxel is cut at the
+    treats the anatomy as noise.  The change of a voxel is limited to the
     standard deviation of the noise of the whole image, so that a nearly noise-free
-    image is left nearly as it is.  Noise that is correlated (interpolated images) is
+    image stays nearly unchanged.  Noise that is correlated (interpolated images) is
     under-estimated and therefore mostly kept.  The filter compares with constants, so
     images whose intensities are far from those of scanners are scaled for it.
 
@@ -67,7 +67,7 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
     search = "x".join("1" if coarse else "2" for coarse in thick)
     factor = np.float32(ordinary_factor(volume.data))
     data = volume.data.astype(np.float32) * factor
-    with ants_session(threads=threads, seed=seed) as (ants, used):
+    with ants_session(threads=threads, seed=seed) as (ants, threads_used):
         image = to_ants(ants, without_shear(volume.with_data(data)))
         raw = ants.denoise_image(image, p=patch, r=search, noise_model="Rician").numpy()
     if not np.isfinite(raw).all():
@@ -92,7 +92,7 @@ def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume,
         "NoiseSigmaPercent": round(100 * sigma / scale, 2),
         "ChangeRMS": float(f"{np.sqrt(np.mean((denoised - data)[inside] ** 2)) / factor:.4g}"),
         "LimitedPercent": round(100 * float(limited.mean()), 1),
-        "Threads": used,
+        "Threads": threads_used,
         "Seed": seed,
     }
     return volume.with_data(denoised / factor), record
@@ -120,9 +120,9 @@ def noise_sigma(
         In the units of the data; 0 where nothing is inside.
     """
     slices = np.moveaxis(data, slice_axis, 2)  # (a, b, n_slices)
-    kept = np.moveaxis(inside, slice_axis, 2)[:-1, :-1]
+    mask = np.moveaxis(inside, slice_axis, 2)[:-1, :-1]
     detail = (slices[:-1, :-1] - slices[1:, :-1] - slices[:-1, 1:] + slices[1:, 1:]) / 2
-    power = ndimage.uniform_filter(detail**2, (7, 7, 1))[kept]
+    power = ndimage.uniform_filter(detail**2, (7, 7, 1))[mask]
     local = np.sqrt(np.maximum(power, 0))  # running sums round below zero
     if not local.size:
         return 0.0

@@ -1,6 +1,6 @@
 """The foreground: voxels that hold signal of tissue rather than air.
 
-It says where an engine should look; it is no brain mask.
+It limits the region that an engine examines; it is not a brain mask.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
     inside = largest_component(inside)
     axis = volume.slice_axis
     slices = np.moveaxis(inside, axis, 0)  # (n_slices, a, b)
-    filled = np.stack([ndimage.binary_fill_holes(one) for one in slices])
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in slices])
     return np.moveaxis(filled, 0, axis)
 
 

@@ -1,8 +1,8 @@
 """HD-BET: brain extraction by a trained nnU-Net, driven in this process.
 
 HD-BET fixes its weights' folder at import, sets torch's threads, replaces ``sys.stdout`` and
-starts worker processes; nnU-Net prints and reads the environment.  All of that is fenced in
-here, and HD-BET's predictor gets a network whose files were checked
+starts worker processes; nnU-Net prints and reads the environment.  These side effects are
+contained here, and HD-BET's predictor gets a network whose files were checked
 (:mod:`.nnunet_model`).  The weights are not part of this package.
 """
 
@@ -52,18 +52,18 @@ def brain_mask(
     volume : Volume
         A head of any contrast, spacing and orientation.
     weights_dir : Path, optional
-        Sought first for the weights; see :meth:`.PublishedWeights.candidates`.
+        Searched first for the weights; see :meth:`.PublishedWeights.candidates`.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.  With ``"auto"`` a GPU
-        without enough memory hands over to the CPU, and the record says so.
+        without enough memory is replaced by the CPU, and the record says so.
     threads : int
         Threads of torch on the CPU.
     hdbet_tta : bool
         Average over mirrored copies; eight times slower.
     allow_unverified_weights : bool
         Load a checkpoint that holds more than weights though its folder is not known to be
-        the released one.  Such a file can run any code.  What the plans name is never imported
-        unless it is nnU-Net's own.
+        the released one.  Such a file can run arbitrary code.  Classes named in the plans are
+        imported only if they are nnU-Net's own.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def brain_mask(
     mask = (labels.transpose(2, 1, 0) > 0).astype(np.uint8)
     if not mask.any():
         raise EngineError(
-            "HD-BET found no brain in the image; expected one. Look whether the image shows a "
+            "HD-BET found no brain in the image; expected one. Check that the image shows a "
             "head, or use --skull-strip-method template."
         )
     own = canonical.with_data(mask).oriented_like(volume)
@@ -166,14 +166,14 @@ def _hd_bet_module() -> Any:
             return importlib.import_module("HD_BET.hd_bet_prediction")
     except ImportError as error:
         raise EngineError(
-            f"The package hd-bet cannot be imported ({error}); expected it installed. "
+            f"The package hd-bet cannot be imported ({error}); expected it to be installed. "
             "Run: pip install HD_BET, or use --skull-strip-method template."
         ) from error
 
 
 @contextmanager
 def fence(threads: int, *, restricted: bool) -> Iterator[None]:
-    """Keep what HD-BET and nnU-Net change from getting out.
+    """Contain the side effects of HD-BET and nnU-Net.
 
     With ``restricted`` torch loads plain weights only, and runs no code of a checkpoint.
     """
@@ -182,19 +182,19 @@ def fence(threads: int, *, restricted: bool) -> Iterator[None]:
     from bids_sr.compute.checkpoints import plain_values
     from bids_sr.compute.device import limited_threads
 
-    wanted = {
+    environment = {
         "nnUNet_compile": "F",
         # Read when nnU-Net is first imported: the most threads it gives to torch.
         "nnUNet_def_n_proc": str(threads),
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1" if restricted else "0",
     }
-    benchmark, stdout, said = torch.backends.cudnn.benchmark, sys.stdout, io.StringIO()
-    with variables(wanted), limited_threads(threads):
+    benchmark, stdout, output = torch.backends.cudnn.benchmark, sys.stdout, io.StringIO()
+    with variables(environment), limited_threads(threads):
         try:
-            with redirect_stdout(said), plain_values():
+            with redirect_stdout(output), plain_values():
                 yield
         finally:
             sys.stdout = stdout
             torch.backends.cudnn.benchmark = benchmark
-            if said.getvalue():
-                LOGGER.debug("nnU-Net said: %s", said.getvalue().strip())
+            if output.getvalue():
+                LOGGER.debug("nnU-Net said: %s", output.getvalue().strip())

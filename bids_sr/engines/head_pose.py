@@ -1,8 +1,8 @@
-"""The head pose: where a head lies in an image, found from nothing.
+"""The head pose: position and orientation of a head in an image, without a starting guess.
 
 A similarity transform (shift, rotation, one scale) from the template's world to the
-image's, found by a search over many starts, so that a stack with a shifted origin,
-a tilted head or half a neck is found too.  It is a start for a finer registration.
+image's, found by a search over many starts, which also works for a shifted origin,
+a tilted head or half a neck.  It initialises a finer registration.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class HeadPose:
 
     def apply(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Move points (3, N) of the template's world to the image's."""
-        moved = self.matrix @ (points - self.centre[:, None])
-        return np.asarray(moved + (self.centre + self.shift)[:, None])
+        rotated = self.matrix @ (points - self.centre[:, None])
+        return np.asarray(rotated + (self.centre + self.shift)[:, None])
 
 
 def find_head(volume: Volume, template: HeadTemplate, *, stripped: bool = False) -> HeadPose:
@@ -71,25 +71,25 @@ def find_head(volume: Volume, template: HeadTemplate, *, stripped: bool = False)
     Notes
     -----
     The measure is the mutual information of template classes and image intensities
-    over the template voxels that fall into the image; any contrast will do.  Where
+    over the template voxels that fall into the image; it works for any contrast.  Where
     less than 70 % of them fall in, it is lowered in proportion, so that the template
     is not pushed out of the image; an unusual size costs a little.
     Unless the image may be stripped, a scalp in the air and air within the head cost
-    too: information alone takes a scalp for a skull as readily.
+    too: information alone cannot distinguish a scalp from a skull.
     """
     search = _Search(volume, template, surface_weight=0.0 if stripped else _SURFACE_WEIGHT)
     scored = sorted((search.cost(np.asarray(start)), start) for start in search.starts())
-    kept: list[tuple[float, ...]] = []
+    starts: list[tuple[float, ...]] = []
     for _, start in scored:
         far = [
             np.linalg.norm(np.subtract(start, other)[:3]) > 15 or abs(start[3] - other[3]) > 0.3
-            for other in kept
+            for other in starts
         ]
         if all(far):
-            kept.append(start)
-        if len(kept) == _KEPT:
+            starts.append(start)
+        if len(starts) == _KEPT:
             break
-    results = [search.descend(np.asarray(start)) for start in kept]
+    results = [search.descend(np.asarray(start)) for start in starts]
     _, best = min(results, key=lambda result: result[0])
     return search.pose(best)
 
@@ -153,8 +153,8 @@ class _Search:
             "xatol": 0.02,
             "fatol": 1e-4,
         }
-        found = optimize.minimize(self.cost, start, method="Nelder-Mead", options=options)
-        return float(found.fun), np.asarray(found.x)
+        result = optimize.minimize(self.cost, start, method="Nelder-Mead", options=options)
+        return float(result.fun), np.asarray(result.x)
 
 
 def mutual_information(joint: npt.NDArray[np.float64]) -> float:
@@ -188,8 +188,8 @@ def _joint_histogram(
     return np.asarray(near + far, dtype=np.float64).reshape(CLASSES, _BINS)
 
 
-def _share(found: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
-    return float(found[among].mean()) if among.any() else 0.0
+def _share(mask: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
+    return float(mask[among].mean()) if among.any() else 0.0
 
 
 def _rotation(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -36,14 +36,14 @@ CLASSES = len(_CLASS_EDGES) + 1
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTemplate:
-    """Hold the template and where it says something."""
+    """Hold the template and the region in which it is valid."""
 
     image: Volume
     """Brain from 0 to 120, skull 140, scalp 180, air 0."""
     brain: Volume
     """Brain mask, bool."""
     head: Volume
-    """Where the image is meant: brain, skull, scalp and some air above the skull base, bool."""
+    """Valid region: brain, skull, scalp and some air above the skull base, bool."""
     size: float = 1.0
     """Of the brain, as a length, relative to the bundled one's."""
 
@@ -83,11 +83,11 @@ def head_template(name: str = BUNDLED) -> HeadTemplate:
     Fonov et al. 2011, Unbiased average age-appropriate atlases for pediatric studies,
     NeuroImage 54:313-327, doi:10.1016/j.neuroimage.2010.07.033.
     """
-    found = brain_template(name, _RESOLUTION)
-    affine = found.image.affine.copy()
+    atlas = brain_template(name, _RESOLUTION)
+    affine = atlas.image.affine.copy()
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, _MARGIN)
-    image = np.pad(found.image.data, _MARGIN)
-    brain = np.pad(found.mask.data, _MARGIN)
+    image = np.pad(atlas.image.data, _MARGIN)
+    brain = np.pad(atlas.mask.data, _MARGIN)
     adult = None if name == BUNDLED else head_template()
     size, shift = 1.0, np.zeros(3)
     if adult is not None:
@@ -95,14 +95,14 @@ def head_template(name: str = BUNDLED) -> HeadTemplate:
         shift = _centre(Volume(brain, affine)) - size * adult.centre
     distance = ndimage.distance_transform_edt(~brain) * _RESOLUTION  # mm from the brain
     tissue = 100 * np.clip(image / np.percentile(image[brain], 99), 0, 1.2)
-    drawn = np.where(brain, tissue, 0.0)
-    drawn[(distance > 0) & (distance <= _SKULL)] = SKULL_CLASS
-    drawn[(distance > _SKULL) & (distance <= _SKULL + _SCALP)] = SCALP_CLASS
+    classes = np.where(brain, tissue, 0.0)
+    classes[(distance > 0) & (distance <= _SKULL)] = SKULL_CLASS
+    classes[(distance > _SKULL) & (distance <= _SKULL + _SCALP)] = SCALP_CLASS
     near = distance <= _SKULL + _SCALP + _AIR
     adult_world = np.linalg.inv(_scaling(size, shift)) @ affine
     head = near & (_above_skull_base(adult_world, brain.shape) | brain)
     return HeadTemplate(
-        image=Volume(drawn.astype(np.float32), affine),
+        image=Volume(classes.astype(np.float32), affine),
         brain=Volume(brain, affine),
         head=Volume(head, affine),
         size=float(size),

@@ -1,8 +1,8 @@
 """A volume as ANTs sees it, and a session in which ANTs is called.
 
 An ITK image has an origin, three spacings and three orthonormal directions in
-LPS+ world coordinates; a volume has an affine in RAS+.  This module goes between
-the two and fences in the settings that ANTs reads from the process.  It calls no
+LPS+ world coordinates; a volume has an affine in RAS+.  This module converts between
+the two and contains the settings that ANTs reads from the process.  It calls no
 algorithm.
 """
 
@@ -69,7 +69,7 @@ def ants_session(*, threads: int, seed: int) -> Iterator[tuple[ModuleType, int]]
             import ants
         except ImportError as error:
             raise EngineError(
-                f"The package antspyx cannot be imported ({error}); expected it installed. "
+                f"The package antspyx cannot be imported ({error}); expected it to be installed. "
                 "Run: pip install antspyx"
             ) from error
         if not _ThreadPool.size:
@@ -81,7 +81,7 @@ def ants_session(*, threads: int, seed: int) -> Iterator[tuple[ModuleType, int]]
                 _ThreadPool.size,
                 threads,
             )
-        # Handed on by ants.registration; 0 would let ITK seed itself from the clock.
+        # Passed on by ants.registration; with 0 ITK would seed itself from the clock.
         before_seed, ants.config._random_seed = ants.config._random_seed, seed + 1
         try:
             yield ants, _ThreadPool.size
@@ -112,7 +112,7 @@ def to_ants(ants: ModuleType, volume: Volume) -> Any:
     Raises
     ------
     EngineError
-        If the axes of the affine are not at right angles.
+        If the axes of the affine are not orthogonal.
     """
     origin, spacings, directions = itk_header(volume.affine)
     kind = np.uint8 if volume.data.dtype in (np.bool_, np.uint8) else np.float32
@@ -125,7 +125,7 @@ def to_ants(ants: ModuleType, volume: Volume) -> Any:
 
 
 def without_shear(volume: Volume) -> Volume:
-    """Return the volume, or where its axes are not at right angles the array set upright.
+    """Return the volume; if its axes are not orthogonal, the array with orthogonal axes.
 
     For filters that look at neighbours and at spacings only: the slices of a tilted stack
     are shifted against each other by the same step, which no such filter sees.
@@ -136,7 +136,7 @@ def without_shear(volume: Volume) -> Volume:
 
 
 def _shear(affine: npt.NDArray[np.float64]) -> float:
-    """Return how far the axes are from right angles, rad."""
+    """Return how far the axes are from orthogonal, rad."""
     linear = _RAS_TO_LPS @ affine[:3, :3]
     cosines = linear / np.linalg.norm(linear, axis=0)
     left, _, right = np.linalg.svd(cosines)
@@ -163,7 +163,7 @@ def itk_header(
     Raises
     ------
     EngineError
-        If the axes of the affine are not at right angles.
+        If the axes of the affine are not orthogonal.
     """
     linear = _RAS_TO_LPS @ affine[:3, :3]
     spacings = np.linalg.norm(linear, axis=0)
@@ -173,7 +173,7 @@ def itk_header(
     shear = _shear(affine)
     if shear > _MAX_SHEAR:
         raise EngineError(
-            f"Found an affine whose axes are not at right angles (by {shear:.3f} rad); ANTs "
+            f"Found an affine whose axes are not orthogonal (by {shear:.3f} rad); ANTs "
             "needs orthogonal axes. Resample the image to an orthogonal grid."
         )
     origin = _RAS_TO_LPS @ affine[:3, 3]

@@ -1,8 +1,8 @@
-"""A model folder of nnU-Net v2: data come from it, code never does.
+"""A model folder of nnU-Net v2: only data are read from it, never code.
 
-nnU-Net imports by name what ``plans.json`` and the checkpoints name, and calls it.  Here every
-such name must be in a list of what nnU-Net itself writes; of the files, nothing else is handed
-on.  What the model is used for is the caller's matter.
+nnU-Net imports and calls the classes named in ``plans.json`` and the checkpoints.  Here every
+such name must be in a list of names that nnU-Net itself writes; nothing else from the files is
+passed to it.  The caller decides what the model is used for.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _OF_CONFIGURATIONS: dict[str, frozenset[str]] = {
     "resampling_fn_probabilities": _RESAMPLING,
     "resampling_fn_seg": _RESAMPLING,
 }
-"""What nnU-Net looks up by a name in a configuration, and the names it may have."""
+"""Fields of a configuration that nnU-Net looks up by name, and the allowed names."""
 _OF_PLANS = (
     "dataset_name",
     "plans_name",
@@ -83,7 +83,7 @@ _OF_DATASET = ("labels", "regions_class_order", "channel_names", "modality", "fi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NnUNetModel:
-    """Hold what a folder says, every name in it known."""
+    """Content of a model folder, with every name in it checked."""
 
     folder: Path
     plans: Mapping[str, Any]
@@ -96,7 +96,7 @@ class NnUNetModel:
         Raises
         ------
         WeightsError
-            If one cannot be read, or names what nnU-Net itself does not write.
+            If one cannot be read, or holds a name that nnU-Net itself does not write.
         """
         plans, dataset = (
             read_json(folder / name, what="the model", error=WeightsError)
@@ -108,23 +108,23 @@ class NnUNetModel:
         if not isinstance(configurations, dict):
             raise WeightsError(f"{path}: found no configurations; expected plans of nnU-Net v2.")
         _check_labels(folder / "dataset.json", dataset)
-        kept = {key: plans[key] for key in _OF_PLANS if key in plans}
+        fields = {key: plans[key] for key in _OF_PLANS if key in plans}
         return cls(
             folder=folder,
             plans={
-                **kept,
+                **fields,
                 # Nothing is read or planned by them here.
                 "image_reader_writer": "SimpleITKIO",
                 "experiment_planner_used": "ExperimentPlanner",
                 "configurations": {
-                    name: _checked(path, told) for name, told in configurations.items()
+                    name: _checked(path, settings) for name, settings in configurations.items()
                 },
             },
             dataset={key: dataset[key] for key in _OF_DATASET if key in dataset},
         )
 
     def digests(self, folds: Iterable[str]) -> dict[str, str]:
-        """Return the SHA-256 of every file that counts, by its path in the folder."""
+        """Return the SHA-256 of every file that affects the result, by its path in the folder."""
         checkpoints = [f"fold_{fold}/{CHECKPOINT}" for fold in folds]
         names = ["plans.json", "dataset.json", *checkpoints]
         return {name: file_digest(self.folder / name) for name in names}
@@ -147,7 +147,7 @@ class NnUNetModel:
         Raises
         ------
         WeightsError
-            If a checkpoint is damaged, of another network, or holds or names code.
+            If a checkpoint is damaged, belongs to another network, or holds or names code.
         """
         from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -202,25 +202,26 @@ def new_predictor(package: str, **options: Any) -> Any:
         module = importlib.import_module("nnunetv2.inference.predict_from_raw_data")
     except ImportError as error:
         raise EngineError(
-            f"The package {package} cannot be imported ({error}); expected it installed. "
+            f"The package {package} cannot be imported ({error}); expected it to be installed. "
             "Run: pip install bids_sr[hdbet]"
         ) from error
     return module.nnUNetPredictor(verbose=False, allow_tqdm=False, **options)
 
 
-def _checked(path: Path, told: Any) -> dict[str, Any]:
+def _checked(path: Path, settings: Any) -> dict[str, Any]:
     """Return a configuration whose every name is known."""
-    if not isinstance(told, dict):
+    if not isinstance(settings, dict):
         raise WeightsError(
-            f"{path}: found a configuration that is a {type(told).__name__}; expected an object."
+            f"{path}: found a configuration that is a {type(settings).__name__}; expected an "
+            "object."
         )
     for key, known in _OF_CONFIGURATIONS.items():
-        _check(path, key, told.get(key), known)
-    for scheme in _listed(path, told, "normalization_schemes"):
+        _check(path, key, settings.get(key), known)
+    for scheme in _listed(path, settings, "normalization_schemes"):
         _check(path, "normalization_schemes", scheme, _NORMALIZATIONS)
-    if "architecture" not in told:
-        return told
-    network = told["architecture"]
+    if "architecture" not in settings:
+        return settings
+    network = settings["architecture"]
     if not isinstance(network, dict) or not isinstance(network.get("arch_kwargs"), dict):
         raise WeightsError(f"{path}: found no arch_kwargs; expected plans of nnU-Net v2.")
     name, arguments = network.get("network_class_name"), network["arch_kwargs"]
@@ -228,7 +229,7 @@ def _checked(path: Path, told: Any) -> dict[str, Any]:
     for key in _listed(path, network, "_kw_requires_import"):
         _check(path, "_kw_requires_import", key, _LAYER_ARGUMENTS, needed=True)
         _check(path, key, arguments.get(key), LAYERS)
-    return told | {"architecture": network | {"network_class_name": NETWORKS[str(name)]}}
+    return settings | {"architecture": network | {"network_class_name": NETWORKS[str(name)]}}
 
 
 def _check_labels(path: Path, dataset: dict[str, Any]) -> None:
@@ -242,7 +243,7 @@ def _check_labels(path: Path, dataset: dict[str, Any]) -> None:
     ):
         raise WeightsError(
             f"{path}: found labels {str(labels)[:100]}; expected background 0 and a whole number, "
-            "or a list of them, for each other name. Get the model again."
+            "or a list of them, for each other name. Download the model again."
         )
     if not any(_is_region(value) for value in labels.values()):
         return
@@ -250,7 +251,7 @@ def _check_labels(path: Path, dataset: dict[str, Any]) -> None:
     if not _is_region(order) or len(order) != len(labels.keys() - {"background", "ignore"}):
         raise WeightsError(
             f"{path}: found regions_class_order {str(order)[:100]}; expected a whole number for "
-            "each region of the labels. Get the model again."
+            "each region of the labels. Download the model again."
         )
 
 
@@ -262,11 +263,11 @@ def _is_region(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and bool(value) and all(map(_is_label, value))
 
 
-def _listed(path: Path, told: dict[str, Any], key: str) -> list[Any]:
-    found = told.get(key, [])
-    if not isinstance(found, list):
-        raise WeightsError(f"{path}: found {key} {str(found)[:100]!r}; expected a list.")
-    return found
+def _listed(path: Path, settings: dict[str, Any], key: str) -> list[Any]:
+    values = settings.get(key, [])
+    if not isinstance(values, list):
+        raise WeightsError(f"{path}: found {key} {str(values)[:100]!r}; expected a list.")
+    return values
 
 
 def _check(path: Path, key: str, name: Any, known: Iterable[str], *, needed: bool = False) -> None:
@@ -331,7 +332,7 @@ def _kinds(trainer: type) -> list[type]:
 
 
 def _network(trainer: Any, plans: Any, configuration: Any, channels: int, heads: int) -> Any:
-    """Build the network as a trainer does; the names that it looks up are known ones."""
+    """Build the network as a trainer does; only checked names are looked up."""
     build = trainer.build_network_architecture
     if "plans_manager" in inspect.signature(build).parameters:
         return build(plans, configuration, channels, heads, enable_deep_supervision=False)

@@ -1,4 +1,4 @@
-"""The registration image: an image made comparable, for finding a pose only.
+"""The registration image: an image with comparable intensities, for finding a pose only.
 
 Isotropic voxels, and intensities spread evenly whatever the contrast, so that one
 bright tissue (fat, vessels, contrast agent) does not leave the brain a few grey levels.

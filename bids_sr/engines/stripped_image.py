@@ -1,7 +1,7 @@
-"""The stripped image: a brain from which skull and scalp have been removed before.
+"""The skull-stripped image: a brain whose skull and scalp were removed before.
 
-It is recognised by what stripping leaves behind: around a piece of the size of a brain all
-voxels have one value, and under its edge lies no skull.  The brain is then all that is left.
+It is recognised by the traces of skull stripping: around a region of the size of a brain all
+voxels have one value, and there is no skull under its surface.  That region is the brain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEEPEST = 26.0  # mm
 
 
 def stripped_brain(volume: Volume) -> tuple[Volume | None, dict[str, Any]]:
-    """Find the brain of an image that was stripped before.
+    """Find the brain of a skull-stripped image, or that the image is not skull-stripped.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def stripped_brain(volume: Volume) -> tuple[Volume | None, dict[str, Any]]:
     Returns
     -------
     mask : Volume or None
-        uint8, on the volume's own grid; None where the image is not stripped.
+        uint8, on the volume's own grid; None if the image is not skull-stripped.
     record : dict
         ``Background`` (share of voxels with the commonest value at the edge), ``EmptyEdge``
         (their share at the edge of the image), ``VolumeMl`` and ``Skull``: how much darker than
@@ -61,7 +61,7 @@ def stripped_brain(volume: Volume) -> tuple[Volume | None, dict[str, Any]]:
 
 
 def given_brain(volume: Volume) -> tuple[Volume, dict[str, Any]]:
-    """Take the brain of an image that is said to be stripped.
+    """Return the brain of an image that is marked as skull-stripped.
 
     Parameters
     ----------
@@ -78,14 +78,14 @@ def given_brain(volume: Volume) -> tuple[Volume, dict[str, Any]]:
     Raises
     ------
     EngineError
-        If what is not background has not the volume of a brain.
+        If the non-background voxels do not have the volume of a brain.
     """
     piece, record = _foreground(volume)
     low, high = VOLUMES
     if not low <= record["VolumeMl"] <= high:
         raise EngineError(
-            f"Found {record['VolumeMl']:.0f} mL in an image that is said to be stripped; expected "
-            f"{low:.0f} to {high:.0f} mL. Look whether it shows a brain alone; with "
+            f"Found {record['VolumeMl']:.0f} mL in an image marked as skull-stripped; expected "
+            f"{low:.0f} to {high:.0f} mL. Check that it shows a brain alone; with "
             "--skull-strip-anat force the brain is extracted."
         )
     mask = _closed(piece, volume)
@@ -105,7 +105,7 @@ def _foreground(volume: Volume) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
     inside = volume.data != background
     piece = largest_component(inside)
     record = {
-        "Method": "what is not background, in an image that was stripped before",
+        "Method": "non-background voxels of a skull-stripped image",
         "Background": round(1 - float(inside.mean()), 3),
         "EmptyEdge": round(float(counts.max()) / edge.size, 3),
         "VolumeMl": _millilitres(piece, volume),
@@ -118,7 +118,7 @@ def _millilitres(inside: npt.NDArray[np.bool_], volume: Volume) -> float:
 
 
 def _closed(piece: npt.NDArray[np.bool_], volume: Volume) -> Volume:
-    """Close what is narrower than 10 mm, and fill holes, within each slice too."""
+    """Close gaps narrower than 10 mm, and fill holes, also within each slice."""
     width = np.ceil(_CLOSING / volume.spacings).astype(int) + 1
     padded = np.pad(piece, [(n, n) for n in width])
     spacings = tuple(volume.spacings)
@@ -127,20 +127,20 @@ def _closed(piece: npt.NDArray[np.bool_], volume: Volume) -> Volume:
     inner = tuple(slice(n, -n) for n in width)
     mask = ndimage.binary_fill_holes(closed[inner] | piece)
     slices = np.moveaxis(mask, volume.slice_axis, 0)
-    filled = np.stack([ndimage.binary_fill_holes(one) for one in slices])
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in slices])
     return volume.with_data(np.moveaxis(filled, 0, volume.slice_axis).astype(np.uint8))
 
 
 def _skull(volume: Volume, mask: Volume) -> float:
     """Measure the darkest layer under the surface against the brightest over and under it."""
     image = isotropic(volume.canonical(), _SHELL)
-    whole = isotropic(mask.with_data(mask.data.astype(np.float32)).canonical(), _SHELL).data > 0.5
+    head = isotropic(mask.with_data(mask.data.astype(np.float32)).canonical(), _SHELL).data > 0.5
     # In-plane the image may end at the brain; where a stack ends there is no surface.
-    padded = np.pad(whole, [(1, 1), (1, 1), (0, 0)])
+    padded = np.pad(head, [(1, 1), (1, 1), (0, 0)])
     depth = ndimage.distance_transform_edt(padded)[1:-1, 1:-1] * _SHELL
-    levels = np.arange(whole.shape[2])
-    top = int(np.flatnonzero(whole.any(axis=(0, 1))).max())
-    vault = whole & ((top - levels) * _SHELL < _VAULT)
+    levels = np.arange(head.shape[2])
+    top = int(np.flatnonzero(head.any(axis=(0, 1))).max())
+    vault = head & ((top - levels) * _SHELL < _VAULT)
     layers = []
     for deep in np.arange(0, _DEEPEST, _SHELL):
         layer = image.data[vault & (depth > deep) & (depth <= deep + _SHELL)]

@@ -1,7 +1,7 @@
-"""The template of brain masks and tissue priors: the one at hand, or one of TemplateFlow.
+"""The template of brain masks and tissue priors: the bundled one, or one of TemplateFlow.
 
-Says which files a template has, has them fetched by TemplateFlow's own client, and loads them.
-What is registered to what is not its matter.
+Lists the files of a template, fetches them with TemplateFlow's own client, and loads them.
+It does not register anything.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BrainTemplate:
 
 
 def require_template(name: str, *, tissues: bool, offline: bool = False) -> None:
-    """Have the files of a template at hand, before anything is processed.
+    """Make sure that the files of a template are installed, before anything is processed.
 
     Parameters
     ----------
@@ -59,20 +59,20 @@ def require_template(name: str, *, tissues: bool, offline: bool = False) -> None
     ConfigError
         If there is no such template, or it lacks a file.
     MissingToolError
-        If a file is not at hand and cannot be fetched; with its name.
+        If a file is not installed and cannot be fetched; with its name.
     """
     if name == BUNDLED:
         return
-    missing, why = [], "--offline forbids to fetch it"
+    missing, reason = [], "--offline forbids to fetch it"
     for what in (*_BRAIN, *_TISSUES) if tissues else _BRAIN:
         path, query = _find(name, what)
         if not _is_there(path) and not offline:
-            why = _fetch(path, query)
+            reason = _fetch(path, query)
         if not _is_there(path):
             missing.append(str(path))
     if missing:
         raise MissingToolError(
-            f"--template {name}: found no {', '.join(missing)} ({why}); expected the files of "
+            f"--template {name}: found no {', '.join(missing)} ({reason}); expected the files of "
             "TemplateFlow. Start once where there is a network, or copy them there from another "
             f"machine; $TEMPLATEFLOW_HOME says where the folder is (now {_home()})."
         )
@@ -137,7 +137,7 @@ def describe(name: str) -> str:
 
 
 def _find(name: str, what: str) -> tuple[Path, dict[str, Any]]:
-    """Return where a file of a template is, or will be, and what it is asked for by."""
+    """Return the present or future path of a file of a template, and its query."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ConfigError(f"--template {name}: expected {BUNDLED}, NAME or NAME:cohort-C.")
@@ -150,12 +150,12 @@ def _find(name: str, what: str) -> tuple[Path, dict[str, Any]]:
     query = {"template": match["template"], **_OTHER, **(_BRAIN | _TISSUES)[what]}
     for resolution in (1, None):  # some templates come at one resolution and do not name it
         exact = {**query, "cohort": match["cohort"], "resolution": resolution}
-        found: list[Path] = client.ls(**exact)
-        if len(found) == 1:
-            return found[0], exact
+        paths: list[Path] = client.ls(**exact)
+        if len(paths) == 1:
+            return paths[0], exact
     has = [path.name for path in client.ls(**query)]
     advice = f"Take another template, or {BUNDLED}."
-    if match["cohort"] is None and any("_cohort-" in one for one in has):
+    if match["cohort"] is None and any("_cohort-" in name for name in has):
         advice = f"Name a cohort, as in {match['template']}:cohort-1."
     raise ConfigError(
         f"--template {name}: found {', '.join(has[:4]) or 'nothing'} for its {what}; expected one "
@@ -164,11 +164,11 @@ def _find(name: str, what: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _fetch(path: Path, query: dict[str, Any]) -> str:
-    """Let TemplateFlow fetch a file; why not, in words, if it cannot."""
+    """Let TemplateFlow fetch a file; return the reason in words if it cannot."""
     try:
         _client().get(**query)
     except BaseException as error:
-        path.write_bytes(b"")  # what came of it would be taken for the whole file the next time
+        path.write_bytes(b"")  # a partial file would be treated as complete the next time
         if not isinstance(error, (OSError, RuntimeError)):  # those of requests are OSErrors
             raise
         return f"it cannot be fetched: {type(error).__name__}"

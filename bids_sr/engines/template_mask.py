@@ -1,7 +1,7 @@
-"""The template brain mask: a template's mask brought to an image and fitted to its edge.
+"""The template brain mask: a template's mask registered to an image and fitted to its brain.
 
-It needs no weights and no network, and works on any contrast; it does not follow
-the sulci and knows nothing of lesions or resections.
+It needs no weights and no internet access, and works on any contrast; it does not follow
+the sulci and does not model lesions or resections.
 """
 
 from __future__ import annotations
@@ -61,27 +61,27 @@ def template_brain_mask(
         uint8, on the volume's own grid.
     record : dict
         ``VolumeMl`` and ``TemplateVolumeMl`` (before the fit of the surface), ``Coverage``
-        (share of the template's brain inside the image), ``AtBorder``, ``Apart`` (share of what
-        was found outside the largest piece), ``BrightFluid``, ``MutualInformation``,
+        (share of the template's brain inside the image), ``AtBorder``, ``Apart`` (share of the
+        voxels outside the largest piece), ``BrightFluid``, ``MutualInformation``,
         ``Scales``, threads, seed.
 
     Raises
     ------
     EngineError
-        If what was found is no plausible brain, or ANTs fails.
+        If the result is not a plausible brain, or ANTs fails.
 
     Notes
     -----
     The pose of the head comes first (:func:`.find_head`), then an affine registration
     by Mattes mutual information within the brain only: the structures inside set the
-    size, and neither scalp nor skull can pull the edge outwards.  At last the surface is
+    size, and neither scalp nor skull can pull the surface outwards.  Finally the surface is
     moved to where the intensities of the brain end (:func:`.fit_surface`), freely along the
     vault, little at the skull base.
     """
     head = head_template(template)
     image = equalised(isotropic(volume, _FINE))
     with (
-        ants_session(threads=threads, seed=seed) as (ants, used),
+        ants_session(threads=threads, seed=seed) as (ants, threads_used),
         TemporaryDirectory(prefix="bids_sr-") as folder,
     ):
         fits = []
@@ -90,7 +90,7 @@ def template_brain_mask(
             fits.append(_register(ants, image, head, pose, Path(folder) / f"{stripped}_"))
             if fits[-1].is_plausible:
                 break
-        fit = max(fits, key=lambda one: (one.is_plausible, one.information))
+        fit = max(fits, key=lambda attempt: (attempt.is_plausible, attempt.information))
         outside = signed_distance(head.brain.data, float(head.brain.spacings[0]))
         start = _to_grid(ants, head.brain.with_data(outside), image, fit.transform)
         vault = _to_grid(ants, head.head, image, fit.transform)
@@ -98,9 +98,9 @@ def template_brain_mask(
     bright_fluid = _is_brighter(image.data, ventricles, start < -_DEEP)
     freedom = _HELD + (_FREE - _HELD) * vault
     distance = fit_surface(image, start, freedom, bright_fluid=bright_fluid)
-    found = _on_grid(image.with_data(distance), volume) < 0
-    mask = largest_component(found)
-    apart = 1 - float(mask.sum()) / max(float(found.sum()), 1.0)
+    inside = _on_grid(image.with_data(distance), volume) < 0
+    mask = largest_component(inside)
+    apart = 1 - float(mask.sum()) / max(float(inside.sum()), 1.0)
     mask = ndimage.binary_fill_holes(mask)
     at_border = border_share(mask, free_axes(volume))
     millilitres = float(np.count_nonzero(mask)) * float(np.prod(volume.spacings)) / 1000
@@ -115,7 +115,7 @@ def template_brain_mask(
         "BrightFluid": bright_fluid,
         "MutualInformation": round(fit.information, 3),
         "Scales": [round(scale, 3) for scale in fit.scales],
-        "Threads": used,
+        "Threads": threads_used,
         "Seed": seed,
     }
     _check(fit, millilitres, at_border, apart)
@@ -216,34 +216,34 @@ def _register(
 
 
 def _to_grid(
-    ants: ModuleType, moved: Volume, volume: Volume, transform: str
+    ants: ModuleType, image: Volume, volume: Volume, transform: str
 ) -> npt.NDArray[np.float32]:
     # float32: a uint8 image would be cut to 0 and 1 by the interpolation.
-    moving = to_ants(ants, moved.with_data(moved.data.astype(np.float32)))
+    moving = to_ants(ants, image.with_data(image.data.astype(np.float32)))
     warped = ants.apply_transforms(
         to_ants(ants, volume),
         moving,
         [transform],
         whichtoinvert=[True],
         interpolator="linear",
-        defaultvalue=float(moved.data[0, 0, 0]),
+        defaultvalue=float(image.data[0, 0, 0]),
     )
     return np.asarray(warped.numpy(), dtype=np.float32)
 
 
 def _on_grid(image: Volume, volume: Volume) -> npt.NDArray[np.float32]:
-    """Sample an image at the voxels of another; beyond its edge it goes on as at the edge."""
+    """Sample an image at the voxels of another; beyond its edge the edge values are repeated."""
     step = np.linalg.inv(image.affine) @ volume.affine
     index = np.indices(volume.shape, dtype=np.float32).reshape(3, -1)
-    there = step[:3, :3] @ index + step[:3, 3:]
-    values = ndimage.map_coordinates(image.data, there, order=1, mode="nearest")
+    coordinates = step[:3, :3] @ index + step[:3, 3:]
+    values = ndimage.map_coordinates(image.data, coordinates, order=1, mode="nearest")
     return np.asarray(values, dtype=np.float32).reshape(volume.shape)
 
 
 def _is_brighter(
     data: npt.NDArray[np.floating], part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]
 ) -> bool:
-    """Say whether a part is brighter than the whole; no, where nothing of it is in the image."""
+    """Tell whether a part is brighter than the whole; False if it is outside the image."""
     if not (part.any() and whole.any()):
         return False
     return bool(np.median(data[part]) > np.median(data[whole]))
@@ -252,21 +252,21 @@ def _is_brighter(
 def _information(ants: ModuleType, image: Volume, template: HeadTemplate, transform: str) -> float:
     fixed = to_ants(ants, template.image)
     moving = to_ants(ants, image)
-    moved = ants.apply_transforms(fixed, moving, [transform], interpolator="linear").numpy()
-    values = moved[template.brain.data]
+    warped = ants.apply_transforms(fixed, moving, [transform], interpolator="linear").numpy()
+    values = warped[template.brain.data]
     joint, _, _ = np.histogram2d(template.classes()[template.brain.data], values, bins=(10, 32))
     return mutual_information(joint)
 
 
 def _coverage(ants: ModuleType, image: Volume, template: HeadTemplate, transform: str) -> float:
-    ones = to_ants(ants, image.with_data(np.ones(image.shape, np.float32)))
+    full = to_ants(ants, image.with_data(np.ones(image.shape, np.float32)))
     fixed = to_ants(ants, template.image)
-    inside = ants.apply_transforms(fixed, ones, [transform], interpolator="nearestNeighbor")
+    inside = ants.apply_transforms(fixed, full, [transform], interpolator="nearestNeighbor")
     return float((inside.numpy()[template.brain.data] > 0.5).mean())
 
 
 def _check(fit: _Fit, millilitres: float, at_border: float, apart: float) -> None:
-    """Refuse what is no brain.
+    """Refuse a mask that is not plausible as a brain.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def _check(fit: _Fit, millilitres: float, at_border: float, apart: float) -> Non
         With the first figure that is out of range.
     """
     advice = (
-        "Look whether the image shows a head; give a mask with --derivatives, "
+        "Check that the image shows a head; give a mask with --derivatives, "
         "or use --skull-strip-method none."
     )
     low, high = VOLUMES

@@ -128,7 +128,7 @@ def reference_volume() -> Volume:
 def _write_subject(folder: Path, subject: DemoSubject, reference: Volume) -> None:
     reference.save(reference_path(folder, subject.label), dtype=np.int16)
     stem = folder / "bids" / f"sub-{subject.label}" / "anat" / f"sub-{subject.label}_T1w"
-    thick = degrade(reference, subject.acquisition, noise=NOISE, seed=subject.seed)
+    thick = degrade(reference, subject.acquisition, noise_fraction=NOISE, seed=subject.seed)
     thick.save(stem.with_name(f"{stem.name}.nii.gz"), dtype=np.int16)
     sidecar = {
         "MRAcquisitionType": "2D",

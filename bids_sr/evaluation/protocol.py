@@ -136,7 +136,7 @@ def make_case(
         region = covered_by_all(stacks, reference.grid)
     else:
         stacks, acquisition = (), named.stacks[0]
-        lr = degrade(reference, acquisition, noise=protocol.noise, seed=seed)
+        lr = degrade(reference, acquisition, noise_fraction=protocol.noise, seed=seed)
         region = covered(reference.grid, lr.grid)
     return TestCase(
         lr=lr,

@@ -94,7 +94,7 @@ def simulated_stacks(
         earlier = sum(other.slice_axis == axis for other in named.stacks[:number])
         shift = earlier * acquisition.spacing / len(same_plane)
         fine = moved.planes(axis, slice(round(shift / float(moved.spacings[axis])), None))
-        lr = degrade(fine, acquisition, noise=noise, seed=seed + number)
+        lr = degrade(fine, acquisition, noise_fraction=noise, seed=seed + number)
         planes = lr.grid.coordinates_of(fine.grid, axis)
         inside = int(np.count_nonzero(planes <= lr.shape[axis] - 0.5))
         stacks.append(

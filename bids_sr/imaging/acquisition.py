@@ -1,7 +1,7 @@
-"""An acquisition says how the slices of a volume were taken.
+"""Acquisition: how the slices of a volume were acquired.
 
-Spacing, thickness and profile are facts of the scan; the target grid is not among
-them.  Where they come from (sidecar, header, command line) is the caller's matter.
+Spacing, thickness and profile are facts of the scan; the target grid is not one of
+them.  The caller reads them from sidecar, header or command line.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PROFILES = {
     "rect": SliceProfile.rect,
     "slr": SliceProfile.slr,
 }
-"""Named slice profiles, each made from its FWHM in mm."""
+"""Named slice profiles, each computed from its FWHM in mm."""
 ASSUMED_PROFILE = "slr"
 """Profile where none is stated: 2D slices are excited selectively, which is closer to a box
 than to a Gaussian."""
 ASSUMED_SHARE = 0.85
 """Thickness where none is stated, as a share of the slice spacing."""
-_LARGEST_MM = 100.0  # beyond any slice: the number is in micrometres or garbage
+_LARGEST_MM = 100.0  # thicker than any slice: the number is in micrometres or invalid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ class Acquisition:
     spacing: float
     """Distance between the centres of neighbouring slices, mm."""
     thickness: float | None = None
-    """Nominal FWHM of a slice, mm; if not given that of a given profile, else 0.85 spacings."""
+    """Nominal FWHM of a slice, mm; by default that of a stated profile, else 0.85 spacings."""
     profile: str | SliceProfile | None = None
     """``gaussian``, ``rect``, ``slr``, the path of a table, or the profile itself; if not
     given ``slr``."""
     slice_axis: int | None = None
     """Array axis across the slices; None for the axis of the largest spacing."""
     assumed: tuple[str, ...] = field(default=(), compare=False)
-    """Which of ``thickness`` and ``profile`` nobody stated; those not given are added."""
+    """Which of ``thickness`` and ``profile`` are assumed; those not stated are added."""
 
     def __post_init__(self) -> None:
         """Check the numbers, resolve the profile's file and fill in the thickness.
@@ -110,7 +110,7 @@ class Acquisition:
 
     @property
     def slice_profile(self) -> SliceProfile:
-        """The profile across a slice; a given one counts more than the nominal thickness."""
+        """The profile across a slice; a stated one takes precedence over the thickness."""
         if isinstance(self.profile, SliceProfile):
             return self.profile
         assert self.profile is not None
@@ -136,12 +136,12 @@ class Acquisition:
             If the volume's spacing along that axis differs by more than 1 %.
         """
         axis = volume.slice_axis if self.slice_axis is None else self.slice_axis
-        found = float(volume.spacings[axis])
-        if abs(found - self.spacing) > SAME_SPACING * self.spacing:
+        voxel_spacing = float(volume.spacings[axis])
+        if abs(voxel_spacing - self.spacing) > SAME_SPACING * self.spacing:
             raise AcquisitionError(
-                f"Found voxels of {found:.4g} mm along slice axis {axis} and a slice spacing of "
-                f"{self.spacing:.4g} mm; expected the same. Check the slice axis, and correct "
-                "the header or the stated spacing."
+                f"Found voxels of {voxel_spacing:.4g} mm along slice axis {axis} and a slice "
+                f"spacing of {self.spacing:.4g} mm; expected the same. Check the slice axis, and "
+                "correct the header or the stated spacing."
             )
         return replace(self, slice_axis=axis)
 

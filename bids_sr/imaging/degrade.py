@@ -1,6 +1,6 @@
-"""The forward model: what a thick-slice acquisition makes of a fine volume.
+"""The forward model: a thick-slice acquisition of a high-resolution volume.
 
-``y = D B x``: x is weighted by the slice profile along the slice axis (B) and taken
+``y = D B x``: x is weighted by the slice profile along the slice axis (B) and sampled
 at the slice centres (D).  One sparse matrix holds both.  In-plane nothing changes.
 """
 
@@ -29,9 +29,9 @@ class ForwardModel:
     Notes
     -----
     A fine voxel is a box: its weight is the integral of the profile over its extent.
-    The profile is taken as given, so the blur that the fine image already has adds to
-    it; :meth:`.SliceProfile.narrowed` takes that out.  At the ends of the fine grid the
-    part of the profile that is outside is left out and the rest scaled to sum to 1.
+    The profile is applied unchanged, so the blur of the fine image itself adds to
+    it; :meth:`.SliceProfile.narrowed` corrects for that.  At the ends of the fine grid the
+    part of the profile outside is left out and the rest is scaled to sum to 1.
     """
 
     matrix: sparse.csr_array
@@ -96,7 +96,7 @@ def lr_grid(hr: Grid, acquisition: Acquisition) -> Grid:
 
 
 def degrade(
-    volume: Volume, acquisition: Acquisition, *, noise: float = 0.0, seed: int = 0
+    volume: Volume, acquisition: Acquisition, *, noise_fraction: float = 0.0, seed: int = 0
 ) -> Volume:
     """Simulate a thick-slice acquisition of a volume.
 
@@ -106,7 +106,7 @@ def degrade(
         The fine image.
     acquisition : Acquisition
         Slice axis None: the volume's own.
-    noise : float
+    noise_fraction : float
         Standard deviation of the noise in either channel of the complex signal, as a
         fraction of the 99th percentile of the noise-free slices; the magnitude is Rician.
     seed : int
@@ -122,15 +122,15 @@ def degrade(
     AcquisitionError
         If the noise is negative or not finite.
     """
-    if not (np.isfinite(noise) and noise >= 0):
-        raise AcquisitionError(f"Found a noise level of {noise}; expected 0 or more.")
+    if not (np.isfinite(noise_fraction) and noise_fraction >= 0):
+        raise AcquisitionError(f"Found a noise level of {noise_fraction}; expected 0 or more.")
     if acquisition.slice_axis is None:
         acquisition = replace(acquisition, slice_axis=volume.slice_axis)
     grid = lr_grid(volume.grid, acquisition)
     model = ForwardModel.between(volume.grid, grid, acquisition)
     slices: npt.NDArray[Any] = model.apply(volume.data.astype(np.float32, copy=False))
-    if noise > 0:
-        sigma = noise * float(np.percentile(slices, 99))
+    if noise_fraction > 0:
+        sigma = noise_fraction * float(np.percentile(slices, 99))
         real, imaginary = np.random.default_rng(seed).normal(0.0, sigma, (2, *slices.shape))
         slices = np.hypot(slices + real, imaginary).astype(np.float32)
     return Volume(np.ascontiguousarray(slices), grid.affine)

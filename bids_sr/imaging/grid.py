@@ -1,8 +1,8 @@
-"""A grid is a lattice of voxel centres in the world: a shape and an affine.
+"""Grid: a lattice of voxel centres in the world, given by a shape and an affine.
 
 It holds no intensities and knows no file.  Index 0 is the centre of the first
 voxel, so the field of view reaches half a voxel beyond the outer centres.  A plane is
-what one index along an axis stands for; all grids that are made of another here have
+the set of voxels with one index along an axis; all grids derived from another here have
 parallel axes.
 """
 
@@ -49,7 +49,7 @@ class Grid:
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise InputDataError(
                 f"Found an affine of shape {affine.shape} with values {affine.tolist()}; expected "
-                "a finite (4, 4) matrix. Mend the image header."
+                "a finite (4, 4) matrix. Correct the image header."
             )
         norms = np.linalg.norm(affine[:3, :3], axis=0)
         # The determinant of the unit directions is the volume of their cell: 1 when orthogonal.
@@ -57,7 +57,7 @@ class Grid:
         if flat or not np.allclose(affine[3], (0, 0, 0, 1)):
             raise InputDataError(
                 f"Found an affine that cannot be inverted, {affine.tolist()}; expected three "
-                "independent axes of positive length. Mend the image header."
+                "independent axes of positive length. Correct the image header."
             )
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
@@ -152,7 +152,7 @@ class Grid:
     def with_planes_of(
         self, other: Grid, axis: int, *, first: int = 0, size: int | None = None
     ) -> Grid:
-        """Return the planes of another grid along an axis, within them the voxels of this one.
+        """Return a grid with the planes of another along an axis, and in-plane this one's voxels.
 
         Parameters
         ----------

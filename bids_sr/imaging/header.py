@@ -1,7 +1,7 @@
-"""A header states shape, type and place of an image; this reads it with suspicion.
+"""Header of an image: shape, type and position, read defensively.
 
-Knows the traps of real files: unfetched annex links, forms that disagree or are
-absent, odd units and types.  Does not read the data.
+Handles the traps of real files: unfetched annex links, sform and qform that disagree or
+are absent, unusual units and types.  Does not read the data.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from bids_sr.files import open_regular
 from bids_sr.imaging.grid import Grid
 
 _MAX_HEADER = 64 << 20
-"""Bytes that a header and its extensions may have; some converters keep all of DICOM there."""
+"""Maximum bytes of a header and its extensions; some converters keep all of DICOM there."""
 MOST_UNPACKED = 1 << 30
-"""Bytes of a gzip stream that are unpacked beyond what a header promises."""
+"""Maximum bytes of a gzip stream that are unpacked beyond the size in the header."""
 FORM_TOLERANCE_MM = 0.1
-"""Corner distance above which qform and sform are said to disagree."""
+"""Corner distance above which qform and sform are reported to disagree."""
 ZOOM_TOLERANCE = 0.01
-"""Relative difference above which the zooms are said to contradict the affine."""
+"""Relative difference above which the zooms are reported to contradict the affine."""
 READ_ERRORS = (
     OSError,
     EOFError,
@@ -44,19 +44,19 @@ READ_ERRORS = (
     HeaderDataError,
     WrapStructError,
 )
-"""What nibabel and gzip raise on files that are cut off or something else."""
+"""Exceptions of nibabel and gzip for truncated or foreign files."""
 _SECOND = (540).to_bytes(4, "little")  # how a NIfTI-2 header begins
 _OTHER_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # NIfTI code: name, in mm
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InputReport:
-    """Say what the header of a file states, without its data."""
+    """Facts in the header of a file, without its data."""
 
     path: Path
     """The file."""
     grid: Grid
-    """The first three axes and the affine that counts."""
+    """The first three axes and the affine in use."""
     n_volumes: int
     """Product of the axes after the third: 1 for a 3-D image."""
     dtype: str
@@ -73,7 +73,7 @@ class InputReport:
 
     @property
     def zooms(self) -> tuple[float, float, float]:
-        """Spacings along the three axes by the affine that counts, mm."""
+        """Spacings along the three axes by the affine in use, mm."""
         first, second, third = (float(value) for value in self.grid.spacings)
         return first, second, third
 
@@ -94,7 +94,7 @@ class InputReport:
 
 
 def check_input(path: str | os.PathLike[str]) -> InputReport:
-    """Check the header of an image file and report what it says.
+    """Check the header of an image file and report its facts.
 
     Parameters
     ----------
@@ -115,9 +115,9 @@ def check_input(path: str | os.PathLike[str]) -> InputReport:
 
     Notes
     -----
-    The sform counts where its code is above 0, else the qform, else the zooms alone,
-    as the NIfTI standard and nibabel have it.  A warning tells when qform and sform
-    disagree, when neither is there, and when the zooms contradict the affine.
+    The sform is used if its code is above 0, else the qform, else the zooms alone,
+    as in the NIfTI standard and nibabel.  A warning is given if qform and sform
+    disagree, if both are missing, and if the zooms contradict the affine.
     """
     path = Path(path)
     try:
@@ -158,8 +158,8 @@ def _header_alone(path: Path) -> Any | None:
     """Return an image whose data cannot be read, from the first bytes of its file.
 
     nibabel with indexed_gzip unpacks 4 MB each of the three times it opens a file for its
-    header: 38 ms of CPU time for a clinical scan, where the first bytes take 1 ms.  None
-    where something is odd; then nibabel shall say it.
+    header: 38 ms of CPU time for a clinical scan; reading the first bytes takes 1 ms.  None
+    for an unusual file, so that nibabel reports the problem.
     """
     try:
         with _opened(path) as stream:
@@ -182,7 +182,7 @@ def _opened(path: Path) -> Any:
 
 
 def _gzip_fault(path: Path) -> Exception | None:
-    """Find what is wrong with a gzip stream: nibabel with indexed_gzip does not say it."""
+    """Find what is wrong with a gzip stream: nibabel with indexed_gzip does not report it."""
     if path.suffix != ".gz":
         return None
     try:
@@ -214,10 +214,12 @@ def describe(path: Path, image: Any) -> InputReport:
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputDataError(
             f"{path}: found shape {shape}; expected a 3-D image with at least 2 slices along "
-            "every axis. A single slice holds nothing to reconstruct from."
+            "every axis. A single slice cannot be reconstructed."
         )
     warnings: list[str] = []
-    with np.errstate(over="ignore", invalid="ignore"):  # garbage is refused, by its result
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # invalid values are refused by their result
         grid, source = _placed(path, image, (shape[0], shape[1], shape[2]), warnings)
     return InputReport(
         path=path,
@@ -230,7 +232,7 @@ def describe(path: Path, image: Any) -> InputReport:
 
 
 def _check_offset(path: Path, image: Any) -> None:
-    """Refuse data that would begin within the header: nibabel takes 0 for a true offset."""
+    """Refuse data that would begin within the header: nibabel accepts 0 as an offset."""
     first = 0
     if "header" not in image.file_map:  # one file: header and data
         first = image.header.single_vox_offset
@@ -243,7 +245,7 @@ def _check_offset(path: Path, image: Any) -> None:
 
 
 def _check_present(path: Path) -> None:
-    """Refuse what is absent or a mere placeholder, with the command that mends it."""
+    """Refuse a missing file or a placeholder; the message names the command that fetches it."""
     if path.is_symlink() and not path.exists():
         target = path.readlink()
         if "annex" not in target.parts:
@@ -262,12 +264,12 @@ def _check_present(path: Path) -> None:
         )
     if start.startswith(b"/annex/objects/"):
         raise _not_fetched(path, "an annex pointer in place of the content")
-    with contextlib.suppress(*READ_ERRORS):  # all else that is wrong, nibabel shall say
+    with contextlib.suppress(*READ_ERRORS):  # nibabel reports any other fault
         _check_extensions(path)
 
 
 def _check_extensions(path: Path) -> None:
-    """Refuse a header that asks for more than a bound; nibabel would unpack gigabytes."""
+    """Refuse extensions above the maximum size; nibabel would unpack gigabytes."""
     header = path.with_name(re.sub(r"\.img(\.gz)?$", r".hdr\1", path.name))
     with open_regular(header), _opened(header) as stream:
         first = stream.read(4)
@@ -303,9 +305,9 @@ class _BoundedStream:
         return int(self._stream.tell())
 
 
-def _not_fetched(path: Path, found: str) -> InputDataError:
+def _not_fetched(path: Path, content: str) -> InputDataError:
     return InputDataError(
-        f"{path}: found {found}; expected the image itself, but its content has not been "
+        f"{path}: found {content}; expected the image itself, but its content has not been "
         f"fetched. Run `datalad get {path}` or `git annex get {path}`."
     )
 
@@ -313,7 +315,7 @@ def _not_fetched(path: Path, found: str) -> InputDataError:
 def _placed(
     path: Path, image: Any, shape: tuple[int, int, int], warnings: list[str]
 ) -> tuple[Grid, str]:
-    """Take the affine from sform, else qform, else zooms; append what is odd to `warnings`."""
+    """Take the affine from sform, else qform, else zooms; append contradictions to `warnings`."""
     header = image.header
     name, to_mm = _OTHER_UNITS.get(int(header["xyzt_units"]) % 8, ("mm", 1.0))
     unit = np.diag([to_mm, to_mm, to_mm, 1.0])
@@ -326,7 +328,7 @@ def _placed(
     if source != "sform" and not (np.isfinite(zooms).all() and zooms.min() > 0):
         raise InputDataError(
             f"{path}: found voxel sizes {_listed(zooms)} mm and no sform; expected positive "
-            "numbers. Mend the header."
+            "numbers. Correct the header."
         )
     try:
         grid = Grid(shape, unit @ np.asarray(image.affine, dtype=np.float64))
@@ -345,17 +347,17 @@ def _placed(
 def _contradictions(
     grid: Grid, qform: npt.NDArray[np.float64] | None, zooms: npt.NDArray[np.float64]
 ) -> list[str]:
-    """Compare the affine that counts with what else the header says, all in mm."""
-    found = []
+    """Compare the affine in use with the other fields of the header, all in mm."""
+    warnings = []
     distance = 0.0 if qform is None else grid.distance_mm(qform)
     if distance > FORM_TOLERANCE_MM:
-        found.append(f"qform and sform disagree by up to {distance:.2f} mm; the sform is used.")
+        warnings.append(f"qform and sform disagree by up to {distance:.2f} mm; the sform is used.")
     if not np.allclose(np.abs(zooms), grid.spacings, rtol=ZOOM_TOLERANCE, atol=0):
-        found.append(
+        warnings.append(
             f"The header's voxel sizes {_listed(zooms)} mm differ from the affine's "
             f"{_listed(grid.spacings)} mm; those of the affine are used."
         )
-    return found
+    return warnings
 
 
 def _qform(header: Any, warnings: list[str]) -> npt.NDArray[np.float64] | None:
@@ -366,7 +368,7 @@ def _qform(header: Any, warnings: list[str]) -> npt.NDArray[np.float64] | None:
     try:
         qform = header.get_qform(coded=True)[0]
     except ValueError as error:
-        warnings.append(f"The qform is no rotation ({error}); the sform is used.")
+        warnings.append(f"The qform is not a rotation ({error}); the sform is used.")
         return None
     return None if qform is None else np.asarray(qform, dtype=np.float64)
 

@@ -1,8 +1,8 @@
 """Intensity scaling brings the bulk of an image to about 0 to 1 and back.
 
 It is linear, so nothing is clipped and the inverse is exact to rounding.  It does
-not correct bias fields or match histograms.  Tools that count on intensities as scanners
-write them get a copy that is scaled into that range (:func:`ordinary_factor`).
+not correct bias fields or match histograms.  Tools that expect the intensities of
+scanners get a copy that is scaled to that range (:func:`ordinary_factor`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bids_sr.exceptions import InputDataError
 
 ORDINARY = (10.0, 1e6)
-"""The 99th percentile of intensities that no tool stumbles over."""
+"""Range of the 99th percentile of intensities that every tool can process."""
 _ORDINARY_BITS = 10  # others are brought to 512 to 1024
 
 
@@ -67,9 +67,9 @@ class RobustScaler:
 
 
 def ordinary_factor(data: npt.NDArray[np.floating]) -> float:
-    """Return what brings intensities to the size that scanners write.
+    """Return the factor that scales intensities to the range of scanners.
 
-    Tools of others compare with constants: ANTs' denoising leaves images as they are whose
+    Other tools compare with constants: ANTs' denoising leaves images unchanged if their
     local variance is below 1e-5, and nnU-Net divides by at least 1e-8.
 
     Parameters

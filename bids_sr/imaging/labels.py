@@ -1,4 +1,4 @@
-"""Label maps: volumes whose values are names, so integers."""
+"""Label maps: volumes whose values are labels, so integers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def label_values(volume: Volume, name: str) -> npt.NDArray[np.number]:
     ----------
     volume : Volume
     name : str
-        What the error calls it.
+        Name of the volume in the error message.
     """
     labels = np.unique(volume.data)
     fractions = labels[labels != np.round(labels)]

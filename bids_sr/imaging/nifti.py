@@ -1,6 +1,6 @@
 """NIfTI files: the data to the last byte, and whole files back.
 
-What the header says is :mod:`.header`'s matter, what the image is for the caller's.
+:mod:`.header` reads the header; the caller knows what the image is for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bids_sr.imaging.header import MOST_UNPACKED, READ_ERRORS, InputReport, desc
 
 LOGGER = logging.getLogger(__name__)
 _MOST_TIMES = 16
-"""A stream may hold so many times what its header promises, for example frames not told."""
+"""A stream may be this many times longer than its header states, for example by more frames."""
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}  # names of nibabel; all else is taken for seconds
 
 
@@ -47,7 +47,7 @@ def read_nifti(
     Raises
     ------
     InputDataError
-        For all that :func:`.check_input` refuses, and for truncated or corrupt files,
+        If :func:`.check_input` refuses the file, and for truncated or corrupt files,
         more than one volume, NaN or infinite values, and constant images.
     """
     path, dtype = Path(path), np.dtype(dtype)
@@ -171,8 +171,8 @@ def _read(image: Any, report: InputReport, dtype: np.dtype[Any]) -> npt.NDArray[
 def _check_length(image: Any) -> None:
     """Refuse a file shorter than its header says, before memory is asked for (EOFError).
 
-    Decompresses to the end: only there a gzip stream holds its checksum.  A stream that unpacks
-    to many times what the header promises is not followed (ValueError).
+    Decompresses to the end, where a gzip stream holds its checksum.  A stream that unpacks to
+    many times the size in the header is refused (ValueError).
     """
     path, data = Path(image.file_map["image"].filename), image.dataobj
     length = path.stat().st_size
@@ -190,11 +190,11 @@ def _check_length(image: Any) -> None:
 
 
 def _checked(path: Path, values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Check the values and convert them to the asked type."""
-    bad = int(np.count_nonzero(~np.isfinite(values)))
-    if bad:
+    """Check the values and convert them to the requested type."""
+    n_invalid = int(np.count_nonzero(~np.isfinite(values)))
+    if n_invalid:
         raise InputDataError(
-            f"{path}: found {bad} of {values.size} voxels NaN or infinite; expected finite "
+            f"{path}: found {n_invalid} of {values.size} voxels NaN or infinite; expected finite "
             "numbers. Mend or exclude the image."
         )
     if dtype.kind != "f":

@@ -1,7 +1,7 @@
-"""Noise is what differs between neighbouring voxels of a slice without being anatomy.
+"""Noise: differences between neighbouring voxels of a slice that are not anatomy.
 
-Its standard deviation is read from the slices alone.  Empty background says nothing
-about it and does not count.
+Its standard deviation is estimated from the slices alone.  Empty background carries no
+information about it and is left out.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def estimate_noise(volume: Volume, slice_axis: int) -> float:
 
     Notes
     -----
-    The second difference along both in-plane axes leaves noise and little else in flat
-    places; its median absolute deviation over the flatter half of the foreground is
-    taken.  Rician magnitudes are close to Gaussian there; in the dark background they
-    are not, and it is left out.  Texture of the anatomy adds about 1 % of the range at
+    The second difference along both in-plane axes leaves mainly noise in flat
+    regions; its median absolute deviation over the flatter half of the foreground is
+    used.  Rician magnitudes are close to Gaussian there; in the dark background, which is
+    left out, they are not.  Texture of the anatomy adds about 1 % of the range at
     most, and an image interpolated in-plane hides a part of its noise.
 
     References
@@ -63,7 +63,7 @@ def noise_in(data: npt.NDArray[np.float32], places: npt.NDArray[np.bool_]) -> fl
 
 
 def flat_foreground(data: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Return where an (N, H, W) stack is bright and the flatter half of what is."""
+    """Return the mask of the flatter half of the bright voxels of an (N, H, W) stack."""
     smooth = ndimage.gaussian_filter(data, (0, _SMOOTHING, _SMOOTHING))
     foreground = np.ones(data.shape, bool)
     offset, end = np.percentile(data, (0.5, 99.5))

@@ -1,4 +1,4 @@
-"""The excitation pulse of a slice, designed as scanners do, and what it excites.
+"""The excitation pulse of a slice, designed as on scanners, and its slice profile.
 
 Shinnar-Le Roux turns pulse design into filter design: the spinor component beta of
 the excited spins is a polynomial in exp(i 2 pi x), a finite impulse response filter.
@@ -22,7 +22,7 @@ def beta_filter(flip_angle: float, time_bandwidth: float) -> npt.NDArray[np.floa
     Parameters
     ----------
     flip_angle : float, rad
-        Tip of the magnetisation at the slice centre.
+        Flip angle of the magnetisation at the slice centre.
     time_bandwidth : float
         Duration times bandwidth: the number of zero crossings of the pulse.  The more, the
         sharper the slice.
@@ -74,7 +74,7 @@ def excitation_response(
 
     Notes
     -----
-    Both are kept for the next call, and so cannot be written to.
+    Both arrays are cached for the next call, and are therefore read-only.
     """
     positions = np.linspace(-2.0, 2.0, _RESPONSE_SAMPLES)
     taps = beta_filter(flip_angle, time_bandwidth)

@@ -1,8 +1,8 @@
 """Resampling evaluates a volume on another grid; it does not deblur.
 
-The grids' axes are parallel, so one small matrix an axis does all: any real scale,
-any offset, the field of view kept exactly.  Beyond the outer voxel centres the
-value of the nearest voxel holds; nothing is ever filled with zeros.
+The grids' axes are parallel, so one small matrix per axis is enough for any real scale
+and any offset, and the field of view is kept exactly.  Beyond the outer voxel centres the
+value of the nearest voxel is used; nothing is filled with zeros.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KERNELS: tuple[Kernel, ...] = ("nearest", "linear", "bspline", "lanczos")
 MOST_VOXELS = 32767
 """Along an axis: NIfTI-1 counts them in 16 bits."""
 DEFAULT_SPACING_MM = 1.0
-"""Finest spacing that is chosen unasked."""
+"""Finest spacing that is chosen by default."""
 _LANCZOS_LOBES = 3
 _SPLINE_PAD = 12  # the prefilter's response has fallen to 1e-7 there
 
@@ -45,7 +45,7 @@ def lay_out_grid(
     slice_axis : int
         Array axis across the slices.
     output_resolution : float, mm, or "native" or None
-        Wanted isotropic spacing.  None: the finer in-plane spacing, but at least 1 mm.
+        Requested isotropic spacing.  None: the finer in-plane spacing, but at least 1 mm.
         ``native``: the in-plane grid stays as acquired, the slice axis gets the finer
         in-plane spacing.
     output_grid : {"fov", "slice"}
@@ -71,24 +71,24 @@ def lay_out_grid(
         )
     in_plane = float(np.delete(source.spacings, slice_axis).min())
     if output_resolution is None:
-        wanted = max(DEFAULT_SPACING_MM, in_plane)
+        spacing = max(DEFAULT_SPACING_MM, in_plane)
     else:
-        wanted = in_plane if output_resolution == "native" else float(output_resolution)
-    if not (np.isfinite(wanted) and wanted > 0):
+        spacing = in_plane if output_resolution == "native" else float(output_resolution)
+    if not (np.isfinite(spacing) and spacing > 0):
         raise AcquisitionError(f"Found a target spacing of {output_resolution} mm; expected > 0.")
-    most = float(source.fov.max()) / wanted
+    most = float(source.fov.max()) / spacing
     if most > MOST_VOXELS:
         raise AcquisitionError(
-            f"Found a target spacing of {wanted:g} mm, which makes {most:.0f} voxels of "
+            f"Found a target spacing of {spacing:g} mm, which makes {most:.0f} voxels of "
             f"{source.fov.max():.0f} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
             "Give a coarser output resolution."
         )
     grid = source
     for axis in range(3):
         if axis == slice_axis and output_grid == "slice":
-            grid = grid.subdivided(axis, max(1, round(float(source.spacings[axis]) / wanted)))
+            grid = grid.subdivided(axis, max(1, round(float(source.spacings[axis]) / spacing)))
         elif axis == slice_axis or output_resolution != "native":
-            grid = grid.tiled(axis, wanted)
+            grid = grid.tiled(axis, spacing)
     return grid
 
 

@@ -1,6 +1,6 @@
-"""A series is one stack of slices, imaged again and again: 3-D frames over time.
+"""Series: one stack of slices imaged repeatedly, as 3-D frames over time.
 
-Frames share a grid.  Nothing here moves, interpolates in time, or knows a heart beat.
+Frames share a grid.  Nothing here corrects motion, interpolates in time, or uses cardiac phases.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Series:
         return write_nifti(path, self.data, self.affine, dtype, frame_spacing=self.frame_spacing)
 
     def with_slice_spacing(self, spacing: float, slice_axis: int) -> Series:
-        """Return the same frames on a mended grid; see :meth:`.Volume.with_slice_spacing`."""
+        """Return the same frames on a corrected grid; see :meth:`.Volume.with_slice_spacing`."""
         first, second, third, _ = self.data.shape
         grid = Grid((first, second, third), self.affine).with_spacing(slice_axis, spacing)
         return replace(self, affine=grid.affine)

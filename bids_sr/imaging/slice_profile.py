@@ -1,8 +1,8 @@
 """A slice profile is the sensitivity across a slice as a function of position.
 
-Profiles are kept as piecewise linear functions of unit area, so that what a voxel
-collects is an exact integral and not a sample.  They say nothing about where the
-slices lie.
+Profiles are piecewise linear functions of unit area, so that the signal of a voxel
+is an exact integral and not a sample.  They do not contain the positions of the
+slices.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SliceProfile:
     weights: npt.NDArray[np.float64]
     """(n,) sensitivities, 1/mm; scaled to unit area, linear between positions, 0 outside."""
     name: str = "custom"
-    """``gaussian``, ``rect``, ``slr`` or where it came from."""
+    """``gaussian``, ``rect``, ``slr`` or its origin."""
     _area: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class SliceProfile:
 
     @classmethod
     def rect(cls, fwhm: float) -> SliceProfile:
-        """Return a box of the given width, mm: all of the slice alike, nothing outside."""
+        """Return a box of the given width, mm: uniform within the slice, zero outside."""
         _check_fwhm(fwhm)
         edge = 1e-6  # a step as a steep ramp, centred on the edge
         ends = np.array([-0.5 - edge, -0.5 + edge, 0.5 - edge, 0.5 + edge])
@@ -99,7 +99,7 @@ class SliceProfile:
 
     @classmethod
     def slr(cls, fwhm: float) -> SliceProfile:
-        """Return what a 90 degree Shinnar-Le Roux pulse excites, stretched to the FWHM, mm."""
+        """Return the profile of a 90 degree Shinnar-Le Roux pulse, scaled to the FWHM, mm."""
         _check_fwhm(fwhm)
         positions, weights = excitation_response()
         shape = cls(positions=positions, weights=weights)
@@ -178,7 +178,7 @@ class SliceProfile:
         Returns
         -------
         (2 k + 1,) float64 array
-            Sums to 1.  Its width is right also where it is no whole number of voxels.
+            Sums to 1.  Its width is also right if it is not a whole number of voxels.
         """
         if not (np.isfinite(spacing_mm) and spacing_mm > 0):
             raise AcquisitionError(f"Found a voxel spacing of {spacing_mm} mm; expected > 0.")
@@ -190,7 +190,7 @@ class SliceProfile:
         return np.asarray(shares / shares.sum(), dtype=np.float64)
 
     def narrowed(self, in_plane: float) -> SliceProfile:
-        """Return the profile left when a blur of FWHM `in_plane` (mm) is already there.
+        """Return the remaining profile if the image already has a blur of FWHM `in_plane` (mm).
 
         Variances add under convolution, so the widths do in squares: the profile is
         compressed to the FWHM ``sqrt(fwhm**2 - in_plane**2)``, exactly so for Gaussians.

@@ -1,4 +1,4 @@
-"""A view is a volume seen as a stack of 2-D slices across one array axis.
+"""View: a volume as a stack of 2-D slices across one array axis.
 
 Splitting and joining only permute axes; no value changes.
 """

@@ -1,7 +1,7 @@
-"""A volume is a 3-D array of intensities with its place in the world.
+"""Volume: a 3-D array of intensities with its position in the world.
 
-It joins an array with an affine, moves between orientations without touching a
-value, and loads and saves itself.  It does not resample and knows no acquisition.
+It joins an array with an affine, changes orientation without changing a
+value, and loads and saves itself.  It does not resample and holds no acquisition.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class Volume:
     def with_slice_spacing(self, spacing: float, slice_axis: int) -> Volume:
         """Return the same values with another distance between slices, for a wrong header.
 
-        The first slice keeps its place: converters take it from the scanner, and
-        the error is in the step.
+        The first slice keeps its position: converters take it from the scanner, and
+        the error is in the spacing.
 
         Parameters
         ----------
@@ -162,8 +162,8 @@ class Volume:
     def oriented_like(self, other: Volume) -> Volume:
         """Return the axes ordered and directed as those of `other`, by permutation and flips.
 
-        Undoes :meth:`canonical` on whatever was made from it: values return bit by bit, and
-        where the grid is that of `other` so does the affine.
+        Undoes :meth:`canonical` for images derived from it: values are restored bit by bit, and
+        so is the affine if the grid is that of `other`.
         """
         # Relative to `other`, not by way of RAS: at 45 degrees the nearest RAS axis is a toss-up.
         turns = np.eye(4)

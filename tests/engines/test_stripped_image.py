@@ -75,7 +75,7 @@ def test_noise_around_it_is_no_background(brain: Volume) -> None:
 
 def test_what_is_said_to_be_stripped_must_have_the_volume_of_a_brain(brain: Volume) -> None:
     np.testing.assert_array_equal(given_brain(brain)[0].data, stripped_brain(brain)[0].data)
-    with pytest.raises(EngineError, match=r"said to be stripped; expected 600 to 2200 mL"):
+    with pytest.raises(EngineError, match=r"marked as skull-stripped; expected 600 to 2200 mL"):
         given_brain(HEAD)
 
 

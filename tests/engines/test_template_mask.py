@@ -90,7 +90,7 @@ def test_other_axes_and_contrast(template: HeadTemplate) -> None:
 @pytest.mark.engine
 def test_knee_is_refused(shared_data: Path) -> None:
     knee = shared_data / "clinical-2d/sub-knee01/anat/sub-knee01_echo-1_MESE.nii.gz"
-    with pytest.raises(EngineError, match="Look whether the image shows a head"):
+    with pytest.raises(EngineError, match="Check that the image shows a head"):
         template_brain_mask(Volume.load(knee))
 
 

@@ -51,7 +51,7 @@ def test_labels() -> None:
 def test_simulated_slices_are_those_of_the_forward_model(brain: Volume) -> None:
     protocol = Protocol(name="7/8.5/rect", slices="coronal", noise=0.02)
     case = make_case(brain, protocol, seed=3)
-    expected = degrade(brain, protocol.acquisition(), noise=0.02, seed=3)
+    expected = degrade(brain, protocol.acquisition(), noise_fraction=0.02, seed=3)
     np.testing.assert_array_equal(case.lr.data, expected.data)
     assert case.acquisition.slice_axis == 1
     assert case.truth is brain

@@ -32,7 +32,7 @@ def case(brain: Volume) -> TestCase:
 
 def test_stacks_show_the_anatomy_where_they_say(case: TestCase, brain: Volume) -> None:
     assert [stack.acquisition.slice_axis for stack in case.stacks] == [2, 0, 1]
-    first = degrade(brain, case.acquisition, noise=0.01, seed=5)
+    first = degrade(brain, case.acquisition, noise_fraction=0.01, seed=5)
     np.testing.assert_array_equal(case.lr.data, first.data)
     np.testing.assert_array_equal(case.stacks[0].to_truth, np.eye(4))
     centre = brain.affine @ np.append((np.array(brain.shape) - 1) / 2, 1)

@@ -176,17 +176,19 @@ def test_noise_is_rician_and_seeded() -> None:
     data[20:] = 100.0
     volume = Volume(data, np.eye(4))
     acquisition = Acquisition(spacing=3, slice_axis=2)
-    noisy = degrade(volume, acquisition, noise=0.05, seed=1)
+    noisy = degrade(volume, acquisition, noise_fraction=0.05, seed=1)
     background, signal = noisy.data[:20], noisy.data[20:]
     # Without signal the magnitude has a Rayleigh distribution.
     assert background.mean() == pytest.approx(5 * np.sqrt(np.pi / 2), rel=0.02)
     assert signal.std() == pytest.approx(5, rel=0.02)
-    again = degrade(volume, acquisition, noise=0.05, seed=1)
+    again = degrade(volume, acquisition, noise_fraction=0.05, seed=1)
     assert np.array_equal(noisy.data, again.data)
-    assert not np.array_equal(noisy.data, degrade(volume, acquisition, noise=0.05, seed=2).data)
+    assert not np.array_equal(
+        noisy.data, degrade(volume, acquisition, noise_fraction=0.05, seed=2).data
+    )
 
 
 @pytest.mark.parametrize("noise", [-0.1, np.nan])
 def test_impossible_noise_is_refused(noise: float) -> None:
     with pytest.raises(AcquisitionError, match="noise level"):
-        degrade(_volume(), Acquisition(spacing=6, slice_axis=2), noise=noise)
+        degrade(_volume(), Acquisition(spacing=6, slice_axis=2), noise_fraction=noise)

@@ -154,7 +154,7 @@ def test_qform_that_is_no_rotation_matters_only_without_sform(tmp_path: Path) ->
     report = check_input(path)
     np.testing.assert_array_equal(report.affine, AFFINE)
     assert len(report.warnings) == 1
-    assert "qform is no rotation" in report.warnings[0]
+    assert "qform is not a rotation" in report.warnings[0]
     _patched(path, 254, "<i2", 0)  # sform_code
     with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
         check_input(path)

@@ -52,7 +52,7 @@ def test_a_stripped_image_needs_no_engine(thick: Volume, thick_file: Path, tmp_p
     assert done.skull_stripped is True
     assert mask[~empty].mean() > 0.99
     assert "without a skull" in done.record["Reason"]
-    assert done.record["Method"].startswith("what is not background")
+    assert done.record["Method"].startswith("non-background voxels")
     assert done.record["VolumeMl"] == pytest.approx(mask.sum() * 24 / 1000, abs=0.1)
     marked = ExtractBrain(**node, skull_strip_anat="skip").run(cwd=tmp_path).outputs
     assert "marked as skull-stripped" in marked.record["Reason"]
@@ -68,7 +68,7 @@ def test_what_cannot_be_stripped_is_refused(thick: Volume, tmp_path: Path) -> No
         in_file=path, acquired_file=path, engine="template", skull_strip_anat="skip"
     ).run(cwd=tmp_path)
     assert (done.outputs.out_mask, done.outputs.skull_stripped) == (None, None)
-    assert "said to be stripped" in done.outputs.record["Warning"]
+    assert "marked as skull-stripped" in done.outputs.record["Warning"]
 
 
 @pytest.mark.engine

@@ -138,7 +138,7 @@ def acquired(**cells: str) -> dict[str, str]:
 def draw_figures(reference: Volume, folder: Path, prefix: str, suffix: str) -> None:
     """Draw the four figures of an image degraded from a reference."""
     acquisition = Acquisition(spacing=6.0, thickness=5.0, slice_axis=2)
-    lr = degrade(reference, acquisition, noise=0.01, seed=1)
+    lr = degrade(reference, acquisition, noise_fraction=0.01, seed=1)
     mask = lr.with_data((lr.data > 0.25 * np.percentile(lr.data, 99)).astype(np.uint8))
     grid = lay_out_grid(
         lr, slice_axis=2, output_resolution=float(reference.spacings[0]), output_grid="fov"

@@ -2,7 +2,7 @@
 
 To add one: a file in this folder with a subclass of
 :class:`~bids_sr.engines.segmentation.base.SegmentationTool`, and a line in
-:data:`SEGMENTATIONS`.  Nothing here imports a tool before it is asked for.
+:data:`SEGMENTATIONS`.  A tool is imported only when it is requested.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEGMENTATIONS = {
 
 
 def make_segmentation(
-    asked: str,
+    request: str,
     *,
     threads: int = 1,
     seed: int = 0,
@@ -42,7 +42,7 @@ def make_segmentation(
 
     Parameters
     ----------
-    asked : str
+    request : str
         ``NAME``, or ``NAME=PATH`` for a tool that needs a folder or file.
     threads : int
     seed : int
@@ -56,18 +56,18 @@ def make_segmentation(
     ConfigError
         If no such tool exists, or a path is missing or too many.
     """
-    name, equals, path = asked.partition("=")
+    name, equals, path = request.partition("=")
     if name not in SEGMENTATIONS:
         raise ConfigError(
-            f"--segmentation {asked}: found no such tool; expected one of "
+            f"--segmentation {request}: found no such tool; expected one of "
             f"{', '.join(SEGMENTATIONS)}."
         )
     module, _, kind = SEGMENTATIONS[name].partition(":")
     tool = getattr(import_module(f"{__name__}.{module}"), kind)
     if tool.takes_path != bool(equals and path):
-        wanted = f"{name}=PATH" if tool.takes_path else name
-        raise ConfigError(f"--segmentation {asked}: expected {wanted}.")
-    made: SegmentationTool = tool(
+        syntax = f"{name}=PATH" if tool.takes_path else name
+        raise ConfigError(f"--segmentation {request}: expected {syntax}.")
+    segmentation: SegmentationTool = tool(
         name=name,
         path=Path(path) if tool.takes_path else None,
         threads=threads,
@@ -75,31 +75,31 @@ def make_segmentation(
         device=device,
         template=template,
     )
-    return made
+    return segmentation
 
 
-def check_segmentations(asked: Iterable[str]) -> None:
-    """Refuse what cannot run on this machine, before anything is processed.
+def check_segmentations(requests: Iterable[str]) -> None:
+    """Refuse tools that cannot run on this machine, before anything is processed.
 
     Parameters
     ----------
-    asked : iterable of str
+    requests : iterable of str
         As in :func:`make_segmentation`.
 
     Raises
     ------
     ConfigError
-        If a name is unknown or stands there twice.
+        If a name is unknown or given twice.
     MissingToolError
         If a program, a licence or a model is missing; the message says how to get it.
     """
-    seen: set[str] = set()
-    for one in asked:
-        tool = make_segmentation(one)
-        if tool.name in seen:
+    names: set[str] = set()
+    for request in requests:
+        tool = make_segmentation(request)
+        if tool.name in names:
             raise ConfigError(
                 f"--segmentation names {tool.name} more than once; expected each tool once, "
                 "since its files carry its name."
             )
-        seen.add(tool.name)
+        names.add(tool.name)
         tool.check()

@@ -54,27 +54,27 @@ class Atropos(SegmentationTool):
 
         Notes
         -----
-        The priors start the classes and weigh a quarter; the intensities the rest.  One
-        bright or dark lesion class does not exist: a lesion joins the class whose
-        intensity it has.
+        The priors initialise the classes and have a weight of a quarter; the intensities have
+        the rest.  There is no class for lesions: a lesion joins the class with its
+        intensity.
         """
         assert mask is not None
         inside = mask.data > 0
         priors = tissue_priors(
             volume, mask, threads=self.threads, seed=self.seed, template=self.template
         )
-        box = ndimage.find_objects(inside.astype(np.uint8))[0]  # all else takes time only
-        # antspyx hands the priors to Atropos in files, whose header rounds; ITK then refuses an
+        box = ndimage.find_objects(inside.astype(np.uint8))[0]  # the rest would only take time
+        # antspyx passes the priors to Atropos in files, whose header rounds; ITK then refuses an
         # origin that is off by 1e-6 mm.  This grid survives it, and only the spacings matter.
         affine = np.diag([*np.asarray(volume.spacings, np.float32), 1.0]).astype(float)
-        parts = [Volume(one[box], affine) for one in (priors.csf, priors.grey, priors.white)]
+        parts = [Volume(share[box], affine) for share in (priors.csf, priors.grey, priors.white)]
         limits = np.percentile(volume.data[inside], (0.1, 99.9))
         image = Volume(np.clip(volume.data[box], *limits).astype(np.float32), affine)
         with (
             _own_temporary_folder(),
-            ants_session(threads=self.threads, seed=self.seed) as (ants, used),
+            ants_session(threads=self.threads, seed=self.seed) as (ants, threads_used),
         ):
-            found = ants.atropos(
+            result = ants.atropos(
                 a=to_ants(ants, image),
                 x=to_ants(ants, image.with_data(inside[box].astype(np.float32))),
                 i=[to_ants(ants, part) for part in parts],
@@ -84,8 +84,8 @@ class Atropos(SegmentationTool):
                 r=0,  # else Atropos seeds itself from the clock
             )
             labels = np.zeros(volume.shape, np.uint8)
-            labels[box] = np.where(inside[box], found["segmentation"].numpy(), 0)
-            posteriors = [one.numpy() for one in found["probabilityimages"]]
+            labels[box] = np.where(inside[box], result["segmentation"].numpy(), 0)
+            posteriors = [posterior.numpy() for posterior in result["probabilityimages"]]
         check_shares(np.bincount(labels[inside], minlength=4)[1:])
         maps = {}
         for label, part in zip(TISSUES, posteriors, strict=True):
@@ -102,7 +102,7 @@ class Atropos(SegmentationTool):
                 "PriorWeight": _PRIOR_WEIGHT,
                 "MRFWeight": _MRF,
                 "Iterations": _ITERATIONS,
-                "Threads": used,
+                "Threads": threads_used,
                 "Seed": self.seed,
             },
         )
@@ -135,7 +135,8 @@ def check_shares(voxels: npt.NDArray[np.integer]) -> None:
     shares = voxels / max(int(voxels.sum()), 1)
     if shares.min() < _LEAST_SHARE:
         words = ", ".join(
-            f"{one.abbreviation} {share:.1%}" for one, share in zip(TISSUES, shares, strict=True)
+            f"{tissue.abbreviation} {share:.1%}"
+            for tissue, share in zip(TISSUES, shares, strict=True)
         )
         raise EngineError(
             f"Atropos found {words} of the brain; expected at least {_LEAST_SHARE:.0%} of each "

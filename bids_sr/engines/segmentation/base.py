@@ -1,7 +1,7 @@
-"""A segmentation tool gives every voxel of an image a label, and the labels names.
+"""Segmentation tools: each gives every voxel of an image a label, and every label a name.
 
-The contract of all tools, and what they return.  How an image is loaded, and how a
-result is named and saved, is not their matter.
+The contract of all tools and their result.  Tools neither load an image nor name or save a
+result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """What a tool found in an image; every volume on the image's own grid."""
+    """Result of a tool; every volume is on the image's own grid."""
 
     labels: Volume
     """Whole numbers; 0 is background."""
@@ -67,25 +67,25 @@ class SegmentationTool(ABC):
     """Contract of a segmentation tool; class attributes are known before it runs."""
 
     takes_path: ClassVar[bool] = False
-    """Whether it is asked for as ``NAME=PATH``."""
+    """Whether it is requested as ``NAME=PATH``."""
     contrasts: ClassVar[tuple[str, ...]] = ()
-    """BIDS suffixes that it is made for; empty: any."""
+    """BIDS suffixes that it supports; empty: any."""
     companion: ClassVar[str] = ""
     """Suffix of another image of the same subject and session that it needs."""
     needs_mask: ClassVar[bool] = False
     """Whether it works within the brain mask."""
     uses_torch: ClassVar[bool] = False
-    """Whether it may take a GPU."""
+    """Whether it can use a GPU."""
     maps: ClassVar[tuple[str, ...]] = ()
-    """BIDS labels of the probability maps that it makes."""
+    """BIDS labels of its probability maps."""
     masks: ClassVar[tuple[str, ...]] = ()
-    """BIDS labels of the masks that it makes."""
+    """BIDS labels of its masks."""
     memory_gb: ClassVar[tuple[float, float]]
-    """Peak memory: GB, and GB a million voxels of the image."""
+    """Peak memory: GB, and GB per million voxels of the image."""
     text: ClassVar[str]
     """Sentence of the methods text, with citation keys; ``{template}`` stands for the template."""
     tissue_maps: ClassVar[bool] = False
-    """Whether it takes the tissue maps of the template."""
+    """Whether it uses the tissue maps of the template."""
 
     name: str
     """On the command line."""
@@ -97,7 +97,7 @@ class SegmentationTool(ABC):
 
     @property
     def sentence(self) -> str:
-        """What the methods text says."""
+        """Return the sentence of the methods text."""
         return self.text.replace("{template}", describe(self.template))
 
     @property
@@ -110,7 +110,7 @@ class SegmentationTool(ABC):
         return ()
 
     def check(self) -> None:  # noqa: B027  most tools come with this package
-        """Refuse to run where something is missing.
+        """Refuse to run if something is missing.
 
         Raises
         ------
@@ -141,11 +141,13 @@ class SegmentationTool(ABC):
 
 
 def table_tsv(labels: Sequence[Label]) -> str:
-    """Write a label table as BIDS asks."""
+    """Write a label table as BIDS requires."""
     rows = ["index\tname\tabbreviation\tcolor", "0\tbackground\tBG\t#000000"]
     rows += [
-        "\t".join([str(one.index), one.name, one.abbreviation or "n/a", one.colour or "n/a"])
-        for one in labels
+        "\t".join(
+            [str(label.index), label.name, label.abbreviation or "n/a", label.colour or "n/a"]
+        )
+        for label in labels
     ]
     return "\n".join(rows) + "\n"
 

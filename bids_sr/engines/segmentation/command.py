@@ -1,6 +1,6 @@
-"""A tool that is a program of its own: its command line, and how its results are read.
+"""A command-line tool: its arguments, and how its results are read.
 
-It says what to run and what must be there.  Running is a Nipype interface's matter.
+It defines the command and its requirements.  A Nipype interface runs it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LOOKUP_TABLE = "FreeSurferColorLUT.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class CommandTool(SegmentationTool):
-    """Contract of a tool that is run as a program."""
+    """Contract of a command-line tool."""
 
     program: ClassVar[str]
     """Executable on the PATH."""
     how_to_get: ClassVar[str]
-    """A sentence: where it comes from and what to set."""
+    """A sentence: how to install and configure it."""
 
     @abstractmethod
     def argv(self, in_file: Path, folder: Path, companion: Path | None = None) -> list[str]:
@@ -50,7 +50,7 @@ class CommandTool(SegmentationTool):
 
     @abstractmethod
     def read(self, volume: Volume, folder: Path) -> Segmentation:
-        """Read what the program left.
+        """Read the results of the program.
 
         Parameters
         ----------
@@ -74,8 +74,8 @@ class CommandTool(SegmentationTool):
             )
 
     def segment(self, volume: Volume, mask: Volume | None = None) -> Segmentation:
-        """Refuse: a program is not run in this process."""
-        raise EngineError(f"{self.name} is a program; expected it to be run as one.")
+        """Refuse: a command-line tool does not run in this process."""
+        raise EngineError(f"{self.name} is a command-line tool; expected CommandTool to run it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ class FreeSurferTool(CommandTool):
                 f"--segmentation {self.name}: FREESURFER_HOME is {home or 'not set'}; expected "
                 f"the folder of FreeSurfer, which holds {LOOKUP_TABLE}. {self.how_to_get}"
             )
-        named = os.environ.get("FS_LICENSE", "")
-        places = [Path(named)] if named else [Path(home) / name for name in LICENCES]
+        licence = os.environ.get("FS_LICENSE", "")
+        places = [Path(licence)] if licence else [Path(home) / name for name in LICENCES]
         if not any(place.is_file() for place in places):
             raise MissingToolError(
                 f"--segmentation {self.name}: found no licence of FreeSurfer at "
@@ -110,9 +110,9 @@ class FreeSurferTool(CommandTool):
         """Read a label map of FreeSurfer with the rows of its table that occur in it."""
         labels = read_labels(path, volume)
         table = freesurfer_table(Path(os.environ["FREESURFER_HOME"]) / LOOKUP_TABLE)
-        found = (int(index) for index in np.unique(labels.data) if index)
+        indices = (int(index) for index in np.unique(labels.data) if index)
         rows = tuple(
-            table.get(index, Label(index=index, name=f"label {index}")) for index in found
+            table.get(index, Label(index=index, name=f"label {index}")) for index in indices
         )
         return Segmentation(labels=labels, table=rows, record={"Method": self.program})
 
@@ -175,8 +175,8 @@ def read_map(path: Path, volume: Volume) -> Volume:
 def _read(path: Path) -> Volume:
     if not path.is_file():
         raise EngineError(
-            f"The program left no {path.name} in {path.parent}; expected its result there. See "
-            "what it said in program.log beside it."
+            f"The program did not write {path.name} in {path.parent}. Its output is in "
+            "program.log in the same folder."
         )
     try:
         image = nb.load(path)

@@ -48,8 +48,8 @@ class LstAi(CommandTool):
         words = [self.program, "--t1", str(companion), "--flair", str(in_file)]
         words += ["--output", str(folder), "--temp", str(folder / "temp")]
         device = self.device.partition(":")[2] or "0"
-        where = device if self.device.startswith("cuda") else "cpu"
-        return [*words, "--device", where, "--threads", str(self.threads)]
+        target = device if self.device.startswith("cuda") else "cpu"
+        return [*words, "--device", target, "--threads", str(self.threads)]
 
     def read(self, volume: Volume, folder: Path) -> Segmentation:
         """Read the lesions by place; see :class:`.CommandTool`."""

@@ -47,8 +47,8 @@ class NnUNet(SegmentationTool):
 
     def folds(self) -> list[str]:
         """List the folds with a checkpoint: numbers, or ``all``."""
-        found = sorted(self.folder.glob(f"fold_*/{CHECKPOINT}"))
-        return [path.parent.name.removeprefix("fold_") for path in found]
+        checkpoints = sorted(self.folder.glob(f"fold_*/{CHECKPOINT}"))
+        return [path.parent.name.removeprefix("fold_") for path in checkpoints]
 
     def files(self) -> tuple[Path, ...]:
         """List plans, dataset and checkpoints; see :class:`.SegmentationTool`."""
@@ -56,7 +56,7 @@ class NnUNet(SegmentationTool):
         return (self.folder / "plans.json", self.folder / "dataset.json", *checkpoints)
 
     def check(self) -> None:
-        """Refuse what is no model of one image; see :class:`.SegmentationTool`."""
+        """Refuse a model that needs more than one image; see :class:`.SegmentationTool`."""
         files = [name for name in ("plans.json", "dataset.json") if not self._has(name)]
         if files or not self.folds():
             missing = ", ".join([*files, *([] if self.folds() else [f"fold_*/{CHECKPOINT}"])])
@@ -83,8 +83,8 @@ class NnUNet(SegmentationTool):
         -----
         The image is turned to the nearest RAS+ orientation first and the labels back; the
         array goes to nnU-Net as its reader gives it, (z, y, x).  Checkpoints are loaded
-        as plain weights: one that holds code is refused, as are plans that name what is not
-        nnU-Net's own.
+        as plain weights: one that holds code is refused, and so are plans that name classes
+        outside of nnU-Net.
         """
         from bids_sr.compute.device import or_on_cpu, resolve_device
 
@@ -154,11 +154,11 @@ class NnUNet(SegmentationTool):
     def _table(self) -> tuple[Label, ...]:
         """Return the labels of the model; of overlapping regions, what each writes."""
         described = self._dataset()
-        named = {name: value for name, value in described["labels"].items() if value != 0}
-        named.pop("ignore", None)
+        values = {name: value for name, value in described["labels"].items() if value != 0}
+        values.pop("ignore", None)
         if order := described.get("regions_class_order"):
-            named = dict(zip(named, order, strict=True))
+            values = dict(zip(values, order, strict=True))
         return tuple(
             Label(index=int(value), name=name, colour=_COLOURS[number % len(_COLOURS)])
-            for number, (name, value) in enumerate(named.items())
+            for number, (name, value) in enumerate(values.items())
         )

@@ -1,7 +1,7 @@
 """Tissue priors: the tissue maps of a template, brought to a brain.
 
-They tell grey from white matter where an image alone cannot (FLAIR), and name the
-classes whatever the contrast.
+They distinguish grey from white matter where an image alone cannot (FLAIR), and name the
+classes for any contrast.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def tissue_priors(
             outprefix=str(Path(folder) / "syn_"),
         )
         grid = to_ants(ants, volume)
-        found = [
+        tissues = [
             np.clip(
                 ants.apply_transforms(
                     grid, to_ants(ants, tissue), warp["fwdtransforms"], interpolator="linear"
@@ -115,7 +115,7 @@ def tissue_priors(
             )
             for tissue in (grey, white)
         ]
-    return _normalised(found[0], found[1], inside)
+    return _normalised(tissues[0], tissues[1], inside)
 
 
 def _normalised(

@@ -1,7 +1,7 @@
-"""White-matter hyperintensities on FLAIR: what is far brighter than grey matter.
+"""White-matter hyperintensities on FLAIR: regions much brighter than grey matter.
 
-An unsupervised threshold in two iterations, with rules for regions.  It knows one
-image only and no lesion that anybody drew.
+An unsupervised threshold in two iterations, with rules for regions.  It uses a single
+image and no manual lesions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _FWHM_TO_SD = 1 / 2.3548
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What makes a bright region a lesion."""
+    """Criteria that make a bright region a lesion."""
 
     smoothing: float = 0.7
-    """SD of the Gaussian that the image is looked at through, mm."""
+    """SD of the Gaussian that smooths the image first, mm."""
     seed_sd: float = 3.5
     """A region holds a voxel at least this many SD above the mean of grey matter."""
     extent_sd: float = 2.0
@@ -108,8 +108,8 @@ def find_hyperintensities(
     -----
     After Roura et al. 2015: mean and SD of normal grey matter on FLAIR come from the peak
     of its histogram and the width at half of its height, which lesions among the voxels do
-    not move.  The first iteration finds what is surely bright; the second, at a lower
-    threshold, how far that reaches.  Regions must be mostly white matter and of some size.
+    not shift.  The first iteration finds voxels that are certainly bright; the second, at a lower
+    threshold, the extent of these regions.  Regions must be mostly white matter and of some size.
 
     Noise would widen the peak and with it every threshold, so that a noisy image has fewer
     lesions than a smooth one of the same brain: both are smoothed a little first.
@@ -133,14 +133,14 @@ def find_hyperintensities(
     bright = data > mean + rules.seed_sd * spread
     seeds = np.bincount(labels[bright], minlength=count + 1)
     voxel = float(np.prod(volume.spacings))
-    kept = (
+    large_enough = (
         (seeds > 0) & (sizes * voxel >= rules.least_volume) & (whites >= rules.mean_white * sizes)
     )
-    kept[0] = False
-    lesions = np.asarray(kept[labels], dtype=bool)
+    large_enough[0] = False
+    lesions = np.asarray(large_enough[labels], dtype=bool)
     record = {
         "Method": "threshold from grey matter, after Roura et al. 2015",
-        "Count": int(np.count_nonzero(kept)),
+        "Count": int(np.count_nonzero(large_enough)),
         "VolumeMl": round(float(np.count_nonzero(lesions)) * voxel / 1000, 4),
         "GreyMatterMean": round(mean, 4),
         "GreyMatterSD": round(spread, 4),
@@ -152,7 +152,7 @@ def find_hyperintensities(
 def _smoothed(
     volume: Volume, inside: npt.NDArray[np.bool_], sigma: float
 ) -> npt.NDArray[np.float32]:
-    """Smooth within a mask; what is outside has no weight."""
+    """Smooth within a mask; voxels outside have no weight."""
     weights = inside.astype(np.float32)
     sigmas = sigma / volume.spacings
     sums = ndimage.gaussian_filter(volume.data * weights, sigmas)

@@ -43,10 +43,10 @@ class WmhSynthSeg(FreeSurferTool):
 
     def read(self, volume: Volume, folder: Path) -> Segmentation:
         """Read label map and lesion probabilities; see :class:`.CommandTool`."""
-        found = self.labels_of(volume, folder / "wmh.nii.gz")
-        lesions = (found.labels.data == HYPERINTENSITY).astype(np.uint8)
+        segmentation = self.labels_of(volume, folder / "wmh.nii.gz")
+        lesions = (segmentation.labels.data == HYPERINTENSITY).astype(np.uint8)
         return replace(
-            found,
+            segmentation,
             maps={"lesion": read_map(folder / "wmh.lesion_probs.nii.gz", volume)},
             masks={"lesion": volume.with_data(lesions)},
         )

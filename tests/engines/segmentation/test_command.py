@@ -118,7 +118,7 @@ def test_lesions_of_wmh_synthseg(tmp_path: Path) -> None:
 def test_a_brain_without_lesions_is_an_answer_of_lst_ai(tmp_path: Path) -> None:
     image = Volume(np.zeros((8, 8, 8), np.float32), np.eye(4))
     tool: Any = make_segmentation("lst-ai")
-    with pytest.raises(EngineError, match="left no space-flair_desc-annotated"):
+    with pytest.raises(EngineError, match="did not write space-flair_desc-annotated"):
         tool.read(image, tmp_path)
     path = tmp_path / "space-flair_desc-annotated_seg-lst.nii.gz"
     nb.save(nb.Nifti1Image(np.zeros((8, 8, 8), np.int16), image.affine), path)

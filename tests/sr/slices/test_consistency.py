@@ -96,7 +96,10 @@ def test_truth_is_left_alone_and_cut_slices_are_not_believed(
 def test_noise_is_not_fitted(reference: Volume, noise: float, thickness: float) -> None:
     """Neither where the reconstruction holds the noise already nor where it has none."""
     acquisition = Acquisition(spacing=8.0, thickness=thickness, slice_axis=2)
-    lr, clean = degrade(reference, acquisition, noise=noise), degrade(reference, acquisition)
+    lr, clean = (
+        degrade(reference, acquisition, noise_fraction=noise),
+        degrade(reference, acquisition),
+    )
     brain = reference.data > 0.2 * reference.data.max()
     for slices in (lr, clean):
         cubic = resample(slices, reference.grid)
@@ -105,7 +108,10 @@ def test_noise_is_not_fitted(reference: Volume, noise: float, thickness: float) 
 
 
 def test_noise_would_do_harm_if_it_was_fitted(reference: Volume, acquisition: Acquisition) -> None:
-    lr, clean = degrade(reference, acquisition, noise=0.04), degrade(reference, acquisition)
+    lr, clean = (
+        degrade(reference, acquisition, noise_fraction=0.04),
+        degrade(reference, acquisition),
+    )
     cubic = resample(clean, reference.grid)
     brain = reference.data > 0.2 * reference.data.max()
     fitted = make_consistent(cubic, lr, acquisition, noise=0.0)
@@ -125,7 +131,7 @@ def test_in_plane_grid_of_its_own(
     affine[:3, 3] += reference.affine[:3, :2] @ (step - 1) / 2
     affine[:, :2] *= step
     grid = Grid(shape, affine)
-    lr = degrade(reference, acquisition, noise=0.01)
+    lr = degrade(reference, acquisition, noise_fraction=0.01)
     truth = resample(reference, grid)
     cubic = resample(lr, grid)
     consistent = make_consistent(cubic, lr, acquisition)

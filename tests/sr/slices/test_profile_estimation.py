@@ -30,7 +30,7 @@ def test_a_known_kind_is_measured(
 ) -> None:
     """Also with aliasing, where slices are thinner than they are apart."""
     acquisition = Acquisition(spacing=spacing, thickness=fwhm, profile=kind, slice_axis=axis)
-    lr = degrade(texture(0), acquisition, noise=noise)
+    lr = degrade(texture(0), acquisition, noise_fraction=noise)
     estimate = estimate_slice_profile(lr, axis, kinds=[kind])
     assert estimate.fwhm == pytest.approx(fwhm, abs=0.5)
     assert estimate.kind == kind

@@ -33,7 +33,7 @@ def scan(remake: MakeStack) -> MakeStack:
 
     def stack(volume: Volume, axis: int) -> Stack:
         acquisition = Acquisition(spacing=8.0, thickness=6.0, profile="gaussian", slice_axis=axis)
-        return remake(degrade(volume, acquisition, noise=0.01, seed=axis), acquisition)
+        return remake(degrade(volume, acquisition, noise_fraction=0.01, seed=axis), acquisition)
 
     return stack
 
