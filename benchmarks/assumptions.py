@@ -81,27 +81,30 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     cubic = error(resample(case.lr, case.grid))
     linear = error(resample(case.lr, case.grid, kernel="linear"))
-    found: dict[str, Any] = {"linear": 10 * np.log10(cubic / linear)}
-    done: dict[tuple[Any, ...], Any] = {}
-    for name, told in tellings(case.acquisition).items():
+    gains: dict[str, Any] = {"linear": 10 * np.log10(cubic / linear)}
+    results: dict[tuple[Any, ...], Any] = {}
+    for name, assumed in tellings(case.acquisition).items():
         if cell.told and name not in cell.told:
             continue
-        key = (told.profile, round(told.nominal_thickness, 6), told.assumed)
-        if key not in done:
-            made = reconstruct(
+        key = (assumed.profile, round(assumed.nominal_thickness, 6), assumed.assumed)
+        if key not in results:
+            reconstruction = reconstruct(
                 case.lr,
-                told,
+                assumed,
                 method=spec.method,
                 grid=case.grid,
                 parameters={"threads": 1, **spec.parameters},
             )
-            done[key] = (10 * np.log10(cubic / error(made.volume)), made.record)
-        found[name], record = done[key]
+            results[key] = (
+                10 * np.log10(cubic / error(reconstruction.volume)),
+                reconstruction.record,
+            )
+        gains[name], record = results[key]
         if name == "nothing":
             tested = record.held_out
-            found["guard"] = tested.assumption if tested else "not asked"
-            found["guard gain"] = tested.gain if tested else np.nan
-    return found
+            gains["guard"] = tested.assumption if tested else "not asked"
+            gains["guard gain"] = tested.gain if tested else np.nan
+    return gains
 
 
 @cache
@@ -140,10 +143,10 @@ def _middle(image: Volume, share: float = 0.6) -> Volume:
 
 
 def cells(options: argparse.Namespace) -> Iterator[Cell]:
-    told = tuple(options.told)
+    names = tuple(options.told)
     for method, image in itertools.product(options.methods, options.images):
         if options.leave_out:
-            yield Cell(image=image, method=method, told=told)
+            yield Cell(image=image, method=method, told=names)
             continue
         for spacing, profile, gap in itertools.product(
             options.spacings, options.profiles, options.gaps
@@ -154,21 +157,21 @@ def cells(options: argparse.Namespace) -> Iterator[Cell]:
                 spacing=spacing,
                 profile=profile,
                 gap=gap,
-                told=told,
+                told=names,
             )
 
 
-def summary(found: dict[Cell, dict[str, Any]]) -> str:
+def summary(cells_gains: dict[Cell, dict[str, Any]]) -> str:
     """Return the mean gain of each row, and the least in brackets, as a table."""
-    names = [name for name in next(iter(found.values())) if not name.startswith("guard")]
+    names = [name for name in next(iter(cells_gains.values())) if not name.startswith("guard")]
     rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for cell, gains in found.items():
+    for cell, gains in cells_gains.items():
         rows.setdefault(cell.row, []).append(gains)
     lines = [f"| true | n | {' | '.join(names)} | guard |", "|" + " --- |" * (len(names) + 3)]
     for row, some in rows.items():
-        values = [[one[name] for one in some] for name in names]
-        gains = [f"{np.mean(each):+.2f} ({np.min(each):+.2f})" for each in values]
-        fired = sum(one["guard"] not in ("kept", "not asked") for one in some)
+        values = [[gains[name] for gains in some] for name in names]
+        gains = [f"{np.mean(column):+.2f} ({np.min(column):+.2f})" for column in values]
+        fired = sum(cell["guard"] not in ("kept", "not asked") for cell in some)
         lines.append(f"| {' '.join(row)} | {len(some)} | {' | '.join(gains)} | {fired} |")
     return "\n".join(lines)
 
@@ -187,19 +190,19 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options.out.mkdir(parents=True, exist_ok=True)
-    todo, found = list(cells(options)), {}
+    todo, all_gains = list(cells(options)), {}
     with (
         (options.out / "assumptions.tsv").open("w", encoding="utf-8") as table,
         get_context("spawn").Pool(options.jobs) as pool,
     ):
         for cell, gains in zip(todo, pool.imap(measure, todo), strict=True):
-            if not found:
+            if not all_gains:
                 print("image", "method", "true", *gains, sep="\t", file=table)
-            found[cell] = gains
+            all_gains[cell] = gains
             values = [f"{v:.3f}" if isinstance(v, float) else str(v) for v in gains.values()]
             true = " ".join(cell.row[1:])
             print(cell.image.name, cell.method, true, *values, sep="\t", file=table, flush=True)
-    print(summary(found))
+    print(summary(all_gains))
 
 
 if __name__ == "__main__":

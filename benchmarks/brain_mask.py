@@ -48,18 +48,18 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     paths = find_images(arguments.bids_dir, arguments.match)
     records = {path: extract(path, arguments.out, arguments.threads) for path in paths}
-    drawn = [path for path in paths if mask_path(path, arguments.out).exists()]
-    agreement = agreements(drawn, arguments.out, arguments.threads)
+    masked = [path for path in paths if mask_path(path, arguments.out).exists()]
+    agreement = agreements(masked, arguments.out, arguments.threads)
     print(HEADING)
     for path in paths:
         print(row(path, records[path], agreement.get(path), arguments.out))
-    if drawn:
-        montage(drawn, arguments.out)
+    if masked:
+        montage(masked, arguments.out)
 
 
 def find_images(root: Path, patterns: list[str]) -> list[Path]:
-    found = {path for pattern in patterns for path in root.rglob(f"{pattern}.nii.gz")}
-    return sorted(path for path in found if path.name.split(".")[0].endswith(SUFFIXES))
+    candidates = {path for pattern in patterns for path in root.rglob(f"{pattern}.nii.gz")}
+    return sorted(path for path in candidates if path.name.split(".")[0].endswith(SUFFIXES))
 
 
 def mask_path(path: Path, folder: Path) -> Path:
@@ -71,9 +71,9 @@ def image_path(path: Path, folder: Path) -> Path:
 
 
 def extract(path: Path, folder: Path, threads: int) -> dict[str, Any]:
-    told = folder / path.name.replace(".nii.gz", ".json")
-    if told.exists():
-        return dict(json.loads(told.read_text()))
+    record_file = folder / path.name.replace(".nii.gz", ".json")
+    if record_file.exists():
+        return dict(json.loads(record_file.read_text()))
     volume = Volume.load(path)
     if not image_path(path, folder).exists():
         engines.n4(volume, threads=threads)[0].save(image_path(path, folder))
@@ -87,7 +87,7 @@ def extract(path: Path, folder: Path, threads: int) -> dict[str, Any]:
     except EngineError as error:
         record = {"Method": f"refused: {error}"}
     record["Seconds"] = time.process_time() - start
-    told.write_text(json.dumps(record))
+    record_file.write_text(json.dumps(record))
     return record
 
 
@@ -127,7 +127,7 @@ def agreements(paths: list[Path], folder: Path, threads: int) -> dict[Path, floa
                 dice = rigid_dice(first, second, folder, threads)
                 scores.setdefault(first, []).append(dice)
                 scores.setdefault(second, []).append(dice)
-    return {path: float(np.mean(found)) for path, found in scores.items()}
+    return {path: float(np.mean(scores_of_image)) for path, scores_of_image in scores.items()}
 
 
 def rigid_dice(first: Path, second: Path, folder: Path, threads: int) -> float:
@@ -145,9 +145,13 @@ def rigid_dice(first: Path, second: Path, folder: Path, threads: int) -> float:
             return ants.apply_transforms(fixed, image, transform).numpy()
 
         inside = moved(np.ones(images[1].shape)) > 0.99
-        there = (moved(masks[1].data) > 0.5) & inside
-    here = (masks[0].data > 0.5) & inside
-    return float(2 * np.count_nonzero(here & there) / (here.sum() + there.sum()))
+        moving_inside = (moved(masks[1].data) > 0.5) & inside
+    fixed_inside = (masks[0].data > 0.5) & inside
+    return float(
+        2
+        * np.count_nonzero(fixed_inside & moving_inside)
+        / (fixed_inside.sum() + moving_inside.sum())
+    )
 
 
 def montage(paths: list[Path], folder: Path) -> None:

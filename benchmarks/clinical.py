@@ -57,7 +57,7 @@ def main() -> None:
         assert axis is not None
         name = path.name.removesuffix(".nii.gz")
         geometry = f"{acquisition.nominal_thickness:.3g}/{acquisition.spacing:.3g}"
-        made = {}
+        volumes = {}
         for text in arguments.methods:
             spec = parse_spec(text)
             sr = reconstruct(
@@ -67,7 +67,7 @@ def main() -> None:
                 grid=lay_out_grid(lr, slice_axis=axis),
                 parameters=spec.parameters,
             ).volume
-            made[spec.label] = sr
+            volumes[spec.label] = sr
             inside = foreground(sr)
             sharp = sharpness(sr.data, inside, sr.spacings, axis, 0.5 / acquisition.spacing)
             striped = stripes(sr, axis, acquisition.spacing)
@@ -77,7 +77,7 @@ def main() -> None:
                 f"{agreed['ResidualPercent']:.2f} | {agreed['NoisePercent']:.2f} |",
                 flush=True,
             )
-        draw(made, axis, arguments.out / f"{name}.png")
+        draw(volumes, axis, arguments.out / f"{name}.png")
 
 
 def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
@@ -98,15 +98,15 @@ def stripes(volume: Volume, slice_axis: int, spacing: float) -> float:
     return float(10 * (at[0] - at[1:].mean()))
 
 
-def draw(made: dict[str, Volume], slice_axis: int, path: Path) -> None:
+def draw(volumes: dict[str, Volume], slice_axis: int, path: Path) -> None:
     """Draw the middle cuts along the two in-plane axes, the slices lying flat."""
-    figure, axes = plt.subplots(2, len(made), figsize=(5 * len(made), 9), squeeze=False)
-    for column, (label, volume) in enumerate(made.items()):
+    figure, axes = plt.subplots(2, len(volumes), figsize=(5 * len(volumes), 9), squeeze=False)
+    for column, (label, volume) in enumerate(volumes.items()):
         low, high = np.percentile(volume.data, (1, 99.7))
         in_plane = [axis for axis in range(3) if axis != slice_axis]
         for row, across in enumerate(in_plane):
-            cut = np.take(volume.data, int(volume.shape[across] * 0.45), axis=across)
-            flat = cut.T if slice_axis > in_plane[1 - row] else cut
+            section = np.take(volume.data, int(volume.shape[across] * 0.45), axis=across)
+            flat = section.T if slice_axis > in_plane[1 - row] else section
             axes[row, column].imshow(flat, cmap="gray", vmin=low, vmax=high, origin="lower")
             axes[row, column].axis("off")
         axes[0, column].set_title(label)

@@ -39,13 +39,13 @@ def main() -> None:
         print(f"| {path.name.removesuffix('.nii.gz')} | {' | '.join(cells)} |", flush=True)
 
 
-def measure(path: Path, method: str, protocol: str, noise: float) -> tuple[float, float]:
+def measure(path: Path, method: str, protocol: str, noise_fraction: float) -> tuple[float, float]:
     """Return the PSNR without data consistency, and the change by it, dB."""
     reference = Volume.load(path).canonical()
     acquisition = Protocol(name=protocol).acquisition()
-    lr = degrade(reference, acquisition, noise_fraction=noise)
+    lr = degrade(reference, acquisition, noise_fraction=noise_fraction)
     spec = parse_spec(method)
-    made = reconstruct(
+    reconstruction = reconstruct(
         lr,
         acquisition,
         method=spec.method,
@@ -54,10 +54,12 @@ def measure(path: Path, method: str, protocol: str, noise: float) -> tuple[float
     ).volume
     scaler = RobustScaler.fit(reference.data)
     inside = reference.data > scaler.offset + 0.1 * scaler.width
-    agreeing = make_consistent(made, lr, acquisition)
+    agreeing = make_consistent(reconstruction, lr, acquisition)
     if lr.data.min() >= 0:  # as every method does
         agreeing = agreeing.with_data(np.maximum(agreeing.data, 0))
-    before, after = (psnr(one.data, reference.data, inside) for one in (made, agreeing))
+    before, after = (
+        psnr(volume.data, reference.data, inside) for volume in (reconstruction, agreeing)
+    )
     return before, after - before
 
 

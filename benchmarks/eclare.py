@@ -247,20 +247,20 @@ def finish(options: argparse.Namespace, settings: Settings) -> int:
 
 def tests_of(options: argparse.Namespace, settings: Settings) -> list[Job]:
     """Return each test of a comparison once, as a job named after ECLARE."""
-    found = {}
+    jobs = {}
     for row in table.read_rows(options.out / "rows"):
         values = row.get("settings", {})
         if row["status"] != "ok" or "path" not in values or "eclare" in values:
             continue
         names = Job.__dataclass_fields__.keys() & values.keys()
         job = structured({name: values[name] for name in names} | {"parameters": {}}, Job)
-        wanted = not options.images or any(part in job.image for part in options.images)
-        if wanted and (not options.protocols or job.protocol.label in options.protocols):
-            named = plain(job) | {"label": settings.label, "method": "none"}
-            found[job.image, job.protocol] = structured(named, Job)
-    if not found:
+        selected = not options.images or any(part in job.image for part in options.images)
+        if selected and (not options.protocols or job.protocol.label in options.protocols):
+            settings_of_job = plain(job) | {"label": settings.label, "method": "none"}
+            jobs[job.image, job.protocol] = structured(settings_of_job, Job)
+    if not jobs:
         print(f"{options.out} has no tests that fit: run bids_sr-tools evaluate first")
-    return list(found.values())
+    return list(jobs.values())
 
 
 def key_of(job: Job, settings: Settings) -> str:
@@ -296,8 +296,8 @@ def measure(job: Job, settings: Settings, options: argparse.Namespace) -> dict[s
     with tempfile.TemporaryDirectory(prefix="eclare-") as folder:
         in_file = case.lr.save(Path(folder) / "slices.nii.gz")
         row = run_eclare(in_file, Path(folder), settings.arguments(case), options)
-        (made,) = Path(folder).glob("*_eclare.nii.gz")
-        estimate = Volume.load(made)
+        (estimate_path,) = Path(folder).glob("*_eclare.nii.gz")
+        estimate = Volume.load(estimate_path)
     return {**row, **scored(job, settings, estimate, options.out)}
 
 

@@ -38,15 +38,20 @@ def main() -> None:
         print("|" + " --- |" * (1 + labels.size))
         for text in arguments.methods:
             spec = parse_spec(text)
-            made = super_resolve_labels(
+            estimate = super_resolve_labels(
                 thick,
                 acquisition,
                 method=spec.method,
                 output_resolution=float(fine.spacings[2]),
                 **spec.parameters,
             )
-            shared = tuple(slice(min(sizes)) for sizes in zip(made.shape, fine.shape, strict=True))
-            scores = [dice(made.data[shared] == one, fine.data[shared] == one) for one in labels]
+            shared = tuple(
+                slice(min(sizes)) for sizes in zip(estimate.shape, fine.shape, strict=True)
+            )
+            scores = [
+                dice(estimate.data[shared] == label, fine.data[shared] == label)
+                for label in labels
+            ]
             cells = " | ".join(f"{score:.3f}" for score in scores)
             print(f"| {spec.label} | {cells} |", flush=True)
 
@@ -62,9 +67,9 @@ def degraded(fine: Volume, acquisition: Acquisition) -> Volume:
     return shares[0].with_data(labels[largest].astype(np.int32))
 
 
-def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+def dice(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
     """Return the Dice coefficient."""
-    return 2 * float(np.count_nonzero(one & other)) / float(one.sum() + other.sum())
+    return 2 * float(np.count_nonzero(first & second)) / float(first.sum() + second.sum())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="runs of which the median is told")
     parser.add_argument("--only", default="", help="regular expression: rows to measure")
     arguments = parser.parse_args()
-    wanted, repeat = re.compile(arguments.only), arguments.repeat
+    pattern, repeat = re.compile(arguments.only), arguments.repeat
     print(HEADING, flush=True)
     for count in arguments.subjects:
         folder = arguments.out / f"n{count}"
@@ -60,7 +60,7 @@ def main() -> None:
         if not (folder / "out").exists():
             write_outputs(folder / "out", participant(arguments.out), count)
         for name, command in commands(folder, count).items():
-            if wanted.search(name):
+            if pattern.search(name):
                 runs = [measure(command()) for _ in range(repeat)]
                 wall, cpu, peak = (median(values) for values in zip(*runs, strict=True))
                 print(f"| {count} | {name} | {wall:.1f} | {cpu:.1f} | {peak:.2f} |", flush=True)
@@ -111,8 +111,8 @@ def measure(command: list[str]) -> tuple[float, float, float]:
 
 def _cpu_seconds() -> float:
     """Return the CPU time of all children that have ended, and theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _resident(process: psutil.Process) -> Iterator[int]:
@@ -165,31 +165,31 @@ def _sidecar(spacing: float, thickness: float) -> dict[str, object]:
 
 def participant(folder: Path) -> Path:
     """Run one real participant with the names of the skeleton; return its output folder."""
-    one = folder / "one"
-    if not (one / "out" / "sub-0001.html").exists():
-        tools = [sys.executable, "-m", "bids_sr.cli.tools", "demo", str(one / "demo")]
+    single = folder / "one"
+    if not (single / "out" / "sub-0001.html").exists():
+        tools = [sys.executable, "-m", "bids_sr.cli.tools", "demo", str(single / "demo")]
         subprocess.run(tools, check=True, stdout=subprocess.DEVNULL)
-        thick = one / "demo" / "bids" / "sub-01" / "anat" / "sub-01_T1w"
-        write_skeleton(one / "bids", 1)
-        for path in (one / "bids").rglob("*.nii.gz"):
+        thick = single / "demo" / "bids" / "sub-01" / "anat" / "sub-01_T1w"
+        write_skeleton(single / "bids", 1)
+        for path in (single / "bids").rglob("*.nii.gz"):
             path.unlink()
             shutil.copyfile(f"{thick}.nii.gz", path)
             shutil.copyfile(f"{thick}.json", str(path).replace(".nii.gz", ".json"))
-        run = [*PROGRAM, str(one / "bids"), str(one / "out"), "participant", *ONE]
-        run += ["-w", str(one / "work"), "--sloppy"]
+        run = [*PROGRAM, str(single / "bids"), str(single / "out"), "participant", *ONE]
+        run += ["-w", str(single / "work"), "--sloppy"]
         subprocess.run(run, check=True, stdout=subprocess.DEVNULL)
-    return one / "out"
+    return single / "out"
 
 
-def write_outputs(root: Path, made: Path, count: int) -> None:
+def write_outputs(root: Path, example: Path, count: int) -> None:
     """Write what ``count`` participants would leave: that of one, with other labels and numbers.
 
     Images and figures are hard links; texts are copied with the label replaced, and the
     numbers of the QC files vary by a tenth.
     """
     random = np.random.default_rng(0)
-    for path in (path for path in made.rglob("*") if path.is_file()):
-        relative = path.relative_to(made).as_posix()
+    for path in (path for path in example.rglob("*") if path.is_file()):
+        relative = path.relative_to(example).as_posix()
         if relative == "decisions.tsv" or relative.startswith("group_"):
             continue
         own = "0001" in relative and not relative.startswith("logs/")
@@ -203,7 +203,7 @@ def write_outputs(root: Path, made: Path, count: int) -> None:
             if path.name.endswith("_qc.json"):
                 text = _varied(text, random)
             target.write_text(text)
-    header, *rows = (made / "decisions.tsv").read_text().splitlines(keepends=True)
+    header, *rows = (example / "decisions.tsv").read_text().splitlines(keepends=True)
     table = [row.replace("sub-0001", f"sub-{n:04d}") for n in range(1, count + 1) for row in rows]
     (root / "decisions.tsv").write_text(header + "".join(table))
 

@@ -45,12 +45,12 @@ def main() -> None:
     print(f"| image | {' | '.join(sizes)} |")
     print("|" + " --- |" * (1 + len(SIZES)))
     for path in arguments.reconstructions:
-        made = Volume.load(path).canonical()
-        assert made.shape == reference.shape, f"{path} lies on another grid"
-        kept = contrasts(made.data, places) / true
+        estimate = Volume.load(path).canonical()
+        assert estimate.shape == reference.shape, f"{path} lies on another grid"
+        ratios = contrasts(estimate.data, places) / true
         cells = []
         for low, high in SIZES:
-            shares = kept[clear & (volumes >= low) & (volumes < high)]
+            shares = ratios[clear & (volumes >= low) & (volumes < high)]
             lost = np.count_nonzero(shares < _LOST)
             median = f"{np.median(shares):.2f}" if shares.size else "n/a"
             cells.append(f"{shares.size}: {median}, {lost}")

@@ -91,8 +91,8 @@ def measure(words: list[str], images: int, seconds: float | None) -> str:
 
 def cpu_seconds() -> float:
     """Return the CPU time of this process without its children."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def write_subject(root: Path, count: int) -> None:

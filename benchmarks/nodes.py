@@ -87,12 +87,12 @@ def write_dataset(root: Path, grid: str) -> Path:
     affine = np.diag([*spacings, 1.0])
     centre = head.affine @ [*(np.asarray(head.shape) - 1) / 2, 1.0]
     affine[:3, 3] = centre[:3] - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
-    made = resample(
+    image = resample(
         head, Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine), kernel="linear"
     )
-    noise = np.random.default_rng(0).normal(0, 10, made.shape).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 10, image.shape).astype(np.float32)
     stem = root / "sub-01" / "anat" / "sub-01_T1w"
-    made.with_data(np.abs(made.data + noise)).save(
+    image.with_data(np.abs(image.data + noise)).save(
         stem.with_name("sub-01_T1w.nii.gz"), dtype=np.int16
     )
     write_json_atomic(stem.with_name("sub-01_T1w.json"), {"SliceThickness": max(spacings)})

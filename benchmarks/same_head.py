@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     heads = [Head(path) for path in paths]
     for first, second in combinations(heads, 2):
         files = (first.path.name, second.path.name)
-        asked = any(fnmatch(file, pattern) for file in files for pattern in options.of)
-        if not asked or (first.name, second.name) in known:
+        selected = any(fnmatch(file, pattern) for file in files for pattern in options.of)
+        if not selected or (first.name, second.name) in known:
             continue
         rows.append(compare(first, second, options.threads))
         if options.out:
@@ -104,14 +104,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def find_images(options: argparse.Namespace) -> list[Path]:
-    found: dict[Path, None] = {}
+    images: dict[Path, None] = {}
     for path in options.paths:
         references = find_references(path, options.include, options.exclude)
-        found |= dict.fromkeys(reference.path for reference in references)
+        images |= dict.fromkeys(reference.path for reference in references)
     if not options.one_per_subject:
-        return list(found)
+        return list(images)
     best: dict[str, Path] = {}
-    for path in sorted(found, key=_preference):
+    for path in sorted(images, key=_preference):
         best.setdefault(path.name.split("_")[0], path)
     return sorted(best.values(), key=lambda path: path.name)
 
@@ -152,8 +152,8 @@ class Head:
 
 
 def starts(first: Head, second: Head) -> Iterator[Start]:
-    (here, centre), (there, goal) = first.pose, second.pose
-    left, _, right = np.linalg.svd(there @ np.linalg.inv(here))
+    (first_rotation, centre), (second_rotation, goal) = first.pose, second.pose
+    left, _, right = np.linalg.svd(second_rotation @ np.linalg.inv(first_rotation))
     yield left @ right, centre, goal - centre
     yield np.eye(3), first.centre, second.centre - first.centre
     yield np.eye(3), first.centre, np.zeros(3)
@@ -164,8 +164,8 @@ def compare(first: Head, second: Head, threads: int) -> dict[str, Any]:
     start = time.process_time()
     row = {"first": first.name, "second": second.name}
     try:
-        moved = register(first, second, threads)
-        score, common = fine_detail(first.image.data, moved)
+        registered = register(first, second, threads)
+        score, common = fine_detail(first.image.data, registered)
         row |= {"score": f"{score:.3f}", "common": f"{common:.0f}"}
         row["verdict"] = verdict(score, common)
     except (BidsSrError, ValueError) as error:
@@ -204,7 +204,7 @@ def register(first: Head, second: Head, threads: int) -> FloatArray:
 def _coarse_transform(ants: ModuleType, first: Head, second: Head, folder: Path) -> str:
     """Register 4 mm copies from every start and return the file of the best transform."""
     coarse = [to_ants(ants, isotropic(head.image, COARSE)) for head in (first, second)]
-    found: list[tuple[float, str]] = []
+    candidates: list[tuple[float, str]] = []
     for number, (matrix, centre, shift) in enumerate(starts(first, second)):
         transform = ants.create_ants_transform(
             transform_type="Euler3DTransform",
@@ -226,13 +226,13 @@ def _coarse_transform(ants: ModuleType, first: Head, second: Head, folder: Path)
                 outprefix=str(folder / f"coarse{number}_"),
             )
             information = -ants.image_mutual_information(coarse[0], result["warpedmovout"])
-            found.append((float(information), str(result["fwdtransforms"][0])))
-    if not found:
+            candidates.append((float(information), str(result["fwdtransforms"][0])))
+    if not candidates:
         raise EngineError(
             f"{first.name} and {second.name}: found no start from which ANTs could register "
             "them; expected two images of tissue. Look at both."
         )
-    return max(found)[1]
+    return max(candidates)[1]
 
 
 def fine_detail(first: FloatArray, second: FloatArray) -> tuple[float, float]:
@@ -247,8 +247,8 @@ def fine_detail(first: FloatArray, second: FloatArray) -> tuple[float, float]:
         (first, _recoloured(second, first, common)),
     )
     scores = []
-    for one, other in pairs:
-        details = (_detail(one, common), _detail(other, common))
+    for image, reference in pairs:
+        details = (_detail(image, common), _detail(reference, common))
         scores.append(float(np.corrcoef(*details)[0, 1]))
     return max(scores), volume
 

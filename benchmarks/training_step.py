@@ -61,33 +61,33 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(200):  # so that all acquisitions are worked out
         batch = next(pairs)
 
-    drawn, queued, made, forward = [], [], [], []
+    draw_seconds, queued, pairs_made, forward = [], [], [], []
     for _ in range(options.steps):
         table = pairs._table(pairs._plans[0].shape)
         number = pairs._number(table.planes)
         begin = time.perf_counter()
         pairs._choices(table, pairs._random.integers(len(table.plans), size=number))
-        drawn.append(time.perf_counter() - begin)
+        draw_seconds.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         batch = next(pairs)
         queued.append(time.perf_counter() - begin)
         _wait(device)
-        made.append(time.perf_counter() - begin)
+        pairs_made.append(time.perf_counter() - begin)
         forward.append(_forward(network, batch, device))
     steps = _whole_steps(network, pairs, options)
-    whole = statistics.median(steps)
+    step_seconds = statistics.median(steps)
     return {
         "Device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "Torch": torch.__version__,
         "Architecture": network.arguments,
         "VolumeBatch": size.volume_batch,
-        "StepSeconds": round(whole, 5),
-        "PairsSeconds": round(statistics.median(made), 5),
+        "StepSeconds": round(step_seconds, 5),
+        "PairsSeconds": round(statistics.median(pairs_made), 5),
         "PairsQueuedSeconds": round(statistics.median(queued), 5),
-        "DrawnSeconds": round(statistics.median(drawn), 5),
+        "DrawnSeconds": round(statistics.median(draw_seconds), 5),
         "ForwardSeconds": round(statistics.median(forward), 5),
-        "PairsShareOfStep": round(statistics.median(made) / whole, 4),
-        "HostShareOfStep": round(statistics.median(queued) / whole, 4),
+        "PairsShareOfStep": round(statistics.median(pairs_made) / step_seconds, 4),
+        "HostShareOfStep": round(statistics.median(queued) / step_seconds, 4),
     }
 
 

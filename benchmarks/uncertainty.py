@@ -40,17 +40,17 @@ def main() -> None:
     lines = ["| image | rank correlation with the error | RMS error | RMS of the map |"]
     lines.append("|" + " --- |" * 4)
     for path in arguments.images:
-        said, true = measure(path, arguments)
-        rank = spearmanr(said, np.abs(true))[0]
-        edges = np.quantile(said, np.linspace(0, 1, BINS + 1))
-        bins = np.clip(np.digitize(said, edges) - 1, 0, BINS - 1)
+        expected, true = measure(path, arguments)
+        rank = spearmanr(expected, np.abs(true))[0]
+        edges = np.quantile(expected, np.linspace(0, 1, BINS + 1))
+        bins = np.clip(np.digitize(expected, edges) - 1, 0, BINS - 1)
         points = [
-            [float(np.sqrt(np.mean(part[bins == each] ** 2))) for each in range(BINS)]
-            for part in (said, true)
+            [float(np.sqrt(np.mean(part[bins == index] ** 2))) for index in range(BINS)]
+            for part in (expected, true)
         ]
         name = path.name.removesuffix(".nii.gz")
         axes.plot(*points, marker="o", markersize=3, label=f"{name}: {rank:.2f}")
-        rms = [float(np.sqrt(np.mean(part**2))) for part in (true, said)]
+        rms = [float(np.sqrt(np.mean(part**2))) for part in (true, expected)]
         lines.append(f"| {name} | {rank:.2f} | {rms[0]:.4f} | {rms[1]:.4f} |")
     most = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([0, most], [0, most], color="grey", linewidth=0.8)
@@ -76,15 +76,15 @@ def measure(
     parameters = {"threads": arguments.threads}
     if arguments.steps:
         parameters["steps"] = arguments.steps
-    made = reconstruct(
+    reconstruction = reconstruct(
         lr, acquisition, method=arguments.method, grid=reference.grid, parameters=parameters
     )
-    if made.uncertainty is None:
+    if reconstruction.uncertainty is None:
         raise SystemExit(f"{arguments.method} gives no uncertainty")
     scaler = RobustScaler.fit(lr.data)
     inside = reference.data > scaler.offset + 0.1 * scaler.width
-    error = (made.volume.data - reference.data)[inside] / np.float32(scaler.width)
-    return made.uncertainty.data[inside] / np.float32(scaler.width), error
+    error = (reconstruction.volume.data - reference.data)[inside] / np.float32(scaler.width)
+    return reconstruction.uncertainty.data[inside] / np.float32(scaler.width), error
 
 
 if __name__ == "__main__":

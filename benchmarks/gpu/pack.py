@@ -139,14 +139,14 @@ def copied(source: Path | None, folder: Path) -> str | None:
 
 def commit() -> str:
     """Return the commit of the source, with a plus sign where it was changed since."""
-    found = subprocess.run(
+    process = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or "unknown"
+    return process.stdout.strip() or "unknown"
 
 
 def say_size(kit: Path, most: float) -> int:

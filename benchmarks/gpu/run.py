@@ -169,13 +169,13 @@ class Run:
         if seconds < 2 * GRACE_SECONDS:
             return {"status": "skipped", "why": f"{seconds:.0f} s are left"}
         self.training.mkdir()
-        given = {name: self.settings[name] for name in ("set", "start")}
+        files = {name: self.settings[name] for name in ("set", "start")}
         filled = {
             "python": sys.executable,
             "kit": str(self.kit),
             "out": str(self.training),
             "seconds": f"{seconds - GRACE_SECONDS:.0f}",
-            **{name: str(self.kit / path) if path else "" for name, path in given.items()},
+            **{name: str(self.kit / path) if path else "" for name, path in files.items()},
         }
         command = [filled_in(word, filled) for word in self.settings["train"]]
         facts = self.command("train", command, seconds, {}, self.keep_training)
@@ -209,7 +209,7 @@ class Run:
             Called every few seconds while it runs.
         """
         log = self.out / f"{name}.log"
-        begin, told, status = time.monotonic(), time.monotonic(), "done"
+        begin, reported, status = time.monotonic(), time.monotonic(), "done"
         with log.open("wb") as stream:
             child = subprocess.Popen(
                 list(command),
@@ -225,8 +225,8 @@ class Run:
                 if now - begin > seconds:
                     status = "out of time"
                     end(child)
-                elif now - told > HEARTBEAT_SECONDS:
-                    told = now
+                elif now - reported > HEARTBEAT_SECONDS:
+                    reported = now
                     print(f"{now - begin:5.0f} s  {last_line(tail(log, 400))}", flush=True)
                     meanwhile()
         if status == "done" and child.returncode:
@@ -273,8 +273,8 @@ class Run:
             print("  ".join(f"{key} {value}" for key, value in row.items()))
         for path in sorted(self.out.iterdir()):
             print(f"{path.name:32} {path.stat().st_size / 1e6:8.3f} MB")
-        for name, why in self.report.get("left_behind", {}).items():
-            print(f"left behind: {name}: {why}")
+        for name, reason in self.report.get("left_behind", {}).items():
+            print(f"left behind: {name}: {reason}")
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -297,11 +297,11 @@ def filled_in(word: str, values: Mapping[str, str]) -> str:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """Read what a step wrote, an object a line; a last line that is cut off is left out."""
-    found = []
+    records = []
     with suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines():
-            found.append(json.loads(line))
-    return found
+            records.append(json.loads(line))
+    return records
 
 
 if __name__ == "__main__":

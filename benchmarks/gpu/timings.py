@@ -91,25 +91,25 @@ def time_image(name: str, image: Image, options: argparse.Namespace) -> None:
     more = QUICK if options.rehearse else {}
     on_gpu = torch.cuda.is_available() and not options.rehearse
     for way, (parameters, share) in WAYS.items():
-        given = {**parameters, **more, "device": "cuda" if on_gpu else "cpu"}
-        taken: list[float] = []
+        settings = {**parameters, **more, "device": "cuda" if on_gpu else "cpu"}
+        seconds: list[float] = []
         records: list[dict[str, Any]] = []
         if torch.cuda.is_initialized():  # the first call starts CUDA
             torch.cuda.reset_peak_memory_stats()
-        while not taken or (
-            len(taken) <= MOST_REPEATS
-            and time.perf_counter() - BEGIN + taken[-1] < share * options.seconds
+        while not seconds or (
+            len(seconds) <= MOST_REPEATS
+            and time.perf_counter() - BEGIN + seconds[-1] < share * options.seconds
         ):
             before = time.perf_counter()
-            made = reconstruct(
-                volume, acquisition, method="finetuned", grid=grid, parameters=given
+            reconstruction = reconstruct(
+                volume, acquisition, method="finetuned", grid=grid, parameters=settings
             )
-            taken.append(time.perf_counter() - before)
-            records.append(made.record.to_dict())
-            print(f"{name}, {way}: {taken[-1]:.2f} s", flush=True)
+            seconds.append(time.perf_counter() - before)
+            records.append(reconstruction.record.to_dict())
+            print(f"{name}, {way}: {seconds[-1]:.2f} s", flush=True)
         row = {"image": name, "grid": "x".join(map(str, grid.shape)), "weights": way}
         row["import_s"] = round(imported, 1)
-        row |= summary(taken, records)
+        row |= summary(seconds, records)
         if on_gpu:
             row["peak_gpu_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
             row["reserved_gpu_gb"] = round(torch.cuda.max_memory_reserved() / 1e9, 2)
@@ -118,9 +118,9 @@ def time_image(name: str, image: Image, options: argparse.Namespace) -> None:
         print(row, flush=True)
 
 
-def summary(taken: list[float], records: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(seconds: list[float], records: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the time of the first call and medians of the later ones, with their parts."""
-    later = slice(1, None) if len(taken) > 1 else slice(None)
+    later = slice(1, None) if len(seconds) > 1 else slice(None)
 
     def median(values: list[float]) -> float:
         return round(statistics.median(values[later]), 2)
@@ -131,9 +131,9 @@ def summary(taken: list[float], records: list[dict[str, Any]]) -> dict[str, Any]
     }
     facts = records[-1]
     return {
-        "first_s": round(taken[0], 2),
-        "median_s": median(taken) if len(taken) > 1 else None,
-        "repeats": len(taken) - 1,
+        "first_s": round(seconds[0], 2),
+        "median_s": median(seconds) if len(seconds) > 1 else None,
+        "repeats": len(seconds) - 1,
         **parts,
         "steps": facts.get("Steps"),
         "device": facts["Device"],
