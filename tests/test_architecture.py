@@ -121,7 +121,7 @@ SR_STACK = {
     "registry": {"contract", "methods"},
     "series": {"contract", "registry"},
     "labels": {"registry"},
-    "together": {"contract", "registry"},
+    "together": {"contract", "slices", "networks", "inference", "methods", "registry"},
 }
 NEVER = {
     "plain_values": {"torch", "nipype", "bids", "numpy"},

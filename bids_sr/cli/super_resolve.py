@@ -41,6 +41,9 @@ from bids_sr.run.feasibility import memory_shortage
 if TYPE_CHECKING:
     from bids_sr.sr.contract.weights import Weights
 
+GUIDED_METHOD = "finetuned"
+"""The method whose network learns from a guide."""
+
 
 def super_resolve_file(options: argparse.Namespace) -> int:
     """Super-resolve ``options.in_file`` into ``options.out_file`` and its JSON record."""
@@ -55,6 +58,13 @@ def super_resolve_file(options: argparse.Namespace) -> int:
             "--uncertainty: no uncertainty map with "
             f"{'labels' if options.labels else f'the method {chosen.method!r}'}; expected an "
             f"image and one of the methods {', '.join(able)}. Else leave it out",
+        )
+    if options.guide and (options.labels or chosen.method != GUIDED_METHOD):
+        raise ExitError(
+            ExitCode.USAGE,
+            "--guide: no guide with "
+            f"{'labels' if options.labels else f'the method {chosen.method!r}'}; expected an "
+            f"image and the method {GUIDED_METHOD}. Else leave it out",
         )
     from bids_sr.sr.registry import make_method, parameters_for
 
@@ -79,9 +89,8 @@ def super_resolve_file(options: argparse.Namespace) -> int:
         **record,
         "Software": {"bids_sr": __version__},
     }
-    write_json_atomic(
-        record_path(out_file), {"Sources": [str(options.in_file)], "SuperResolution": details}
-    )
+    sources = [str(path) for path in (options.in_file, options.guide) if path]
+    write_json_atomic(record_path(out_file), {"Sources": sources, "SuperResolution": details})
     print(f"wrote {out_file}: {_grid_words(_first(image))}, {time.monotonic() - start:.0f} s")
     return ExitCode.OK
 
@@ -95,8 +104,10 @@ def _image(
     """Super-resolve an image or a series, and write what comes with it."""
     from bids_sr.sr.registry import grid_of_result
     from bids_sr.sr.series import SeriesReconstruction, reconstruct_image
+    from bids_sr.sr.together.guide import guided
 
     series = Series.load(options.in_file)
+    guide = _guide(options, series)
     axis = facts.acquisition.slice_axis
     assert axis is not None  # read_acquisition always names it
     if facts.respaced:
@@ -132,6 +143,15 @@ def _image(
             parameters=parameters,
             progress=progress,
         )
+        if guide is not None and not isinstance(result, SeriesReconstruction):
+            result = guided(
+                result,
+                volume,
+                guide,
+                seed=options.random_seed,
+                threads=options.omp_nthreads,
+                progress=progress,
+            )
     _save_model(result.learned, options)
     _save_uncertainty(result.uncertainty, options)
     if isinstance(result, SeriesReconstruction):
@@ -143,6 +163,21 @@ def _image(
         **estimate,
         **result.record.to_dict(),
     }
+
+
+def _guide(options: argparse.Namespace, series: Series) -> Volume | None:
+    """Return the guide that was asked for, as a volume of one frame."""
+    if not options.guide:
+        return None
+    check_input(options.guide)
+    guide = Series.load(options.guide)
+    for path, image in ((options.in_file, series), (options.guide, guide)):
+        if len(image) > 1:
+            raise ExitError(
+                ExitCode.USAGE,
+                f"--guide: {path} has {len(image)} frames, expected one: give single volumes",
+            )
+    return _first(guide)
 
 
 def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:

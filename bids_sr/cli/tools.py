@@ -204,6 +204,13 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         "trained on that image (--sr-reuse-model)",
     )
     command.add_argument(
+        "--guide",
+        type=Path,
+        metavar="FILE",
+        help="thin scan of another contrast of the same patient that helps (finetuned); used if "
+        "slices held out say so",
+    )
+    command.add_argument(
         "--uncertainty",
         type=Path,
         metavar="FILE",

@@ -13,6 +13,7 @@ from bids_sr.sr.together.fused import (
     fuse_stacks,
     super_resolve_together,
 )
+from bids_sr.sr.together.guide import GuidedReconstruction, guided, super_resolve_guided
 from bids_sr.sr.together.stack import Stack
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Acquisition",
     "CurvePoint",
     "FusedReconstruction",
+    "GuidedReconstruction",
     "LearningCurve",
     "Method",
     "Progress",
@@ -28,9 +30,11 @@ __all__ = [
     "Volume",
     "data_consistency_residual",
     "fuse_stacks",
+    "guided",
     "make_method",
     "reconstruct",
     "super_resolve",
+    "super_resolve_guided",
     "super_resolve_labels",
     "super_resolve_together",
 ]

@@ -155,3 +155,43 @@ def test_a_result_without_a_map_is_kept(
     assert "no map is written" in capsys.readouterr().err
     assert (tmp_path / "out.nii.gz").exists()
     assert not (tmp_path / "u.nii.gz").exists()
+
+
+def test_a_guide_that_cannot_help_is_named(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = Volume.load(image)
+    noise = np.random.default_rng(0).normal(100, 10, volume.shape).astype(np.float32)
+    guide = volume.with_data(noise).save(tmp_path / "t1w.nii.gz")
+    words = [*QUICK, "--sr-adapt", "none"]
+    assert run(image, tmp_path / "plain.nii.gz", *words) == ExitCode.OK
+    assert run(image, tmp_path / "guided.nii.gz", *words, "--guide", guide) == ExitCode.OK
+    assert "the guide is not used: " in capsys.readouterr().err
+    plain, made = (Volume.load(tmp_path / f"{name}.nii.gz") for name in ("plain", "guided"))
+    np.testing.assert_array_equal(plain.data, made.data)
+    record = json.loads((tmp_path / "guided.json").read_text())
+    assert record["Sources"] == [str(image), str(guide)]
+    assert record["SuperResolution"]["Guide"]["Used"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--sr-method", "bspline"], "no guide with the method 'bspline'"),
+        (["--labels"], "no guide with labels"),
+    ],
+)
+def test_a_guide_needs_a_method_that_can_learn(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], text: str
+) -> None:
+    assert run(image, tmp_path / "fine.nii.gz", *words, "--guide", image) == ExitCode.USAGE
+    assert text in capsys.readouterr().err
+
+
+def test_a_guide_is_a_single_volume(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = Volume.load(image)
+    cine = Series.of([volume, volume]).save(tmp_path / "cine.nii.gz")
+    assert run(image, tmp_path / "fine.nii.gz", *QUICK, "--guide", cine) == ExitCode.USAGE
+    assert "has 2 frames" in capsys.readouterr().err

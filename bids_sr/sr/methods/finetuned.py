@@ -122,7 +122,7 @@ class Finetuned(ViewNetwork):
     def _make_ready(self, job: ImageJob) -> ReadyNetwork:
         path = self._path()
         weights = Weights.load(path)
-        job = job._replace(acquisition=_trained_acquisition(job.acquisition))
+        job = job._replace(acquisition=trained_acquisition(job.acquisition))
         backbone = Backbone.from_weights(weights).to(job.device)
         network = backbone.for_acquisition(job.acquisition, job.work.spacing)
         record = MethodRecord(
@@ -189,7 +189,7 @@ def _not_adapted(record: MethodRecord, reason: str) -> MethodRecord:
     return replace(record, adaptation="none", adaptation_fallback=reason)
 
 
-def _trained_acquisition(acquisition: Acquisition) -> Acquisition:
+def trained_acquisition(acquisition: Acquisition) -> Acquisition:
     """Return an acquisition within the range of the training: at least half the spacing thick.
 
     For a thinner slice the condition is far from all those of the training, and the output of

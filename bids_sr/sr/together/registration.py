@@ -1,7 +1,13 @@
-"""Rigid registration of two reconstructions of one contrast, and whether to believe it.
+"""Rigid registration of two fine volumes, and whether to believe it.
 
 Reconstructions are fine in all directions, so that thick slices of any planes can be
-compared.  Nothing is resampled: the result is a transform.
+compared.  Two contrasts are compared by what the one predicts of the other.  Nothing is
+resampled: the result is a transform.
+
+References
+----------
+Roche et al. 1998, The correlation ratio as a new similarity measure for multimodal image
+registration, MICCAI, doi:10.1007/BFb0056301 (one contrast as a function of the other).
 """
 
 from __future__ import annotations
@@ -22,6 +28,8 @@ LEAST_OVERLAP = 0.15
 """Share of a stack that the frame must cover."""
 MOST_RESIDUAL = 0.5
 """Residual of a believable registration, relative to the mean of that of shifted copies."""
+MOST_RESIDUAL_OF_CONTRASTS = 0.7
+"""The same where one contrast predicts the other."""
 SHIFT_MM = 6.0
 """By how much the copies are shifted."""
 _BLUR = 0.6  # standard deviation at each level, in its spacings
@@ -32,6 +40,7 @@ _STILL_MM = 0.003  # a step that moves the anatomy by less ends a level
 _ARM_MM = 60.0  # lever by which rotations are counted as motion
 _LEAST_POINTS = 200
 _TURNS = np.deg2rad(20.0)  # of the other starts
+_TONES = 16  # intensities of the fixed volume between which the prediction is linear
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,11 +53,13 @@ class Registration:
     """Share of the structure of the moving volume that lies within the fixed one."""
     residual: float
     """Robust residual, relative to the mean of that of copies shifted by 6 mm."""
+    most_residual: float = MOST_RESIDUAL
+    """What is believed at most."""
 
     @property
     def believed(self) -> bool:
         """Whether the two volumes show the same anatomy there."""
-        return self.overlap >= LEAST_OVERLAP and self.residual <= MOST_RESIDUAL
+        return self.overlap >= LEAST_OVERLAP and self.residual <= self.most_residual
 
     @property
     def reason(self) -> str:
@@ -57,21 +68,28 @@ class Registration:
             return f"only {100 * self.overlap:.0f} % of it lies within the frame"
         return (
             f"it fits hardly better than when shifted by {SHIFT_MM:g} mm "
-            f"(residual {self.residual:.2f} of that; at most {MOST_RESIDUAL:g} is believed)"
+            f"(residual {self.residual:.2f} of that; at most {self.most_residual:g} is believed)"
         )
 
 
 def register(
-    fixed: Volume, moving: Volume, start: Matrix | None = None, *, seed: int = 0
+    fixed: Volume,
+    moving: Volume,
+    start: Matrix | None = None,
+    *,
+    contrasts: bool = False,
+    seed: int = 0,
 ) -> Registration:
     """Find the rigid transform that lays one volume on another.
 
     Parameters
     ----------
     fixed, moving : Volume
-        Of the same contrast, up to a factor and an offset.
+        Of the same contrast, up to a factor and an offset, unless `contrasts` differ.
     start : (4, 4) array, optional
         Where to begin; without it where the headers say.
+    contrasts : bool
+        Whether the moving intensity may be any function of the fixed one.
     seed : int
         Seed of the choice of points.
 
@@ -83,13 +101,14 @@ def register(
 
     Notes
     -----
-    Gauss-Newton steps from coarse to fine on the difference ``moving - a fixed - b`` at the
-    points of most structure, a and b fitted along with the motion, weighted by Cauchy's
-    function so that spoilt slices and what only one volume shows count little.
+    Gauss-Newton steps from coarse to fine on the difference ``moving - f(fixed)`` at the
+    points of most structure, f fitted along with the motion, weighted by Cauchy's function
+    so that spoilt slices and what only one volume shows count little.  f is a factor and an
+    offset; where `contrasts` differ, it is linear between a few intensities.
     """
     pyramids = [pyramid(volume) for volume in (fixed, moving)]
     pairs = [
-        _Pair(one, other, np.random.default_rng(seed))
+        _Pair(one, other, np.random.default_rng(seed), contrasts=contrasts)
         for one, other in zip(*pyramids, strict=True)
     ]
     begin = np.eye(4) if start is None else start
@@ -125,8 +144,16 @@ def pyramid(volume: Volume) -> list[Volume]:
 class _Pair:
     """Compare two volumes at the points where the moving one has structure."""
 
-    def __init__(self, fixed: Volume, moving: Volume, generator: np.random.Generator) -> None:
+    def __init__(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        generator: np.random.Generator,
+        *,
+        contrasts: bool = False,
+    ) -> None:
         self.fixed, self.moving = fixed, moving
+        self.tones = _Tones.of(fixed.data) if contrasts else None
         data = moving.data
         slope = np.zeros_like(data)
         for axis in range(3):
@@ -170,8 +197,20 @@ class _Pair:
         covered, _, indices = self.inside(to_fixed)
         if np.count_nonzero(covered) < _LEAST_POINTS:
             return float("inf")
-        _, difference, _ = _fitted(self.sampled(indices), self.values[covered])
+        _, difference, _ = _fitted(self.design(self.sampled(indices)), self.values[covered])
         return _spread(difference)
+
+    def design(self, values: Matrix) -> Matrix:
+        """Return (n, k) values of the functions that predict the moving intensity."""
+        if self.tones is None:
+            return np.column_stack([values, np.ones_like(values)])
+        return self.tones.design(values)
+
+    def derivative(self, values: Matrix, factors: Matrix) -> Matrix:
+        """Return the (n,) derivative of the prediction with these (k,) factors."""
+        if self.tones is None:
+            return np.full_like(values, factors[0])
+        return self.tones.derivative(values, factors)
 
     def step(self, to_fixed: Matrix) -> Matrix | None:
         """Return the (4, 4) motion of one Gauss-Newton step; None where too little is left."""
@@ -179,30 +218,69 @@ class _Pair:
         if np.count_nonzero(covered) < _LEAST_POINTS:
             return None
         values = self.sampled(indices)
-        factor, difference, weights = _fitted(values, self.values[covered])
-        slopes = factor * self.slopes(indices)
+        function = self.design(values)
+        factors, difference, weights = _fitted(function, self.values[covered])
+        slopes = self.slopes(indices) * self.derivative(values, factors)[:, None]
         centre = places.mean(axis=0)
-        design = np.column_stack(
-            [np.cross(places - centre, slopes), slopes, values, np.ones_like(values)]
-        )
-        weighted = design * weights[:, None]
-        normal = weighted.T @ design
-        normal += 1e-9 * np.diag(np.diag(normal)) + 1e-30 * np.eye(8)
-        solution = np.linalg.solve(normal, weighted.T @ difference)
+        design = np.column_stack([np.cross(places - centre, slopes), slopes, function])
+        solution = _solved(design, weights, difference)
         return rigid_motion(solution[:3], solution[3:6], centre)
 
 
-def _fitted(values: Matrix, wanted: Matrix) -> tuple[float, Matrix, Matrix]:
-    """Fit ``wanted = a values + b`` robustly: a, the residuals, and their weights."""
-    design = np.column_stack([values, np.ones_like(values)])
-    weights = np.ones_like(values)
-    solution, difference = np.zeros(2), wanted
+@dataclass(frozen=True, eq=False)
+class _Tones:
+    """Hold the intensities between which a prediction is linear."""
+
+    nodes: Matrix
+    """(k,) rising."""
+
+    @classmethod
+    def of(cls, data: npt.NDArray[np.floating]) -> _Tones:
+        bright = data[data > 0.05 * np.percentile(data, 99)]
+        if not bright.size:
+            return cls(np.array([0.0, 1.0]))
+        nodes = np.quantile(bright, np.linspace(0, 1, _TONES - 1))
+        return cls(np.unique([min(float(data.min()), float(nodes[0])), *nodes]))
+
+    def design(self, values: Matrix) -> Matrix:
+        """Return the (n, k) share of every node in each value."""
+        lower, share = self._places(values)
+        shares = np.zeros((values.size, self.nodes.size))
+        rows = np.arange(values.size)
+        shares[rows, lower] = 1 - share
+        shares[rows, lower + 1] = share
+        return shares
+
+    def derivative(self, values: Matrix, heights: Matrix) -> Matrix:
+        """Return the (n,) slope of the prediction whose (k,) heights are given."""
+        lower, share = self._places(values)
+        slopes = np.diff(heights) / np.diff(self.nodes)
+        return np.asarray(np.where((share > 0) & (share < 1), slopes[lower], 0.0))
+
+    def _places(self, values: Matrix) -> tuple[npt.NDArray[np.intp], Matrix]:
+        last = self.nodes.size - 2
+        lower = np.clip(np.searchsorted(self.nodes, values, side="right") - 1, 0, last)
+        width = self.nodes[lower + 1] - self.nodes[lower]
+        return lower, np.clip((values - self.nodes[lower]) / width, 0, 1)
+
+
+def _fitted(design: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Fit ``wanted = design factors`` robustly: the factors, the residuals, and their weights."""
+    weights = np.ones_like(wanted)
+    factors, difference = np.zeros(design.shape[1]), wanted
     for _ in range(3):
-        root = np.sqrt(weights)
-        solution = np.linalg.lstsq(design * root[:, None], wanted * root, rcond=None)[0]
-        difference = wanted - design @ solution
+        factors = _solved(design, weights, wanted)
+        difference = wanted - design @ factors
         weights = 1 / (1 + (difference / (2.5 * _spread(difference))) ** 2)
-    return float(solution[0]), difference, weights
+    return factors, difference, weights
+
+
+def _solved(design: Matrix, weights: Matrix, wanted: Matrix) -> Matrix:
+    """Return the (k,) weighted least-squares solution of ``design solution = wanted``."""
+    weighted = design * weights[:, None]
+    normal = weighted.T @ design
+    normal += 1e-9 * np.diag(np.diag(normal)) + 1e-30 * np.eye(len(normal))
+    return np.asarray(np.linalg.solve(normal, weighted.T @ wanted))
 
 
 def _spread(difference: Matrix) -> float:
@@ -238,7 +316,12 @@ def _judged(pair: _Pair, to_fixed: Matrix) -> Registration:
             beside.append(pair.residual(moved))
     around = float(np.mean(beside))
     residual = here / around if np.isfinite(around) and around > 0 else float("inf")
-    return Registration(to_fixed=to_fixed, overlap=pair.overlap(to_fixed), residual=residual)
+    return Registration(
+        to_fixed=to_fixed,
+        overlap=pair.overlap(to_fixed),
+        residual=residual,
+        most_residual=MOST_RESIDUAL if pair.tones is None else MOST_RESIDUAL_OF_CONTRASTS,
+    )
 
 
 def _other_starts(pair: _Pair) -> Iterator[Matrix]:

@@ -1,0 +1,327 @@
+"""A guide is a thin scan of another contrast that helps a thick one of the same patient.
+
+It is registered to the reconstruction, its relation to the image is learnt from the patient's
+own slices, and slices that were held out decide whether it is used.  What it tells is added
+to the reconstruction; the acquired slices have the last word.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bids_sr.compute.device import limited_threads
+from bids_sr.compute.progress import Progress, silent
+from bids_sr.exceptions import WeightsError
+from bids_sr.imaging import Acquisition, ForwardModel, RobustScaler, Volume, resample
+from bids_sr.method_facts import DEFAULT_METHOD
+from bids_sr.records.method_record import MethodRecord
+from bids_sr.sr.contract.results import Reconstruction
+from bids_sr.sr.inference.workspace import Workspace
+from bids_sr.sr.methods.finetuned import trained_acquisition
+from bids_sr.sr.methods.view_network import why_not_own_slices
+from bids_sr.sr.networks.backbone import Backbone
+from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
+from bids_sr.sr.slices.consistency import make_consistent
+from bids_sr.sr.together.degraded_slices import DARK, ThickPair
+from bids_sr.sr.together.placement import Matrix, covered, placed
+from bids_sr.sr.together.registration import Registration, register
+from bids_sr.sr.together.relation import Relation, Scene
+
+LOGGER = logging.getLogger(__name__)
+THICKEST_MM = 1.5
+"""Distance of the guide's voxels across the slices up to which it is thin."""
+LEAST_GAIN = 0.2
+"""Gain on held-out slices that a guide must add to what is learnt without it, dB."""
+_NOT_USED = "the guide is not used: "
+_MARGIN = 3  # voxels around what is bright that are corrected
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedReconstruction(Reconstruction):
+    """Hold a reconstruction that a guide helped, or why it did not.
+
+    The record has what was done under ``Guide``; a guide that is not used is one of its
+    warnings.
+    """
+
+    unguided: Volume
+    """What the method made without the guide; where it is not used, the volume itself."""
+    used: bool = False
+    """Whether the guide was used."""
+    reason: str = ""
+    """Why not, in words; empty where it was."""
+    to_guide: npt.NDArray[np.float64] | None = None
+    """(4, 4) rigid transform from the world of the image to that of the guide, mm."""
+
+
+def super_resolve_guided(
+    volume: Volume,
+    guide: Volume,
+    acquisition: Acquisition | None = None,
+    *,
+    method: str = DEFAULT_METHOD,
+    output_resolution: float | Literal["native"] | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    **parameters: Any,
+) -> GuidedReconstruction:
+    """Super-resolve a thick-slice volume with the help of a thin scan of the same patient.
+
+    Parameters
+    ----------
+    volume : Volume
+        The acquired slices.
+    guide : Volume
+        A thin scan of another contrast; it need not be registered.
+    acquisition : Acquisition, optional
+        How the slices were taken; without it, slices as thick as they are apart.
+    method : str
+        ``finetuned``; other methods have no network that can learn from a guide, which is
+        then not used.
+    output_resolution : float, mm, or "native", optional
+        As for :func:`.super_resolve`.
+    seed : int
+        Of all that is drawn by chance.
+    threads : int, optional
+        CPU threads.
+    progress : callable, optional
+        Called with (steps done, steps in all, text).
+    **parameters
+        Hyper-parameters of the method.
+
+    Returns
+    -------
+    GuidedReconstruction
+    """
+    acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
+    grid = grid_of_result(
+        volume,
+        acquisition,
+        method=method,
+        output_resolution=output_resolution,
+        output_grid="fov",
+    )
+    chosen = parameters_for(method, {"seed": seed, "threads": threads}) | parameters
+    result = reconstruct(
+        volume, acquisition, method=method, grid=grid, parameters=chosen, progress=progress
+    )
+    return guided(result, volume, guide, seed=seed, threads=threads, progress=progress)
+
+
+def guided(
+    unguided: Reconstruction,
+    volume: Volume,
+    guide: Volume,
+    *,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> GuidedReconstruction:
+    """Improve a reconstruction by a guide, if slices held out say that it helps.
+
+    Parameters
+    ----------
+    unguided : Reconstruction
+        What a method made, as :func:`.reconstruct` returns it.
+    volume : Volume
+        The slices that it was made of.
+    guide : Volume
+        A thin scan of the same patient.
+    seed, threads, progress
+        As for :func:`super_resolve_guided`.
+
+    Returns
+    -------
+    GuidedReconstruction
+
+    Notes
+    -----
+    With x the reconstruction and g the guide on its grid, a small network predicts from
+    nine voxels of both across the slices and a few beside them what x lacks.  It learns
+    that from the slices, degraded along a direction within them; this supposes that what
+    is lacking there and across the slices is alike.
+    """
+    start = time.perf_counter()
+    facts: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    reason = ""
+    with limited_threads(threads):
+        try:
+            job = _GuideJob.of(unguided, volume, guide, seed, progress or silent, facts)
+            changed = job.corrected(facts) | {"to_guide": job.to_guide}
+        except _NotUsedError as refusal:
+            reason = str(refusal)
+            LOGGER.warning("%s%s", _NOT_USED, reason)
+    told = {"Used": not reason, **({"Reason": reason} if reason else {}), **facts}
+    record = MethodRecord(
+        remarks=(_NOT_USED + reason,) if reason else (),
+        details={"Guide": {**told, "Seconds": round(time.perf_counter() - start, 2)}},
+    )
+    known = {entry.name: getattr(unguided, entry.name) for entry in fields(unguided)}
+    known |= changed | {"record": unguided.record.joined(record)}
+    return GuidedReconstruction(**known, unguided=unguided.volume, used=not reason, reason=reason)
+
+
+class _NotUsedError(Exception):
+    """Say why a guide is not used."""
+
+
+@dataclass(frozen=True, eq=False)
+class _GuideJob:
+    """Hold an image, its reconstruction and a guide that lies on it."""
+
+    unguided: Reconstruction
+    volume: Volume
+    acquisition: Acquisition
+    backbone: Backbone
+    work: Workspace
+    scaler: RobustScaler
+    guide: npt.NDArray[np.float32]
+    """On the grid of the workspace, intensities of about 0 to 1."""
+    covered: npt.NDArray[np.bool_]
+    to_guide: Matrix
+    directions: tuple[int, ...]
+    """Array axes within the slices along which the guide is thin."""
+    seed: int
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls,
+        unguided: Reconstruction,
+        volume: Volume,
+        guide: Volume,
+        seed: int,
+        tell: Progress,
+        facts: dict[str, Any],
+    ) -> _GuideJob:
+        acquisition = unguided.acquisition
+        if unguided.learned is None or acquisition is None or unguided.record.interpolated:
+            raise _NotUsedError("the image was reconstructed without a network that could learn")
+        try:
+            backbone = Backbone.from_weights(unguided.learned).of_one_plane()
+        except WeightsError:
+            raise _NotUsedError("only the method finetuned can learn from a guide") from None
+        acquisition = trained_acquisition(acquisition.for_volume(volume))
+        axis = acquisition.slice_axis
+        assert axis is not None
+        work = Workspace.of(volume, axis, unguided.volume.grid)
+        if reason := why_not_own_slices(work, acquisition.scale(work.spacing)):
+            raise _NotUsedError(reason)
+        if not np.isfinite(guide.data).all() or np.ptp(guide.data) == 0:
+            raise _NotUsedError("its values are constant or not finite")
+        tell(0, 0, "registering the guide")
+        fit = register(guide, unguided.volume, contrasts=True, seed=seed)
+        facts |= _registration_facts(fit)
+        if not fit.believed:
+            raise _NotUsedError(f"its registration is not believed: {fit.reason}")
+        directions = _thin_directions(guide, work, fit.to_fixed)
+        lying = placed(guide, work.grid, fit.to_fixed)
+        return cls(
+            unguided=unguided,
+            volume=volume,
+            acquisition=acquisition,
+            backbone=backbone,
+            work=work,
+            scaler=RobustScaler.fit(work.slices.data),
+            guide=RobustScaler.fit(lying).apply(lying),
+            covered=covered(guide.grid, work.grid, fit.to_fixed),
+            to_guide=fit.to_fixed,
+            directions=directions,
+            seed=seed,
+            progress=tell,
+        )
+
+    def corrected(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return volume and uncertainty with the guide; what was measured goes to `facts`."""
+        learnt, judged = self._pair().examples(self.directions, self.seed)
+        if min(len(learnt.missing), len(judged.missing)) < 1000:
+            raise _NotUsedError("it covers too little of the image")
+        relation = Relation.learnt(learnt, seed=self.seed, progress=self.progress)
+        gain, without = relation.gain(judged), relation.gain(judged, blind=True)
+        facts |= {
+            "Examples": len(learnt.missing),
+            "HeldOutGainDecibel": round(gain, 3),
+            "HeldOutGainWithoutGuideDecibel": round(without, 3),
+        }
+        if gain - max(without, 0.0) < LEAST_GAIN:
+            raise _NotUsedError(
+                f"on slices held out it adds {gain - max(without, 0.0):.2f} dB; at least "
+                f"{LEAST_GAIN:g} dB are asked for"
+            )
+        self.progress(0, 0, "applying the guide")
+        made = self.unguided.volume
+        correction = Volume(self._correction(relation), self.work.grid.affine)
+        data = made.data + resample(correction, made.grid).data * np.float32(self.scaler.width)
+        assert self.unguided.acquisition is not None
+        agreed = make_consistent(made.with_data(data), self.volume, self.unguided.acquisition)
+        lowest = 0.0 if self.volume.data.min() >= 0 else -np.inf
+        brightest = max(float(made.data.max()), float(self.volume.data.max()))
+        held = np.clip(agreed.data, np.float32(lowest), np.float32(brightest))
+        unsure = self.unguided.uncertainty
+        left = np.float32(10 ** (-gain / 20))
+        return {
+            "volume": made.with_data(held.astype(np.float32)),
+            "uncertainty": unsure and unsure.with_data(unsure.data * left),
+        }
+
+    def _pair(self) -> ThickPair:
+        model = ForwardModel.between(self.work.grid, self.work.slices.grid, self.acquisition)
+        return ThickPair(
+            slices=self.scaler.apply(self.work.slices.data.astype(np.float32)),
+            guide=np.asarray(model.apply(self.guide), dtype=np.float32),
+            covered=model.apply(self.covered.astype(np.float32)) > 0.99,
+            acquisition=self.acquisition,
+            spacing=self.work.spacing,
+            backbone=self.backbone,
+            detail=float(self.unguided.record.parameters.get("detail", 1.0)),
+        )
+
+    def _correction(self, relation: Relation) -> npt.NDArray[np.float32]:
+        """Return what the relation adds, in scaled intensities, on the workspace's grid."""
+        axis = self.work.slice_axis
+        made = self.scaler.apply(resample(self.unguided.volume, self.work.grid).data)
+        coordinates = self.work.coordinates
+        scene = Scene(
+            reconstruction=made.astype(np.float32, copy=False),
+            guide=self.guide,
+            phase=(coordinates - np.round(coordinates)).astype(np.float32),
+            along=axis,
+            across=(axis + 1) % 3,
+        )
+        wanted = ndimage.binary_dilation(made > DARK, iterations=_MARGIN) & self.covered
+        return relation.correction(scene, wanted)
+
+
+def _registration_facts(fit: Registration) -> dict[str, Any]:
+    return {
+        "ToGuide": fit.to_fixed.tolist(),
+        "Overlap": round(fit.overlap, 4),
+        "RegistrationResidual": round(fit.residual, 4),
+    }
+
+
+def _thin_directions(guide: Volume, work: Workspace, to_guide: Matrix) -> tuple[int, ...]:
+    """Return the axes within the slices along which a guide is thin; it must be across them."""
+    directions = to_guide[:3, :3] @ (work.grid.affine[:3, :3] / work.grid.spacings)
+    steps = np.linalg.inv(guide.affine[:3, :3]) @ directions  # voxels of the guide a mm
+    distances = 1 / np.linalg.norm(steps, axis=0)  # mm
+    thin = distances <= max(THICKEST_MM, 1.5 * work.spacing)
+    across = float(distances[work.slice_axis])
+    if not thin[work.slice_axis]:
+        raise _NotUsedError(
+            f"its voxels are {across:.3g} mm apart across the slices of the image; at most "
+            f"{max(THICKEST_MM, 1.5 * work.spacing):.3g} mm are asked for"
+        )
+    within = tuple(int(axis) for axis in np.flatnonzero(thin) if axis != work.slice_axis)
+    if not within:
+        raise _NotUsedError("it is thick in both directions within the slices of the image")
+    return within
