@@ -222,7 +222,11 @@ def _registered(
             continue
         tell(number, len(stacks), f"registering stack {number + 1} of {len(stacks)}")
         fit = register(
-            stacks[frame].reconstruction, stack.reconstruction, stack.to_frame, seed=seed
+            stacks[frame].reconstruction,
+            stack.reconstruction,
+            stack.to_frame,
+            spacing=max(stack.acquisition.spacing, stacks[frame].acquisition.spacing),
+            seed=seed,
         )
         records.append(
             {

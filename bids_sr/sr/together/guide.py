@@ -30,8 +30,9 @@ from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
 from bids_sr.sr.slices.consistency import make_consistent
 from bids_sr.sr.together.degraded_slices import DARK, ThickPair
+from bids_sr.sr.together.judgement import Registration
 from bids_sr.sr.together.placement import Matrix, covered, placed
-from bids_sr.sr.together.registration import Registration, register
+from bids_sr.sr.together.registration import register
 from bids_sr.sr.together.relation import Relation, Scene
 
 LOGGER = logging.getLogger(__name__)

@@ -20,20 +20,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bids_sr.imaging import Volume
+from bids_sr.sr.together.judgement import BLUR, LEAST_SHIFT_MM, Judge, Registration
 from bids_sr.sr.together.placement import Matrix, rigid_motion
 
 LEVELS_MM = (1.0, 2.0, 4.0, 8.0)
 """Spacings of the pyramid."""
-LEAST_OVERLAP = 0.15
-"""Share of a stack that the frame must cover."""
-MOST_RESIDUAL = 0.5
-"""Residual of a believable registration, relative to the mean of that of shifted copies."""
-MOST_RESIDUAL_OF_CONTRASTS = 0.7
-"""The same where one contrast predicts the other."""
-SHIFT_MM = 6.0
-"""By how much the copies are shifted."""
 _BLUR = 0.6  # standard deviation at each level, in its spacings
-_JUDGED = 2  # level: 4 mm, where neither noise nor the planes of the slices count
+_JUDGED = 2  # level: 4 mm
 _POINTS = 150_000
 _STEPS = 20
 _STILL_MM = 0.003  # a step that moves the anatomy by less ends a level
@@ -43,41 +36,13 @@ _TURNS = np.deg2rad(20.0)  # of the other starts
 _TONES = 16  # intensities of the fixed volume between which the prediction is linear
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Registration:
-    """Hold a transform and how well it fits."""
-
-    to_fixed: Matrix
-    """(4, 4), from the world of the moving volume to that of the fixed one."""
-    overlap: float
-    """Share of the structure of the moving volume that lies within the fixed one."""
-    residual: float
-    """Robust residual, relative to the mean of that of copies shifted by 6 mm."""
-    most_residual: float = MOST_RESIDUAL
-    """What is believed at most."""
-
-    @property
-    def believed(self) -> bool:
-        """Whether the two volumes show the same anatomy there."""
-        return self.overlap >= LEAST_OVERLAP and self.residual <= self.most_residual
-
-    @property
-    def reason(self) -> str:
-        """What speaks against it, in words."""
-        if self.overlap < LEAST_OVERLAP:
-            return f"only {100 * self.overlap:.0f} % of it lies within the frame"
-        return (
-            f"it fits hardly better than when shifted by {SHIFT_MM:g} mm "
-            f"(residual {self.residual:.2f} of that; at most {self.most_residual:g} is believed)"
-        )
-
-
 def register(
     fixed: Volume,
     moving: Volume,
     start: Matrix | None = None,
     *,
     contrasts: bool = False,
+    spacing: float = LEAST_SHIFT_MM,
     seed: int = 0,
 ) -> Registration:
     """Find the rigid transform that lays one volume on another.
@@ -90,6 +55,8 @@ def register(
         Where to begin; without it where the headers say.
     contrasts : bool
         Whether the moving intensity may be any function of the fixed one.
+    spacing : float, mm
+        Largest distance between the slices that the two were made of.
     seed : int
         Seed of the choice of points.
 
@@ -104,24 +71,42 @@ def register(
     Gauss-Newton steps from coarse to fine on the difference ``moving - f(fixed)`` at the
     points of most structure, f fitted along with the motion, weighted by Cauchy's function
     so that spoilt slices and what only one volume shows count little.  f is a factor and an
-    offset; where `contrasts` differ, it is linear between a few intensities.
+    offset; where `contrasts` differ, it is linear between a few intensities.  What is not
+    believed at 4 mm is not refined.
     """
     pyramids = [pyramid(volume) for volume in (fixed, moving)]
     pairs = [
         _Pair(one, other, np.random.default_rng(seed), contrasts=contrasts)
         for one, other in zip(*pyramids, strict=True)
     ]
-    begin = np.eye(4) if start is None else start
-    result = _judged(pairs[_JUDGED], _descend(pairs[::-1], begin))
-    if result.believed:
-        return result
-    coarse = [_descend(pairs[-1:], other) for other in _other_starts(pairs[-1])]
-    coarse.sort(key=pairs[-1].residual)
-    for other in coarse[:2]:
-        again = _judged(pairs[_JUDGED], _descend(pairs[:-1][::-1], other))
-        if again.believed:
-            return again
-    return result
+    judge = _judge(pyramids[0][_JUDGED], pyramids[1][_JUDGED], spacing, seed, contrasts)
+    fine, coarse = pairs[_JUDGED - 1 :: -1], pairs[: _JUDGED - 1 : -1]
+    first = judge.judged(_descend(coarse, np.eye(4) if start is None else start))
+    fit = first if first.believed else _from_other_starts(coarse, judge)
+    return judge.judged(_descend(fine, fit.to_fixed)) if fit else first
+
+
+def _judge(fixed: Volume, moving: Volume, spacing: float, seed: int, contrasts: bool) -> Judge:
+    """Return the judge of two volumes of the level that is judged."""
+    shift = LEAST_SHIFT_MM if contrasts else max(spacing, LEAST_SHIFT_MM)
+    blur = np.sqrt(max((BLUR * shift) ** 2 - (_BLUR * LEVELS_MM[_JUDGED]) ** 2, 0.0))
+    fixed, moving = (
+        volume.with_data(ndimage.gaussian_filter(volume.data, blur / volume.spacings))
+        for volume in (fixed, moving)
+    )
+    pair = _Pair(fixed, moving, np.random.default_rng(seed), contrasts=contrasts)
+    return Judge(pair=pair, shift=shift, contrasts=contrasts)
+
+
+def _from_other_starts(pairs: Sequence[_Pair], judge: Judge) -> Registration | None:
+    """Return a believable fit from another start; None where there is none."""
+    reached = [_descend(pairs[:1], start) for start in _other_starts(pairs[0])]
+    reached.sort(key=pairs[0].residual)
+    for transform in reached[:2]:
+        fit = judge.judged(_descend(pairs[1:], transform))
+        if fit.believed:
+            return fit
+    return None
 
 
 def pyramid(volume: Volume) -> list[Volume]:
@@ -303,25 +288,6 @@ def _descend(pairs: Sequence[_Pair], start: Matrix) -> Matrix:
             if np.linalg.norm(shift) + _ARM_MM * turn < _STILL_MM:
                 break
     return transform
-
-
-def _judged(pair: _Pair, to_fixed: Matrix) -> Registration:
-    """Compare the fit with that of shifted copies."""
-    here = pair.residual(to_fixed)
-    beside = []
-    for axis in range(3):
-        for sign in (-1, 1):
-            moved = to_fixed.copy()
-            moved[axis, 3] += sign * SHIFT_MM
-            beside.append(pair.residual(moved))
-    around = float(np.mean(beside))
-    residual = here / around if np.isfinite(around) and around > 0 else float("inf")
-    return Registration(
-        to_fixed=to_fixed,
-        overlap=pair.overlap(to_fixed),
-        residual=residual,
-        most_residual=MOST_RESIDUAL if pair.tones is None else MOST_RESIDUAL_OF_CONTRASTS,
-    )
 
 
 def _other_starts(pair: _Pair) -> Iterator[Matrix]:

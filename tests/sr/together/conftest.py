@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bids_sr.imaging import Acquisition, Volume, degrade, lay_out_grid
-from bids_sr.sr import Stack, reconstruct
+from bids_sr.sr import FusedReconstruction, Stack, fuse_stacks, reconstruct
+from bids_sr.sr.together.placement import Matrix, placed, rigid_motion
 
 MakeStack = Callable[..., Stack]
+MOTION = rigid_motion(np.deg2rad([2, -1, 1.5]), [1.5, -2, 1], [0, 0, 0])
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +44,25 @@ def scan(remake: MakeStack) -> MakeStack:
 def planes(reference: Volume, scan: MakeStack) -> list[Stack]:
     """Stacks across the third, the first and the second axis; nobody moved."""
     return [scan(reference, axis) for axis in (2, 0, 1)]
+
+
+@pytest.fixture(scope="session")
+def motion() -> Matrix:
+    """Return the motion from the world of the second of the moved planes to the frame."""
+    return MOTION
+
+
+@pytest.fixture(scope="session")
+def moved(planes: list[Stack], reference: Volume, scan: MakeStack) -> list[Stack]:
+    """Return the same planes; the patient moved before the second."""
+    other = reference.with_data(placed(reference, reference.grid, MOTION))
+    return [planes[0], scan(other, 0), planes[2]]
+
+
+@pytest.fixture(scope="session")
+def fused(moved: list[Stack]) -> FusedReconstruction:
+    """Return what the moved planes give together."""
+    return fuse_stacks(moved)
 
 
 @pytest.fixture(scope="session")
