@@ -26,6 +26,7 @@ BiasCorrection = Literal["n4", "auto", "none"]
 SkullStripMethod = Literal["auto", "hdbet", "template", "none"]
 SkullStripAnat = Literal["auto", "force", "skip"]
 Level = Literal["minimal", "full"]
+FuseStacks = Literal["auto", "none"]
 
 SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
@@ -116,6 +117,8 @@ class RunConfig:
     """None becomes what suits the method: ``slice`` where acquired slices stay as they are."""
     min_anisotropy: float = 1.5
     """Images whose largest / smallest spacing is below this are passed through."""
+    fuse_stacks: FuseStacks = "auto"
+    """Whether stacks of one contrast of a session also become one volume."""
     slice_thickness: float | None = None
     """mm, overrides the sidecar."""
     slice_spacing: float | None = None

@@ -11,6 +11,7 @@ from nipype.pipeline import engine as pe
 
 from bids_sr import __version__
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.stacks import stack_groups
 from bids_sr.config import RunConfig
 from bids_sr.engines.brain import choose_engine
 from bids_sr.exceptions import ConfigError
@@ -18,6 +19,7 @@ from bids_sr.interfaces.super_resolution import chosen_method
 
 from .brain_extraction import BrainExtraction
 from .dataset import DatasetLearning, init_dataset_wf
+from .fusion import edges_of_member, init_fusion_wf
 from .image import ImageSteps, image_wf_name, init_image_wf
 from .outputs import Outputs
 from .preprocessing import Preprocessing
@@ -94,6 +96,7 @@ def init_bids_sr_wf(
             for image in by_subject[subject]
         ]
         subject_wf.add_nodes(image_wfs)
+        _add_fusion(subject_wf, config, by_subject[subject], steps.outputs)
     workflow.add_nodes(list(subject_wfs.values()))
     in_model = "super_resolution_wf.inputnode.in_model"
     workflow.connect([
@@ -104,6 +107,23 @@ def init_bids_sr_wf(
         if image.suffix in learnt and image.action == "super-resolve"
     ])  # fmt: skip
     return workflow
+
+
+def _add_fusion(
+    subject_wf: pe.Workflow, config: RunConfig, images: Sequence[AnatImage], outputs: Outputs
+) -> None:
+    """Add to the graph of a subject what fuses its stacks, group by group."""
+    for group in stack_groups(images):
+        fusion_wf = init_fusion_wf(
+            group=group,
+            options=outputs,
+            resources=_resources(config, group.finest, use_gpu=False),
+            random_seed=config.random_seed,
+        )
+        subject_wf.connect([
+            (subject_wf.get_node(image_wf_name(member)), fusion_wf, edges_of_member(place))
+            for place, member in enumerate(group.members)
+        ])  # fmt: skip
 
 
 def _dataset_graphs(

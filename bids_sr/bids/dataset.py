@@ -64,6 +64,7 @@ IGNORED = (
     "*_uncertainty.json",
     "*_model.safetensors",
     "*_model.json",
+    "*_xfm.txt",
 )
 DESCRIPTIONS = {
     "sr": "super-resolved or interpolated image, or the image itself where it was passed through",
@@ -71,6 +72,7 @@ DESCRIPTIONS = {
     "brain": "brain mask",
     "denoised": "image after denoising, on the acquired grid",
     "n4": "image after denoising and bias field correction, on the acquired grid",
+    "fused": "volume fused of several stacks of one contrast",
 }
 
 

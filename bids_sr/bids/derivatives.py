@@ -86,7 +86,7 @@ def output_path(output_dir: Path, image: AnatImage, **entities: str | None) -> P
     -----
     A file whose suffix is not that of the image (a mask, a table) no longer says
     which contrast it belongs to; T1w, T2w and FLAIR of a session would get one
-    name.  Unless ``space`` names the contrast, such files of other contrasts than T1w
+    name.  Unless ``space`` or ``from`` names the contrast, such files of other contrasts than T1w
     carry the suffix in ``acq``: ``acq-FLAIR_space-orig_desc-brain_mask``.  See
     ``docs/decisions/0002-mask-names.md``.
     """
@@ -95,7 +95,8 @@ def output_path(output_dir: Path, image: AnatImage, **entities: str | None) -> P
     suffix = entities.get("suffix") or image.suffix
     own = image.entities
     if suffix != image.suffix:
-        own = _other_suffix_entities(image, named=entities.get("space") == image.suffix)
+        named = (entities.get("space"), entities.get("from"))
+        own = _other_suffix_entities(image, named=image.suffix in named)
     merged = {"datatype": "anat", **own, "suffix": suffix, **entities}
     built = build_path(merged, specification()["patterns"], strict=True)
     if not isinstance(built, str):

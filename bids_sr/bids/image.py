@@ -63,6 +63,10 @@ class AnatImage:
     """Whether it is the reference because its entities were asked for."""
     unfit: str = ""
     """Why it should not be provided as ``desc-preproc``; empty where nothing speaks against it."""
+    fused_into: str = ""
+    """Name, without resolution, of the volume that it and other stacks are fused into."""
+    stack_note: str = ""
+    """With which others it is fused, or why not, in words; empty where it is alone."""
 
     @property
     def subject(self) -> str:
@@ -125,7 +129,7 @@ def decision_row(
         "session_id": f"ses-{image.session}" if image.session else "",
         "image": image.relpath,
         "action": image.action,
-        "reason": image.reason,
+        "reason": "; ".join(filter(None, [image.reason, image.stack_note])),
         "status": status,
         "message": message,
         "output": output,

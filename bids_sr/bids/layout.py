@@ -25,6 +25,7 @@ from bids_sr.bids.places import FoundImage, find_images, is_folder
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
+from bids_sr.bids.stacks import with_stacks
 from bids_sr.exceptions import AcquisitionError, ConfigError, InputDataError, in_words, printable
 from bids_sr.files import read_json
 from bids_sr.imaging import Grid, InputReport, check_input, lay_out_grid
@@ -118,6 +119,8 @@ def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     planner = _Planner(layout.root, selection)
     images = find_images(layout.root, subjects, layout.left_out)
     planned = _with_shared_files(_without_collisions([planner.plan(image) for image in images]))
+    if selection.fuse_stacks:
+        planned = with_stacks(planned)
     return choose_references(planned, selection.reference)
 
 

@@ -73,11 +73,11 @@ def product_metadata(image: AnatImage) -> dict[str, Any]:
     acquisition = image.facts.acquisition
     action = "Super-resolved" if image.action == "super-resolve" else "Passed through"
     return {
-        **_kept_fields(image),
+        **kept_fields(image),
         "Description": f"{action} {image.suffix} image",
         "SkullStripped": bool(image.metadata.get("SkullStripped", False)),
         "Sources": [source_uri(image)],
-        **_geometry(image),
+        **geometry(image),
         "SuperResolution": {
             "Action": image.action,
             "Reason": image.reason,
@@ -135,7 +135,7 @@ def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
     product = output_paths(output_dir, image).product
     metadata = product_metadata(image)
     metadata["Description"] += f", provided as the reference: {image.reference_reason}"
-    metadata["Sources"] = [_own_uri(output_dir, product), source_uri(image)]
+    metadata["Sources"] = [own_uri(output_dir, product), source_uri(image)]
     # `Resolution` explains the res entity, which this name does not have.
     del metadata["Resolution"]
     return metadata
@@ -161,7 +161,7 @@ def stage_metadata(image: AnatImage, stage: str) -> dict[str, Any]:
         name: image.metadata[name] for name in sorted(SLICE_FIELDS & image.metadata.keys())
     }
     return {
-        **_kept_fields(image),
+        **kept_fields(image),
         **acquired,
         "Description": f"{words[stage]} {image.suffix} image on the acquired grid",
         "SkullStripped": bool(image.metadata.get("SkullStripped", False)),
@@ -188,9 +188,9 @@ def mask_metadata(output_dir: Path, image: AnatImage, *, native: bool) -> dict[s
         Type, sources and spatial reference.
     """
     paths = output_paths(output_dir, image)
-    reference = source_uri(image) if native else _own_uri(output_dir, paths.product)
+    reference = source_uri(image) if native else own_uri(output_dir, paths.product)
     grid = "acquired" if native else "output"
-    sources = [_own_uri(output_dir, paths.native_mask), reference]
+    sources = [own_uri(output_dir, paths.native_mask), reference]
     if native:
         sources = [source_uri(image), *filter(None, [image.existing_mask_uri])]
     return {
@@ -216,7 +216,7 @@ def uncertainty_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
     dict
         Sources, spatial reference and what the values mean.
     """
-    product = _own_uri(output_dir, output_paths(output_dir, image).product)
+    product = own_uri(output_dir, output_paths(output_dir, image).product)
     return {
         "Description": f"Expected standard deviation of the super-resolved {image.suffix} image, "
         "from the disagreement of its reconstructions; in its unit of intensity",
@@ -246,7 +246,7 @@ def segmentation_metadata(
     dict of dict
         By the keys that are images: ``labels``, ``map-<label>``, ``mask-<label>``.
     """
-    product = _own_uri(output_dir, output_paths(output_dir, image).product)
+    product = own_uri(output_dir, output_paths(output_dir, image).product)
     common = {"Sources": [product], "SpatialReference": product}
     sidecars = {}
     for key in files:
@@ -264,11 +264,29 @@ def segmentation_metadata(
     return sidecars
 
 
-def _kept_fields(image: AnatImage) -> dict[str, Any]:
+def beside_metadata(output_dir: Path, product: Path, what: str) -> dict[str, Any]:
+    """Write the sidecar of what lies on the grid of a fused volume.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    product : Path
+        The fused volume.
+    what : str
+        Its description.
+    """
+    uri = own_uri(output_dir, product)
+    return {"Description": what, "Sources": [uri], "SpatialReference": uri}
+
+
+def kept_fields(image: AnatImage) -> dict[str, Any]:
+    """Return the raw fields that hold on any grid."""
     return {name: value for name, value in image.metadata.items() if name not in DROPPED_FIELDS}
 
 
-def _geometry(image: AnatImage) -> dict[str, Any]:
+def geometry(image: AnatImage) -> dict[str, Any]:
+    """Return the fields that describe the output grid of an image."""
     assert image.facts is not None
     assert image.target_grid is not None
     axis = image.facts.acquisition.slice_axis
@@ -284,5 +302,6 @@ def _geometry(image: AnatImage) -> dict[str, Any]:
     }
 
 
-def _own_uri(output_dir: Path, path: Path) -> str:
+def own_uri(output_dir: Path, path: Path) -> str:
+    """Return the BIDS URI of a file of the output dataset."""
     return f"bids::{path.relative_to(output_dir).as_posix()}"

@@ -114,6 +114,8 @@ class Selection:
     """Method of super-resolution; ``none`` passes every image through."""
     min_anisotropy: float = 1.5
     """Images with a smaller anisotropy are passed through."""
+    fuse_stacks: bool = True
+    """Whether stacks of one contrast are fused."""
     reference: ReferenceRule = field(default_factory=ReferenceRule)
     """Which images are provided as ``desc-preproc``."""
 

@@ -63,22 +63,45 @@ def why_unfit(
     str
         The reason with the text that it was read from; empty if there is none.
     """
-    if "ceagent" in entities:
-        return f"it is contrast-enhanced (ce-{entities['ceagent']})"
     if "chunk" in entities:
         return f"it is a part of a scan (chunk-{entities['chunk']})"
+    if agent := agent_of(entities, metadata):
+        return agent
+    if not brain:
+        part = next((field for field in BODY_FIELDS if metadata.get(field)), "")
+        return f"it shows no head ({part}: {metadata[part]})" if part else "it shows no head"
+    told = (_told(what, entities, metadata) for what in ("a localiser", "no head"))
+    return next(filter(None, told), "")
+
+
+def agent_of(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    """Say that an image is contrast-enhanced, and where that was read; empty if nothing tells."""
+    if "ceagent" in entities:
+        return f"it is contrast-enhanced (ce-{entities['ceagent']})"
     for field in AGENT_FIELDS:
         value = str(metadata.get(field) or "").strip()
         if value.upper() not in NO_AGENT:
             return f"it is contrast-enhanced ({field}: {value})"
-    if not brain:
-        part = next((field for field in BODY_FIELDS if metadata.get(field)), "")
-        return f"it shows no head ({part}: {metadata[part]})" if part else "it shows no head"
+    return _told("contrast-enhanced", entities, metadata)
+
+
+def localiser(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    """Say that an image is a localiser, and where that was read; empty if nothing tells."""
+    return _told("a localiser", entities, metadata)
+
+
+def body_part(metadata: Mapping[str, Any]) -> str:
+    """Return the part of the body that a sidecar names, in capitals; empty where it names none."""
+    said = (str(metadata.get(field) or "").strip().upper() for field in BODY_FIELDS)
+    return next((part for part in said if part not in UNKNOWN_WORDS), "")
+
+
+def _told(what: str, entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    """Look for words in the names of an image."""
     texts = {"acq": entities.get("acquisition", "")}
     texts |= {field: str(metadata.get(field) or "") for field in TEXT_FIELDS}
-    for problem, words in _WORDS.items():
-        for field, text in texts.items():
-            if words.search(_NATIVE.sub(" ", text.lower())):
-                verb = "shows" if problem == "no head" else "is"
-                return f"it {verb} {problem} ({field}: {text})"
+    for field, text in texts.items():
+        if _WORDS[what].search(_NATIVE.sub(" ", text.lower())):
+            verb = "shows" if what == "no head" else "is"
+            return f"it {verb} {what} ({field}: {text})"
     return ""

@@ -18,7 +18,18 @@ from bids_sr.bids.names import ParsedName, parse_name
 
 VALIDATOR = "bids-validator-deno"
 # An image name with none of these can be a raw one.
-DERIVATIVE_ENTITIES = ("space", "seg", "res", "den", "label", "desc", "atlas", "cohort", "hemi")
+DERIVATIVE_ENTITIES = (
+    "space",
+    "seg",
+    "res",
+    "den",
+    "label",
+    "desc",
+    "atlas",
+    "cohort",
+    "hemi",
+    "from",
+)
 TISSUES = ("GM", "WM", "CSF")
 
 

@@ -57,6 +57,8 @@ def notes(image: AnatImage) -> list[str]:
         sentences.append(f"provided as desc-preproc: {image.reference_reason}")
     elif image.unfit:
         sentences.append(f"not provided as desc-preproc: {image.unfit}")
+    if image.stack_note:
+        sentences.append(f"stacks: {image.stack_note}")
     if image.mask_note:
         sentences.append(f"brain mask: {image.mask_note}")
     return sentences

@@ -71,3 +71,12 @@ class OptionalStep(SimpleInterface):
     def _do_without(self, reason: str) -> dict[str, Any]:
         """Return the results without the step; `record` adds to the common facts."""
         raise NotImplementedError
+
+
+class StepOfSeveralImages(OptionalStep):
+    """Do something with several images, or with those of them that have a result.
+
+    Inputs that come from a step that failed are undefined: the scheduler of
+    :mod:`bids_sr.run.scheduler` runs this step all the same.  Others do not, and then nothing
+    comes of it.
+    """

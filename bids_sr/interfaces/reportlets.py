@@ -89,6 +89,31 @@ class BeforeAfterFigure(_Figure):
         return True
 
 
+class _FusedFigureInputSpec(OptionalInputSpec):
+    frame_file = traits.Either(
+        None, File(exists=True), mandatory=True, desc="reconstruction of the finest stack alone"
+    )
+    fused_file = traits.Either(
+        None, File(exists=True), mandatory=True, desc="fused volume on its grid, or None"
+    )
+
+
+class FusedFigure(_Figure):
+    """Draw the finest stack alone and the fused volume, to flip between; nothing without one."""
+
+    input_spec = _FusedFigureInputSpec
+    without = "no figure of the fused volume"
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        if not self.inputs.fused_file:
+            return False
+        before, after = map(Volume.load, (self.inputs.frame_file, self.inputs.fused_file))
+        figures.plot_before_after(before, after, out_file, labels=("Finest stack alone", "Fused"))
+        return True
+
+
 class _SliceProfileFigureInputSpec(OptionalInputSpec):
     acquisition = traits.Instance(Acquisition, mandatory=True, desc="by which it was made")
 

@@ -168,7 +168,7 @@ class SuperResolve(SimpleInterface):
             method=method,
             grid=self._grid(first, acquisition),
             parameters=self._parameters(known),
-            progress=_log_progress(),
+            progress=log_progress(),
         )
         if not isinstance(result, SeriesReconstruction):
             return result
@@ -287,7 +287,7 @@ class LearnFromImages(SimpleInterface):
                 acquisitions=acquisitions,
                 start=Weights.load(Path(start)) if start else None,
                 checkpoint=Path(runtime.cwd) / "training.checkpoint",
-                progress=_log_progress(),
+                progress=log_progress(),
             )
 
         weights, reason = or_on_cpu(str(settings.get("device", "auto")), train)
@@ -315,9 +315,12 @@ class LearnFromImages(SimpleInterface):
         return readable
 
 
-def _log_progress() -> Progress:
+def log_progress() -> Progress:
+    """Return what tells of the progress of a step in the log, now and then."""
+
     def log(step: int, total: int, message: str) -> None:
-        LOGGER.info("%d of %d: %s", step, total, message)
+        counted = f"{step} of {total}: " if total else ""
+        LOGGER.info("%s%s", counted, message)
 
     return throttled(log, PROGRESS_SECONDS)
 

@@ -23,6 +23,7 @@ from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.quality import QualityRecord
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
+from bids_sr.reports.fusion import read_fused
 from bids_sr.reports.inline_figure import inline_svg
 from bids_sr.reports.page import render
 from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, read_subject
@@ -37,6 +38,7 @@ OUTCOMES = {
 }
 ALT_TEXTS = {
     "sr": "The acquired image and the result in three planes",
+    "fused": "The finest stack alone and the fused volume in three planes",
     "mask": "Outline of the brain mask on the acquired image in three planes",
     "uncertainty": "Expected standard deviation of the super-resolved image",
     "sliceprofile": "Slice profile",
@@ -117,6 +119,10 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
             (section["image"], section["warnings"])
             for section in sections
             if section["image"].outcome not in ("failed", "unfinished") and section["warnings"]
+        ],
+        "fused": [
+            {"volume": volume, "figure": volume.figure and figure_html("fused", volume.figure)}
+            for volume in read_fused(root, record.label)
         ],
         "methods": methods,
         "has_result": bool(record.methods),

@@ -90,10 +90,12 @@ def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) ->
 
 def _settle(config: RunConfig, images: Sequence[AnatImage], complete: Iterable[str]) -> None:
     from bids_sr.bids import dataset_lock, settle_references, surface_notes
+    from bids_sr.bids.fused_outputs import settle_fused
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
         notes = settle_references(
             config.output_dir, images, reference_rule(config), complete=complete
         )
+        notes += settle_fused(config.output_dir, images, complete=complete)
     for note in [*notes, *surface_notes(config.output_dir, images)]:
         LOGGER.warning("%s", note)

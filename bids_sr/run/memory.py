@@ -41,10 +41,13 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
         with 90 % of it.  0 where nothing is processed.
     """
     # mypy does not know where setuptools puts workflows/
+    from bids_sr.bids.stacks import stack_groups
     from bids_sr.engines.brain import choose_engine
     from bids_sr.engines.segmentation import make_segmentation
     from bids_sr.workflows.resources import (  # type: ignore[import-not-found,unused-ignore]
+        Demand,
         Resources,
+        fusion_gb,
         most_at_once_gb,
     )
 
@@ -64,6 +67,7 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
             method = config.sr_method if image.action == "super-resolve" else PASS_THROUGH
             mask = engine if image.existing_mask is None else "existing"
             stages.append(needs.stages(mask, method, [tool.memory_gb for tool in tools]))
+    stages += [[[Demand(fusion_gb(group.megavoxels), 1)]] for group in stack_groups(images)]
     if not stages:
         return 0.0
     processes = config.omp_nthreads if config.low_mem else config.nprocs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from bids_sr.run.exit_codes import ExitCode
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
 
+LOGGER = logging.getLogger(__name__)
 REMOVED = (
     "its results were removed from the output folder during the run: run again, which writes them "
     "without computing anew"
@@ -157,6 +159,38 @@ def without_removed(outcomes: Outcomes, output_dir: Path) -> Outcomes:
         for outcome in outcomes.images
     ]
     return replace(outcomes, images=images)
+
+
+def not_fused(output_dir: Path, outcomes: Outcomes) -> list[str]:
+    """Tell which stacks were not fused: a line each, and one in the log where they do not fit.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    outcomes : Outcomes
+        After the run.
+
+    Notes
+    -----
+    A batch system other than ours does not run the step where a stack failed.
+    """
+    from bids_sr.bids.fused_outputs import read_fusion
+    from bids_sr.bids.stacks import stack_groups
+
+    done = {outcome.image.relpath for outcome in outcomes.having("done")}
+    lines = []
+    for group in stack_groups(outcome.image for outcome in outcomes.images):
+        record = read_fusion(output_dir, group)
+        lacking = [member.stem for member in group.members if member.relpath not in done]
+        if not record.status or not done.issuperset(record.used):
+            without = f"without a result of {', '.join(lacking)}" if lacking else "see the log"
+            lines.append(f"{group.name}: not fused in this run, {without}")
+        elif record.status == "failed":
+            lines.append(f"{group.name}: not fused: {record.reason}")
+        elif record.status == "skipped":
+            LOGGER.warning("%s: not fused: %s", group.name, record.reason)
+    return lines
 
 
 def _before(image: AnatImage) -> Outcome:

@@ -41,7 +41,7 @@ def process_images(
         The command line, for the record.
     """
     from bids_sr.run.graph import build
-    from bids_sr.run.outcome import planned, without_removed
+    from bids_sr.run.outcome import not_fused, planned, without_removed
     from bids_sr.run.provenance import new_record
     from bids_sr.run.record_keeping import RecordKeeper
 
@@ -65,6 +65,7 @@ def process_images(
             raise
         outcomes = without_removed(outcomes, config.output_dir)
         keeper.end(outcomes)
+        keeper.fence.lines += not_fused(config.output_dir, outcomes)
         done = [outcome.image.relpath for outcome in outcomes.having("done")]
         hand_over.finish(config, images, keeper.fence, done)
     with keeper.fence.around("names of the results"):

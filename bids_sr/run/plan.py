@@ -57,6 +57,7 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         output_grid="slice" if config.output_grid == "slice" else "fov",
         sr_method=config.sr_method,
         min_anisotropy=config.min_anisotropy,
+        fuse_stacks=config.fuse_stacks == "auto",
         reference=reference_rule(config),
     )
     try:

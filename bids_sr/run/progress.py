@@ -19,8 +19,11 @@ STAGES = {
     "extract_brain": "brain mask",
     "super_resolve": "super-resolution",
     "learn": "learning from all images",
+    "fuse_stacks": "fusing stacks",
 }
 """Nodes worth a line; the others take moments."""
+OF_SEVERAL = ("learn", "fuse_stacks")
+"""Those of them that belong to no single image."""
 SEGMENT = "segment_"
 LAST_NODE = "save_quality"
 
@@ -47,7 +50,7 @@ class StageLines:
         if status == "end":
             self.ended.add(name)
         stem = self.stem_of(name)
-        if node.name == "learn":  # of no single image: dataset_<suffix>_wf.learn
+        if node.name in OF_SEVERAL:  # dataset_<suffix>_wf.learn
             stem = name.split(".")[-2].removeprefix("dataset_").removesuffix("_wf")
         if stem is not None and status == "exception":
             self._failed.add(stem)

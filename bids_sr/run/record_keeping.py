@@ -88,6 +88,8 @@ class RecordKeeper:
             self._stale = _subjects(outcomes)
             self._write_own()
         self._write_rows(outcomes.images)
+        # Stacks are fused when their images have ended.
+        self._stale |= {done.image.subject for done in outcomes.images if done.image.fused_into}
         self._write_pages(sorted(self._stale))
 
     @property

@@ -1,0 +1,170 @@
+"""Files of fused volumes: their names, what their sidecars say, and which are out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_sr.bids.derivatives import output_path, output_paths, resolution_label, source_uri
+from bids_sr.bids.image import AnatImage
+from bids_sr.bids.output_sidecars import geometry, kept_fields, own_uri
+from bids_sr.bids.stacks import StackGroup, stack_groups
+from bids_sr.files import read_json_or_empty
+from bids_sr.records.fusion_record import FusionRecord
+
+DESC = "fused"
+RECORD = "Fusion"
+"""Field of our sidecars that says how a volume was fused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedPaths:
+    """Where the files of one fused volume go."""
+
+    products: dict[str, Path]
+    """The volume, by the path of the image in whose frame it lies."""
+    transforms: dict[str, Path]
+    """ITK transforms, by the paths of the images."""
+    mask: Path
+    """Brain mask on its grid."""
+    uncertainty: Path
+    """Standard deviation to expect."""
+    quality: Path
+    """QC file."""
+    figure: Path
+    """Figure of the report."""
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """What comes with the volume where it is fused."""
+        return self.mask, self.uncertainty, self.figure
+
+
+def fused_paths(output_dir: Path, group: StackGroup) -> FusedPaths:
+    """Name all files of a fused volume.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    group : StackGroup
+        The stacks.
+
+    Notes
+    -----
+    The names have the entities that all stacks share; that of a transform has all of its stack.
+    """
+    image = group.image
+    motion = {"from": image.suffix, "to": DESC, "mode": "image"}
+    return FusedPaths(
+        products={
+            member.relpath: output_path(output_dir, image, res=resolution_label(member), desc=DESC)
+            for member in group.members
+        },
+        transforms={
+            member.relpath: output_path(
+                output_dir, member, suffix="xfm", extension=".txt", **motion
+            )
+            for member in group.members
+        },
+        mask=output_path(
+            output_dir, image, suffix="mask", space=image.suffix, label="brain", desc=DESC
+        ),
+        uncertainty=output_path(output_dir, image, desc=DESC, suffix="uncertainty"),
+        quality=output_path(output_dir, image, desc=DESC, suffix="qc", extension=".json"),
+        figure=output_path(output_dir, image, datatype="figures", desc=DESC, extension=".svg"),
+    )
+
+
+def fused_metadata(group: StackGroup, frame: AnatImage) -> dict[str, Any]:
+    """Write the sidecar of a fused volume, as far as it is known before the run.
+
+    Parameters
+    ----------
+    group : StackGroup
+        The stacks.
+    frame : AnatImage
+        The one in whose frame the volume lies.
+
+    Returns
+    -------
+    dict
+        Raw fields that hold for all stacks, and the geometry.
+    """
+    told = [kept_fields(member) for member in group.members]
+    shared = {
+        name: value
+        for name, value in told[0].items()
+        if all(name in other and other[name] == value for other in told)
+    }
+    stripped = all(bool(member.metadata.get("SkullStripped")) for member in group.members)
+    return {
+        **shared,
+        "Description": f"{frame.suffix} volume, fused of several stacks",
+        "SkullStripped": stripped,
+        **geometry(frame),
+    }
+
+
+def fused_sources(output_dir: Path, group: StackGroup) -> dict[str, list[str]]:
+    """Return the BIDS URIs that each stack brings: what was made of it, and the acquired image."""
+    return {
+        member.relpath: [
+            own_uri(output_dir, output_paths(output_dir, member).product),
+            source_uri(member),
+        ]
+        for member in group.members
+    }
+
+
+def read_fusion(output_dir: Path, group: StackGroup) -> FusionRecord:
+    """Read the QC file of a group; without a status where there is none."""
+    return FusionRecord.from_dict(read_json_or_empty(fused_paths(output_dir, group).quality))
+
+
+def settle_fused(
+    output_dir: Path, images: Sequence[AnatImage], complete: Iterable[str] = ()
+) -> list[str]:
+    """Remove what earlier runs fused of stacks that this run has made anew and not fused.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    images : sequence of AnatImage
+        The plan of one subject, after the run.
+    complete : iterable of str
+        Paths of the images of which this run has made all that it makes.
+
+    Returns
+    -------
+    list of str
+        One sentence for each volume that went.
+    """
+    complete = set(complete)
+    current: set[Path] = set()
+    for group in stack_groups(images):
+        paths = fused_paths(output_dir, group)
+        record = read_fusion(output_dir, group)
+        current |= {paths.quality}
+        if record.status == "done":
+            frame = paths.products[record.frame]
+            current |= {*paths.beside, frame, *(paths.transforms[used] for used in record.used)}
+    by_path = {image.relpath: image for image in images if image.processed}
+    folders = {output_paths(output_dir, image).product.parent for image in by_path.values()}
+    notes = []
+    for sidecar in sorted(p for folder in folders for p in folder.glob(f"*_desc-{DESC}_*.json")):
+        record = FusionRecord.from_dict(read_json_or_empty(sidecar).get(RECORD))
+        known = [by_path[path] for path in record.images if path in by_path]
+        if len(known) < 2 or len(known) < len(record.images) or not {*record.used} <= complete:
+            continue
+        product = sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")
+        paths = fused_paths(output_dir, StackGroup(members=tuple(known)))
+        for path in {product, *paths.beside, *paths.transforms.values(), paths.quality} - current:
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name.split('.')[0]}.json").unlink(missing_ok=True)
+        if product not in current:
+            notes.append(f"removed {product.name}: its stacks were made anew and not fused")
+    return notes

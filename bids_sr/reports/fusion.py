@@ -1,0 +1,97 @@
+"""Fused volumes in the page of a subject: what was combined, and what each stack counted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_sr.files import read_json_or_empty
+from bids_sr.records.fusion_record import FusedStack, FusionRecord
+from bids_sr.reports import wording
+
+SHOWN_SLICES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedVolume:
+    """Hold what is on disk of one group of stacks."""
+
+    record: FusionRecord
+    figure: Path | None
+    """Finest stack and fused volume, to flip between; None where there is none."""
+
+    @property
+    def anchor(self) -> str:
+        """Name of its section in the page."""
+        return "fused-" + re.sub(r"[^A-Za-z0-9]+", "-", self.record.product)
+
+    @property
+    def suffix(self) -> str:
+        """``T1w``, ``FLAIR``, ..."""
+        return self.record.product.rpartition("_")[2]
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """One row a stack for the table of the page."""
+        return [_row(stack, self.record) for stack in self.record.stacks]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know, where the table does not say it."""
+        about_slices = re.compile(r": slice \d+ counts")
+        return [text for text in self.record.warnings if not about_slices.search(text)]
+
+
+def read_fused(root: Path, label: str) -> list[FusedVolume]:
+    """Read the QC files of the fused volumes of a subject.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the output dataset.
+    label : str
+        With ``sub-``.
+    """
+    volumes = []
+    for path in sorted((root / label).rglob("*_desc-fused_qc.json")):
+        record = FusionRecord.from_dict(read_json_or_empty(path))
+        if record.product and record.status:
+            figure = root / label / "figures" / f"{record.product}.svg"
+            there = record.status == "done" and figure.is_file()
+            volumes.append(FusedVolume(record=record, figure=figure if there else None))
+    return volumes
+
+
+def _row(stack: FusedStack, record: FusionRecord) -> dict[str, str]:
+    percent = wording.number(stack.residual_percent, 3)
+    return {
+        "stack": stack.stem,
+        "used": "yes" if stack.used else "no",
+        "motion": _motion_words(stack, record),
+        "residual": f"{percent} %" if percent != wording.DASH else percent,
+        "slices": _slice_words(stack) if stack.used else stack.reason or record.reason,
+    }
+
+
+def _motion_words(stack: FusedStack, record: FusionRecord) -> str:
+    """Say how a stack was moved to the frame."""
+    if stack.image == record.frame:
+        return "the frame: not moved"
+    if stack.shift_mm is None or stack.rotation_degrees is None:
+        return wording.DASH
+    shift, turn = (wording.number(value, 2) for value in (stack.shift_mm, stack.rotation_degrees))
+    return f"shifted by {shift} mm, turned by {turn}°"
+
+
+def _slice_words(stack: FusedStack) -> str:
+    """Say which slices count less, and why."""
+    weights = stack.slice_weights
+    if not stack.odd_slices:
+        return f"all {len(weights)} slices count"
+    words = []
+    for place, what in stack.odd_slices[:SHOWN_SLICES]:
+        share = f"{100 * weights[place]:.0f} %" if place < len(weights) else wording.DASH
+        words.append(f"slice {place + 1} counts {share}: {what}")
+    more = len(stack.odd_slices) - len(words)
+    return "; ".join([*words, *([f"and {more} more"] if more > 0 else [])])

@@ -1,0 +1,124 @@
+"""A session of three stacks through the command: one volume more, whatever becomes of a stack."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from bids_sr.bids import check_output_tree
+from bids_sr.imaging import Acquisition, Volume, degrade
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+PLANES = {"sag": 0, "cor": 1, "ax": 2}
+OPTIONS = [
+    *("--sr-method", "bspline", "--skull-strip-method", "none", "--denoise-method", "none"),
+    *("--anat-biascorrect", "none", "--nprocs", "2", "--omp-nthreads", "1"),
+    *("--output-resolution", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def head() -> Volume:
+    """Return a bright ball with blobs in it, 2 mm voxels."""
+    shape = (48, 48, 48)
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
+    blobs = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=shape), 2.0)
+    data = 500 * (1 + 6 * blobs) * (sum(axis**2 for axis in axes) < 0.7)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -47.0
+    return Volume(np.maximum(data, 0).astype(np.float32), affine)
+
+
+@pytest.fixture
+def session(empty_dataset: Path, head: Volume) -> Path:
+    folder = empty_dataset / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    for seed, (plane, axis) in enumerate(PLANES.items()):
+        acquisition = Acquisition(spacing=6.0, thickness=5.0, slice_axis=axis)
+        stack = degrade(head, acquisition, noise=0.01, seed=seed)
+        stack.save(folder / f"sub-01_acq-{plane}_T2w.nii.gz")
+        sidecar = {"SliceThickness": 5.0, "EchoTime": 0.1}
+        (folder / f"sub-01_acq-{plane}_T2w.json").write_text(json.dumps(sidecar))
+    return empty_dataset
+
+
+def run(command: Command, bids: Path, root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = [bids, root / "out", "participant", "-w", root / "work", *OPTIONS, *more]
+    return command(*words, "--skip-bids-validation", cwd=root)
+
+
+def error_of(path: Path, head: Volume) -> float:
+    data = nb.load(path).get_fdata()  # type: ignore[attr-defined]
+    inside = head.data > 0
+    return float(np.sqrt(np.mean((data - head.data)[inside] ** 2)))
+
+
+def test_three_stacks_become_one_volume(
+    command: Command, session: Path, head: Volume, tmp_path: Path
+) -> None:
+    done = run(command, session, tmp_path)
+    assert done.returncode == 0, done.stderr
+    anat = tmp_path / "out/sub-01/anat"
+    fused = anat / "sub-01_res-2mm_desc-fused_T2w.nii.gz"
+    alone = [anat / f"sub-01_acq-{plane}_res-2mm_desc-sr_T2w.nii.gz" for plane in PLANES]
+    assert error_of(fused, head) < 0.8 * min(error_of(path, head) for path in alone)
+    sidecar = json.loads(fused.with_name("sub-01_res-2mm_desc-fused_T2w.json").read_text())
+    assert len(sidecar["Sources"]) == 6
+    assert sidecar["EchoTime"] == 0.1
+    assert [stack["Used"] for stack in sidecar["Fusion"]["Stacks"]] == [True] * 3
+    assert all("ResidualPercent" in stack for stack in sidecar["Fusion"]["Stacks"])
+    assert len(list(anat.glob("*_from-T2w_to-fused_mode-image_xfm.txt"))) == 3
+    with (tmp_path / "out/decisions.tsv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert all("fused into sub-01_desc-fused_T2w" in row["reason"] for row in rows)
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "The finest stack alone, and the fused volume" in page
+    assert "the frame: not moved" in page
+    assert check_output_tree(tmp_path / "out") == []
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    words = [str(validator), str(tmp_path / "out"), "--format", "json"]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    issues = json.loads(answer.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+    done = run(command, session, tmp_path, "--fuse-stacks", "none")
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "out").rglob("*fused*"))
+    assert all(path.exists() for path in alone)
+
+
+def test_a_stack_that_fails_is_left_out(command: Command, session: Path, tmp_path: Path) -> None:
+    path = session / "sub-01/anat/sub-01_acq-ax_T2w.nii.gz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = run(command, session, tmp_path)
+    assert done.returncode == 1
+    assert "2 done, 1 failed" in done.stdout
+    quality = tmp_path / "out/sub-01/anat/sub-01_acq-T2w_desc-fused_qc.json"
+    record = json.loads(quality.read_text())
+    assert record["Status"] == "done"
+    used = {Path(stack["Image"]).name: stack["Used"] for stack in record["Stacks"]}
+    assert used["sub-01_acq-ax_T2w.nii.gz"] is False
+    assert list(used.values()).count(True) == 2
+    assert "it has no result of its own" in (tmp_path / "out/sub-01.html").read_text()
+
+
+def test_a_single_stack_that_is_left_is_not_fused(
+    command: Command, session: Path, tmp_path: Path
+) -> None:
+    for plane in ("ax", "cor"):
+        path = session / f"sub-01/anat/sub-01_acq-{plane}_T2w.nii.gz"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = run(command, session, tmp_path)
+    assert done.returncode == 1
+    assert "sub-01_desc-fused_T2w: not fused: 1 of 3 stacks have a result" in done.stderr
+    assert not list((tmp_path / "out").rglob("*_desc-fused_T2w*"))
+    assert (tmp_path / "out/sub-01/anat/sub-01_acq-sag_res-2mm_desc-sr_T2w.nii.gz").exists()

@@ -1,0 +1,133 @@
+"""Graph that fuses stacks of one contrast, each with a result of its own, into one volume."""
+
+from __future__ import annotations
+
+import re
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_sr.bids.fused_outputs import RECORD, fused_metadata, fused_paths, fused_sources
+from bids_sr.bids.stacks import StackGroup
+from bids_sr.interfaces.fusion import PARTS, FuseMasks, FuseStacks, SaveFused
+from bids_sr.interfaces.outputs import SaveDerivative
+from bids_sr.interfaces.reportlets import FusedFigure
+
+from .outputs import Outputs
+from .resources import Resources, fusion_gb
+
+TEXT = (
+    "Stacks of one contrast and session were fused: their reconstructions were registered "
+    "rigidly to that of the finest, their intensities matched by a factor and a smooth field, "
+    "slices that disagree with the other stacks weighed down, and the mean of the "
+    "reconstructions was changed until it agreed with the acquired slices of all stacks, as far "
+    "as their noise allows (regularised least squares, conjugate gradients). "
+)
+OF_IMAGE = {
+    "slices": "preprocessing_wf.outputnode.corrected",
+    "sr": "super_resolution_wf.outputnode.out_file",
+    "acquisition": "super_resolution_wf.outputnode.acquisition",
+    "uncertainty": "super_resolution_wf.outputnode.out_uncertainty",
+    "mask": "super_resolution_wf.outputnode.out_mask",
+}
+"""Where the graph of an image has what is needed of a stack."""
+
+
+def fusion_wf_name(group: StackGroup) -> str:
+    """Name the graph of a group of stacks after its volume."""
+    return re.sub(r"[^0-9A-Za-z]", "_", group.name) + "_wf"
+
+
+def edges_of_member(place: int) -> list[tuple[str, str]]:
+    """Return what connects the graph of an image with that in which it is stack `place`."""
+    return [(source, f"inputnode.{kind}_{place}") for kind, source in OF_IMAGE.items()]
+
+
+def init_fusion_wf(
+    *, group: StackGroup, options: Outputs, resources: Resources, random_seed: int
+) -> pe.Workflow:
+    """Build the graph that fuses one group of stacks and writes what comes of it.
+
+    Parameters
+    ----------
+    group : StackGroup
+        The stacks.
+    options : Outputs
+        Where files go, and what joins their sidecars.
+    resources : Resources
+        Memory of nodes on the grid of the finest stack.
+    random_seed : int
+        Of the registration.
+
+    Inputs
+    ------
+    slices_N, sr_N, acquisition_N, uncertainty_N, mask_N
+        Of each stack its corrected slices, its own reconstruction, how it was acquired, the
+        uncertainty and brain mask of the reconstruction, each of which may be None.
+
+    Notes
+    -----
+    A stack that failed is missing from the inputs; the others are fused without it.
+    """
+    count = len(group.members)
+    images = [member.relpath for member in group.members]
+    workflow = pe.Workflow(name=fusion_wf_name(group))
+    workflow.__desc__ = TEXT
+    fields = [f"{kind}_{place}" for place in range(count) for kind in OF_IMAGE]
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name="inputnode")
+    fuse_stacks = pe.Node(
+        FuseStacks(count, images=images, random_seed=random_seed),
+        name="fuse_stacks",
+        mem_gb=fusion_gb(group.megavoxels),
+    )
+    result_gb = resources.result_gb
+    fuse_masks = pe.Node(FuseMasks(count, images=images), name="fuse_masks", mem_gb=2 * result_gb)
+    draw = pe.Node(FusedFigure(), name="draw_fused", mem_gb=result_gb)
+    gather = pe.Node(niu.Merge(2), name="gather_records", run_without_submitting=True)
+    save = pe.Node(_save(group, options), name="save_fused", run_without_submitting=True)
+    save_figure = pe.Node(
+        SaveDerivative(out_path=str(fused_paths(options.output_dir, group).figure)),
+        name="save_fused_figure",
+        run_without_submitting=True,
+    )
+
+    stacks = [f"{kind}_{place}" for place in range(count) for kind in PARTS]
+    masks = [f"mask_{place}" for place in range(count)]
+    workflow.connect([
+        (inputnode, fuse_stacks, [(name, name) for name in stacks]),
+        (inputnode, fuse_masks, [(name, name) for name in masks]),
+        (fuse_stacks, fuse_masks, [("record", "fusion"), ("out_file", "reference_file")]),
+        (fuse_stacks, draw, [("frame_file", "frame_file"), ("out_file", "fused_file")]),
+        (draw, save_figure, [("out_file", "in_file")]),
+        (fuse_masks, gather, [("record", "in1")]),
+        (draw, gather, [("record", "in2")]),
+        (gather, save, [("out", "later")]),
+        (fuse_masks, save, [("out_mask", "in_mask")]),
+        (fuse_stacks, save, [
+            ("out_file", "in_file"),
+            ("out_uncertainty", "in_uncertainty"),
+            ("out_transforms", "in_transforms"),
+            ("record", "fusion"),
+        ]),
+    ])  # fmt: skip
+    return workflow
+
+
+def _save(group: StackGroup, options: Outputs) -> SaveFused:
+    paths = fused_paths(options.output_dir, group)
+    return SaveFused(
+        output_dir=str(options.output_dir),
+        suffix=group.image.suffix,
+        name=group.name,
+        record_key=RECORD,
+        products={image: str(path) for image, path in paths.products.items()},
+        metadata={
+            member.relpath: options.marked(fused_metadata(group, member))
+            for member in group.members
+        },
+        sources=fused_sources(options.output_dir, group),
+        transforms={image: str(path) for image, path in paths.transforms.items()},
+        out_mask=str(paths.mask),
+        out_uncertainty=str(paths.uncertainty),
+        out_quality=str(paths.quality),
+    )
