@@ -44,7 +44,7 @@ def session(empty_dataset: Path, head: Volume) -> Path:
     folder.mkdir(parents=True)
     for seed, (plane, axis) in enumerate(PLANES.items()):
         acquisition = Acquisition(spacing=6.0, thickness=5.0, slice_axis=axis)
-        stack = degrade(head, acquisition, noise=0.01, seed=seed)
+        stack = degrade(head, acquisition, noise_fraction=0.01, seed=seed)
         stack.save(folder / f"sub-01_acq-{plane}_T2w.nii.gz")
         sidecar = {"SliceThickness": 5.0, "EchoTime": 0.1}
         (folder / f"sub-01_acq-{plane}_T2w.json").write_text(json.dumps(sidecar))

@@ -17,11 +17,11 @@ from .outputs import Outputs
 from .resources import Resources, fusion_gb
 
 TEXT = (
-    "Stacks of one contrast and session were fused: their reconstructions were registered "
-    "rigidly to that of the finest, their intensities matched by a factor and a smooth field, "
-    "slices that disagree with the other stacks weighed down, and the mean of the "
-    "reconstructions was changed until it agreed with the acquired slices of all stacks, as far "
-    "as their noise allows (regularised least squares, conjugate gradients). "
+    "Where two or more stacks of one contrast and session had a result, they were fused: their "
+    "reconstructions were registered rigidly to that of the finest, their intensities matched by "
+    "a factor and a smooth field, slices that disagree with the other stacks weighed down, and "
+    "the mean of the reconstructions was changed until it agreed with the acquired slices of all "
+    "stacks, as far as their noise allows (regularised least squares, conjugate gradients). "
 )
 OF_IMAGE = {
     "slices": "preprocessing_wf.outputnode.corrected",

@@ -74,8 +74,8 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     make_method(chosen.method, parameters).required_files()
     if chosen.offline:
         refuse_network()
-    facts = _read_facts(options)
-    _print_facts(facts)
+    facts = read_facts(options.in_file, options)
+    print_facts(facts)
     start = time.monotonic()
     print(f"super-resolving by {chosen.words()} ...", flush=True)
     work = _labels if options.labels else _image
@@ -91,7 +91,7 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     }
     sources = [str(path) for path in (options.in_file, options.guide) if path]
     write_json_atomic(record_path(out_file), {"Sources": sources, "SuperResolution": details})
-    print(f"wrote {out_file}: {_grid_words(_first(image))}, {time.monotonic() - start:.0f} s")
+    print(f"wrote {out_file}: {grid_words(_first(image))}, {time.monotonic() - start:.0f} s")
     return ExitCode.OK
 
 
@@ -115,7 +115,7 @@ def _image(
     volume = _first(series)
     acquisition, estimate = facts.acquisition, dict[str, Any]()
     if options.slice_profile == AUTO:
-        acquisition, estimate = _estimated(volume, facts)
+        acquisition, estimate = estimated_from(volume, facts)
     grid = grid_of_result(
         volume,
         acquisition,
@@ -153,7 +153,7 @@ def _image(
                 progress=progress,
             )
     _save_model(result.learned, options)
-    _save_uncertainty(result.uncertainty, options)
+    save_uncertainty(result.uncertainty, options)
     if isinstance(result, SeriesReconstruction):
         frames = [frame.to_dict() for frame in result.frames]
         return result.image, {**estimate, **result.record.to_dict(), "Frames": frames}
@@ -180,7 +180,7 @@ def _guide(options: argparse.Namespace, series: Series) -> Volume | None:
     return _first(guide)
 
 
-def _estimated(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:
+def estimated_from(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:
     """Return the acquisition with the profile that the image shows, and the record of it."""
     from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
@@ -224,7 +224,7 @@ def _labels(
     return result, {"Method": chosen.method, "Parameters": parameters, "Labels": labels}
 
 
-def _save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) -> None:
+def save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) -> None:
     """Write the map that was asked for; the image itself must not be lost if there is none."""
     if not options.uncertainty:
         return
@@ -289,13 +289,14 @@ def record_path(image: Path) -> Path:
     return image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
-def _read_facts(options: argparse.Namespace) -> AcquisitionFacts:
+def read_facts(in_file: Path, options: argparse.Namespace) -> AcquisitionFacts:
+    """Read how an image was acquired: its header, its sidecar, and the command line."""
     overrides = AcquisitionOverrides(
         slice_thickness=options.slice_thickness,
         slice_spacing=options.slice_spacing,
         slice_profile=options.slice_profile,
     )
-    return read_acquisition(check_input(options.in_file), _sidecar(options.in_file), overrides)
+    return read_acquisition(check_input(in_file), _sidecar(in_file), overrides)
 
 
 def _sidecar(image: Path) -> dict[str, Any]:
@@ -307,7 +308,8 @@ def _sidecar(image: Path) -> dict[str, Any]:
     return content
 
 
-def _print_facts(facts: AcquisitionFacts) -> None:
+def print_facts(facts: AcquisitionFacts) -> None:
+    """Say how an image was acquired, what is assumed, and what to look at."""
     acquisition = facts.acquisition
     print(
         f"slices along axis {acquisition.slice_axis}: "
@@ -341,7 +343,8 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
     )
 
 
-def _grid_words(volume: Volume) -> str:
+def grid_words(volume: Volume) -> str:
+    """Say how many voxels a volume has, and of which size."""
     shape = " x ".join(str(size) for size in volume.shape)
     spacings = " x ".join(f"{spacing:.3g}" for spacing in volume.spacings)
     return f"{shape} voxels of {spacings} mm"

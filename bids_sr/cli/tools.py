@@ -70,7 +70,11 @@ def _run(options: argparse.Namespace) -> int:
     set_up_logging(2 if options.debug else 0)
     if options.command == "super-resolve":
         from bids_sr.cli.super_resolve import super_resolve_file
+        from bids_sr.cli.super_resolve_together import super_resolve_files
 
+        options.in_file, *others = options.in_files
+        if others:
+            return super_resolve_files(options)
         return super_resolve_file(options)
     if options.command == "simulate":
         from bids_sr.cli.simulate import simulate_file
@@ -119,7 +123,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bids_sr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_super_resolve(_command(commands, "super-resolve", "super-resolve one NIfTI image"))
+    _add_super_resolve(
+        _command(commands, "super-resolve", "super-resolve one NIfTI image, or fuse several")
+    )
     _add_simulate(
         _command(
             commands,
@@ -186,7 +192,14 @@ def _command(
 
 
 def _add_super_resolve(command: argparse.ArgumentParser) -> None:
-    command.add_argument("in_file", type=Path, metavar="IN", help="thick-slice NIfTI image")
+    command.add_argument(
+        "in_files",
+        nargs="+",
+        type=Path,
+        metavar="IN",
+        help="thick-slice NIfTI image; several are stacks of one contrast, in any planes, that "
+        "are fused in the frame of the finest",
+    )
     command.add_argument(
         "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes next to it"
     )

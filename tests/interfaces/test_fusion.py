@@ -31,7 +31,7 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     given = []
     for axis in range(3):
         acquisition = Acquisition(spacing=6.0, thickness=5.0, slice_axis=axis)
-        slices = degrade(head, acquisition, noise=0.01, seed=axis)
+        slices = degrade(head, acquisition, noise_fraction=0.01, seed=axis)
         grid = grid_of_result(
             slices, acquisition, method="bspline", output_resolution=2.0, output_grid="fov"
         )

@@ -1,0 +1,130 @@
+"""``bids_sr-tools super-resolve A B C OUT``: several stacks of one contrast, one volume."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_sr import __version__
+from bids_sr.bids.sidecar import AUTO
+from bids_sr.cli.super_resolve import (
+    checked_output,
+    estimated_from,
+    grid_words,
+    method_options,
+    print_facts,
+    read_facts,
+    record_path,
+    save_uncertainty,
+)
+from bids_sr.compute.environment import refuse_network
+from bids_sr.files.writing import write_json_atomic
+from bids_sr.imaging import Acquisition, Volume
+from bids_sr.imaging.itk_transform import write_itk_transform
+from bids_sr.run.console import progress_bar
+from bids_sr.run.exit_codes import ExitCode, ExitError
+
+if TYPE_CHECKING:
+    from bids_sr.sr import FusedReconstruction
+
+ALONE = {
+    "labels": "--labels",
+    "guide": "--guide",
+    "save_model": "--save-model",
+    "output_grid": "--output-grid",
+}
+"""Options that hold for a single image."""
+
+
+def super_resolve_files(options: argparse.Namespace) -> int:
+    """Fuse ``options.in_files`` into ``options.out_file``, its JSON record and transforms."""
+    from bids_sr.sr import super_resolve_together
+    from bids_sr.sr.registry import make_method, parameters_for
+
+    for name, option in ALONE.items():
+        if getattr(options, name):
+            raise ExitError(
+                ExitCode.USAGE,
+                f"{option}: found {len(options.in_files)} images; expected one. Leave the option "
+                "out, or give the images one by one",
+            )
+    for in_file in options.in_files:
+        out_file = checked_output(options.out_file, in_file)
+    chosen = method_options(options)
+    parameters = parameters_for(
+        chosen.method, {**chosen.parameters(), "threads": options.omp_nthreads}
+    )
+    make_method(chosen.method, parameters).required_files()
+    if chosen.offline:
+        refuse_network()
+    stacks = [_read(in_file, options) for in_file in options.in_files]
+    start = time.monotonic()
+    print(f"super-resolving {len(stacks)} stacks by {chosen.words()} ...", flush=True)
+    with progress_bar(out_file.name) as progress:
+        fused = super_resolve_together(
+            [volume for volume, _ in stacks],
+            [acquisition for _, acquisition in stacks],
+            method=chosen.method,
+            output_resolution=options.output_resolution,
+            progress=progress,
+            **parameters,
+        )
+    fused.volume.save(out_file)
+    save_uncertainty(fused.uncertainty, options)
+    write_json_atomic(record_path(out_file), _record(fused, options.in_files))
+    transforms = _save_transforms(fused, out_file)
+    for warning in fused.warnings:
+        print(f"warning: {warning}")
+    print(
+        f"frame: {options.in_files[fused.frame]}; {len(transforms)} transforms beside {out_file}"
+    )
+    print(f"wrote {out_file}: {grid_words(fused.volume)}, {time.monotonic() - start:.0f} s")
+    return ExitCode.OK
+
+
+def _read(in_file: Path, options: argparse.Namespace) -> tuple[Volume, Acquisition]:
+    """Read a stack and how it was acquired, as for a single image."""
+    facts = read_facts(in_file, options)
+    print_facts(facts)
+    volume, axis = Volume.load(in_file), facts.acquisition.slice_axis
+    assert axis is not None  # read_acquisition always names it
+    if facts.respaced:
+        volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
+    if options.slice_profile == AUTO:
+        return volume, estimated_from(volume, facts)[0]
+    return volume, facts.acquisition
+
+
+def _record(fused: FusedReconstruction, in_files: list[Path]) -> dict[str, Any]:
+    """Say what was done, each stack with its file."""
+    named = zip(fused.record["Stacks"], in_files, strict=True)
+    facts = [{"Image": str(path), **stack} for stack, path in named]
+    return {
+        "Sources": [str(path) for path in in_files],
+        "Fusion": {
+            **fused.record,
+            "Frame": str(in_files[fused.frame]),
+            "Stacks": facts,
+            "Warnings": list(fused.warnings),
+            "OutputSpacings": [float(value) for value in fused.volume.spacings],
+            "Software": {"bids_sr": __version__},
+        },
+    }
+
+
+def _save_transforms(fused: FusedReconstruction, out_file: Path) -> list[Path]:
+    """Write the transform of each stack that was moved and used, numbered as the inputs."""
+    head = record_path(out_file).with_suffix("").name
+    return [
+        write_itk_transform(
+            np.asarray(stack.from_frame), out_file.with_name(f"{head}_from-{number}_xfm.txt")
+        )
+        for number, (stack, facts) in enumerate(
+            zip(fused.stacks, fused.record["Stacks"], strict=True), start=1
+        )
+        if facts["Used"]
+    ]
