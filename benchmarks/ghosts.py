@@ -84,7 +84,7 @@ def both(
     made: Reconstruction | None = None,
 ) -> tuple[Reconstruction, GuidedReconstruction]:
     """Return the reconstruction of a reference that was degraded, without and with a guide."""
-    lr = degrade(reference, acquisition, noise=0.01, seed=5)
+    lr = degrade(reference, acquisition, noise_fraction=0.01, seed=5)
     if made is None:
         assert acquisition.slice_axis is not None
         grid = lay_out_grid(
