@@ -32,7 +32,7 @@ def test_a_knee_in_three_planes_becomes_one_volume(shared_data: Path) -> None:
 def scanned(volume: Volume, axis: int) -> Volume:
     """Return the reconstruction of 5 mm slices every 6 mm."""
     acquisition = Acquisition(spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=axis)
-    slices = degrade(volume, acquisition, noise=0.01, seed=axis)
+    slices = degrade(volume, acquisition, noise_fraction=0.01, seed=axis)
     grid = lay_out_grid(slices, slice_axis=axis)
     return reconstruct(slices, acquisition, method="bspline", grid=grid).volume
 
