@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bids_sr.bids.image import AnatImage
 from bids_sr.cli import run
 from bids_sr.run import execution, record_keeping
 from bids_sr.run.exit_codes import ExitCode
@@ -55,10 +56,15 @@ def keeper_of(output: Path, root: Path) -> RecordKeeper:
 
 
 def outcome(subject: str, **facts: Any) -> Outcome:
-    image: Any = SimpleNamespace(
-        subject=subject, session=None, relpath=f"sub-{subject}/anat/sub-{subject}_T1w.nii.gz",
-        stem=f"sub-{subject}_T1w", processed=True, action="super-resolve", reason="", facts=None,
-    )  # fmt: skip
+    relpath = f"sub-{subject}/anat/sub-{subject}_T1w.nii.gz"
+    image = AnatImage(
+        path=Path(relpath),
+        relpath=relpath,
+        entities={"subject": subject},
+        suffix="T1w",
+        action="super-resolve",
+        reason="",
+    )
     return Outcome(image=image, **{"status": "failed", "message": "told", **facts})
 
 
