@@ -19,6 +19,7 @@ import pytest
 from scipy import ndimage
 
 from bids_sr.imaging import Volume
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.networks.backbone import Backbone
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -240,7 +241,7 @@ def tiny_training(
     images = [str(tmp_path / f"sub-{name}_T1w.nii.gz") for name in "ab"]
     assert load("gpu/training_set").main([str(packed), *images, "--left-out", "sub-b"]) == 0
     start = tmp_path / "start.safetensors"
-    Backbone(factor=8, channels=8, blocks=1, planes=3).weights({}).save(start)
+    Backbone(factor=8, channels=8, blocks=1, planes=3).weights(WeightsCard()).save(start)
     config = tmp_path / "tiny.toml"
     config.write_text(tiny_settings)
     command = "{python} {kit}/train.py {set} {start} {out} --seconds {seconds} --config "

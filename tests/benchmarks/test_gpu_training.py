@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bids_sr.imaging import RobustScaler, Volume
+from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
 from bids_sr.sr.networks.backbone import Backbone
 
@@ -69,7 +70,7 @@ def test_a_training_that_is_killed_leaves_its_mean_and_goes_on(
     packed: Path, tiny_settings: str, tmp_path: Path
 ) -> None:
     start, config, out = tmp_path / "start.safetensors", tmp_path / "c.toml", tmp_path / "out"
-    Backbone(factor=8, channels=8, blocks=1, planes=3).weights({}).save(start)
+    Backbone(factor=8, channels=8, blocks=1, planes=3).weights(WeightsCard()).save(start)
     config.write_text(tiny_settings)
 
     def command(seconds: int) -> list[str]:
