@@ -28,7 +28,7 @@ from bids_sr.bids.sidecar import (
 from bids_sr.compute.environment import refuse_network
 from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
-from bids_sr.files import read_json
+from bids_sr.files import read_json, read_json_or_empty
 from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Series, Volume, check_input
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
@@ -43,11 +43,14 @@ if TYPE_CHECKING:
 
 GUIDED_METHOD = "finetuned"
 """The method whose network learns from a guide."""
+WRITTEN_HERE = {"SuperResolution", "Fusion", "Simulation"}
+"""Fields by which the record beside an image says that this program wrote the image."""
 
 
 def super_resolve_file(options: argparse.Namespace) -> int:
     """Super-resolve ``options.in_file`` into ``options.out_file`` and its JSON record."""
     out_file = checked_output(options.out_file, options.in_file)
+    check_beside(options.uncertainty, options.in_file, out_file)
     chosen = method_options(options)
     if options.labels:
         chosen = replace(chosen, data_consistency=None)
@@ -253,7 +256,11 @@ def _first(image: Volume | Series) -> Volume:
 
 
 def checked_output(out_file: Path, in_file: Path) -> Path:
-    """Return the output path if it can be written, before any work is done for it."""
+    """Return the output path if it can be written, before any work is done for it.
+
+    What lies there is replaced only where its record says that this program wrote it: a forgotten
+    output path must not cost the last of the acquired images.
+    """
     if not out_file.name.endswith((".nii", ".nii.gz")):
         raise ExitError(
             ExitCode.USAGE,
@@ -274,7 +281,25 @@ def checked_output(out_file: Path, in_file: Path) -> Path:
         raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} does not exist: make it")
     if not os.access(folder, os.W_OK):
         raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} cannot be written to")
+    record = record_path(out_file)
+    taken = next((path for path in (out_file, record) if os.path.lexists(path)), None)
+    if taken is not None and not WRITTEN_HERE & read_json_or_empty(record).keys():
+        raise ExitError(
+            ExitCode.USAGE,
+            f"{taken} exists and was not written by this program: expected a new name, or that of "
+            "an earlier result, as the last path. Add the output path, or remove the file",
+        )
     return out_file
+
+
+def check_beside(uncertainty: Path | None, *others: Path) -> None:
+    """Refuse an uncertainty map that would replace an input or the result."""
+    for other in others:
+        if uncertainty is not None and _same_file(uncertainty, other):
+            raise ExitError(
+                ExitCode.USAGE,
+                f"--uncertainty: {uncertainty} is an input or the output: choose another name",
+            )
 
 
 def _same_file(first: Path, second: Path) -> bool:

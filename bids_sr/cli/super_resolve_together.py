@@ -12,6 +12,7 @@ import numpy as np
 from bids_sr import __version__
 from bids_sr.bids.sidecar import AUTO
 from bids_sr.cli.super_resolve import (
+    check_beside,
     checked_output,
     estimated_from,
     grid_words,
@@ -53,7 +54,13 @@ def super_resolve_files(options: argparse.Namespace) -> int:
                 "out, or give the images one by one",
             )
     for in_file in options.in_files:
+        if options.in_files.count(in_file) > 1:
+            raise ExitError(
+                ExitCode.USAGE,
+                f"{in_file} is given twice: expected each stack once. Leave one out",
+            )
         out_file = checked_output(options.out_file, in_file)
+    check_beside(options.uncertainty, *options.in_files, out_file)
     chosen = method_options(options)
     parameters = parameters_for(
         chosen.method, {**chosen.parameters(), "threads": options.omp_nthreads}

@@ -72,3 +72,20 @@ def test_what_holds_for_one_image_is_refused(
 
 def test_no_input_is_written_over(stacks: list[Path]) -> None:
     assert run(*stacks, stacks[1], *WORDS) == ExitCode.USAGE
+
+
+def test_a_forgotten_output_costs_no_acquired_image(
+    stacks: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in stacks[0].parent.iterdir()}
+    for count in (2, 3):
+        assert run(*stacks[:count], *WORDS) == ExitCode.USAGE
+        assert "was not written by this program" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in stacks[0].parent.iterdir()} == before
+
+
+def test_a_stack_is_given_once(
+    stacks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(stacks[0], stacks[0], tmp_path / "fused.nii.gz", *WORDS) == ExitCode.USAGE
+    assert "is given twice" in capsys.readouterr().err

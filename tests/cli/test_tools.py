@@ -71,6 +71,8 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
         ("image.nii.gz", "again/image.nii.gz", ExitCode.USAGE, "is the input"),
         ("image.nii.gz", "link.nii.gz", ExitCode.USAGE, "is the input"),
         ("image.nii.gz", "image.nii", ExitCode.USAGE, "is the input's sidecar"),
+        ("image.nii.gz", "listed.nii.gz", ExitCode.USAGE, "was not written by this program"),
+        ("image.nii.gz", "lonely.nii.gz", ExitCode.USAGE, "lonely.json exists and was not"),
         ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: make it"),
         ("text.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "cannot be read as NIfTI"),
         ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "it holds a list"),
@@ -91,6 +93,7 @@ def test_errors_are_one_clear_line(
     (tmp_path / "text.nii.gz").write_text("no image")
     (tmp_path / "again").symlink_to(".")
     (tmp_path / "link.nii.gz").symlink_to("image.nii.gz")
+    (tmp_path / "lonely.json").write_text('{"SliceThickness": 5}')
     (tmp_path / "listed.json").write_text("[]")
     (tmp_path / "broken.json").write_text("{")
     words = ["super-resolve", str(tmp_path / in_name), str(tmp_path / out_name)]
@@ -98,6 +101,23 @@ def test_errors_are_one_clear_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("bids_sr-tools super-resolve: ")
     assert message in line
+
+
+def test_an_earlier_result_is_replaced(image: Path, tmp_path: Path) -> None:
+    words = ["super-resolve", str(image), str(tmp_path / "sr.nii.gz"), "--sr-method", "linear"]
+    assert tools.main(words) == ExitCode.OK
+    assert tools.main([*words, "--output-resolution", "2"]) == ExitCode.OK
+    assert Volume.load(tmp_path / "sr.nii.gz").spacings.max() == pytest.approx(2, abs=0.2)
+
+
+def test_an_uncertainty_map_replaces_no_input(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = image.read_bytes()
+    words = ["super-resolve", str(image), str(tmp_path / "sr.nii.gz")]
+    assert tools.main([*words, "--uncertainty", str(image)]) == ExitCode.USAGE
+    assert "is an input or the output" in capsys.readouterr().err
+    assert image.read_bytes() == before
 
 
 @pytest.mark.parametrize("words", [["--sr-steps", "0"], ["--slice-thickness", "-1"], ["--x"]])
