@@ -95,8 +95,12 @@ class Method(ABC):
         if data.shape != grid.shape or not np.isfinite(data).all():
             raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
         # Data consistency with a thickness that is not trusted would sharpen all the same.
-        maker = replace(self, data_consistency=False) if check.interpolate else self
-        volume, consistency = maker._agreed(Volume(data, grid.affine), lr, acquisition)
+        volume, consistency = with_slices(
+            Volume(data, grid.affine),
+            lr,
+            acquisition,
+            correct=self.data_consistency and not check.interpolate,
+        )
         missing = ("data consistency",) if consistency["NoisePercent"] is None else ()
         record = MethodRecord(
             method=self.name,
@@ -200,25 +204,44 @@ class Method(ABC):
         ended_on_cpu = record.device == "cpu" and not record.fallback
         return ended_on_cpu and resolve_device(self.device_name).type != "cpu"
 
-    def _agreed(
-        self, estimate: Volume, lr: Volume, acquisition: Acquisition
-    ) -> tuple[Volume, dict[str, Any]]:
-        """Make the result consistent if asked to, remove undershoot, and measure the residual."""
-        least = 0.0 if lr.data.min() >= 0 else -np.inf
-        before = estimate.with_data(np.maximum(estimate.data, np.float32(least)))
-        facts: dict[str, Any] = {"Applied": self.data_consistency}
-        if not self.data_consistency:
-            return before, facts | _measured(before, lr, acquisition)
-        after = make_consistent(estimate, lr, acquisition)
-        after = estimate.with_data(np.maximum(after.data, np.float32(least)))
-        facts["ResidualBeforePercent"] = _measured(before, lr, acquisition)["ResidualPercent"]
-        return after, facts | _measured(after, lr, acquisition)
-
     @abstractmethod
     def _reconstruct(
         self, lr: Volume, acquisition: Acquisition, grid: Grid, progress: Progress
     ) -> Reconstruction:
         """Do the work of :meth:`reconstruct`; all arguments are checked."""
+
+
+def with_slices(
+    estimate: Volume, lr: Volume, acquisition: Acquisition, *, correct: bool
+) -> tuple[Volume, dict[str, Any]]:
+    """Hold a result against the acquired slices: correct it, remove undershoot, measure it.
+
+    Parameters
+    ----------
+    estimate : Volume
+        The result.
+    lr : Volume
+        The acquired slices.
+    acquisition : Acquisition
+    correct : bool
+        Whether it is corrected until it agrees with them, except for their noise.
+
+    Returns
+    -------
+    volume : Volume
+        Without negative values where the slices have none.
+    facts : dict
+        ``DataConsistency`` of the sidecar.
+    """
+    least = 0.0 if lr.data.min() >= 0 else -np.inf
+    before = estimate.with_data(np.maximum(estimate.data, np.float32(least)))
+    facts: dict[str, Any] = {"Applied": correct}
+    if not correct:
+        return before, facts | _measured(before, lr, acquisition)
+    after = make_consistent(estimate, lr, acquisition)
+    after = estimate.with_data(np.maximum(after.data, np.float32(least)))
+    facts["ResidualBeforePercent"] = _measured(before, lr, acquisition)["ResidualPercent"]
+    return after, facts | _measured(after, lr, acquisition)
 
 
 def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:

@@ -24,11 +24,11 @@ from bids_sr.method_facts import DEFAULT_METHOD
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.inference.workspace import Workspace
+from bids_sr.sr.methods.base import with_slices
 from bids_sr.sr.methods.finetuned import trained_acquisition
 from bids_sr.sr.methods.view_network import why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
-from bids_sr.sr.slices.consistency import make_consistent
 from bids_sr.sr.together.degraded_slices import DARK, ThickPair
 from bids_sr.sr.together.judgement import Registration
 from bids_sr.sr.together.placement import Matrix, covered, placed
@@ -153,18 +153,21 @@ def guided(
     start = time.perf_counter()
     facts: dict[str, Any] = {}
     changed: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     reason = ""
     with limited_threads(threads):
         try:
             job = _GuideJob.of(unguided, volume, guide, seed, progress or silent, facts)
-            changed = job.corrected(facts) | {"to_guide": job.to_guide}
+            changed, details = job.corrected(facts)
+            changed["to_guide"] = job.to_guide
         except _NotUsedError as refusal:
             reason = str(refusal)
             LOGGER.warning("%s%s", _NOT_USED, reason)
-    told = {"Used": not reason, **({"Reason": reason} if reason else {}), **facts}
+    facts = {"Used": not reason, **({"Reason": reason} if reason else {}), **facts}
+    facts["Seconds"] = round(time.perf_counter() - start, 2)
     record = MethodRecord(
         remarks=(_NOT_USED + reason,) if reason else (),
-        details={"Guide": {**told, "Seconds": round(time.perf_counter() - start, 2)}},
+        details={**details, "Guide": facts},
     )
     known = {entry.name: getattr(unguided, entry.name) for entry in fields(unguided)}
     known |= changed | {"record": unguided.record.joined(record)}
@@ -241,8 +244,11 @@ class _GuideJob:
             progress=tell,
         )
 
-    def corrected(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Return volume and uncertainty with the guide; what was measured goes to `facts`."""
+    def corrected(self, facts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return volume and uncertainty with the guide, and how they agree with the slices.
+
+        What was measured of the guide goes to `facts`.
+        """
         learnt, judged = self._pair().examples(self.directions, self.seed)
         if min(len(learnt.missing), len(judged.missing)) < 1000:
             raise _NotUsedError("it covers too little of the image")
@@ -259,20 +265,23 @@ class _GuideJob:
                 f"{LEAST_GAIN:g} dB are asked for"
             )
         self.progress(0, 0, "applying the guide")
-        made = self.unguided.volume
+        before = self.unguided.volume
         correction = Volume(self._correction(relation), self.work.grid.affine)
-        data = made.data + resample(correction, made.grid).data * np.float32(self.scaler.width)
+        data = before.data + resample(correction, before.grid).data * np.float32(self.scaler.width)
+        brightest = max(float(before.data.max()), float(self.volume.data.max()))
         assert self.unguided.acquisition is not None
-        agreed = make_consistent(made.with_data(data), self.volume, self.unguided.acquisition)
-        lowest = 0.0 if self.volume.data.min() >= 0 else -np.inf
-        brightest = max(float(made.data.max()), float(self.volume.data.max()))
-        held = np.clip(agreed.data, np.float32(lowest), np.float32(brightest))
-        unsure = self.unguided.uncertainty
+        after, consistency = with_slices(
+            before.with_data(np.minimum(data, np.float32(brightest))),
+            self.volume,
+            self.unguided.acquisition,
+            correct=bool(self.unguided.record.parameters.get("data_consistency", True)),
+        )
+        uncertainty = self.unguided.uncertainty
         left = np.float32(10 ** (-gain / 20))
         return {
-            "volume": made.with_data(held.astype(np.float32)),
-            "uncertainty": unsure and unsure.with_data(unsure.data * left),
-        }
+            "volume": after,
+            "uncertainty": uncertainty and uncertainty.with_data(uncertainty.data * left),
+        }, {"DataConsistency": consistency}
 
     def _pair(self) -> ThickPair:
         model = ForwardModel.between(self.work.grid, self.work.slices.grid, self.acquisition)
@@ -289,17 +298,17 @@ class _GuideJob:
     def _correction(self, relation: Relation) -> npt.NDArray[np.float32]:
         """Return what the relation adds, in scaled intensities, on the workspace's grid."""
         axis = self.work.slice_axis
-        made = self.scaler.apply(resample(self.unguided.volume, self.work.grid).data)
+        before = self.scaler.apply(resample(self.unguided.volume, self.work.grid).data)
         coordinates = self.work.coordinates
         scene = Scene(
-            reconstruction=made.astype(np.float32, copy=False),
+            reconstruction=before.astype(np.float32, copy=False),
             guide=self.guide,
             phase=(coordinates - np.round(coordinates)).astype(np.float32),
             along=axis,
             across=(axis + 1) % 3,
         )
-        wanted = ndimage.binary_dilation(made > DARK, iterations=_MARGIN) & self.covered
-        return relation.correction(scene, wanted)
+        bright = ndimage.binary_dilation(before > DARK, iterations=_MARGIN)
+        return relation.correction(scene, bright & self.covered)
 
 
 def _registration_facts(fit: Registration) -> dict[str, Any]:

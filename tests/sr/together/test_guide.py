@@ -7,6 +7,7 @@ import pytest
 
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.sr import Reconstruction, reconstruct
+from bids_sr.sr.slices.consistency import agreement
 from bids_sr.sr.together import registration, relation
 from bids_sr.sr.together.guide import guided, super_resolve_guided
 from bids_sr.sr.together.placement import rigid_motion
@@ -77,6 +78,12 @@ def test_a_guide_that_moved_helps(
     assert unguided.uncertainty is not None
     assert result.uncertainty.data.mean() < unguided.uncertainty.data.mean()
     assert result.volume.data.min() >= 0
+    assert unguided.acquisition is not None
+    consistency = result.record.details["DataConsistency"]
+    measured = agreement(result.volume, thick, unguided.acquisition)
+    assert consistency["Applied"] == unguided.record.parameters["data_consistency"]
+    assert {name: consistency[name] for name in measured} == measured
+    assert consistency != unguided.record.details["DataConsistency"]
     again = guided(unguided, thick, moved, threads=1)
     np.testing.assert_array_equal(result.volume.data, again.volume.data)
 
