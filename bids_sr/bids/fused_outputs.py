@@ -93,11 +93,11 @@ def fused_metadata(group: StackGroup, frame: AnatImage) -> dict[str, Any]:
     dict
         Raw fields that hold for all stacks, and the geometry.
     """
-    told = [kept_fields(member) for member in group.members]
+    sidecars = [kept_fields(member) for member in group.members]
     shared = {
         name: value
-        for name, value in told[0].items()
-        if all(name in other and other[name] == value for other in told)
+        for name, value in sidecars[0].items()
+        if all(name in other and other[name] == value for other in sidecars)
     }
     stripped = all(bool(member.metadata.get("SkullStripped")) for member in group.members)
     return {

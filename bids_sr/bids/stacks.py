@@ -109,10 +109,10 @@ def with_stacks(images: Sequence[AnatImage]) -> list[AnatImage]:
     for image in images:
         if _is_stack(image):
             cohorts.setdefault(_cohort(image), []).append(image)
-    told: dict[str, AnatImage] = {}
+    grouped: dict[str, AnatImage] = {}
     for cohort in cohorts.values():
-        told |= {image.relpath: image for image in _told(cohort)}
-    return [told.get(image.relpath, image) for image in images]
+        grouped |= {image.relpath: image for image in _grouped(cohort)}
+    return [grouped.get(image.relpath, image) for image in images]
 
 
 def stack_groups(images: Iterable[AnatImage]) -> list[StackGroup]:
@@ -138,18 +138,18 @@ def why_apart(first: AnatImage, second: AnatImage) -> str:
     first, second : AnatImage
         Of one subject, session and suffix.
     """
-    told = [image.metadata for image in (first, second)]
+    sidecars = [image.metadata for image in (first, second)]
     for field, tolerance in TOLERANCES.items():
-        values = [_time(metadata, field) for metadata in told]
+        values = [_time(metadata, field) for metadata in sidecars]
         if None in values:
             continue
-        spin_echo = all("SE" in str(metadata.get("ScanningSequence")) for metadata in told)
+        spin_echo = all("SE" in str(metadata.get("ScanningSequence")) for metadata in sidecars)
         if not tolerance.allows(values[0], values[1], spin_echo=spin_echo):  # type: ignore[arg-type]
             return f"{field} is {values[0]:g} and {values[1]:g}"
     agents = [agent_of(image.entities, image.metadata) for image in (first, second)]
     if bool(agents[0]) != bool(agents[1]):
         return f"of one of the two, {agents[0] or agents[1]}"
-    parts = [body_part(metadata) for metadata in told]
+    parts = [body_part(metadata) for metadata in sidecars]
     if all(parts) and parts[0] != parts[1]:
         return f"they show {parts[0]} and {parts[1]}"
     if first.brain != second.brain:
@@ -159,7 +159,7 @@ def why_apart(first: AnatImage, second: AnatImage) -> str:
     return ""
 
 
-def _told(cohort: Sequence[AnatImage]) -> Iterator[AnatImage]:
+def _grouped(cohort: Sequence[AnatImage]) -> Iterator[AnatImage]:
     """Tell the stacks that could belong together which of them do."""
     groups: list[list[AnatImage]] = []
     for image in cohort:

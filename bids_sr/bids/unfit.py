@@ -70,8 +70,8 @@ def why_unfit(
     if not brain:
         part = next((field for field in BODY_FIELDS if metadata.get(field)), "")
         return f"it shows no head ({part}: {metadata[part]})" if part else "it shows no head"
-    told = (_told(what, entities, metadata) for what in ("a localiser", "no head"))
-    return next(filter(None, told), "")
+    signs = (_told(what, entities, metadata) for what in ("a localiser", "no head"))
+    return next(filter(None, signs), "")
 
 
 def agent_of(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from bids_sr.imaging.noise import estimate_noise
 from bids_sr.interfaces.optional import OptionalInputSpec, StepOfSeveralImages
 from bids_sr.interfaces.super_resolution import log_progress
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
+from bids_sr.records.step_record import StepRecord
 
 if TYPE_CHECKING:
     from bids_sr.sr import FusedReconstruction, Stack
@@ -137,12 +138,12 @@ def _stack(slices: str, sr: str, acquisition: Any, uncertainty: str | None) -> S
     from bids_sr.sr import Stack
 
     volume = Volume.load(slices)
-    told = acquisition.for_volume(volume)
+    acquisition = acquisition.for_volume(volume)
     return Stack(
         slices=volume,
-        acquisition=told,
+        acquisition=acquisition,
         reconstruction=Volume.load(sr),
-        noise=estimate_noise(volume, told.slice_axis),
+        noise=estimate_noise(volume, acquisition.slice_axis),
         uncertainty=Volume.load(uncertainty) if uncertainty else None,
     )
 
@@ -151,9 +152,8 @@ def _record(
     fused: FusedReconstruction, images: list[str], lacking: list[FusedStack]
 ) -> FusionRecord:
     """Tell what became of the stacks, with their names for their numbers."""
-    told = fused.record["Stacks"]
     stacks = []
-    for image, stack, facts in zip(images, fused.stacks, told, strict=True):
+    for image, stack, facts in zip(images, fused.stacks, fused.record["Stacks"], strict=True):
         shift, rotation = _motion(stack.to_frame, stack.slices)
         known = {**facts, "Image": image, "ShiftMm": shift, "RotationDegrees": rotation}
         stacks.append(FusedStack.from_dict(known))
@@ -269,8 +269,9 @@ class SaveFused(SimpleInterface):
 
     def _record(self) -> dict[str, Any]:
         record = {**self.inputs.fusion, "Product": self.inputs.name}
-        said = [told["Warning"] for told in self.inputs.later or [] if told.get("Warning")]
-        record["Warnings"] = [*record.get("Warnings", []), *said]
+        steps = [StepRecord(step) for step in self.inputs.later or []]
+        warnings = [step.warning for step in steps if step.warning]
+        record["Warnings"] = [*record.get("Warnings", []), *warnings]
         return record
 
     def _save(self, record: dict[str, Any]) -> None:

@@ -111,17 +111,17 @@ class _Degraded:
         )
         upsampling = Upsampling.at(coordinates, count, network.factor)
         degraded = torch.from_numpy(matrix.astype(np.float32) @ slices)  # (K, k, columns)
-        made = np.empty_like(slices)
+        restored = np.empty_like(slices)
         with torch.inference_mode():
             for first in range(0, len(slices), _PLANES):
                 part = degraded[first : first + _PLANES, None].clamp(-BRIGHTEST, BRIGHTEST)
                 detail = network.detail(part, upsampling)
                 mirrored = network.detail(part.flip(-1), upsampling).flip(-1)
                 back = to_rows(upsampling.skip, part[:, 0]) + pair.detail * (detail + mirrored) / 2
-                made[first : first + _PLANES] = back.numpy()
+                restored[first : first + _PLANES] = back.numpy()
         phase = (coordinates - np.round(coordinates)).astype(np.float32)
         whole = (coordinates > -0.5) & (coordinates < count - 0.5)
-        scene = Scene(made, guide, phase, along=1, across=2)
+        scene = Scene(restored, guide, phase, along=1, across=2)
         return cls(slices, scene, whole[None, :, None])
 
     def examples(self, wanted: Mask, generator: np.random.Generator) -> Examples:

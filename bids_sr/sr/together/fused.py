@@ -97,10 +97,10 @@ def super_resolve_together(
     ConfigError
         If the method makes no finer volume.
     """
-    told = list(acquisitions) if acquisitions is not None else [None] * len(volumes)
-    if not volumes or len(told) != len(volumes):
+    known = list(acquisitions) if acquisitions is not None else [None] * len(volumes)
+    if not volumes or len(known) != len(volumes):
         raise InputDataError(
-            f"Found {len(volumes)} volumes and {len(told)} acquisitions; expected at least one "
+            f"Found {len(volumes)} volumes and {len(known)} acquisitions; expected at least one "
             "volume and as many acquisitions. Give one for each stack, or none at all."
         )
     chosen = parameters_for(method, {"seed": seed, "threads": threads})
@@ -111,8 +111,8 @@ def super_resolve_together(
             "a finer volume of each. Choose another."
         )
     stacks, results = [], []
-    for volume, given in zip(volumes, told, strict=True):
-        acquisition = (given or Acquisition.from_volume(volume)).for_volume(volume)
+    for volume, stated in zip(volumes, known, strict=True):
+        acquisition = (stated or Acquisition.from_volume(volume)).for_volume(volume)
         grid = grid_of_result(
             volume,
             acquisition,
@@ -173,15 +173,16 @@ def fuse_stacks(
     kept, odd = weighed(kept)
     for number, names in zip(used, odd, strict=True):
         warnings += [
-            f"stack {number + 1}: slice {one.number} counts {100 * one.weight:.0f} %: {one.what}"
-            for one in names
+            f"stack {number + 1}: slice {slice_.number} counts {100 * slice_.weight:.0f} %: "
+            f"{slice_.what}"
+            for slice_ in names
         ]
     volume, uncertainty, residuals = _joined(kept, kept[used.index(frame)], tell)
     percents: list[float | None] = [None] * len(stacks)
-    told = list(stacks)
+    placed_stacks = list(stacks)
     for number, stack, residual, names in zip(used, kept, residuals, odd, strict=True):
         percents[number] = residual
-        told[number] = replace(
+        placed_stacks[number] = replace(
             stacks[number], to_frame=stack.to_frame, slice_weights=stack.slice_weights
         )
         records[number].update(_facts(stack, residual, names))
@@ -190,7 +191,7 @@ def fuse_stacks(
     return FusedReconstruction(
         volume=volume,
         uncertainty=uncertainty,
-        stacks=tuple(told),
+        stacks=tuple(placed_stacks),
         frame=frame,
         residuals_percent=tuple(percents),
         warnings=tuple(warnings),
@@ -299,6 +300,6 @@ def _facts(stack: Stack, residual: float | None, odd: Sequence[OddSlice]) -> dic
     return {
         "NoisePercent": round(100 * stack.noise / stack.width, 4),
         "SliceWeights": [round(float(weight), 3) for weight in weights],
-        "OddSlices": [{"Slice": one.number, "What": one.what} for one in odd],
+        "OddSlices": [{"Slice": slice_.number, "What": slice_.what} for slice_ in odd],
         "ResidualPercent": residual,
     }

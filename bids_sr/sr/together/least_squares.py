@@ -106,7 +106,7 @@ class _Equations:
         self.matrix = interpolation(grid, fine, stack.to_frame)
         inside = self.forward.apply(covered(grid, fine, stack.to_frame).astype(np.float32))
         # A plane that was acquired in finer voxels than it is compared in has less noise.
-        cells = [np.prod(one.spacings) for one in (stack.slices, self.slices)]
+        cells = [np.prod(volume.spacings) for volume in (stack.slices, self.slices)]
         noise = max(stack.noise * min(1.0, float(cells[0] / cells[1])) ** 0.5, LEAST_NOISE * width)
         shares = along(stack.weights, stack.slice_axis) / noise**2
         self.weights = np.asarray(shares * (inside > _WHOLE), dtype=np.float32)

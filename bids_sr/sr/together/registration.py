@@ -76,8 +76,8 @@ def register(
     """
     pyramids = [pyramid(volume) for volume in (fixed, moving)]
     pairs = [
-        _Pair(one, other, np.random.default_rng(seed), contrasts=contrasts)
-        for one, other in zip(*pyramids, strict=True)
+        _Pair(below, above, np.random.default_rng(seed), contrasts=contrasts)
+        for below, above in zip(*pyramids, strict=True)
     ]
     judge = _judge(pyramids[0][_JUDGED], pyramids[1][_JUDGED], spacing, seed, contrasts)
     fine, coarse = pairs[_JUDGED - 1 :: -1], pairs[: _JUDGED - 1 : -1]
@@ -170,7 +170,9 @@ class _Pair:
     def slopes(self, indices: Matrix) -> Matrix:
         """Return the (n, 3) gradient of the fixed volume in the world, 1/mm."""
         steps = np.eye(3)[:, :, None]
-        parts = [(self.sampled(indices + one) - self.sampled(indices - one)) / 2 for one in steps]
+        parts = [
+            (self.sampled(indices + step) - self.sampled(indices - step)) / 2 for step in steps
+        ]
         return np.asarray(np.stack(parts, axis=1) @ self.to_index[:3, :3])
 
     def overlap(self, to_fixed: Matrix) -> float:

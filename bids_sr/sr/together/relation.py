@@ -59,11 +59,13 @@ class Scene:
     def inputs(self, places: Places) -> Array:
         """Return what the network sees of (3, n) voxels: (n, 30) values."""
         along, across = self.along, self.across
-        made, guide = self._at(self.reconstruction, places), self._at(self.guide, places)
+        before, guide = self._at(self.reconstruction, places), self._at(self.guide, places)
         columns = [
-            *self._differences(self.reconstruction, made, places, along, _ALONG),
-            *self._differences(self.reconstruction, made, places, across, _RECONSTRUCTION_BESIDE),
-            made,
+            *self._differences(self.reconstruction, before, places, along, _ALONG),
+            *self._differences(
+                self.reconstruction, before, places, across, _RECONSTRUCTION_BESIDE
+            ),
+            before,
             _PHASE * self.phase[places[along]],
             *self._differences(self.guide, guide, places, along, _ALONG),
             *self._differences(self.guide, guide, places, across, _GUIDE_BESIDE),

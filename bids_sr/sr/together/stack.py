@@ -77,16 +77,16 @@ class Stack:
         object.__setattr__(self, "slice_weights", weights)
 
     @classmethod
-    def of(cls, slices: Volume, acquisition: Acquisition, made: Reconstruction) -> Stack:
+    def of(cls, slices: Volume, acquisition: Acquisition, result: Reconstruction) -> Stack:
         """Join slices with what a method made of them."""
-        told = (made.acquisition or acquisition).for_volume(slices)
-        assert told.slice_axis is not None
+        acquisition = (result.acquisition or acquisition).for_volume(slices)
+        assert acquisition.slice_axis is not None
         return cls(
             slices=slices,
-            acquisition=told,
-            reconstruction=made.volume,
-            noise=estimate_noise(slices, told.slice_axis),
-            uncertainty=made.uncertainty,
+            acquisition=acquisition,
+            reconstruction=result.volume,
+            noise=estimate_noise(slices, acquisition.slice_axis),
+            uncertainty=result.uncertainty,
         )
 
     @property
