@@ -66,7 +66,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default=["5/6"],
         metavar="THICKNESS/SPACING[PLANE][/PROFILE]",
         help="simulated slices, mm; several stacks joined by +, with motion between them at the "
-        "end (5/6+5/6sagittal+5/6coronal@2mm2deg); or leave-slices-out",
+        "end (5/6+5/6sagittal+5/6coronal@2mm2deg); a stack and its guide, the scan beside the "
+        "image with that suffix (5/6+guide=T1w@5mm5deg); or leave-slices-out",
     )
     tests.add_argument(
         "--slices",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bids_sr.evaluation.guides import guide_file
 from bids_sr.evaluation.job import Job
 from bids_sr.evaluation.masks import Mask
 from bids_sr.evaluation.pool import Ended, TaskPool
@@ -82,6 +83,7 @@ class Comparison:
             mask=mask.path,
             mask_origin=mask.origin,
             lesions=lesion_mask(reference, self.derivatives),
+            guide=guide_file(reference.path, protocol.guide) if protocol.guide else None,
             thickness=reference.thickness() if protocol.leaves_out else None,
             seed=self.seed,
             measures=self.measures,

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from bids_sr import __version__
 from bids_sr.compute.memory import peak_memory_gb
 from bids_sr.evaluation.downstream import Segmenter, downstream_scores
+from bids_sr.evaluation.guides import WITHOUT_GUIDE, load_guide
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import on_grid, score
 from bids_sr.evaluation.stacks import Combination, combined, registration_error, rival_volumes
@@ -28,8 +29,9 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.files import file_digest, text_digest
 from bids_sr.imaging import Volume, resample
 from bids_sr.plain_values import plain
-from bids_sr.sr import Progress, make_method
+from bids_sr.sr import Method, Progress, guided, make_method
 
+Cost = Callable[[dict[str, Any]], dict[str, Any]]
 _PLACE = 0.42
 _MARGIN = 4  # voxels
 _SEGMENTATION_VERSION = 1  # likewise of the segmentations
@@ -58,6 +60,8 @@ class Job:
     """Where the mask comes from, in words."""
     lesions: Path | None = None
     """Mask of the lesions."""
+    guide: Path | None = None
+    """The scan that guides, where the protocol names one."""
     thickness: float | None = None
     """Thickness of the image's own slices, mm; None: not known."""
     seed: int = 0
@@ -81,13 +85,18 @@ class Job:
         """Return everything that the row depends on, as plain values."""
         values = plain(self)
         is_segmented = values.pop("downstream")  # rows without it stay what they are
+        guide = values.pop("guide")
         return {
             **values,
+            **({"guide": guide} if self.guide else {}),
             **({"downstream": _SEGMENTATION_VERSION} if is_segmented else {}),
             "parameters": make_method(self.method, self.parameters).parameters(),
             "files": {
                 str(path): _fingerprint(Path(path))
-                for path in (self.path, self.mask, self.lesions, *_files(self.parameters))
+                for path in (
+                    *(self.path, self.mask, self.lesions, self.guide),
+                    *_files(self.parameters),
+                )
                 if path is not None
             },
             "software": __version__,
@@ -111,7 +120,7 @@ class Outcome:
     pictures: dict[str, npt.NDArray[np.float16]]
     """Example planes; see :func:`pictures`."""
     rivals: Mapping[str, Outcome] = field(default_factory=dict)
-    """Of several stacks, by name: what else can be made of them."""
+    """Of several stacks or of a guide, by name: what else can be made of the same scans."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,7 +135,14 @@ class LoadedCase:
 def load_case(job: Job) -> LoadedCase:
     """Make the test of a job."""
     reference = Volume.load(job.path).canonical()
-    case = make_case(reference, job.protocol, seed=job.seed, thickness=job.thickness)
+    suffix = job.protocol.guide
+    case = make_case(
+        reference,
+        job.protocol,
+        seed=job.seed,
+        thickness=job.thickness,
+        guide=load_guide(job.guide, job.path, suffix) if suffix else None,
+    )
     mask = _mask(job.mask, reference, case)
     if mask is None:
         mask = np.ones(case.truth.shape, dtype=bool)
@@ -166,12 +182,34 @@ def run(
             case.stacks, stacks.fused, case.grid, test.mask & case.region
         )
     else:
-        result = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
-        record = result.record.to_dict()
-        outcome = _outcome(job, test, result.volume, result.uncertainty, cost(record))
+        outcome = _of_one_stack(job, test, method, cost, progress)
     if job.downstream and segment is not None and case.planes is None:
         outcome.row["scores"] |= _downstream(job, test, outcome.estimate, segment)
     return outcome
+
+
+def _of_one_stack(
+    job: Job, test: LoadedCase, method: Method, cost: Cost, progress: Progress | None
+) -> Outcome:
+    """Reconstruct and score one stack, if there is a guide also with it."""
+    case = test.case
+    result = method.reconstruct(case.lr, case.acquisition, case.grid, progress=progress)
+    spent = cost(result.record.to_dict())
+    if case.guide is None:
+        return _outcome(job, test, result.volume, result.uncertainty, spent)
+    helped = guided(
+        result,
+        case.lr,
+        case.guide,
+        seed=job.seed,
+        threads=method.parameters().get("threads"),
+        progress=progress,
+    )
+    everything = cost(helped.record.to_dict())
+    return replace(
+        _outcome(job, test, helped.volume, helped.uncertainty, everything),
+        rivals={WITHOUT_GUIDE: _outcome(job, test, result.volume, result.uncertainty, spent)},
+    )
 
 
 def _rivals(job: Job, test: LoadedCase, stacks: Combination) -> dict[str, Outcome]:

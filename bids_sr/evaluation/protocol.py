@@ -1,8 +1,8 @@
 """A protocol turns an image into a test: slices to reconstruct from, and the truth.
 
-Either a fine reference is made thick by the forward model, once or as several stacks, or
-every other slice of a stack that has no fine reference is left out.  How a reconstruction is
-scored is in :mod:`bids_sr.evaluation.scoring`.
+Either a fine reference is made thick by the forward model, once or as several stacks or with
+a guide beside it, or every other slice of a stack that has no fine reference is left out.
+How a reconstruction is scored is in :mod:`bids_sr.evaluation.scoring`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from bids_sr.evaluation.guides import moved_guide
 from bids_sr.evaluation.protocol_name import LEAVE_OUT, SLICES, ProtocolName
 from bids_sr.evaluation.stacks import SimulatedStack, covered_by_all, simulated_stacks
 from bids_sr.exceptions import ConfigError, InputDataError
@@ -29,8 +30,8 @@ class Protocol:
 
     name: str
     """``thickness/spacing`` in mm, optionally with a plane and ``/profile`` (else a Gaussian);
-    several joined by ``+``, with motion between them at the end (``@2mm2deg``); or
-    ``leave-slices-out``."""
+    several joined by ``+``, or one and ``+guide=SUFFIX``, with motion between them at the end
+    (``@2mm2deg``); or ``leave-slices-out``."""
     slices: str = "axial"
     """``axial``, ``sagittal`` or ``coronal``, of the stacks whose plane the name does not say;
     ``own`` where it says all, or where slices are left out."""
@@ -61,6 +62,11 @@ class Protocol:
         """Words for tables: ``5/6 axial``, ``5/6 axial, noise 2 %``, ``leave-slices-out``."""
         noise = f", noise {100 * self.noise:g} %" if self.noise else ""
         return self.name + ("" if self.slices == "own" else f" {self.slices}") + noise
+
+    @property
+    def guide(self) -> str:
+        """Suffix of the scan that guides; empty where there is none."""
+        return "" if self.leaves_out else ProtocolName.read(self.name).guide
 
     def named(self) -> ProtocolName:
         """Return what the name says, with the plane of every stack."""
@@ -96,6 +102,8 @@ class TestCase:
     """Where slices were left out, the planes of `grid` at their places; else None."""
     stacks: tuple[SimulatedStack, ...] = ()
     """Where there are several, all of them; the first has the slices of `lr`."""
+    guide: Volume | None = None
+    """Where there is one, with the header that registration begins at."""
 
     def at_truth(self, estimate: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Return the voxels of a reconstruction on `grid` that `truth` has a value for."""
@@ -106,7 +114,12 @@ class TestCase:
 
 
 def make_case(
-    reference: Volume, protocol: Protocol, *, seed: int = 0, thickness: float | None = None
+    reference: Volume,
+    protocol: Protocol,
+    *,
+    seed: int = 0,
+    thickness: float | None = None,
+    guide: Volume | None = None,
 ) -> TestCase:
     """Make a test of an image.
 
@@ -116,9 +129,11 @@ def make_case(
         In canonical orientation.
     protocol : Protocol
     seed : int
-        Of the noise.
+        Of noise and motion.
     thickness : float, mm, optional
         Thickness of the image's own slices, where slices are left out; default: their spacing.
+    guide : Volume, optional
+        The scan that the protocol names as guide, where it truly lies.
 
     Raises
     ------
@@ -145,6 +160,7 @@ def make_case(
         truth=reference,
         region=region,
         stacks=stacks,
+        guide=guide and moved_guide(guide, named, seed),
     )
 
 

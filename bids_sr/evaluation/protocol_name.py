@@ -1,7 +1,8 @@
 """The name of a protocol: stacks of slices, and how the patient moves between them.
 
 ``5/6`` is one stack, 5 mm thick every 6 mm.  ``5/6+5/6sagittal+5/6coronal@2mm2deg`` are three,
-with 2 mm and 2 degrees of motion between them.  Nothing is simulated here.
+with 2 mm and 2 degrees of motion between them.  ``5/6+guide=T1w@5mm5deg`` is one stack and
+a thin T1w that lies 5 mm and 5 degrees off.  Nothing is simulated here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _STACK = re.compile(
     rf"(?P<thickness>[\d.]+)(/(?P<spacing>[\d.]+))?(?P<slices>{'|'.join(SLICES)})?(/(?P<profile>.+))?"
 )
 _MOTION = re.compile(r"@(?P<mm>[\d.]+)mm(?P<degrees>[\d.]+)deg$")
+_GUIDE = re.compile(r"\+guide=(?P<suffix>[A-Za-z0-9]+)$")
 _NEXT_STACK = re.compile(r"\+(?=[\d.])")
 
 
@@ -31,9 +33,11 @@ class ProtocolName:
     stacks: tuple[Acquisition, ...]
     """One for each stack; slice axis None where the name does not say it."""
     shift: float = 0.0
-    """How far the patient moves between two stacks, mm."""
+    """How far the patient moves between two stacks, or stack and guide, mm."""
     degrees: float = 0.0
-    """How far the patient turns between two stacks."""
+    """How far the patient turns between them."""
+    guide: str = ""
+    """Suffix of the scan that guides; empty where there is none."""
 
     @classmethod
     def read(cls, name: str) -> ProtocolName:
@@ -46,19 +50,25 @@ class ProtocolName:
         """
         try:
             motion = _MOTION.search(name)
-            stacks = _NEXT_STACK.split(name[: motion.start()] if motion else name)
-            if motion and len(stacks) == 1:
+            scans = name[: motion.start()] if motion else name
+            guide = _GUIDE.search(scans)
+            stacks = _NEXT_STACK.split(scans[: guide.start()] if guide else scans)
+            if motion and len(stacks) == 1 and not guide:
                 raise ValueError("motion between stacks, but a single stack")
+            if guide and len(stacks) > 1:
+                raise ValueError("a guide helps a single stack")
             return cls(
                 stacks=tuple(_acquisition(stack) for stack in stacks),
                 shift=float(motion["mm"]) if motion else 0.0,
                 degrees=float(motion["degrees"]) if motion else 0.0,
+                guide=guide["suffix"] if guide else "",
             )
         except ValueError as error:
             raise ConfigError(
                 f"Found the protocol {name!r} ({error}); expected thickness/spacing in mm, such "
                 "as 5/6, 5/6/rect or 5/6sagittal, several of them joined by +, with or without "
-                f"motion, such as 5/6+5/6coronal@2mm2deg; or {LEAVE_OUT}."
+                "motion, such as 5/6+5/6coronal@2mm2deg; a stack and its guide, such as "
+                f"5/6+guide=T1w@5mm5deg; or {LEAVE_OUT}."
             ) from error
 
 

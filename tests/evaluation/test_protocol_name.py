@@ -19,6 +19,15 @@ def test_a_name_states_stacks_and_motion() -> None:
     assert ProtocolName.read("5/6").shift == 0
 
 
+def test_a_name_states_a_guide() -> None:
+    name = ProtocolName.read("5/6sagittal/rect+guide=T1w@5mm5deg")
+    assert [stack.slice_axis for stack in name.stacks] == [0]
+    assert (name.guide, name.shift, name.degrees) == ("T1w", 5, 5)
+    assert ProtocolName.read("5/6+guide=T2w").guide == "T2w"
+    assert Protocol(name="5/6+guide=T1w").guide == "T1w"
+    assert Protocol(name="5/6").guide == ""
+
+
 def test_planes_that_the_name_leaves_open_are_those_of_the_option() -> None:
     protocol = Protocol(name="5/6+5/6coronal", slices="sagittal")
     assert [stack.slice_axis for stack in protocol.named().stacks] == [0, 1]
@@ -30,7 +39,17 @@ def test_planes_that_the_name_leaves_open_are_those_of_the_option() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["5/6+", "5/6oblique", "5/6@2mm2deg", "5/6+5/6@2mm", "5/6+0/6", "5/6+5/6/round", "5..5/6"],
+    [
+        "5/6+",
+        "5/6oblique",
+        "5/6@2mm2deg",
+        "5/6+5/6@2mm",
+        "5/6+0/6",
+        "5/6+5/6/round",
+        "5..5/6",
+        "5/6+guide=",
+        "5/6+5/6+guide=T1w",
+    ],
 )
 def test_what_is_no_protocol_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="expected thickness/spacing"):
