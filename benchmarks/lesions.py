@@ -21,7 +21,7 @@ from scipy.ndimage import binary_dilation, label
 from bids_sr.imaging import Volume
 
 SIZES = ((1, 10), (10, 50), (50, 200), (200, np.inf))  # mm3
-_STANDS_OUT = 0.05  # of the median of the brain
+STANDS_OUT = 0.05  # of the median of the brain
 _LOST = 0.25  # of the contrast in the reference
 _FEWEST_AROUND = 5  # voxels
 
@@ -40,7 +40,7 @@ def main() -> None:
     places = lesions_and_surroundings(lesions, brain)
     volumes = np.array([lesion.size for lesion, _ in places]) * np.prod(reference.spacings)
     true = contrasts(reference.data, places)
-    clear = true > _STANDS_OUT * np.median(reference.data[brain])
+    clear = true > STANDS_OUT * np.median(reference.data[brain])
     sizes = [f"{low:g} to {high:g} mm3" for low, high in SIZES]
     print(f"| image | {' | '.join(sizes)} |")
     print("|" + " --- |" * (1 + len(SIZES)))
