@@ -7,7 +7,6 @@ at the disk, detect resources or know how an option is spelled in the help.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_sr import files
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, did_you_mean
 from bids_sr.method_facts import DEFAULT_METHOD, Adaptation, OutputGrid
 from bids_sr.method_options import MethodOptions
 from bids_sr.plain_values import WrongTypeError, field_types, plain, structured
@@ -279,9 +278,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in names:
-            near = difflib.get_close_matches(name, list(names), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see bids_sr --help for the options"
-            raise ConfigError(f"unknown option {key!r} in {path}: {hint}")
+            hint = did_you_mean(name, names) or "; see bids_sr --help-all for the options"
+            raise ConfigError(f"unknown option {key!r} in {path}{hint}")
         values[name] = value
     return values
 

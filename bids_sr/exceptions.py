@@ -6,7 +6,8 @@ that is not a :class:`BidsSrError` is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 
 
 class BidsSrError(Exception):
@@ -108,3 +109,10 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the known word that is most like a mistyped one; empty if none is."""
+    by_letters = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(by_letters), n=1)
+    return f" (did you mean {by_letters[near[0]]}?)" if near else ""

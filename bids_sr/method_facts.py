@@ -8,7 +8,7 @@ command needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, Literal
@@ -92,9 +92,10 @@ def methods_that(trait: Callable[[MethodFacts], object]) -> tuple[str, ...]:
     return tuple(name for name, facts in METHOD_FACTS.items() if trait(facts))
 
 
-def methods_help() -> str:
-    """Say what each method does; consecutive methods with the same help share it."""
-    groups = groupby(METHOD_FACTS, key=lambda name: METHOD_FACTS[name].help)
+def methods_help(methods: Iterable[str] | None = None) -> str:
+    """Say what each of the methods does; consecutive methods with the same help share it."""
+    chosen = METHOD_FACTS if methods is None else methods
+    groups = groupby(chosen, key=lambda name: METHOD_FACTS[name].help)
     return "; ".join(f"{', '.join(names)}: {what}" for what, names in groups)
 
 

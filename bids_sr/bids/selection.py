@@ -5,7 +5,6 @@ Knows names and entities; opens no file.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 from bids_sr.bids.names import ParsedName, specification
 from bids_sr.bids.sidecar import AcquisitionOverrides
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, did_you_mean
 from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, MethodFacts, OutputGrid
 
 DEFAULT_MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
@@ -49,7 +48,7 @@ class ReferenceRule:
             if entity not in names:
                 raise ConfigError(
                     f"--anat-reference: unknown entity {entity!r}; expected one of "
-                    f"{', '.join(names)}{_hint(entity, names)}."
+                    f"{', '.join(names)}{did_you_mean(entity, names)}."
                 )
 
     @classmethod
@@ -156,8 +155,8 @@ def check_filters(filters: Mapping[str, Mapping[str, Any]], modalities: Iterable
         if modality not in known:
             raise ConfigError(
                 f"BIDS filter file: unknown modality {modality!r}; expected one of "
-                f"{', '.join(known)}{_hint(modality, known)}. Add the modality to --modalities "
-                "or remove it from the filter file."
+                f"{', '.join(known)}{did_you_mean(modality, known)}. Add the modality to "
+                "--modalities or remove it from the filter file."
             )
         if not isinstance(wanted, Mapping):
             raise ConfigError(
@@ -168,7 +167,7 @@ def check_filters(filters: Mapping[str, Mapping[str, Any]], modalities: Iterable
             if entity not in entities:
                 raise ConfigError(
                     f"BIDS filter file: unknown entity {entity!r} of {modality}; expected one "
-                    f"of {', '.join(entities)}{_hint(entity, entities)}."
+                    f"of {', '.join(entities)}{did_you_mean(entity, entities)}."
                 )
             _check_value(modality, entity, value)
 
@@ -244,8 +243,3 @@ def _check_value(modality: str, entity: str, value: Any) -> None:
 
 def _stripped(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels))
-
-
-def _hint(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""

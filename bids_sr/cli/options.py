@@ -16,6 +16,20 @@ from bids_sr.config import MODALITIES, FuseStacks
 from bids_sr.method_facts import METHOD_FACTS, Adaptation, MethodFacts, methods_help, methods_that
 
 WORK_DIR_VARIABLE = "BIDS_SR_WORK_DIR"
+_SUFFIXES = {
+    suffix.lower(): suffix
+    for suffix in (
+        *MODALITIES,
+        *("PDT2", "T2star", "T2starw", "inplaneT1", "inplaneT2", "UNIT1", "angio"),
+        *("MESE", "MEGRE", "IRT1", "MP2RAGE", "MPM", "MTS", "VFA"),
+    )
+}
+_ADAPTED_TO = {
+    "none": "nothing",
+    "dataset": "all images of the run",
+    "image": "each image",
+    "both": "first all images, then each",
+}
 _UNITS_GB = {"": 1e-3, "m": 1e-3, "g": 1.0, "t": 1e3}
 _MEMORY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[mgt]?)i?b?", re.IGNORECASE)
 
@@ -42,6 +56,7 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
         "--modalities",
         nargs="+",
         metavar="SUFFIX",
+        type=_suffix,
         help=f"image suffixes to process (default: {' '.join(MODALITIES)})",
     )
     group.add_argument(
@@ -116,7 +131,7 @@ def add_method_options(
         "--sr-adapt",
         choices=adaptations,
         help=f"what the weights of {_names(lambda facts: facts.adaptations)} are adapted to "
-        "before use: all images of the run, each image, both or neither "
+        f"before use; {'; '.join(f'{name}: {_ADAPTED_TO[name]}' for name in adaptations)} "
         "(default: depends on the method)",
     )
     group.add_argument(
@@ -343,9 +358,22 @@ def positive(text: str) -> float:
 
 def _label(prefix: str) -> Any:
     def label(text: str) -> str:
+        _refuse_commas(text)
         return text.removeprefix(prefix)
 
     return label
+
+
+def _suffix(text: str) -> str:
+    """Return a suffix as BIDS spells it, whatever the case of its letters."""
+    _refuse_commas(text)
+    return _SUFFIXES.get(text.lower(), text)
+
+
+def _refuse_commas(text: str) -> None:
+    if "," in text:
+        words = " ".join(filter(None, text.split(",")))
+        raise argparse.ArgumentTypeError(f"{text!r}: separate with spaces: {words}")
 
 
 def _named_path(text: str) -> tuple[str, Path]:

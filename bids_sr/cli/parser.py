@@ -15,14 +15,40 @@ from typing import Any
 
 from bids_sr import __version__
 from bids_sr.cli import options
+from bids_sr.cli.command_parser import CommandParser
 from bids_sr.cli.step_options import add_hand_over, add_preprocessing, add_segmentation
 from bids_sr.compute.resources import available_cpus, available_memory_gb, default_threads
 from bids_sr.config import RunConfig, read_toml
-from bids_sr.exceptions import ConfigError, printable
+from bids_sr.exceptions import ConfigError, did_you_mean, printable
 from bids_sr.files import read_json
 from bids_sr.run.exit_codes import ExitCode, ExitError
 
 ANALYSIS_LEVELS = ("participant", "group")
+POSITIONS = {"bids_dir", "output_dir", "analysis_level"}
+EVERYDAY = {
+    *("help", "help_all", "version", "dry_run"),
+    *("participant_label", "session_label", "modalities"),
+    *("slice_thickness", "slice_spacing", "output_resolution", "sr_method", "fuse_stacks"),
+    *("skull_strip_method", "segmentation", "raw_like_dir"),
+    *("nprocs", "mem_gb", "device", "work_dir", "config_file"),
+}
+"""Options that ``--help`` shows; ``--help-all`` shows all."""
+DESCRIPTION = """\
+Super-resolve thick-slice structural MRI of a BIDS dataset and write BIDS derivatives
+with a report for each subject.
+
+  bids_sr DATA OUT participant --dry-run    say what would happen to each image and why
+  bids_sr DATA OUT participant              process all subjects
+  bids_sr DATA OUT participant --participant-label 01 02 -m FLAIR --slice-thickness 5
+  bids_sr DATA OUT group                    one table and page of all subjects
+
+One NIfTI file without BIDS: bids_sr-tools super-resolve IN OUT
+"""
+EPILOG = """\
+Long options may be written with - or _. Exit codes: 0 done; 1 some image failed; 2 usage;
+16 dataset not valid; 17 unknown analysis level; 18 nothing selected; 65 bad data;
+66 no input; 70 no workflow; 73 cannot write; 127 a tool is missing; 130 and 143 interrupted.
+"""
 
 
 def parse_args(argv: Sequence[str]) -> RunConfig:
@@ -36,20 +62,23 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
     ConfigError
         Values that cannot work together, or a file that cannot be used.
     """
-    typed = vars(build_parser().parse_args([_with_dashes(word) for word in argv]))
+    words = [_with_dashes(word) for word in argv]
+    values = _values_of_file(words)
+    typed = _typed(words, values)
     typed.pop("notrack", None)
-    config_file = typed.pop("config_file", None)
+    typed.pop("config_file", None)
     filter_file = typed.pop("bids_filter_file", None)
-    values = read_toml(config_file) if config_file else {}
     values |= typed
     if filter_file:
         values["bids_filters"] = _read_filters(filter_file)
     if "derivatives" in typed:
         values["derivatives"] = dict(typed["derivatives"])
-    if typed["analysis_level"] not in ANALYSIS_LEVELS:
+    level = values["analysis_level"]
+    if level not in ANALYSIS_LEVELS:
         raise ExitError(
             ExitCode.ANALYSIS_LEVEL,
-            f"unknown analysis level {typed['analysis_level']!r}: expected participant or group",
+            f"unknown analysis level {level!r}{did_you_mean(str(level), ANALYSIS_LEVELS)}: "
+            "expected participant or group",
         )
     values.setdefault("work_dir", os.environ.get(options.WORK_DIR_VARIABLE) or "work")
     values.setdefault("nprocs", available_cpus())
@@ -74,29 +103,52 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
     return config
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; options that were not given are absent from its result."""
-    parser = argparse.ArgumentParser(
+def _values_of_file(words: Sequence[str]) -> dict[str, Any]:
+    """Read the file of ``--config-file``, if there is one."""
+    finder = argparse.ArgumentParser(prog="bids_sr", add_help=False, allow_abbrev=False)
+    finder.add_argument("--config-file", type=Path)
+    finder.add_argument("others", nargs="*")
+    path = finder.parse_known_args(words)[0].config_file
+    return {} if path is None else read_toml(path)
+
+
+def _typed(words: Sequence[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Return what was typed; folders and level may come from the configuration file alone."""
+    if values.keys() >= POSITIONS:
+        typed, others = build_parser(positions=False).parse_known_args(words)
+        if not others:
+            return vars(typed)
+    return vars(build_parser().parse_args(words))
+
+
+def build_parser(*, positions: bool = True) -> CommandParser:
+    """Return the parser; options that were not given are absent from its result.
+
+    Parameters
+    ----------
+    positions : bool
+        Whether the two folders and the level have to be typed.
+    """
+    parser = CommandParser(
+        everyday=EVERYDAY,
         prog="bids_sr",
-        description="Super-resolve thick-slice structural MRI of a BIDS dataset and write "
-        "BIDS derivatives with a report for each subject.",
-        epilog="Long options may be written with - or _. Exit codes: 0 done; 1 some image "
-        "failed; 2 usage; 16 dataset not valid; 17 unknown analysis level; 18 nothing "
-        "selected; 65 bad data; 66 no input; 70 no workflow; 73 cannot write; 127 a tool "
-        "is missing; 130 and 143 interrupted.",
+        usage="bids_sr bids_dir output_dir {participant,group} [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
         formatter_class=_HelpFormatter,
     )
-    parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset")
-    parser.add_argument("output_dir", type=Path, help="folder for the derivatives")
-    parser.add_argument(
-        "analysis_level",
-        metavar="{participant,group}",
-        help="participant: process images; group: gather the quality measures of all "
-        "subjects already processed into one table and one page",
-    )
+    if positions:
+        parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset")
+        parser.add_argument("output_dir", type=Path, help="folder for the derivatives")
+        parser.add_argument(
+            "analysis_level",
+            metavar="{participant,group}",
+            help="participant: process images; group: gather the quality measures of all "
+            "subjects already processed into one table and one page",
+        )
     parser.add_argument("--version", action="version", version=f"bids_sr {__version__}")
+    parser.offer_completion()
     options.add_selection(parser.add_argument_group("Which images"))
     options.add_super_resolution(parser.add_argument_group("Super-resolution"))
     options.add_acquisition(
@@ -116,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _HelpFormatter(argparse.HelpFormatter):
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Leave room for long options and end each help text with its default."""
 
     def __init__(self, prog: str) -> None:

@@ -13,7 +13,7 @@ from bids_sr.run.exit_codes import ExitCode
 
 def simulate_file(options: argparse.Namespace) -> int:
     """Degrade ``options.in_file`` into ``options.out_file`` and its BIDS sidecar."""
-    out_file = checked_output(options.out_file, options.in_file)
+    out_file = checked_output(options, options.in_file)
     acquisition = Acquisition(
         spacing=options.slice_spacing or options.slice_thickness,
         thickness=options.slice_thickness,

@@ -49,7 +49,7 @@ WRITTEN_HERE = {"SuperResolution", "Fusion", "Simulation"}
 
 def super_resolve_file(options: argparse.Namespace) -> int:
     """Super-resolve ``options.in_file`` into ``options.out_file`` and its JSON record."""
-    out_file = checked_output(options.out_file, options.in_file)
+    out_file = checked_output(options, options.in_file)
     check_beside(options.uncertainty, options.in_file, out_file)
     chosen = method_options(options)
     if options.labels:
@@ -255,12 +255,13 @@ def _first(image: Volume | Series) -> Volume:
     return image if isinstance(image, Volume) else next(image.frames())
 
 
-def checked_output(out_file: Path, in_file: Path) -> Path:
+def checked_output(options: argparse.Namespace, in_file: Path) -> Path:
     """Return the output path if it can be written, before any work is done for it.
 
-    What lies there is replaced only where its record says that this program wrote it: a forgotten
-    output path must not cost the last of the acquired images.
+    What lies there is replaced only with ``--overwrite``, and only where its record says that
+    this program wrote it: a forgotten output path must not cost the last of the acquired images.
     """
+    out_file: Path = options.out_file
     if not out_file.name.endswith((".nii", ".nii.gz")):
         raise ExitError(
             ExitCode.USAGE,
@@ -288,6 +289,11 @@ def checked_output(out_file: Path, in_file: Path) -> Path:
             ExitCode.USAGE,
             f"{taken} exists and was not written by this program: expected a new name, or that of "
             "an earlier result, as the last path. Add the output path, or remove the file",
+        )
+    if taken is not None and not options.overwrite:
+        raise ExitError(
+            ExitCode.USAGE,
+            f"{taken} exists: choose a new name, or add --overwrite to replace it",
         )
     return out_file
 

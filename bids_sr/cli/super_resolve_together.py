@@ -59,7 +59,7 @@ def super_resolve_files(options: argparse.Namespace) -> int:
                 ExitCode.USAGE,
                 f"{in_file} is given twice: expected each stack once. Leave one out",
             )
-        out_file = checked_output(options.out_file, in_file)
+        out_file = checked_output(options, in_file)
     check_beside(options.uncertainty, *options.in_files, out_file)
     chosen = method_options(options)
     parameters = parameters_for(

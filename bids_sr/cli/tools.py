@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_sr import __version__
+from bids_sr.cli.command_parser import CommandParser
 from bids_sr.cli.evaluate_options import add_evaluate
 from bids_sr.cli.fetch import add_fetch_arguments
 from bids_sr.cli.options import (
@@ -116,12 +117,12 @@ def _complain(command: str, error: object, code: ExitCode) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="bids_sr-tools",
         description="Super-resolution of single images, simulation, demonstration data.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"bids_sr {__version__}")
+    parser.offer_completion()
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_super_resolve(
         _command(commands, "super-resolve", "super-resolve one NIfTI image, or fuse several")
@@ -178,14 +179,13 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
-) -> argparse.ArgumentParser:
+    commands: argparse._SubParsersAction[CommandParser], name: str, what: str
+) -> CommandParser:
     command = commands.add_parser(
         name,
         help=what,
         description=what[0].upper() + what[1:] + ".",
         formatter_class=_HelpFormatter,
-        allow_abbrev=False,
     )
     command.add_argument("--debug", action="store_true", help="more messages, with tracebacks")
     return command
@@ -207,9 +207,11 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--sr-method",
         choices=SR_METHODS,
-        help=f"{methods_help()} (default: {DEFAULT_METHOD}; for --labels {LABELS_METHOD})",
+        help=f"{methods_help(SR_METHODS)} (default: {DEFAULT_METHOD}; for --labels "
+        f"{LABELS_METHOD})",
     )
     add_method_options(command, adaptations=("none", "image"))
+    _add_overwrite(command)
     command.add_argument(
         "--labels",
         action="store_true",
@@ -265,6 +267,7 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="image to write; its JSON sidecar goes next to it",
     )
+    _add_overwrite(command)
     _add_acquisition(command, "required; spacing: the thickness")
     command.add_argument(
         "--slice-axis", type=int, choices=(0, 1, 2), default=2, help="array axis of the slices"
@@ -277,6 +280,12 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
         help="Rician noise, as a fraction of the 99th percentile",
     )
     command.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+
+
+def _add_overwrite(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace OUT if this program wrote it"
+    )
 
 
 def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:

@@ -48,7 +48,8 @@ def choose_engine(skull_strip_method: str, weights_dir: Path | None = None) -> t
         return (
             "template",
             "no HD-BET weights are installed, so the mask comes from a template by affine "
-            "registration and a fit of its surface; look at its outline",
+            "registration and a fit of its surface; look at its outline. To install them: "
+            "bids_sr-tools fetch hd-bet",
         )
     if skull_strip_method == "hdbet":
         return "hdbet", f"asked for; weights in {hd_bet.require(weights_dir)}"

@@ -24,6 +24,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import open_regular
+from bids_sr.imaging.dicom import refuse_dicom
 from bids_sr.imaging.grid import Grid
 
 _MAX_HEADER = 64 << 20
@@ -120,6 +121,7 @@ def check_input(path: str | os.PathLike[str]) -> InputReport:
     disagree, if both are missing, and if the zooms contradict the affine.
     """
     path = Path(path)
+    refuse_dicom(path)
     try:
         _check_present(path)
         return describe(path, _header_alone(path) or open_image(path))

@@ -39,6 +39,18 @@ def check_folders(config: RunConfig) -> None:
         )
 
 
+def check_not_dicom(bids_dir: Path) -> None:
+    """Refuse a folder of DICOM files in place of a dataset, with the command that converts it."""
+    from bids_sr.imaging.dicom import CONVERT, holds_dicom
+
+    if not (bids_dir / "dataset_description.json").exists() and holds_dicom(bids_dir):
+        raise ExitError(
+            ExitCode.NO_INPUT,
+            f"{bids_dir} holds DICOM files: expected a BIDS dataset. {CONVERT}; then "
+            "arrange the images as BIDS, for example with dcm2bids",
+        )
+
+
 def check_files(config: RunConfig) -> None:
     """Refuse files and folders of the options that are not there, before any work."""
     from bids_sr.config import SLICE_PROFILES

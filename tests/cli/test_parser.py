@@ -12,6 +12,7 @@ import pytest
 
 from bids_sr import __version__
 from bids_sr.cli import parser
+from bids_sr.cli.command_parser import SHELLS
 from bids_sr.cli.options import WORK_DIR_VARIABLE
 from bids_sr.cli.parser import build_parser, parse_args
 from bids_sr.config import RunConfig
@@ -98,6 +99,58 @@ def test_a_written_configuration_repeats_the_run(tmp_path: Path) -> None:
     assert parse("--config-file", str(path)) == first
 
 
+def test_a_written_configuration_alone_repeats_the_run(tmp_path: Path) -> None:
+    first = parse("--sr-steps", "9", "-m", "T2w")
+    path = first.to_toml(tmp_path / "run.toml")
+    assert parse_args(["--config-file", str(path)]) == first
+    assert parse_args(["--sr-steps", "8", f"--config_file={path}"]).sr_steps == 8
+    elsewhere = parse_args(["a", "--config-file", str(path), "b", "group"])
+    assert (elsewhere.bids_dir, elsewhere.output_dir) == (tmp_path / "a", tmp_path / "b")
+    assert elsewhere.analysis_level == "group"
+
+
+def test_a_configuration_without_folders_asks_for_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "some.toml"
+    path.write_text("sr-steps = 9\n")
+    with pytest.raises(SystemExit):
+        parse_args(["--config-file", str(path)])
+    assert "required: bids_dir, output_dir" in capsys.readouterr().err
+
+
+def test_suffixes_in_any_case() -> None:
+    assert parse("-m", "t1W", "flair", "mese", "Other").modalities == (
+        "T1w",
+        "FLAIR",
+        "MESE",
+        "Other",
+    )
+
+
+def test_the_everyday_help_fits_two_screens(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as error:
+            parse_args([option])
+        assert error.value.code == 0
+        shown[option] = capsys.readouterr().out
+    everyday, everything = shown["--help"], shown["--help-all"]
+    assert len(everyday.splitlines()) <= 110
+    assert "--slice-thickness" in everyday
+    assert "--hdbet-tta" not in everyday
+    assert "--hdbet-tta" in everything
+    assert "--dry-run" in everyday.split("positional")[0]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_the_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        parse_args(["--print-completion", shell])
+    assert error.value.code == 0
+    assert "--participant-label" in capsys.readouterr().out
+
+
 def test_filters_are_read(tmp_path: Path) -> None:
     path = tmp_path / "filters.json"
     path.write_text(json.dumps({"t1w": {"session": "01", "acquisition": None}}))
@@ -136,6 +189,34 @@ def test_wrong_spelling_exits_with_2(words: list[str], capsys: pytest.CaptureFix
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--participant-lable", "01"], "unknown option --participant-lable (did you mean "
+         "--participant-label?)"),
+        (["--sr-method", "finetune"], "unknown value 'finetune' (did you mean finetuned?)"),
+        (["--participant-label", "01,02"], "'01,02': separate with spaces: 01 02"),
+        (["-m", "T1w,FLAIR"], "'T1w,FLAIR': separate with spaces: T1w FLAIR"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_in_two_lines(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(*words)
+    mistake, where = capsys.readouterr().err.splitlines()
+    assert message in mistake
+    assert where == "See bids_sr --help"
+
+
+def test_an_unknown_option_is_named_before_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_args(["raw", "--dry-rum"])
+    assert "unknown option --dry-rum (did you mean --dry-run?)" in capsys.readouterr().err
+
+
 def test_an_unknown_analysis_level_has_its_own_code() -> None:
     with pytest.raises(ExitError) as error:
         parse_args(["raw", "out", "session"])
@@ -150,7 +231,8 @@ def test_every_option_reaches_the_configuration() -> None:
     """No option without a field, and no field that cannot be set."""
     options = {action.dest for action in build_parser()._actions}
     fields = set(RunConfig.__dataclass_fields__)
-    assert options - fields == {"help", "version", "notrack", "config_file", "bids_filter_file"}
+    spent = {"help", "help_all", "print_completion", "version"}
+    assert options - fields == {*spent, "notrack", "config_file", "bids_filter_file"}
     assert fields - options == {"bids_filters"}
 
 

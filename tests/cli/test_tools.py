@@ -103,10 +103,17 @@ def test_errors_are_one_clear_line(
     assert message in line
 
 
-def test_an_earlier_result_is_replaced(image: Path, tmp_path: Path) -> None:
+def test_an_earlier_result_is_replaced_if_asked_for(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["super-resolve", str(image), str(tmp_path / "sr.nii.gz"), "--sr-method", "linear"]
     assert tools.main(words) == ExitCode.OK
-    assert tools.main([*words, "--output-resolution", "2"]) == ExitCode.OK
+    before = (tmp_path / "sr.nii.gz").read_bytes()
+    capsys.readouterr()
+    assert tools.main([*words, "--output-resolution", "2"]) == ExitCode.USAGE
+    assert "add --overwrite to replace it" in capsys.readouterr().err
+    assert (tmp_path / "sr.nii.gz").read_bytes() == before
+    assert tools.main([*words, "--output-resolution", "2", "--overwrite"]) == ExitCode.OK
     assert Volume.load(tmp_path / "sr.nii.gz").spacings.max() == pytest.approx(2, abs=0.2)
 
 
