@@ -89,6 +89,8 @@ class RunConfig:
     boilerplate_only: bool = False
     write_graph: bool = False
     stop_on_first_crash: bool = False
+    strict: bool = False
+    """Whether an image whose verdict is ``look`` sets the exit code 1."""
     resource_monitor: bool = False
     debug: bool = False
     verbose: int = 0

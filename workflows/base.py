@@ -186,7 +186,7 @@ def makes_product(fullname: str) -> bool:
     if "outputs_wf" in graphs:
         return node in ("gather_before", "save_sr", "save_preproc")
     beside = {"reports_wf", "segmentation_wf"} & {*graphs}
-    return not beside and node not in ("mask_to_grid", "clear_leftovers")
+    return not beside and node not in ("mask_to_grid", "measure_image", "clear_leftovers")
 
 
 def methods_text(workflow: pe.Workflow) -> str:

@@ -11,6 +11,7 @@ from nipype.pipeline import engine as pe
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.leftovers import leftover_patterns
+from bids_sr.interfaces.measures import MeasureImage
 from bids_sr.interfaces.outputs import ClearLeftovers, SaveDerivative, SaveDerivatives
 
 from .brain_extraction import BrainExtraction, init_brain_extraction_wf
@@ -80,6 +81,7 @@ def init_image_wf(
         image=image, options=steps.segmentation, companions=companions, resources=resources
     )
     outputs_wf = init_outputs_wf(image=image, options=steps.outputs)
+    measure_image = pe.Node(MeasureImage(), name="measure_image", mem_gb=resources.measure_gb)
     reports_wf = init_reports_wf(
         image=image, output_dir=steps.outputs.output_dir, resources=resources
     )
@@ -127,6 +129,15 @@ def init_image_wf(
             ("outputnode.record", "inputnode.record"),
         ]),
         (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
+        (preprocessing_wf, measure_image, [("outputnode.conformed", "acquired_file")]),
+        (brain_extraction_wf, measure_image, [("outputnode.out_mask", "brain_mask")]),
+        (super_resolution_wf, measure_image, [
+            ("outputnode.out_file", "result_file"),
+            ("outputnode.out_mask", "result_mask"),
+            ("outputnode.out_uncertainty", "uncertainty"),
+            ("outputnode.acquisition", "acquisition"),
+        ]),
+        (measure_image, outputs_wf, [("record", "inputnode.measures")]),
         (super_resolution_wf, segmentation_wf, [
             ("outputnode.out_file", "inputnode.in_file"),
             ("outputnode.out_mask", "inputnode.in_mask"),

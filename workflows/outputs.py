@@ -96,6 +96,8 @@ def init_outputs_wf(
         Whether the image has no skull, for the sidecars; None if that was not checked.
     segmentations
         Records of the segmentations.
+    measures
+        What was measured on the volumes for the verdict.
     sr_mask_record, figures, segmentation_figures
         Why the mask on the output grid or a figure is missing, if it is.
 
@@ -105,7 +107,8 @@ def init_outputs_wf(
     all steps.
     """
     workflow = pe.Workflow(name=name)
-    fields = [*FILES, *RECORDS, *LATER_RECORDS, "curve", "skull_stripped", "segmentations"]
+    others = ("curve", "skull_stripped", "segmentations", "measures")
+    fields = [*FILES, *RECORDS, *LATER_RECORDS, *others]
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name="inputnode")
     gather_before = pe.Node(niu.Merge(3), name="gather_before", run_without_submitting=True)
     gather_later = pe.Node(niu.Merge(3), name="gather_later", run_without_submitting=True)
@@ -127,7 +130,9 @@ def init_outputs_wf(
         *((gather_before, save, [("out", "steps")]) for save, _ in products),
         *((inputnode, save, edges) for save, edges in _beside(image, options)),
         *((inputnode, save, edges) for save, edges in _between(image, options)),
-        (inputnode, save_quality, [(name, name) for name in (*RECORDS, "curve", "segmentations")]),
+        (inputnode, save_quality, [
+            (name, name) for name in (*RECORDS, "curve", "segmentations", "measures")
+        ]),
         (gather_later, save_quality, [("out", "later")]),
     ])  # fmt: skip
     return workflow

@@ -69,6 +69,11 @@ class Resources:
         """Memory of loading, resampling or drawing an image on the output grid."""
         return self._gb(0.22, 0.004, 0.016)
 
+    @property
+    def measure_gb(self) -> float:
+        """Memory of the measures on the acquired image and the result."""
+        return self._gb(0.25, 0.03, 0.045)
+
     def output_gb(self, base: float, per_megavoxel: float) -> float:
         """Memory of a step on the output grid: GB, and GB per million voxels."""
         return self._gb(base, 0.0, per_megavoxel)
@@ -120,14 +125,15 @@ class Resources:
         of_acquired = Demand(self.acquired_gb, 1)
         of_result, light = Demand(self.result_gb, 1), Demand(self.light_gb, 1)
         figures = [of_result, of_result, light, light]
+        measures = Demand(self.measure_gb, 1)
         return [
             [Demand(self.denoise_gb(), self.threads)],
             [Demand(self.bias_gb(), self.threads)],
             [brain, resolve],  # neither waits for the other
             [resolve, of_acquired],  # the figure of the mask waits for that alone
             [brain, *figures],
-            [of_acquired, *figures, *(tools or [of_result])],  # tools wait for the mask there
-            [of_acquired, *figures, *[of_result] * len(tools)],
+            [of_acquired, measures, *figures, *(tools or [of_result])],  # wait for the mask there
+            [of_acquired, measures, *figures, *[of_result] * len(tools)],
         ]
 
 

@@ -40,6 +40,7 @@ DECISION_COLUMNS = (
     "action",
     "reason",
     "status",
+    "verdict",
     "message",
     "output",
     "slice_axis",

@@ -59,7 +59,7 @@ def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
 
 
 def row_as_made(row: Mapping[str, str], quality: QualityRecord | None) -> dict[str, str]:
-    """Return a row of decisions with the acquisition that the result was computed with.
+    """Return a row of decisions with the verdict, and the acquisition used for the result.
 
     Assumptions of the plan can have changed when the image itself was read.
 
@@ -70,12 +70,16 @@ def row_as_made(row: Mapping[str, str], quality: QualityRecord | None) -> dict[s
     quality : QualityRecord, optional
         Its QC file, where there is one.
     """
-    slices = quality.method.slices if quality else None
-    if quality is None or slices is None:
+    if quality is None:
         return dict(row)
+    verdict = {"verdict": quality.verdict.cell} if quality.verdict else {}
+    slices = quality.method.slices
+    if slices is None:
+        return {**row, **verdict}
     planned = (row.get("assumptions") or "").split("; ")
     return {
         **row,
+        **verdict,
         "thickness": f"{slices.thickness:.4g}",
         "gap": f"{slices.gap:.4g}",
         "profile": slices.profile,

@@ -268,6 +268,12 @@ def add_modes(group: argparse._ArgumentGroup) -> None:
         help="stop the run at the first image that fails (default: the others continue)",
     )
     group.add_argument(
+        "--strict",
+        action="store_true",
+        help='end with exit code 1 if the verdict on an image is "look" (default: only failed '
+        "images do that)",
+    )
+    group.add_argument(
         "--skip-bids-validation",
         action="store_true",
         help="do not run the BIDS validator on the input",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bids_sr.cli.parser import parse_args
@@ -97,7 +98,7 @@ def _run_participants(config: RunConfig, images: list[AnatImage], words: list[st
     if config.boilerplate_only and any(image.processed for image in images):
         print(f"methods text: {write_methods(config, images)}")
         return ExitCode.OK
-    outcomes = process_images(config, images, words)
+    outcomes = replace(process_images(config, images, words), strict=config.strict)
     _print_raw_view(config)
     _print_outcomes(config, outcomes)
     return outcomes.code
@@ -135,15 +136,18 @@ def _print_outcomes(config: RunConfig, outcomes: Outcomes) -> None:
     if config.sloppy:
         print("made with --sloppy: not a result")
     for outcome in outcomes.images:
-        if outcome.status in ("failed", "planned") or (
-            outcome.status == "done" and outcome.message
-        ):
+        if outcome.status != "skipped":
             print(outcome.line)
+        for check in outcome.verdict.looks if outcome.needs_look and outcome.verdict else ():
+            print(f"  look: {check.line}")
     for crash in outcomes.other_crashes:
         where = f" ({crash.path})" if crash.path else ""
         print(f"{crash.node} failed: {crash.message}{where}")
     for line in outcomes.beside:
         print(line)
+    if outcomes.looks:
+        strict = "; exit code 1, because of --strict" if config.strict else ""
+        print(f'verdict "look": {len(outcomes.looks)} of {len(counts["done"])} images{strict}')
     subjects = subjects_of(outcome.image for outcome in outcomes.images)
     for subject in subjects[:_SHOWN_REPORTS]:
         print(f"report: {config.output_dir / f'sub-{subject}.html'}")

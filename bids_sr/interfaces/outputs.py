@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nipype.interfaces.io import add_traits
 
 from bids_sr.bids.output_sidecars import as_made
 from bids_sr.files.writing import copy_atomic, remove_others, write_json_atomic
+from bids_sr.records.checks import verdict_on
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.quality import STEPS, QualityRecord
@@ -203,6 +205,7 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     curve = traits.Instance(LearningCurve, desc="learning curve")
     segmentations = traits.List([], usedefault=True, desc="records of the segmentations")
     later = traits.List([], usedefault=True, desc="records of what was made from the result")
+    measures = traits.Dict({}, usedefault=True, desc="what was measured on the volumes")
 
 
 class _SaveQualityOutputSpec(TraitedSpec):
@@ -210,7 +213,7 @@ class _SaveQualityOutputSpec(TraitedSpec):
 
 
 class SaveQuality(SimpleInterface):
-    """Write the QC file of an image from the records of its steps."""
+    """Write the QC file of an image from the records of its steps, with the verdict on it."""
 
     input_spec = _SaveQualityInputSpec
     output_spec = _SaveQualityOutputSpec
@@ -227,7 +230,9 @@ class SaveQuality(SimpleInterface):
             curve=self.inputs.curve,
             segmentations=tuple(map(StepRecord, self.inputs.segmentations)),
             later=tuple(map(StepRecord, self.inputs.later)),
+            measures=StepRecord(self.inputs.measures),
         )
+        quality = replace(quality, verdict=verdict_on(quality))
         write_json_atomic(Path(self.inputs.out_path), quality.to_dict())
         self._results["out_file"] = self.inputs.out_path
         return runtime

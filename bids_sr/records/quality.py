@@ -12,6 +12,7 @@ from bids_sr.records.json_values import mapping, number, text, texts
 from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.step_record import StepRecord
+from bids_sr.records.verdict import Verdict
 
 NOT_A_RESULT = "not a result: made with --sloppy, coarse settings for tests only"
 STEPS = {
@@ -42,6 +43,10 @@ class QualityRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each step took."""
     warnings: tuple[str, ...] = ()
+    measures: StepRecord = field(default_factory=StepRecord)
+    """What was measured on the volumes for the checks."""
+    verdict: Verdict | None = None
+    """None in files of earlier versions."""
 
     def step(self, name: str) -> StepRecord:
         """Return what a step before super-resolution did, by its name in ``STEPS``."""
@@ -69,6 +74,7 @@ class QualityRecord:
         curve: LearningCurve,
         segmentations: tuple[StepRecord, ...] = (),
         later: tuple[StepRecord, ...] = (),
+        measures: StepRecord | None = None,
     ) -> QualityRecord:
         """Gather the records of an image's steps, with times and warnings.
 
@@ -78,12 +84,16 @@ class QualityRecord:
             As the fields.
         later : tuple of StepRecord
             What was made from the result, such as figures; read for the warnings.
+        measures : StepRecord, optional
+            What was measured on the volumes.
         """
         times = {name: step.seconds for name, step in steps.items()}
         times["super_resolution"] = method.seconds
         times |= {f"segmentation_{step.tool}": step.seconds for step in segmentations}
         said = [step.warning for step in steps.values()]
-        said += [*method.warnings, *(step.warning for step in (*segmentations, *later))]
+        measures = measures or StepRecord()
+        after = (*segmentations, *later, measures)
+        said += [*method.warnings, *(step.warning for step in after)]
         return cls(
             image=image,
             suffix=suffix,
@@ -95,6 +105,7 @@ class QualityRecord:
             segmentations=segmentations,
             seconds={name: value for name, value in times.items() if value is not None},
             warnings=tuple(filter(None, [NOT_A_RESULT if sloppy else "", *said])),
+            measures=measures,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +116,7 @@ class QualityRecord:
             "Suffix": self.suffix,
             "Action": self.action,
             **({"Sloppy": True} if self.sloppy else {}),
+            **(self.verdict.to_dict() if self.verdict else {}),
             "Shape": list(output.shape) if output else [],
             "Spacings": list(output.spacings) if output else [],
             "DataConsistencyResidualPercent": output.residual_percent if output else None,
@@ -116,6 +128,7 @@ class QualityRecord:
             "SuperResolution": self.method.to_dict(),
             "LearningCurve": self.curve.to_columns(),
             "Segmentations": {step.tool: dict(step.facts) for step in self.segmentations},
+            **({"Measures": dict(self.measures.facts)} if self.measures.facts else {}),
             "TimingsSeconds": dict(self.seconds),
             "Warnings": list(self.warnings),
         }
@@ -142,6 +155,8 @@ class QualityRecord:
             ),
             seconds={name: value for name, value in seconds.items() if value is not None},
             warnings=texts(values.get("Warnings")),
+            measures=StepRecord.from_value(values.get("Measures")),
+            verdict=Verdict.from_dict(values),
         )
 
 

@@ -107,6 +107,8 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
             if (count := Counter(image.outcome for image in record.images)[name])
         ],
         "outcomes": OUTCOMES,
+        "looks": [image for image in record.images if image.verdict and image.verdict.looks],
+        "judged": [image for image in record.images if image.verdict],
         "sloppy": sum(image.sloppy for image in record.images),
         "sections": sections,
         "navigation": [

@@ -125,7 +125,7 @@ METRICS = (
         plotted=False,
     ),
 )
-TEXT_COLUMNS = ("participant_id", "session_id", "image", "outcome")
+TEXT_COLUMNS = ("participant_id", "session_id", "image", "outcome", "verdict", "look_at")
 LAST_COLUMNS = ("method", "brain_mask_method", "validity", "message")
 SLOPPY = "not a result (--sloppy)"
 
@@ -314,6 +314,8 @@ def _context(
             (name, words, counts[name]) for name, words in OUTCOMES.items() if counts[name]
         ],
         "outcomes": OUTCOMES,
+        "judged": any(image.verdict for image in images),
+        "look_count": sum(bool(image.verdict and image.verdict.looks) for image in images),
         "sloppy": sum(image.sloppy for image in images),
         "failed": [
             (image, address)
@@ -330,6 +332,7 @@ def _context(
             {
                 "image": image,
                 "address": names[n][1],
+                "looks": _looks(image),
                 "cells": [
                     (wording.number(measured[metric][n], metric.digits), measured[metric][n])
                     for metric in shown
@@ -347,7 +350,14 @@ def _address(root: Path, image: ImageRecord) -> str:
 
 
 def _texts(image: ImageRecord) -> list[str]:
-    return [_cell(t) for t in (image.subject, image.session, image.image, image.outcome)]
+    verdict = image.verdict.status if image.verdict else ""
+    texts = (image.subject, image.session, image.image, image.outcome, verdict, _looks(image))
+    return [_cell(text) for text in texts]
+
+
+def _looks(image: ImageRecord) -> str:
+    """Name the checks that ask for a look; empty where none does."""
+    return ", ".join(check.name for check in image.verdict.looks) if image.verdict else ""
 
 
 def _last_texts(image: ImageRecord) -> list[str]:

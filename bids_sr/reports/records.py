@@ -22,6 +22,7 @@ from bids_sr.bids.status import checked_row
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_bytes, read_json, read_text, read_toml
 from bids_sr.records.quality import QualityRecord
+from bids_sr.records.verdict import Verdict
 
 FIGURE_NAMES = ("sr", "uncertainty", "mask", "sliceprofile", "learningcurve")
 SEGMENTATION = "seg"
@@ -117,6 +118,11 @@ class ImageRecord:
         """Its QC file where that is of the result; a file next to a failed image is older."""
         known = self.quality if self.has_result else None
         return known or QualityRecord(image=self.image)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Verdict on its result; None where there is no result, or an older QC file."""
+        return self.result.verdict
 
     @property
     def message(self) -> str:

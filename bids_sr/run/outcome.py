@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bids_sr.bids.status import LEFT_UNDONE
 from bids_sr.records.quality import QualityRecord, read_quality
+from bids_sr.records.verdict import LOOK, Verdict
 from bids_sr.run.crashes import Crash
 from bids_sr.run.exit_codes import ExitCode
 
@@ -38,6 +39,13 @@ class Outcome:
     """Whether the product is there, and something that was asked for beside it is not."""
     left_out: tuple[str, ...] = ()
     """What the methods text says and this image has not: a step that failed."""
+    verdict: Verdict | None = None
+    """On the result; None where there is none."""
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether a check of the result asks for a look at it."""
+        return self.status == "done" and self.verdict is not None and self.verdict.status == LOOK
 
     @property
     def line(self) -> str:
@@ -47,7 +55,9 @@ class Outcome:
             return f"{self.image.stem}: failed{at}: {self.message}"
         status: str = "not done" if self.status == "planned" else self.status
         status += ", but incomplete" if self.incomplete else ""
-        return f"{self.image.stem}: {status}" + (f": {self.message}" if self.message else "")
+        verdict = f", verdict {self.verdict.status}" if self.verdict else ""
+        message = f": {self.message}" if self.message else ""
+        return f"{self.image.stem}: {status}{verdict}{message}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +69,17 @@ class Outcomes:
     """Failures of steps that belong to no single image."""
     beside: list[str] = field(default_factory=list)
     """What else went wrong, a line each: a page that could not be written."""
+    strict: bool = False
+    """Whether an image that needs a look counts as one that failed (``--strict``)."""
 
     def having(self, status: Status) -> list[Outcome]:
         """Return the images of one status."""
         return [outcome for outcome in self.images if outcome.status == status]
+
+    @property
+    def looks(self) -> list[Outcome]:
+        """Return the images whose verdict is ``look``."""
+        return [outcome for outcome in self.images if outcome.needs_look]
 
     @property
     def code(self) -> ExitCode:
@@ -70,7 +87,7 @@ class Outcomes:
         if self.images and not any(outcome.image.processed for outcome in self.images):
             return ExitCode.BAD_DATA
         incomplete = any(outcome.incomplete for outcome in self.images)
-        others = incomplete or self.other_crashes or self.beside
+        others = incomplete or self.other_crashes or self.beside or (self.strict and self.looks)
         if self.having("failed") or self.having("planned") or others:
             return ExitCode.SOME_FAILED
         return ExitCode.OK
@@ -213,4 +230,5 @@ def _done(image: AnatImage, quality_file: Path, crashes: Sequence[Crash]) -> Out
         crash_file=crashes[0].path if crashes else None,
         incomplete=lacks or bool(crashes),
         left_out=tuple(step.warning.partition(":")[0] for step in quality.left_out),
+        verdict=quality.verdict,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUsed
 from bids_sr.records.quality import QualityRecord
+from bids_sr.records.verdict import Check, Verdict
 
 THICKNESS = "SliceThickness is not given: taken as 0.85 of the slice spacing, 5.1 mm"
 PROFILE = "the slice profile is not stated: assumed slr, the profile of a selective pulse"
@@ -49,6 +51,13 @@ def test_an_estimate_has_its_numbers_and_keeps_its_words(test: HeldOutSlices | N
 @pytest.mark.parametrize("known", [None, quality()])
 def test_a_record_without_numbers_changes_nothing(known: QualityRecord | None) -> None:
     assert row_as_made(ROW, known) == ROW
+
+
+def test_a_row_has_the_verdict() -> None:
+    noisy = Check(name="noise", title="Noise", value=9.0, high=8, status="look")
+    judged = replace(quality(), verdict=Verdict(checks=(noisy,)))
+    assert row_as_made(ROW, judged) == {**ROW, "verdict": "look: noise"}
+    assert row_as_made(ROW, replace(judged, verdict=Verdict()))["verdict"] == "ok"
 
 
 def test_what_was_stated_is_no_assumption() -> None:

@@ -15,7 +15,7 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.reports.assemble import assemble_subject, figure_html
 from bids_sr.reports.group import group_report
 
-from .conftest import acquired, decision, write_decisions
+from .conftest import acquired, decision, write_decisions, write_quality
 
 # Written with a start tag only.
 VOID = {"meta", "link", "img", "input", "br", "hr", "image", "rect", "path", "circle", "use"}
@@ -318,3 +318,29 @@ def test_what_is_interpolated_or_no_result_says_so(
     assert f"\t{outcome}\t" in table
     assert ("\tnot a result (--sloppy)\t" in table) == sloppy
     assert ("Not a result." in (run_copy / "group_FLAIR.html").read_text()) == sloppy
+
+
+def test_the_verdict_comes_first(finished_run: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished_run, tmp_path / "out")
+    quality = root / "sub-01/ses-01/anat/sub-01_ses-01_acq-FLAIR_desc-sr_qc.json"
+    image = "sub-01/ses-01/anat/sub-01_ses-01_FLAIR.nii.gz"
+    write_quality(quality, image, brain_mask={"Method": "template", "VolumeMl": 300.0})
+    page = assemble_subject(root, "01").read_text()
+    summary = page.index("<h2>Verdict: look at 1 of 2 images</h2>")
+    section = page.index('<section id="image-sub-01-ses-01-FLAIR"')
+    box = page.index('<div class="verdict verdict-look">')
+    assert summary < section < box < page.index('<dl class="facts">')
+    assert "Brain mask volume" in page[summary:section]
+    assert "300 mL" in page[box:]
+    assert "700 to 2,100 mL" in page[box:]
+
+
+def test_a_page_of_an_earlier_version_has_no_verdict(finished_run: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished_run, tmp_path / "out")
+    for path in root.rglob("*_qc.json"):
+        known = json.loads(path.read_text())
+        del known["Verdict"], known["Checks"]
+        path.write_text(json.dumps(known))
+    page = assemble_subject(root, "01").read_text()
+    assert '<section id="verdict">' not in page
+    assert '<div class="verdict' not in page

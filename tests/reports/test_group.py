@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -54,6 +55,34 @@ def test_table_has_a_row_an_image(group: Path) -> None:
     assert (done["method"], done["brain_mask_method"]) == ("self", "template")
     assert planned["outcome"] == "unfinished"
     assert planned["session_id"] == planned["brain_mask_volume_ml"] == "n/a"
+
+
+def test_table_and_page_have_the_verdict(finished_run: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(finished_run, tmp_path / "out")
+    quality = root / "sub-01/ses-01/anat/sub-01_ses-01_acq-FLAIR_desc-sr_qc.json"
+    image = "sub-01/ses-01/anat/sub-01_ses-01_FLAIR.nii.gz"
+    write_quality(quality, image, brain_mask={"Method": "template", "VolumeMl": 300.0})
+    group_report(root)
+    done, planned = read_table(root / "group_FLAIR.tsv")
+    assert (done["verdict"], done["look_at"]) == ("look", "mask_volume")
+    assert planned["verdict"] == "n/a"
+    page = (root / "group_FLAIR.html").read_text()
+    assert '<th scope="col">Verdict</th>' in page
+    assert "</span> mask_volume</td>" in page
+    assert "<b>1</b><span>to look at</span>" in page
+
+
+def test_an_output_folder_without_verdicts_has_no_column_of_them(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(finished_run, tmp_path / "out")
+    for path in root.rglob("*_qc.json"):
+        known = json.loads(path.read_text())
+        del known["Verdict"], known["Checks"]
+        path.write_text(json.dumps(known))
+    group_report(root)
+    assert "Verdict" not in (root / "group_FLAIR.html").read_text()
+    assert read_table(root / "group_FLAIR.tsv")[0]["verdict"] == "n/a"
 
 
 def test_failed_images_are_in_the_table_and_on_the_page(group: Path) -> None:

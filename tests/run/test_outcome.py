@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from bids_sr.bids import AnatImage
 from bids_sr.cli.plan_table import print_plan
 from bids_sr.records.quality import QualityRecord
 from bids_sr.records.step_record import StepRecord
+from bids_sr.records.verdict import Check, Verdict
 from bids_sr.run.crashes import Crash
 from bids_sr.run.exit_codes import ExitCode
 from bids_sr.run.outcome import Outcomes, after_run, planned
@@ -131,6 +133,29 @@ def test_a_segmentation_that_was_asked_for_and_failed_is_told(
     assert result.images[0].incomplete == bool(code)
     only = Outcomes(images=result.images[:1])
     assert only.code == code
+
+
+NOISY = Check(name="noise", title="Noise", value=9.0, high=8, status="look", reason="Noisy.")
+
+
+@pytest.mark.parametrize(
+    ("checks", "status", "lenient", "strict"),
+    [((NOISY,), "look", ExitCode.OK, ExitCode.SOME_FAILED), ((), "ok", ExitCode.OK, ExitCode.OK)],
+)
+def test_only_a_strict_run_counts_an_image_to_look_at_as_failed(
+    tmp_path: Path, checks: tuple[Check, ...], status: str, lenient: int, strict: int
+) -> None:
+    write_quality(tmp_path / "sub-01_T1w.json", verdict=Verdict(checks=checks))
+    result = after_run(
+        IMAGES[:1],
+        [],
+        image_of=lambda node: None,
+        finished=lambda image: True,
+        quality_path=lambda image: tmp_path / f"{image.stem}.json",
+    )
+    assert result.images[0].line == f"sub-01_T1w: done, verdict {status}"
+    assert result.code == lenient
+    assert replace(result, strict=True).code == strict
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,204 @@
+"""The checks behind the verdict on an image: one table, an entry a check.
+
+An entry says which value is read from the QC record, the range it is expected in, and in one
+line of plain English what it means to be within or outside of it.  Nothing is measured here;
+how the ranges were set is in ``benchmarks/RESULTS.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bids_sr.records.json_values import mapping, number
+from bids_sr.records.quality import QualityRecord
+from bids_sr.records.verdict import LOOK, OK, Check, Verdict
+
+LEAST_NOISE_PERCENT = 1.0
+"""Noise below it says little: what a residual is compared with is never less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRule:
+    """Say what one check reads, what it expects, and what follows."""
+
+    name: str
+    title: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    value: Callable[[QualityRecord], float | None]
+    """Reads the value; None where the image does not have it, and the check is left out."""
+    ok: str
+    """What a value within the range means."""
+    look: str
+    """What a value outside of the range means, and what to do."""
+
+    def check(self, quality: QualityRecord) -> Check | None:
+        """Check an image; None where it does not have the value."""
+        value = self.value(quality)
+        if value is None:
+            return None
+        below = self.low is not None and value < self.low
+        outside = below or (self.high is not None and value > self.high)
+        return Check(
+            name=self.name,
+            title=self.title,
+            value=value,
+            unit=self.unit,
+            low=self.low,
+            high=self.high,
+            status=LOOK if outside else OK,
+            reason=self.look if outside else self.ok,
+        )
+
+
+def verdict_on(quality: QualityRecord) -> Verdict:
+    """Check an image by all rules whose values it has."""
+    checks = (rule.check(quality) for rule in RULES)
+    return Verdict(checks=tuple(check for check in checks if check is not None))
+
+
+def measured(name: str) -> Callable[[QualityRecord], float | None]:
+    """Return a function that reads what was measured on the volumes, by its name in the file."""
+    return lambda quality: number(quality.measures.facts.get(name))
+
+
+def _steps_left_out(quality: QualityRecord) -> float | None:
+    method = quality.method
+    if not method.method:
+        return None
+    instead = (method.fallback_reason, *method.not_measured)
+    segmentations = [step for step in quality.segmentations if step.failed]
+    return float(len(quality.left_out) + len(segmentations) + sum(map(bool, instead)))
+
+
+def _mask_volume(quality: QualityRecord) -> float | None:
+    return quality.step("brain_mask").volume_ml
+
+
+def _noise(quality: QualityRecord) -> float | None:
+    return number(mapping(quality.method.details.get("DataConsistency")).get("NoisePercent"))
+
+
+def _residual_per_noise(quality: QualityRecord) -> float | None:
+    output, noise = quality.method.output, _noise(quality)
+    if output is None or output.residual_percent is None or noise is None:
+        return None
+    return round(output.residual_percent / max(noise, LEAST_NOISE_PERCENT), 3)
+
+
+def _overshoot(quality: QualityRecord) -> float | None:
+    output, acquired = quality.method.output, quality.step("check").input_range
+    if output is None or len(acquired) != 2 or acquired[1] <= acquired[0]:
+        return None
+    (low, high), (least, most) = acquired, output.intensities
+    return round(100 * max(low - least, most - high, 0.0) / (high - low), 2)
+
+
+def _adaptation_gain(quality: QualityRecord) -> float | None:
+    return number(quality.method.details.get("ValidationGainDecibel"))
+
+
+def _held_out_gain(quality: QualityRecord) -> float | None:
+    test = quality.method.held_out
+    return None if test is None else test.gain
+
+
+def _coarsening(quality: QualityRecord) -> float | None:
+    output, slices = quality.method.output, quality.method.slices
+    spacings = quality.step("check").facts.get("Spacings")
+    if output is None or slices is None or slices.axis is None:
+        return None
+    if not isinstance(spacings, list) or not len(spacings) == 3 == len(output.spacings):
+        return None
+    pairs = [
+        (number(before), after)
+        for axis, (before, after) in enumerate(zip(spacings, output.spacings, strict=True))
+        if axis != slices.axis
+    ]
+    shares = [after / before for before, after in pairs if before]
+    return round(max(shares), 3) if shares else None
+
+
+RULES = (
+    CheckRule(
+        name="steps",
+        title="Steps left out",
+        high=0,
+        value=_steps_left_out,
+        ok="All steps were done.",
+        look="A step failed or was replaced by a simpler one: read the warnings of the image.",
+    ),
+    CheckRule(
+        name="mask_volume",
+        title="Brain mask volume",
+        unit="mL",
+        low=700,
+        high=2100,
+        value=_mask_volume,
+        ok="The brain mask is as large as a brain.",
+        look="The brain mask is not as large as a brain: look at its outline, and do not use "
+        "volumes until it is right.",
+    ),
+    CheckRule(
+        name="noise",
+        title="Noise",
+        unit="% of the intensity range",
+        high=8,
+        value=_noise,
+        ok="The acquired slices have usual noise.",
+        look="The acquired slices are very noisy: fine detail of the result may be noise.",
+    ),
+    CheckRule(
+        name="residual",
+        title="Difference from the acquired slices",
+        unit="times the noise",
+        high=3,
+        value=_residual_per_noise,
+        ok="The result agrees with the acquired slices.",
+        look="The result differs from the acquired slices by more than their noise: flip between "
+        "the acquired image and the result, and look for what is new or missing.",
+    ),
+    CheckRule(
+        name="overshoot",
+        title="Intensities beyond the acquired range",
+        unit="% of the range",
+        high=50,
+        value=_overshoot,
+        ok="The result has the intensities of the acquired image.",
+        look="The result has intensities that the acquired image does not have: look for bright "
+        "or dark edges.",
+    ),
+    CheckRule(
+        name="adaptation",
+        title="Gain of the network over interpolation",
+        unit="dB",
+        low=0,
+        value=_adaptation_gain,
+        ok="On parts of this image that it did not see, the network is better than interpolation.",
+        look="On parts of this image that it did not see, the network is no better than "
+        "interpolation: compare it with --sr-method bspline.",
+    ),
+    CheckRule(
+        name="thickness",
+        title="Gain on left-out slices with the assumed thickness",
+        unit="dB",
+        low=0.1,
+        value=_held_out_gain,
+        ok="The slice thickness was assumed; slices that were left out and made again support it.",
+        look="The slice thickness was assumed, and slices that were left out and made again do "
+        "not support it: state SliceThickness in the sidecar, or give --slice-thickness.",
+    ),
+    CheckRule(
+        name="in_plane",
+        title="Output voxel size within the slices",
+        unit="times the acquired one",
+        high=2.5,
+        value=_coarsening,
+        ok="The detail within the slices is kept to a usual degree.",
+        look="Detail within the slices was lost, because the output voxels are much larger than "
+        "the acquired ones: use --output-resolution native to keep it.",
+    ),
+)
+"""All checks, in the order in which they are shown."""

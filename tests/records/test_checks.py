@@ -1,0 +1,123 @@
+"""Each check is silent on a usual value and fires on one outside of its range."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_sr.imaging import Acquisition
+from bids_sr.records.checks import RULES, verdict_on
+from bids_sr.records.method_record import HeldOutSlices, MethodRecord, Output, SlicesUsed
+from bids_sr.records.quality import QualityRecord
+from bids_sr.records.step_record import StepRecord
+from bids_sr.records.verdict import Check
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+OUTPUT = Output(
+    shape=(180, 216, 180),
+    spacings=(1.0, 1.0, 1.0),
+    intensities=(0.0, 1010.0),
+    residual_percent=0.9,
+)
+METHOD = MethodRecord(
+    method="finetuned",
+    slices=SlicesUsed.of(Acquisition(spacing=6.0, thickness=5.0, slice_axis=2)),
+    held_out=HeldOutSlices(assumption="kept", gain=1.1),
+    output=OUTPUT,
+    details={"DataConsistency": {"NoisePercent": 1.5}, "ValidationGainDecibel": 1.4},
+)
+GOOD = QualityRecord(
+    image="sub-01/anat/sub-01_T1w.nii.gz",
+    suffix="T1w",
+    steps={
+        "check": StepRecord({"InputRange": [0, 1000], "Spacings": [0.7, 0.7, 6.0]}),
+        "brain_mask": StepRecord({"Method": "template", "VolumeMl": 1400}),
+    },
+    method=METHOD,
+)
+
+
+def with_method(**changes: Any) -> QualityRecord:
+    return replace(GOOD, method=replace(METHOD, **changes))
+
+
+def with_mask(volume: float) -> QualityRecord:
+    mask = StepRecord({"Method": "template", "VolumeMl": volume})
+    return replace(GOOD, steps={**GOOD.steps, "brain_mask": mask})
+
+
+def fired(quality: QualityRecord) -> list[str]:
+    return [check.name for check in verdict_on(quality).looks]
+
+
+def test_names_are_unique_and_sentences_end() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    for rule in RULES:
+        assert rule.low is not None or rule.high is not None
+        assert rule.ok.endswith(".")
+        assert rule.look.endswith(".")
+
+
+def test_a_good_image_is_ok() -> None:
+    verdict = verdict_on(GOOD)
+    assert verdict.status == "ok"
+    assert {check.name for check in verdict.checks} >= {
+        "steps",
+        "mask_volume",
+        "noise",
+        "residual",
+    }
+
+
+def test_what_is_not_known_is_not_checked() -> None:
+    """An image of a knee has no brain mask, an old record has no measures."""
+    known = verdict_on(QualityRecord(image="a_T1w.nii"))
+    assert known.checks == ()
+    assert known.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoilt"),
+    [
+        ("mask_volume", with_mask(400)),
+        ("mask_volume", with_mask(2600)),
+        ("steps", with_method(fallback_reason="too few slices")),
+        ("steps", with_method(not_measured=("data consistency",))),
+        (
+            "steps",
+            replace(GOOD, steps={**GOOD.steps, "denoise": StepRecord({"Status": "failed"})}),
+        ),
+        (
+            "steps",
+            replace(GOOD, segmentations=(StepRecord({"Tool": "atropos", "Status": "failed"}),)),
+        ),
+        ("noise", with_method(details={"DataConsistency": {"NoisePercent": 12.0}})),
+        ("residual", with_method(output=replace(OUTPUT, residual_percent=8.0))),
+        ("overshoot", with_method(output=replace(OUTPUT, intensities=(0.0, 1900.0)))),
+        ("adaptation", with_method(details={"ValidationGainDecibel": -0.2})),
+        ("thickness", with_method(held_out=HeldOutSlices(assumption="thinner slices", gain=0.0))),
+        ("in_plane", with_method(output=replace(OUTPUT, spacings=(3.0, 3.0, 1.0)))),
+    ],
+)
+def test_a_check_fires_on_what_is_spoilt(name: str, spoilt: QualityRecord) -> None:
+    assert name in fired(spoilt)
+
+
+def test_a_small_residual_is_compared_with_a_least_noise() -> None:
+    """Without noise every residual would be large."""
+    clean = {"DataConsistency": {"NoisePercent": 0.01}}
+    assert "residual" not in fired(with_method(details=clean))
+
+
+def test_the_page_has_every_check_with_its_range() -> None:
+    page = (REPOSITORY / "docs/explanation/verdict.md").read_text(encoding="utf-8")
+    for rule in RULES:
+        check = Check(
+            name=rule.name, title=rule.title, value=0, unit=rule.unit, low=rule.low, high=rule.high
+        )
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{rule.name}` |"))
+        assert f"| {check.expected_words} |" in row
