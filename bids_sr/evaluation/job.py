@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from bids_sr import __version__
 from bids_sr.compute.memory import peak_memory_gb
+from bids_sr.evaluation.calibration import calibration
 from bids_sr.evaluation.downstream import Segmenter, downstream_scores
 from bids_sr.evaluation.guides import WITHOUT_GUIDE, load_guide
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
@@ -233,8 +234,11 @@ def _outcome(
         uncertainty=uncertainty,
         measures=job.measures,
     )
+    row = {**cost, "scores": scores}
+    if uncertainty is not None:
+        row["calibration"] = calibration(test.case, estimate, uncertainty, test.mask)
     return Outcome(
-        row={**cost, "scores": scores},
+        row=row,
         estimate=estimate,
         pictures=pictures(test.case, estimate, test.mask),
     )

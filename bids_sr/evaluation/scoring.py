@@ -20,6 +20,7 @@ from bids_sr.evaluation.protocol import TestCase
 from bids_sr.evaluation.sharpness import sharpness
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
+from bids_sr.records.uncertainty import COVERAGE_FACTOR
 
 _PLANES_A_VIEW = 16
 _LEAST_IN_PLANE = 400  # mask voxels that a plane needs to be looked at
@@ -149,6 +150,14 @@ MEASURES = (
         "stated uncertainty: above 1, the method is too sure",
     ),
     Measure(
+        name="uncertainty_coverage",
+        title="Coverage of the 90 % interval (%)",
+        digits=1,
+        definition="share of the mask where the reference lies within "
+        f"{COVERAGE_FACTOR:g} times the stated uncertainty of the result; 90 is best, and "
+        "promised only where the method's uncertainty is calibrated",
+    ),
+    Measure(
         name="registration_error",
         title="Registration error (mm)",
         digits=3,
@@ -256,6 +265,7 @@ def _uncertainty_scores(errors: npt.NDArray[Any], stated: npt.NDArray[Any]) -> d
     return {
         "uncertainty_correlation": float(stats.spearmanr(size, stated).statistic),
         "uncertainty_ratio": float(np.sqrt(np.mean(errors.astype(np.float64) ** 2))) / spread,
+        "uncertainty_coverage": 100 * float(np.mean(size <= COVERAGE_FACTOR * stated)),
     }
 
 

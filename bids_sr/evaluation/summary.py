@@ -13,10 +13,10 @@ from bids_sr.evaluation import table
 from bids_sr.evaluation.scoring import MEASURES, PLANES_DEFINITION
 
 _NEVER_BEST = (
-    *("sharpness", "reference_sharpness", "uncertainty_ratio"),
+    *("sharpness", "reference_sharpness", "uncertainty_ratio", "uncertainty_coverage"),
     *("lesion_volume_error", "reference_lesion_dice", "reference_lesions"),
 )
-_PLOTTED = ("psnr", "ssim", "haarpsi", "lesion_psnr")
+_PLOTTED = ("psnr", "ssim", "haarpsi", "lesion_psnr", "uncertainty_coverage")
 
 
 def page_of(
@@ -140,6 +140,11 @@ def _group(
             for measure in measures
             if measure.name in _PLOTTED
         ],
+        "calibration": {
+            method: curves
+            for method, some in methods.items()
+            if (curves := [row["calibration"] for row in some if row.get("calibration")])
+        },
         "examples": _examples(methods, examples),
     }
 

@@ -10,7 +10,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ from bids_sr.files.writing import write_text_atomic
 from bids_sr.reports.drawing import encode
 from bids_sr.reports.page import render
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CALIBRATION = "Calibration of the uncertainty"
 PAGE, PLOTS = "index.html", "plots"
 INK, MUTED = "#1f2933", "#7b8794"
 COLOURS = (
@@ -48,8 +52,10 @@ def write_comparison(folder: Path, page: Mapping[str, Any]) -> Path:
     groups = []
     for number, group in enumerate(page["groups"]):
         plots = []
-        for title, points in group["plots"]:
-            svg = plot_scores(points, title)
+        drawings = [(title, plot_scores(points, title)) for title, points in group["plots"]]
+        if group.get("calibration"):
+            drawings.append((CALIBRATION, plot_calibration(group["calibration"])))
+        for title, svg in drawings:
             name = f"{number + 1:02d}_{title.split(' (')[0].replace(' ', '-')}.svg"
             write_text_atomic(folder / PLOTS / name, svg)
             address = base64.b64encode(svg.encode()).decode("ascii")
@@ -79,7 +85,6 @@ def plot_scores(points: Mapping[str, Mapping[str, float | None]], title: str) ->
     str
         SVG.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     methods = list(points)
@@ -105,6 +110,46 @@ def plot_scores(points: Mapping[str, Mapping[str, float | None]], title: str) ->
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    return _svg(figure)
+
+
+def plot_calibration(curves: Mapping[str, Sequence[Sequence[Sequence[float]]]]) -> str:
+    """Draw by how much methods err against how much they say they may, an image a line.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence
+        Method -> images -> [stated half-width, error that 90 % stay below], percent.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.9, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (method, images) in enumerate(curves.items()):
+        for number, points in enumerate(images):
+            stated, errors = zip(*points, strict=True)
+            colour, label = COLOURS[place % len(COLOURS)], None if number else method
+            axes.plot(stated, errors, ".-", color=colour, linewidth=0.9, alpha=0.8, label=label)
+    largest = max(axes.get_xlim()[1], axes.get_ylim()[1])
+    axes.plot([0, largest], [0, largest], color=MUTED, linewidth=0.8, zorder=0)
+    axes.set_xlabel("Stated half-width, % of the range", fontsize=9)
+    axes.set_ylabel("90 % of errors are below, %", fontsize=9)
+    axes.tick_params(labelsize=8.5)
+    axes.legend(frameon=False, fontsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """Return a figure as SVG, the same text for the same figure."""
+    import matplotlib as mpl
+
     stream = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "bids_sr", "svg.fonttype": "path"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -9,6 +9,7 @@ from skimage.metrics import structural_similarity
 from bids_sr.evaluation import MEASURES, Protocol, TestCase, make_case, psnr, score, ssim
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, lay_out_grid, resample
+from bids_sr.records.uncertainty import COVERAGE_FACTOR
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +122,26 @@ def test_uncertainty_is_compared_with_the_error(
     scores = score(case, cubic, mask=mask, uncertainty=cubic.with_data(0.5 * error))
     assert scores["uncertainty_correlation"] == pytest.approx(1)
     assert scores["uncertainty_ratio"] == pytest.approx(2)
+    errs = np.count_nonzero(error[mask & case.region]) / np.count_nonzero(mask & case.region)
+    assert scores["uncertainty_coverage"] == pytest.approx(100 * (1 - errs))  # 0.5 x 1.645 < 1
     noise = np.random.default_rng(0).uniform(1, 2, error.shape).astype(np.float32)
     blind = score(case, cubic, mask=mask, uncertainty=cubic.with_data(noise))
     assert abs(blind["uncertainty_correlation"]) < 0.05
     constant = score(case, cubic, mask=mask, uncertainty=cubic.with_data(0 * error + 1))
     assert "uncertainty_correlation" not in constant
+
+
+def test_coverage_is_the_share_of_voxels_within_the_interval(
+    case: TestCase, cubic: Volume, mask: np.ndarray
+) -> None:
+    inside = mask & case.region
+    error = np.abs(cubic.data - case.truth.data)
+    width = float(np.quantile(error[inside], 0.7)) / COVERAGE_FACTOR
+    stated = cubic.with_data(np.full(error.shape, width, np.float32))
+    stated.data[0, 0, 0] *= 2  # a constant map ranks nothing and is not scored
+    stated.data[inside] *= np.linspace(1, 1 + 1e-6, np.count_nonzero(inside))
+    scores = score(case, cubic, mask=mask, uncertainty=stated)
+    assert scores["uncertainty_coverage"] == pytest.approx(70, abs=0.1)
 
 
 def test_a_mask_outside_of_the_slices_is_refused(case: TestCase, cubic: Volume) -> None:

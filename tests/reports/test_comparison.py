@@ -81,3 +81,11 @@ def test_the_same_page_twice(page: dict[str, Any], tmp_path: Path) -> None:
 
 def test_a_plot_without_numbers() -> None:
     assert "<svg" in plot_scores({"one": {"head": None}, "a:very=long,name": {}}, "PSNR")
+
+
+def test_calibration_is_drawn_beside_the_scores(page: dict[str, Any], tmp_path: Path) -> None:
+    curve = [[1.0, 1.2], [2.0, 1.9], [4.0, 4.4]]
+    group = {**page["groups"][0], "calibration": {"finetuned": [curve, curve], "self": [curve]}}
+    write_comparison(tmp_path, {**page, "groups": [group]})
+    assert len(list((tmp_path / "plots").glob("*_Calibration-of-the-uncertainty.svg"))) == 1
+    assert "Calibration of the uncertainty" in (tmp_path / "index.html").read_text()
