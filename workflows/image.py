@@ -141,7 +141,9 @@ def init_image_wf(
         (super_resolution_wf, segmentation_wf, [
             ("outputnode.out_file", "inputnode.in_file"),
             ("outputnode.out_mask", "inputnode.in_mask"),
+            ("outputnode.acquisition", "inputnode.acquisition"),
         ]),
+        (preprocessing_wf, segmentation_wf, [("outputnode.corrected", "inputnode.slices_file")]),
         (segmentation_wf, outputs_wf, [
             ("outputnode.records", "inputnode.segmentations"),
             ("outputnode.figure_records", "inputnode.segmentation_figures"),

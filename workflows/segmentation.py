@@ -16,6 +16,7 @@ from bids_sr.bids.output_sidecars import segmentation_metadata
 from bids_sr.interfaces.outputs import SaveDerivative, SaveDerivatives
 from bids_sr.interfaces.reportlets import SegmentationFigure
 from bids_sr.interfaces.segmentation import SegmentImage, segmentation_tool
+from bids_sr.interfaces.segmentation_on_slices import SegmentationOnSlices
 
 from .resources import Resources
 
@@ -59,6 +60,8 @@ def init_segmentation_wf(
     ------
     in_file, in_mask
         The super-resolved image and its brain mask, or None.
+    slices_file, acquisition
+        The slices that it was made of, and how they were taken; None where it was not.
 
     Outputs
     -------
@@ -68,7 +71,11 @@ def init_segmentation_wf(
         Why a figure is missing, one record each; empty for existing figures.
     """
     workflow = pe.Workflow(name="segmentation_wf")
-    inputnode = pe.Node(niu.IdentityInterface(fields=["in_file", "in_mask"]), name="inputnode")
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=["in_file", "in_mask", "slices_file", "acquisition"]),
+        name="inputnode",
+    )
+    inputnode.inputs.trait_set(slices_file=None, acquisition=None)
     outputnode = pe.Node(
         niu.IdentityInterface(fields=["records", "figure_records"]), name="outputnode"
     )
@@ -89,16 +96,27 @@ def init_segmentation_wf(
         segment = _segment(request, tool, options, resources)
         segment.inputs.refusal = refusal
         segment.inputs.companion_file = str(companion.path) if companion and not refusal else None
+        to_slices = pe.Node(
+            SegmentationOnSlices(),
+            name=f"to_slices_{tool.label}",
+            mem_gb=resources.output_gb(0.3, 0.05),
+        )
         save, save_figure = _save(image, tool, options.output_dir)
         draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.result_gb)
         texts += [] if refusal else [tool.sentence]
         workflow.connect([
             (inputnode, segment, [("in_file", "in_file"), ("in_mask", "in_mask")]),
-            (segment, save, [("out_files", "in_files"), ("record", "record")]),
+            (inputnode, to_slices, [
+                ("in_file", "sr_file"),
+                ("slices_file", "slices_file"),
+                ("acquisition", "acquisition"),
+            ]),
+            (segment, to_slices, [("out_files", "in_files"), ("record", "segmentation")]),
+            (to_slices, save, [("out_files", "in_files"), ("record", "record")]),
             (inputnode, draw, [("in_file", "in_file")]),
             (segment, draw, [("out_labels", "in_labels"), ("colours", "colours")]),
             (draw, save_figure, [("out_file", "in_file")]),
-            (segment, gather, [("record", f"in{number}")]),
+            (to_slices, gather, [("record", f"in{number}")]),
             (draw, gather_figures, [("record", f"in{number}")]),
         ])  # fmt: skip
     workflow.connect([

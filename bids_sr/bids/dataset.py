@@ -61,6 +61,7 @@ IGNORED = (
     "*_qc.json",
     "*_sliceprofile.tsv",
     "*_volumes.tsv",
+    "*_lesions.tsv",
     "*_uncertainty.nii.gz",
     "*_uncertainty.json",
     "*_model.safetensors",

@@ -27,6 +27,10 @@ __all__ = [
     "source_uri",
 ]
 
+ON_SLICES = "slices_"
+"""Begins the keys of a segmentation's files that lie on the acquired slices."""
+LESION = "lesion"
+"""BIDS label of lesions."""
 FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
 
 
@@ -165,7 +169,9 @@ def segmentation_paths(
     Returns
     -------
     dict of str to Path
-        ``labels``, ``table``, ``volumes``, ``map-<label>``, ``mask-<label>``, ``figure``.
+        ``labels``, ``table``, ``volumes``, ``map-<label>``, ``mask-<label>``, ``figure``; on
+        the acquired slices ``slices_labels``, ``slices_volumes``, ``slices_mask-<label>``; and
+        ``lesions``, where there is a mask of lesions.
 
     Notes
     -----
@@ -192,10 +198,38 @@ def segmentation_paths(
             )
             for label in masks
         },
+        **_on_slices(output_dir, image, tool, masks),
         "figure": output_path(
             output_dir, image, datatype="figures", desc=f"seg{tool}", extension=".svg"
         ),
     }
+
+
+def _on_slices(
+    output_dir: Path, image: AnatImage, tool: str, masks: Iterable[str]
+) -> dict[str, Path]:
+    """Name what a segmentation is on the acquired slices."""
+    slices = {"space": "orig", "segmentation": tool, "desc": "sr"}
+    paths = {
+        f"{ON_SLICES}labels": output_path(output_dir, image, suffix="dseg", **slices),
+        f"{ON_SLICES}volumes": output_path(
+            output_dir, image, suffix="volumes", extension=".tsv", **slices
+        ),
+    }
+    for label in masks:
+        paths[f"{ON_SLICES}mask-{label}"] = output_path(
+            output_dir, image, space="orig", label=label, desc=tool, suffix="mask"
+        )
+        if label == LESION:
+            paths["lesions"] = output_path(
+                output_dir,
+                image,
+                segmentation=tool,
+                desc="sr",
+                suffix="lesions",
+                extension=".tsv",
+            )
+    return paths
 
 
 def resolution_label(image: AnatImage) -> str:

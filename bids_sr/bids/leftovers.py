@@ -45,6 +45,7 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
         {"segmentation": ANY, "desc": "sr"},
         {"space": image.suffix, "desc": ANY},
     )
+    slice_entities = {"space": "orig", **label_entities}
     names: list[tuple[Path, str]] = [
         (output_path(output_dir, image, res=ANY, desc="sr"), "SuperResolution"),
         (paths.mask, "BrainExtraction"),
@@ -56,6 +57,13 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
         (paths.model, ""),
         (output_path(output_dir, image, suffix="dseg", **label_entities), "Segmentation"),
         (output_path(output_dir, image, suffix="volumes", extension=".tsv", **label_entities), ""),
+        (output_path(output_dir, image, suffix="lesions", extension=".tsv", **label_entities), ""),
+        (output_path(output_dir, image, suffix="dseg", **slice_entities), "Segmentation"),
+        (output_path(output_dir, image, suffix="volumes", extension=".tsv", **slice_entities), ""),
+        (
+            output_path(output_dir, image, space="orig", label=ANY, desc=ANY, suffix="mask"),
+            "Segmentation",
+        ),
         (
             output_path(output_dir, image, label=ANY, suffix="probseg", **map_entities),
             "Segmentation",

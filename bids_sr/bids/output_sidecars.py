@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_sr.bids.derivatives import assumptions_made, output_paths, source_uri
+from bids_sr.bids.derivatives import ON_SLICES, assumptions_made, output_paths, source_uri
 from bids_sr.bids.image import AnatImage
 from bids_sr.records.method_record import MethodRecord
 
@@ -244,13 +244,14 @@ def segmentation_metadata(
     Returns
     -------
     dict of dict
-        By the keys that are images: ``labels``, ``map-<label>``, ``mask-<label>``.
+        By the keys that are images: ``labels``, ``map-<label>``, ``mask-<label>``, and the
+        same on the acquired slices.
     """
     product = own_uri(output_dir, output_paths(output_dir, image).product)
     common = {"Sources": [product], "SpatialReference": product}
     sidecars = {}
     for key in files:
-        kind, _, label = key.partition("-")
+        kind, _, label = key.removeprefix(ON_SLICES).partition("-")
         if kind == "labels":
             about: dict[str, Any] = {"Description": f"Segmentation by {tool}", "Manual": False}
         elif kind == "map":
@@ -261,6 +262,9 @@ def segmentation_metadata(
         else:
             continue
         sidecars[key] = {**about, **common}
+        if key.startswith(ON_SLICES):
+            sidecars[key]["Description"] += ", on the acquired slices by the forward model"
+            sidecars[key]["SpatialReference"] = source_uri(image)
     return sidecars
 
 

@@ -72,6 +72,13 @@ class StepRecord:
         return None if count is None else int(count)
 
     @property
+    def lesions(self) -> tuple[int, int] | None:
+        """How many lesions were found, and how many of them the acquired slices show."""
+        count = number(self.facts.get("Lesions"))
+        seen = number(self.facts.get("LesionsSeenInSlices"))
+        return None if count is None or seen is None else (int(count), int(seen))
+
+    @property
     def volumes_ml(self) -> dict[str, float]:
         """Volumes of a segmentation by label."""
         volumes = {

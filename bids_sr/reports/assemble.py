@@ -204,6 +204,11 @@ def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
         lines = [Line(name=name, value=f"{wording.number(ml)} mL") for name, ml in volumes]
         if record.count is not None:
             lines.append(Line(name="Number of regions", value=str(record.count)))
+        if record.lesions is not None:
+            count, seen = record.lesions
+            lines.append(
+                Line(name="Lesions that the acquired slices show", value=f"{seen} of {count}")
+            )
         panels.append(
             {
                 "tool": tool,
