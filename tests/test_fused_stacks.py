@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,3 +123,61 @@ def test_a_single_stack_that_is_left_is_not_fused(
     assert "sub-01_desc-fused_T2w: not fused: 1 of 3 stacks have a result" in done.stderr
     assert not list((tmp_path / "out").rglob("*_desc-fused_T2w*"))
     assert (tmp_path / "out/sub-01/anat/sub-01_acq-sag_res-2mm_desc-sr_T2w.nii.gz").exists()
+
+
+COLLECT = """
+import json, sys
+from smriprep.utils.bids import collect_derivatives
+print(json.dumps(collect_derivatives(sys.argv[1], "01", ["MNI152NLin2009cAsym"])))
+"""
+
+
+def collected(out: Path) -> dict[str, object]:
+    """Return what sMRIPrep's own code takes from the output folder."""
+    pytest.importorskip("smriprep", reason="pip install smriprep, or bids_sr[test]")
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECT, str(out)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TEMPLATEFLOW_HOME": str(out.parent), "NO_ET": "1"},
+    )
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_other_tools_take_the_fused_volume(
+    command: Command, session: Path, head: Volume, tmp_path: Path
+) -> None:
+    masks, anat = tmp_path / "masks/sub-01/anat", session / "sub-01/anat"
+    masks.mkdir(parents=True)
+    (tmp_path / "masks/dataset_description.json").write_text(
+        json.dumps({"Name": "masks", "BIDSVersion": "1.9.0", "DatasetType": "derivative"})
+    )
+    for plane in PLANES:
+        for end in (".nii.gz", ".json"):
+            path = anat / f"sub-01_acq-{plane}_T2w{end}"
+            path.rename(path.with_name(path.name.replace("T2w", "T1w")))
+        slices = Volume.load(anat / f"sub-01_acq-{plane}_T1w.nii.gz")
+        inside = slices.with_data((slices.data > 100).astype(np.uint8))
+        inside.save(masks / f"sub-01_acq-{plane}_desc-brain_mask.nii.gz", dtype=np.uint8)
+    words = ("-d", f"masks={tmp_path / 'masks'}", "--raw-like-dir", str(tmp_path / "view"))
+    done = run(command, session, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out/sub-01/anat"
+    found = collected(tmp_path / "out")
+    assert found["t1w_preproc"] == str(out / "sub-01_desc-preproc_T1w.nii.gz")
+    assert found["t1w_mask"] == str(out / "sub-01_desc-brain_mask.nii.gz")
+    fused = out / "sub-01_res-2mm_desc-fused_T1w.nii.gz"
+    assert Path(str(found["t1w_preproc"])).read_bytes() == fused.read_bytes()
+    assert check_output_tree(tmp_path / "out") == []
+    mask = Volume.load(Path(str(found["t1w_mask"])), dtype=np.uint8)
+    assert mask.same_grid(Volume.load(fused))
+    assert np.mean(head.data[mask.data > 0] > 0) > 0.9
+
+    done = run(command, session, tmp_path, *words, "--fuse-stacks", "none")
+    assert done.returncode == 0, done.stderr
+    found = collected(tmp_path / "out")
+    assert found["t1w_preproc"] == str(out / "sub-01_acq-ax_desc-preproc_T1w.nii.gz")
+    assert found["t1w_mask"] == str(out / "sub-01_acq-ax_desc-brain_mask.nii.gz")
+    assert not (out / "sub-01_desc-preproc_T1w.json").exists()

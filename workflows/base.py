@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +19,7 @@ from bids_sr.interfaces.super_resolution import chosen_method
 
 from .brain_extraction import BrainExtraction
 from .dataset import DatasetLearning, init_dataset_wf
-from .fusion import edges_of_member, init_fusion_wf
+from .fusion import LAST_NODE, edges_of_member, fusion_wf_name, init_fusion_wf
 from .image import ImageSteps, image_wf_name, init_image_wf
 from .outputs import Outputs
 from .preprocessing import Preprocessing
@@ -175,6 +175,14 @@ def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage |
         From :func:`images_by_graph`.
     """
     return next((images[graph] for graph in fullname.split(".") if graph in images), None)
+
+
+def ended_groups(images: Sequence[AnatImage], ended: Iterable[str]) -> list[str]:
+    """List the groups of stacks of which everything is written, by the nodes that have ended."""
+    last = {tuple(name.split(".")[-2:]) for name in ended}
+    return [
+        group.name for group in stack_groups(images) if (fusion_wf_name(group), LAST_NODE) in last
+    ]
 
 
 def makes_product(fullname: str) -> bool:

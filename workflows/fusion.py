@@ -23,6 +23,8 @@ TEXT = (
     "the mean of the reconstructions was changed until it agreed with the acquired slices of all "
     "stacks, as far as their noise allows (regularised least squares, conjugate gradients). "
 )
+LAST_NODE = "save_fused"
+"""Writes the volume and the QC file."""
 OF_IMAGE = {
     "slices": "preprocessing_wf.outputnode.corrected",
     "sr": "super_resolution_wf.outputnode.out_file",
@@ -84,7 +86,7 @@ def init_fusion_wf(
     fuse_masks = pe.Node(FuseMasks(count, images=images), name="fuse_masks", mem_gb=2 * result_gb)
     draw = pe.Node(FusedFigure(), name="draw_fused", mem_gb=result_gb)
     gather = pe.Node(niu.Merge(2), name="gather_records", run_without_submitting=True)
-    save = pe.Node(_save(group, options), name="save_fused", run_without_submitting=True)
+    save = pe.Node(_save(group, options), name=LAST_NODE, run_without_submitting=True)
     save_figure = pe.Node(
         SaveDerivative(out_path=str(fused_paths(options.output_dir, group).figure)),
         name="save_fused_figure",

@@ -35,6 +35,10 @@ class FusedPaths:
     """QC file."""
     figure: Path
     """Figure of the report."""
+    preproc: Path
+    """Copy for other tools, where one of the stacks is the reference."""
+    preproc_mask: Path
+    """Brain mask beside that copy."""
 
     @property
     def beside(self) -> tuple[Path, ...]:
@@ -75,6 +79,8 @@ def fused_paths(output_dir: Path, group: StackGroup) -> FusedPaths:
         uncertainty=output_path(output_dir, image, desc=DESC, suffix="uncertainty"),
         quality=output_path(output_dir, image, desc=DESC, suffix="qc", extension=".json"),
         figure=output_path(output_dir, image, datatype="figures", desc=DESC, extension=".svg"),
+        preproc=output_path(output_dir, image, desc="preproc"),
+        preproc_mask=output_path(output_dir, image, suffix="mask", desc="brain"),
     )
 
 

@@ -6,11 +6,13 @@ choice rests on headers and names only; nothing here looks at intensities.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bids_sr.bids.derivatives import output_path, output_paths
+from bids_sr.bids.fused_outputs import RECORD, FusedPaths
+from bids_sr.bids.fused_reference import made_of, move, spaced
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.selection import ReferenceRule
 from bids_sr.bids.unfit import why_unfit
@@ -100,6 +102,7 @@ def settle_references(
     rule: ReferenceRule,
     *,
     complete: Iterable[str] = (),
+    fused: Mapping[str, FusedPaths] | None = None,
 ) -> list[str]:
     """Leave one reference per suffix on disk, where earlier runs had chosen another, or none.
 
@@ -113,6 +116,8 @@ def settle_references(
         By which the references were chosen.
     complete : iterable of str
         Paths of the images of which this run has written all outputs.
+    fused : mapping of str to FusedPaths, optional
+        Fused volumes that take the place of a reference, by its path: :func:`.provide_fused`.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def settle_references(
     that is not on its grid is from a run with another resolution and would be applied by
     sMRIPrep; it is removed.
     """
-    complete = set(complete)
+    complete, fused = set(complete), fused or {}
     anew = [image for image in images if image.relpath in complete and image.suffix in SUFFIXES]
     old_masks = {output_paths(output_dir, replace(i, is_reference=True)).mask for i in anew}
     notes = _remove_unchosen(output_dir, images, rule, anew)
@@ -135,7 +140,9 @@ def settle_references(
         paths = output_paths(output_dir, image) if image.is_reference else None
         if paths is None or paths.preproc is None:
             continue
-        reference = paths.preproc
+        reference, mask = paths.preproc, paths.mask
+        if image.relpath in fused:
+            reference, mask = fused[image.relpath].preproc, fused[image.relpath].preproc_mask
         if not reference.exists():
             if image.relpath in complete:
                 notes.append(f"{image.stem}: not provided as {reference.name}: no brain was found")
@@ -143,25 +150,23 @@ def settle_references(
         subject = output_dir / f"sub-{image.subject}"
         folders = [reference.parent] if rule.per == "session" else sorted(subject.glob("**/anat"))
         for former in _without_space(folders, f"desc-preproc_{image.suffix}", reference):
-            _move(former, None)
+            move(former, None)
             notes.append(f"removed {former.name}: {reference.name} is the reference now")
         if image.suffix != SUFFIXES[0]:
             continue
-        for former in _without_space(folders, "desc-brain_mask", paths.mask):
-            target = former.with_name(former.name.replace("_desc-", "_space-T1w_desc-"))
-            if target.exists() or former in old_masks:
-                _move(former, None)
+        for former in _without_space(folders, "desc-brain_mask", mask):
+            target = spaced(former)
+            if target.exists() or former in old_masks or made_of(former).status:
+                move(former, None)
                 notes.append(f"removed {former.name}: {reference.name} is the reference now")
                 continue
-            _move(former, target)
+            move(former, target)
             notes.append(
                 f"renamed {former.name} to {target.name}: {reference.name} is the reference now"
             )
-        if paths.mask.exists() and not check_input(paths.mask).grid.same(
-            check_input(reference).grid
-        ):
-            _move(paths.mask, None)
-            notes.append(f"removed {paths.mask.name}: it is not on the grid of {reference.name}")
+        if mask.exists() and not check_input(mask).grid.same(check_input(reference).grid):
+            move(mask, None)
+            notes.append(f"removed {mask.name}: it is not on the grid of {reference.name}")
     return notes
 
 
@@ -179,14 +184,31 @@ def _remove_unchosen(
             continue
         names = output_paths(output_dir, replace(image, is_reference=True))
         masks = [names.mask] if image.suffix == SUFFIXES[0] else []
-        for former in filter(None, [names.preproc, *masks]):
-            if former.exists() and _is_ours(former):
-                _move(former, None)
-                notes.append(f"removed {former.name}: this run hands on no {image.suffix}")
+        formers = [path for path in (names.preproc, *masks) if path and path.exists()]
+        formers += _fused_of(names.product.parent, image, anew)
+        for former in filter(_is_ours, formers):
+            move(former, None)
+            notes.append(f"removed {former.name}: this run hands on no {image.suffix}")
     return notes
 
 
-def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
+def _fused_of(folder: Path, image: AnatImage, anew: Sequence[AnatImage]) -> list[Path]:
+    """List the copies of fused volumes that an image was a stack of, and that are out of date."""
+    ends = [f"desc-preproc_{image.suffix}"]
+    ends += ["desc-brain_mask"] if image.suffix == SUFFIXES[0] else []
+    formers = []
+    for path in (path for end in ends for path in sorted(folder.glob(f"*_{end}.nii.gz"))):
+        record = made_of(path)
+        if image.relpath in record.used and {*record.used} <= {other.relpath for other in anew}:
+            formers.append(path)
+    return formers
+
+
+def surface_notes(
+    output_dir: Path,
+    images: Iterable[AnatImage],
+    fused: Mapping[str, FusedPaths] | None = None,
+) -> list[str]:
     """List what matters to FreeSurfer about the reference T1w images on disk.
 
     Parameters
@@ -195,6 +217,8 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
         Root of the output dataset.
     images : iterable of AnatImage
         The plan.
+    fused : mapping of str to FusedPaths, optional
+        As of :func:`settle_references`.
 
     Returns
     -------
@@ -206,9 +230,11 @@ def surface_notes(output_dir: Path, images: Iterable[AnatImage]) -> list[str]:
     for image in images:
         if not image.is_reference or image.suffix != "T1w":
             continue
-        path = output_path(output_dir, image, desc="preproc")
+        joined = (fused or {}).get(image.relpath)
+        path = joined.preproc if joined else output_path(output_dir, image, desc="preproc")
         sidecar = read_json_or_empty(path.with_name(path.name.replace(".nii.gz", ".json")))
         output = MethodRecord.from_dict(sidecar.get("SuperResolution")).output
+        output = made_of(path).output if joined else output
         if output is None:
             continue
         lowest = output.intensities[0]
@@ -237,16 +263,7 @@ def _without_space(folders: Iterable[Path], end: str, current: Path) -> list[Pat
 
 def _is_ours(path: Path) -> bool:
     sidecar = read_json_or_empty(path.with_name(path.name.replace(".nii.gz", ".json")))
-    return any(field in sidecar for field in ("SuperResolution", "BrainExtraction"))
-
-
-def _move(image: Path, target: Path | None) -> None:
-    """Rename an image and its sidecar, or remove both."""
-    for kind in (".nii.gz", ".json"):
-        path = image.with_name(image.name.replace(".nii.gz", kind))
-        if target is not None and path.exists():
-            path.replace(target.with_name(target.name.replace(".nii.gz", kind)))
-        path.unlink(missing_ok=True)
+    return any(field in sidecar for field in ("SuperResolution", "BrainExtraction", RECORD))
 
 
 def _judged(image: AnatImage) -> AnatImage:

@@ -16,6 +16,7 @@ import numpy as np
 
 from bids_sr.bids.derivatives import output_path
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.names import parse_name
 from bids_sr.bids.unfit import agent_of, body_part, localiser
 from bids_sr.imaging.grid import SAME_SPACING
 from bids_sr.records.json_values import number
@@ -66,8 +67,16 @@ class StackGroup:
 
     @property
     def image(self) -> AnatImage:
-        """An image with the entities that the stacks share, after which files are named."""
-        return _with_shared_entities(self.members)
+        """An image with the entities that the stacks share, after which files are named.
+
+        The stacks of the plan, also where some of them failed since.
+        """
+        shared = _with_shared_entities(self.members)
+        if not self.name:
+            return shared
+        named = parse_name(self.name).entities
+        entities = {name: value for name, value in shared.entities.items() if name in named}
+        return replace(shared, entities=entities)
 
     @property
     def finest(self) -> AnatImage:

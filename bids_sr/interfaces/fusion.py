@@ -27,6 +27,7 @@ from bids_sr.imaging.noise import estimate_noise
 from bids_sr.interfaces.optional import OptionalInputSpec, StepOfSeveralImages
 from bids_sr.interfaces.super_resolution import log_progress
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
+from bids_sr.records.method_record import Output
 from bids_sr.records.step_record import StepRecord
 
 if TYPE_CHECKING:
@@ -169,6 +170,16 @@ def _record(
         frame=images[fused.frame],
         stacks=(*stacks, *lacking),
         warnings=tuple(re.sub(r"^stack (\d+)", name, text) for text in fused.warnings),
+        output=_output(fused.volume) if used > 1 else None,
+    )
+
+
+def _output(volume: Volume) -> Output:
+    return Output(
+        shape=tuple(volume.shape),
+        spacings=tuple(round(float(value), 6) for value in volume.spacings),
+        intensities=(float(volume.data.min()), float(volume.data.max())),
+        residual_percent=None,
     )
 
 
@@ -292,6 +303,10 @@ class SaveFused(SimpleInterface):
 
 
 def _save(source: str | None, target: Path, metadata: dict[str, Any]) -> None:
+    sidecar = target.with_name(f"{target.name.split('.')[0]}.json")
     if source:
         copy_atomic(Path(source), target)
-        write_json_atomic(target.with_name(f"{target.name.split('.')[0]}.json"), metadata)
+        write_json_atomic(sidecar, metadata)
+        return
+    for path in (target, sidecar):  # of an earlier run
+        path.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bids_sr.records.json_values import mapping, number, numbers, text, texts
+from bids_sr.records.method_record import Output
+from bids_sr.records.step_record import StepRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,10 @@ class FusionRecord:
     stacks: tuple[FusedStack, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float | None = None
+    output: Output | None = None
+    """Grid and range of the fused volume."""
+    segmentations: tuple[StepRecord, ...] = ()
+    """What each segmentation tool did with it."""
     software: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -126,6 +132,8 @@ class FusionRecord:
             "Seconds": self.seconds,
             "Software": dict(self.software),
         }
+        values |= self.output.to_dict() if self.output else {}
+        values["Segmentations"] = {step.tool: dict(step.facts) for step in self.segmentations}
         known = {key: value for key, value in values.items() if value not in (None, "", {})}
         stacks = [stack.to_dict() for stack in self.stacks]
         return {**known, "Stacks": stacks, "Warnings": list(self.warnings)}
@@ -143,5 +151,10 @@ class FusionRecord:
             stacks=tuple(map(FusedStack.from_dict, stacks if isinstance(stacks, list) else ())),
             warnings=texts(known.get("Warnings")),
             seconds=number(known.get("Seconds")),
+            output=Output.from_dict(known),
+            segmentations=tuple(
+                StepRecord({"Tool": str(tool), **mapping(facts)})
+                for tool, facts in mapping(known.get("Segmentations")).items()
+            ),
             software=mapping(known.get("Software")),
         )

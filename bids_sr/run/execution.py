@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def run_graph(
     """
     from bids_sr.bids import output_paths, subjects_of
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
+        ended_groups,
         image_of_node,
         images_by_graph,
         makes_product,
@@ -113,7 +115,8 @@ def run_graph(
     }
     if config.resource_monitor:
         _keep_monitor(workflow, config, record)
-    return tell(images, crashes, lambda image: image.relpath not in undone)
+    outcomes = tell(images, crashes, lambda image: image.relpath not in undone)
+    return replace(outcomes, fused=frozenset(ended_groups(images, lines.ended)))
 
 
 @contextlib.contextmanager

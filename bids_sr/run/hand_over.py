@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bids_sr.exceptions import InputDataError
@@ -34,16 +34,21 @@ def prepare(config: RunConfig, images: Sequence[AnatImage]) -> None:
 
 
 def finish(
-    config: RunConfig, images: Sequence[AnatImage], fence: Fence, complete: Iterable[str] = ()
+    config: RunConfig,
+    images: Sequence[AnatImage],
+    fence: Fence,
+    complete: Iterable[str] = (),
+    fused: Collection[str] = (),
 ) -> None:
     """Leave one reference per suffix, bring the raw-like folder up to date, all from the disk.
 
     ``fence`` keeps the errors of one subject from the others; ``complete`` holds the paths of the
-    images of which this run has written all results.
+    images of which this run has written all results, ``fused`` the names of the groups of stacks
+    that this run has tried to fuse.
     """
     from bids_sr.bids import subjects_of, write_raw_view
 
-    settle(config, images, fence, complete)
+    settle(config, images, fence, complete, fused)
     if config.raw_like_dir is None:
         return
     _tell_what_is_as_acquired(config, images)
@@ -60,7 +65,11 @@ def finish(
 
 
 def settle(
-    config: RunConfig, images: Sequence[AnatImage], fence: Fence, complete: Iterable[str]
+    config: RunConfig,
+    images: Sequence[AnatImage],
+    fence: Fence,
+    complete: Iterable[str],
+    fused: Collection[str] = (),
 ) -> None:
     """Leave one reference per suffix, as :func:`finish` does; also after a run that was ended."""
     from bids_sr.bids import subjects_of
@@ -71,7 +80,7 @@ def settle(
         own.get(image.subject, []).append(image)
     for subject in subjects:
         with fence.around(f"hand-over of sub-{subject}"):
-            _settle(config, own[subject], complete)
+            _settle(config, own[subject], complete, fused)
 
 
 def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) -> None:
@@ -88,14 +97,23 @@ def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) ->
         )
 
 
-def _settle(config: RunConfig, images: Sequence[AnatImage], complete: Iterable[str]) -> None:
+def _settle(
+    config: RunConfig,
+    images: Sequence[AnatImage],
+    complete: Iterable[str],
+    fused: Collection[str],
+) -> None:
     from bids_sr.bids import dataset_lock, settle_references, surface_notes
     from bids_sr.bids.fused_outputs import settle_fused
+    from bids_sr.bids.fused_reference import provide_fused
+
+    rule = reference_rule(config)
 
     with dataset_lock(config.output_dir):  # it renames and removes what another job may look at
-        notes = settle_references(
-            config.output_dir, images, reference_rule(config), complete=complete
+        joined = provide_fused(config.output_dir, images, rule, fused)
+        notes = joined.notes + settle_references(
+            config.output_dir, images, rule, complete=complete, fused=joined.paths
         )
         notes += settle_fused(config.output_dir, images, complete=complete)
-    for note in [*notes, *surface_notes(config.output_dir, images)]:
+    for note in [*notes, *surface_notes(config.output_dir, images, joined.paths)]:
         LOGGER.warning("%s", note)

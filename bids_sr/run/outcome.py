@@ -67,6 +67,8 @@ class Outcomes:
     images: list[Outcome] = field(default_factory=list)
     other_crashes: list[Crash] = field(default_factory=list)
     """Failures of steps that belong to no single image."""
+    fused: frozenset[str] = frozenset()
+    """Names of the groups of stacks whose step has ended, whatever came of it."""
     beside: list[str] = field(default_factory=list)
     """What else went wrong, a line each: a page that could not be written."""
     strict: bool = False
@@ -200,7 +202,7 @@ def not_fused(output_dir: Path, outcomes: Outcomes) -> list[str]:
     for group in stack_groups(outcome.image for outcome in outcomes.images):
         record = read_fusion(output_dir, group)
         lacking = [member.stem for member in group.members if member.relpath not in done]
-        if not record.status or not done.issuperset(record.used):
+        if group.name not in outcomes.fused or not record.status:
             without = f"without a result of {', '.join(lacking)}" if lacking else "see the log"
             lines.append(f"{group.name}: not fused in this run, {without}")
         elif record.status == "failed":

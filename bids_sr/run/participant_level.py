@@ -67,7 +67,7 @@ def process_images(
         keeper.end(outcomes)
         keeper.fence.lines += not_fused(config.output_dir, outcomes)
         done = [outcome.image.relpath for outcome in outcomes.having("done")]
-        hand_over.finish(config, images, keeper.fence, done)
+        hand_over.finish(config, images, keeper.fence, done, outcomes.fused)
     with keeper.fence.around("names of the results"):
         _warn_of_names(config, images)
     return replace(outcomes, beside=keeper.fence.lines)
