@@ -82,7 +82,9 @@ def test_three_stacks_become_one_volume(
         rows = list(csv.DictReader(stream, delimiter="\t"))
     assert all("fused into sub-01_desc-fused_T2w" in row["reason"] for row in rows)
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert "The finest stack alone, and the fused volume" in page
+    assert "The stacks in the frame, their mean, and the fused volume" in page
+    assert "How much each slice counts" in page
+    assert page.count('class="layer') == 5
     assert "the frame: not moved" in page
     assert check_output_tree(tmp_path / "out") == []
     validator = Path(sys.executable).with_name("bids-validator-deno")

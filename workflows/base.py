@@ -96,7 +96,7 @@ def init_bids_sr_wf(
             for image in by_subject[subject]
         ]
         subject_wf.add_nodes(image_wfs)
-        _add_fusion(subject_wf, config, by_subject[subject], steps.outputs)
+        _add_fusion(subject_wf, config, by_subject[subject], steps, use_gpu=use_gpu)
     workflow.add_nodes(list(subject_wfs.values()))
     in_model = "super_resolution_wf.inputnode.in_model"
     workflow.connect([
@@ -110,14 +110,20 @@ def init_bids_sr_wf(
 
 
 def _add_fusion(
-    subject_wf: pe.Workflow, config: RunConfig, images: Sequence[AnatImage], outputs: Outputs
+    subject_wf: pe.Workflow,
+    config: RunConfig,
+    images: Sequence[AnatImage],
+    steps: ImageSteps,
+    *,
+    use_gpu: bool,
 ) -> None:
     """Add to the graph of a subject what fuses its stacks, group by group."""
     for group in stack_groups(images):
         fusion_wf = init_fusion_wf(
             group=group,
-            options=outputs,
-            resources=_resources(config, group.finest, use_gpu=False),
+            steps=steps,
+            companions=images,
+            resources=_resources(config, group.finest, use_gpu),
             random_seed=config.random_seed,
         )
         subject_wf.connect([

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_sr.bids.fused_outputs import RECORD, fused_metadata, fused_paths, fused_sources
+from bids_sr.bids.image import AnatImage
+from bids_sr.bids.leftovers import fused_segmentation_patterns
 from bids_sr.bids.stacks import StackGroup
-from bids_sr.interfaces.fusion import PARTS, FuseMasks, FuseStacks, SaveFused
+from bids_sr.interfaces.fusion import (
+    PARTS,
+    CompleteFusedQuality,
+    FuseMasks,
+    FuseStacks,
+    SaveFused,
+)
+from bids_sr.interfaces.fusion_figures import SliceWeightsFigure, StacksFigure
 from bids_sr.interfaces.outputs import SaveDerivative
-from bids_sr.interfaces.reportlets import FusedFigure
 
+from .image import ImageSteps, clear_after
 from .outputs import Outputs
 from .resources import Resources, fusion_gb
+from .segmentation import init_segmentation_wf
 
 TEXT = (
     "Where two or more stacks of one contrast and session had a result, they were fused: their "
@@ -46,7 +57,12 @@ def edges_of_member(place: int) -> list[tuple[str, str]]:
 
 
 def init_fusion_wf(
-    *, group: StackGroup, options: Outputs, resources: Resources, random_seed: int
+    *,
+    group: StackGroup,
+    steps: ImageSteps,
+    companions: Sequence[AnatImage],
+    resources: Resources,
+    random_seed: int,
 ) -> pe.Workflow:
     """Build the graph that fuses one group of stacks and writes what comes of it.
 
@@ -54,8 +70,10 @@ def init_fusion_wf(
     ----------
     group : StackGroup
         The stacks.
-    options : Outputs
-        Where files go, and what joins their sidecars.
+    steps : ImageSteps
+        What is segmented, where files go, and what joins their sidecars.
+    companions : sequence of AnatImage
+        Images of the run, one of which a segmentation tool may need.
     resources : Resources
         Memory of nodes on the grid of the finest stack.
     random_seed : int
@@ -69,8 +87,10 @@ def init_fusion_wf(
 
     Notes
     -----
-    A stack that failed is missing from the inputs; the others are fused without it.
+    A stack that failed is missing from the inputs; the others are fused without it.  The volume
+    is written before its figures and segmentations are made, so that none of them can cost it.
     """
+    options, paths = steps.outputs, fused_paths(steps.outputs.output_dir, group)
     count = len(group.members)
     images = [member.relpath for member in group.members]
     workflow = pe.Workflow(name=fusion_wf_name(group))
@@ -84,26 +104,47 @@ def init_fusion_wf(
     )
     result_gb = resources.result_gb
     fuse_masks = pe.Node(FuseMasks(count, images=images), name="fuse_masks", mem_gb=2 * result_gb)
-    draw = pe.Node(FusedFigure(), name="draw_fused", mem_gb=result_gb)
-    gather = pe.Node(niu.Merge(2), name="gather_records", run_without_submitting=True)
+    draw = {
+        "fused": pe.Node(
+            StacksFigure(count, images=images), name="draw_fused", mem_gb=3 * result_gb
+        ),
+        "fusedweights": pe.Node(
+            SliceWeightsFigure(), name="draw_weights", mem_gb=resources.light_gb
+        ),
+    }
+    save_figures = {
+        name: pe.Node(
+            SaveDerivative(out_path=str(paths.figures[name])),
+            name=f"save_{name}_figure",
+            run_without_submitting=True,
+        )
+        for name in draw
+    }
+    segmentation_wf = init_segmentation_wf(
+        image=group.image,
+        options=steps.segmentation,
+        companions=companions,
+        resources=resources,
+        fused=paths.products[group.finest.relpath],
+    )
+    gather = pe.Node(niu.Merge(4), name="gather_records", run_without_submitting=True)
     save = pe.Node(_save(group, options), name=LAST_NODE, run_without_submitting=True)
-    save_figure = pe.Node(
-        SaveDerivative(out_path=str(fused_paths(options.output_dir, group).figure)),
-        name="save_fused_figure",
-        run_without_submitting=True,
+    complete = pe.Node(
+        CompleteFusedQuality(), name="complete_quality", run_without_submitting=True
     )
 
     stacks = [f"{kind}_{place}" for place in range(count) for kind in PARTS]
-    masks = [f"mask_{place}" for place in range(count)]
+    masks, shown = ([f"{kind}_{place}" for place in range(count)] for kind in ("mask", "sr"))
     workflow.connect([
         (inputnode, fuse_stacks, [(name, name) for name in stacks]),
         (inputnode, fuse_masks, [(name, name) for name in masks]),
+        (inputnode, draw["fused"], [(name, name) for name in shown]),
         (fuse_stacks, fuse_masks, [("record", "fusion"), ("out_file", "reference_file")]),
-        (fuse_stacks, draw, [("frame_file", "frame_file"), ("out_file", "fused_file")]),
-        (draw, save_figure, [("out_file", "in_file")]),
-        (fuse_masks, gather, [("record", "in1")]),
-        (draw, gather, [("record", "in2")]),
-        (gather, save, [("out", "later")]),
+        (fuse_stacks, draw["fused"], [("record", "fusion"), ("out_file", "fused_file")]),
+        (fuse_stacks, draw["fusedweights"], [("record", "fusion")]),
+        (fuse_stacks, segmentation_wf, [("out_file", "inputnode.in_file")]),
+        (fuse_masks, segmentation_wf, [("out_mask", "inputnode.in_mask")]),
+        *((draw[name], save_figures[name], [("out_file", "in_file")]) for name in draw),
         (fuse_masks, save, [("out_mask", "in_mask")]),
         (fuse_stacks, save, [
             ("out_file", "in_file"),
@@ -111,7 +152,16 @@ def init_fusion_wf(
             ("out_transforms", "in_transforms"),
             ("record", "fusion"),
         ]),
+        (fuse_masks, gather, [("record", "in1")]),
+        (draw["fused"], gather, [("record", "in2")]),
+        (draw["fusedweights"], gather, [("record", "in3")]),
+        (segmentation_wf, gather, [("outputnode.figure_records", "in4")]),
+        (save, complete, [("out_quality", "in_file")]),
+        (gather, complete, [("out", "later")]),
+        (segmentation_wf, complete, [("outputnode.records", "segmentations")]),
     ])  # fmt: skip
+    patterns = fused_segmentation_patterns(options.output_dir, group.image)
+    clear_after(workflow, [segmentation_wf], patterns)
     return workflow
 
 

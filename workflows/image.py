@@ -150,14 +150,14 @@ def init_image_wf(
         ]),
     ])  # fmt: skip
     writers = (outputs_wf, reports_wf, segmentation_wf)
-    _clear_after(workflow, writers, leftover_patterns(steps.outputs.output_dir, image))
+    clear_after(workflow, writers, leftover_patterns(steps.outputs.output_dir, image))
     return workflow
 
 
-def _clear_after(
+def clear_after(
     workflow: pe.Workflow, parts: Sequence[pe.Workflow], patterns: list[tuple[str, str, str]]
 ) -> None:
-    """Remove outputs of earlier runs of the image once all outputs of this run are written."""
+    """Remove outputs of earlier runs once all outputs of this run are written."""
     outputs = {SaveDerivative: "out_file", SaveDerivatives: "out_files"}
     written = {
         node.name: (part, f"{node.name}.{field}")

@@ -42,6 +42,7 @@ def init_segmentation_wf(
     options: Segmentation,
     companions: Sequence[AnatImage],
     resources: Resources,
+    fused: Path | None = None,
 ) -> pe.Workflow:
     """Build the graph that segments one image with every requested tool.
 
@@ -55,11 +56,13 @@ def init_segmentation_wf(
         Images of the run, one of which a tool may need beside this one.
     resources : Resources
         Threads and memory of the image's nodes.
+    fused : Path, optional
+        Where the fused volume goes that is segmented in the place of the image.
 
     Inputs
     ------
     in_file, in_mask
-        The super-resolved image and its brain mask, or None.
+        The super-resolved image, or the fused volume, and its brain mask; each may be None.
     slices_file, acquisition
         The slices that it was made of, and how they were taken; None where it was not.
 
@@ -101,7 +104,7 @@ def init_segmentation_wf(
             name=f"to_slices_{tool.label}",
             mem_gb=resources.output_gb(0.3, 0.05),
         )
-        save, save_figure = _save(image, tool, options.output_dir)
+        save, save_figure = _save(image, tool, options.output_dir, fused)
         draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.result_gb)
         texts += [] if refusal else [tool.sentence]
         workflow.connect([
@@ -144,13 +147,22 @@ def _segment(request: str, tool: Any, options: Segmentation, resources: Resource
     )
 
 
-def _save(image: AnatImage, tool: Any, output_dir: Path) -> tuple[pe.Node, pe.Node]:
+def _save(
+    image: AnatImage, tool: Any, output_dir: Path, fused: Path | None
+) -> tuple[pe.Node, pe.Node]:
     """Make the nodes that write the files of a tool, and its figure."""
-    paths = segmentation_paths(output_dir, image, tool.label, maps=tool.maps, masks=tool.masks)
+    paths = segmentation_paths(
+        output_dir,
+        image,
+        tool.label,
+        maps=tool.maps,
+        masks=tool.masks,
+        desc="fused" if fused else "sr",
+    )
     figure = paths.pop("figure")
     files = SaveDerivatives(
         out_paths={key: str(path) for key, path in paths.items()},
-        metadata=segmentation_metadata(output_dir, image, tool.name, paths),
+        metadata=segmentation_metadata(output_dir, image, tool.name, paths, product=fused),
         record_key="Segmentation",
     )
     save = pe.Node(files, name=f"save_{tool.label}", run_without_submitting=True)

@@ -151,9 +151,15 @@ def output_paths(output_dir: Path, image: AnatImage) -> OutputPaths:
 
 
 def segmentation_paths(
-    output_dir: Path, image: AnatImage, tool: str, *, maps: Iterable[str], masks: Iterable[str]
+    output_dir: Path,
+    image: AnatImage,
+    tool: str,
+    *,
+    maps: Iterable[str],
+    masks: Iterable[str],
+    desc: str = "sr",
 ) -> dict[str, Path]:
-    """Name the files of a segmentation of the super-resolved image.
+    """Name the files of a segmentation of the super-resolved image, or of a fused volume.
 
     Parameters
     ----------
@@ -165,6 +171,8 @@ def segmentation_paths(
         Name of the tool as a BIDS label.
     maps, masks : iterable of str
         BIDS labels of its probability maps and masks.
+    desc : str
+        What was segmented: ``sr``, or ``fused``, which then stands before the name of the tool.
 
     Returns
     -------
@@ -178,8 +186,10 @@ def segmentation_paths(
     Always with ``desc`` or ``space``: sMRIPrep takes a bare ``dseg`` and bare tissue maps
     for its own.
     """
-    label_entities = {"segmentation": tool, "desc": "sr"}
-    map_entities = {"space": image.suffix, "desc": tool}
+    before = "" if desc == "sr" else desc
+    label_entities = {"segmentation": tool, "desc": desc}
+    map_entities = {"space": image.suffix, "desc": before + tool}
+    figure = f"{before}seg{tool}"
     return {
         "labels": output_path(output_dir, image, suffix="dseg", **label_entities),
         "table": output_path(output_dir, image, suffix="dseg", extension=".tsv", **label_entities),
@@ -198,9 +208,9 @@ def segmentation_paths(
             )
             for label in masks
         },
-        **_on_slices(output_dir, image, tool, masks),
+        **({} if before else _on_slices(output_dir, image, tool, masks)),
         "figure": output_path(
-            output_dir, image, datatype="figures", desc=f"seg{tool}", extension=".svg"
+            output_dir, image, datatype="figures", desc=figure, extension=".svg"
         ),
     }
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from bids_sr.bids.derivatives import output_path, output_paths, resolution_label, source_uri
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.leftovers import fused_segmentation_patterns
 from bids_sr.bids.output_sidecars import geometry, kept_fields, own_uri
 from bids_sr.bids.stacks import StackGroup, stack_groups
 from bids_sr.files import read_json_or_empty
+from bids_sr.files.writing import remove_others
 from bids_sr.records.fusion_record import FusionRecord
 
 DESC = "fused"
+FIGURES = ("fused", "fusedweights")
 RECORD = "Fusion"
 """Field of our sidecars that says how a volume was fused."""
 
@@ -33,8 +36,8 @@ class FusedPaths:
     """Standard deviation to expect."""
     quality: Path
     """QC file."""
-    figure: Path
-    """Figure of the report."""
+    figures: dict[str, Path]
+    """Figures of the report, by the names in ``FIGURES``."""
     preproc: Path
     """Copy for other tools, where one of the stacks is the reference."""
     preproc_mask: Path
@@ -43,7 +46,7 @@ class FusedPaths:
     @property
     def beside(self) -> tuple[Path, ...]:
         """What comes with the volume where it is fused."""
-        return self.mask, self.uncertainty, self.figure
+        return self.mask, self.uncertainty, *self.figures.values()
 
 
 def fused_paths(output_dir: Path, group: StackGroup) -> FusedPaths:
@@ -78,7 +81,10 @@ def fused_paths(output_dir: Path, group: StackGroup) -> FusedPaths:
         ),
         uncertainty=output_path(output_dir, image, desc=DESC, suffix="uncertainty"),
         quality=output_path(output_dir, image, desc=DESC, suffix="qc", extension=".json"),
-        figure=output_path(output_dir, image, datatype="figures", desc=DESC, extension=".svg"),
+        figures={
+            name: output_path(output_dir, image, datatype="figures", desc=name, extension=".svg")
+            for name in FIGURES
+        },
         preproc=output_path(output_dir, image, desc="preproc"),
         preproc_mask=output_path(output_dir, image, suffix="mask", desc="brain"),
     )
@@ -167,10 +173,13 @@ def settle_fused(
         if len(known) < 2 or len(known) < len(record.images) or not {*record.used} <= complete:
             continue
         product = sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")
-        paths = fused_paths(output_dir, StackGroup(members=tuple(known)))
+        group = StackGroup(members=tuple(known))
+        paths = fused_paths(output_dir, group)
         for path in {product, *paths.beside, *paths.transforms.values(), paths.quality} - current:
             path.unlink(missing_ok=True)
             path.with_name(f"{path.name.split('.')[0]}.json").unlink(missing_ok=True)
+        if paths.quality not in current:
+            remove_others(fused_segmentation_patterns(output_dir, group.image), ())
         if product not in current:
             notes.append(f"removed {product.name}: its stacks were made anew and not fused")
     return notes

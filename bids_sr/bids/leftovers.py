@@ -10,11 +10,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bids_sr.bids.derivatives import FIGURES, output_path, output_paths
+from bids_sr.bids.derivatives import FIGURES, output_path, output_paths, segmentation_paths
 from bids_sr.bids.image import AnatImage
 
 ANY = "ANYLABEL"
 """Stands for a label that is not known: the resolution, the tool, the structure."""
+ANY_TOOL = "ANYTOOL"
+"""Stands for the name of a tool that segmented an image, no fused volume."""
 EXTENSIONS = r"\.(nii\.gz|json|tsv|safetensors|svg|png)"
 
 
@@ -43,7 +45,7 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
     plain = output_paths(output_dir, replace(image, is_reference=False))
     label_entities, map_entities = (
         {"segmentation": ANY, "desc": "sr"},
-        {"space": image.suffix, "desc": ANY},
+        {"space": image.suffix, "desc": ANY_TOOL},
     )
     slice_entities = {"space": "orig", **label_entities}
     names: list[tuple[Path, str]] = [
@@ -81,6 +83,25 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
     return list(dict.fromkeys(patterns))
 
 
+def fused_segmentation_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str, str]]:
+    """List the names that segmentations of a fused volume can have, as :func:`leftover_patterns`.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the output dataset.
+    image : AnatImage
+        With the entities that the stacks share.
+    """
+    paths = segmentation_paths(output_dir, image, ANY, maps=[ANY], masks=[ANY], desc="fused")
+    ours = dict.fromkeys(("table", "volumes", "figure"), "")
+    return [
+        (str(path.parent), _pattern(path), ours.get(name, "Segmentation"))
+        for name, path in paths.items()
+    ]
+
+
 def _pattern(path: Path) -> str:
     stem = re.escape(path.name.split(".")[0])
+    stem = stem.replace(ANY_TOOL, "(?!fused)[A-Za-z0-9+]+")
     return stem.replace(ANY, "[A-Za-z0-9+]+") + EXTENSIONS

@@ -226,7 +226,12 @@ def uncertainty_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
 
 
 def segmentation_metadata(
-    output_dir: Path, image: AnatImage, tool: str, files: Iterable[str]
+    output_dir: Path,
+    image: AnatImage,
+    tool: str,
+    files: Iterable[str],
+    *,
+    product: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write the sidecars of a segmentation's images.
 
@@ -240,6 +245,8 @@ def segmentation_metadata(
         Name of the tool on the command line.
     files : iterable of str
         Keys of :func:`.segmentation_paths`.
+    product : Path, optional
+        What was segmented; default: the product of the image.
 
     Returns
     -------
@@ -247,8 +254,8 @@ def segmentation_metadata(
         By the keys that are images: ``labels``, ``map-<label>``, ``mask-<label>``, and the
         same on the acquired slices.
     """
-    product = own_uri(output_dir, output_paths(output_dir, image).product)
-    common = {"Sources": [product], "SpatialReference": product}
+    segmented = own_uri(output_dir, product or output_paths(output_dir, image).product)
+    common = {"Sources": [segmented], "SpatialReference": segmented}
     sidecars = {}
     for key in files:
         kind, _, label = key.removeprefix(ON_SLICES).partition("-")

@@ -94,6 +94,12 @@ class StackGroup:
         grids = [member.target_grid for member in self.members]
         return sum(prod(grid.shape) for grid in grids if grid is not None) / 1e6
 
+    @property
+    def finest_megavoxels(self) -> float:
+        """Size of the fused volume, 1e6 voxels."""
+        grid = self.finest.target_grid
+        return 0.0 if grid is None else prod(grid.shape) / 1e6
+
 
 def with_stacks(images: Sequence[AnatImage]) -> list[AnatImage]:
     """Tell each image with which others it is fused.

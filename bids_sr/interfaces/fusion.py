@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from nipype.interfaces.base import (
 from nipype.interfaces.io import add_traits
 
 from bids_sr.bids.output_sidecars import beside_metadata
+from bids_sr.files import read_json_or_empty
 from bids_sr.files.writing import copy_atomic, write_json_atomic
 from bids_sr.imaging import Volume
 from bids_sr.imaging.itk_transform import write_itk_transform
@@ -38,11 +40,13 @@ PARTS = ("slices", "sr", "acquisition", "uncertainty")
 NO_RESULT = "it has no result of its own"
 
 
-class _StacksInputSpec(DynamicTraitedSpec, OptionalInputSpec):
+class StacksInputSpec(DynamicTraitedSpec, OptionalInputSpec):
+    """Inputs of every step of several stacks."""
+
     images = traits.List(traits.Str, mandatory=True, desc="paths of the acquired images")
 
 
-class _FuseStacksInputSpec(_StacksInputSpec):
+class _FuseStacksInputSpec(StacksInputSpec):
     random_seed = traits.Int(0, usedefault=True, desc="of the points of the registration")
 
 
@@ -50,11 +54,10 @@ class _FuseStacksOutputSpec(TraitedSpec):
     out_file = traits.Either(None, File(exists=True), desc="fused volume, or None")
     out_uncertainty = traits.Either(None, File(exists=True), desc="to expect, or None")
     out_transforms = traits.Dict(desc="ITK transform by the path of the image")
-    frame_file = traits.Either(None, File(exists=True), desc="the frame's own reconstruction")
     record = traits.Dict(desc="what became of the stacks")
 
 
-class _OfStacks(StepOfSeveralImages):
+class OfStacks(StepOfSeveralImages):
     """Take an input of each kind for each stack.
 
     Parameters
@@ -70,13 +73,13 @@ class _OfStacks(StepOfSeveralImages):
         self.kinds = tuple(kinds)
         add_traits(self.inputs, [f"{kind}_{place}" for place in range(count) for kind in kinds])
 
-    def _parts(self, place: int) -> dict[str, Any] | None:
+    def parts_of(self, place: int) -> dict[str, Any] | None:
         """Return the inputs of a stack; None where it failed."""
         values = {kind: getattr(self.inputs, f"{kind}_{place}") for kind in self.kinds}
         return values if all(map(isdefined, values.values())) else None
 
 
-class FuseStacks(_OfStacks):
+class FuseStacks(OfStacks):
     """Fuse the stacks that have a result; fewer than two, or none that fit, give no volume."""
 
     input_spec = _FuseStacksInputSpec
@@ -91,7 +94,7 @@ class FuseStacks(_OfStacks):
         given = {
             image: parts
             for place, image in enumerate(images)
-            if (parts := self._parts(place)) is not None
+            if (parts := self.parts_of(place)) is not None
         }
         lacking = [FusedStack(image=image, reason=NO_RESULT) for image in images]
         lacking = [stack for stack in lacking if stack.image not in given]
@@ -109,7 +112,6 @@ class FuseStacks(_OfStacks):
         record = _record(fused, list(given), lacking)
         if record.status == "done":
             self._save(fused, record, list(given), Path(runtime.cwd))
-            self._results["frame_file"] = given[record.frame]["sr"]
         self._results["record"] = record.to_dict()
 
     def _save(
@@ -131,7 +133,7 @@ class FuseStacks(_OfStacks):
         return {**self._nothing(), "record": record.to_dict()}
 
     def _nothing(self) -> dict[str, Any]:
-        names = ("out_file", "out_uncertainty", "frame_file")
+        names = ("out_file", "out_uncertainty")
         return {**dict.fromkeys(names), "out_transforms": {}}
 
 
@@ -192,7 +194,7 @@ def _motion(to_frame: Any, slices: Volume) -> tuple[float, float]:
     return round(shift, 3), round(float(np.degrees(np.arccos(cosine))), 3)
 
 
-class _FuseMasksInputSpec(_StacksInputSpec):
+class _FuseMasksInputSpec(StacksInputSpec):
     fusion = traits.Dict(mandatory=True, desc="what became of the stacks")
     reference_file = traits.Either(
         None, File(exists=True), mandatory=True, desc="fused volume, or None"
@@ -204,7 +206,7 @@ class _FuseMasksOutputSpec(TraitedSpec):
     record = traits.Dict(desc="why there is none, if so")
 
 
-class FuseMasks(_OfStacks):
+class FuseMasks(OfStacks):
     """Join the brain masks of the stacks that were fused."""
 
     input_spec = _FuseMasksInputSpec
@@ -219,7 +221,7 @@ class FuseMasks(_OfStacks):
         record = FusionRecord.from_dict(self.inputs.fusion)
         files = {}
         for place, image in enumerate(self.inputs.images):
-            parts = self._parts(place)
+            parts = self.parts_of(place)
             if parts and parts["mask"]:
                 files[image] = parts["mask"]
         used = [stack for stack in record.stacks if stack.used and stack.image in files]
@@ -245,7 +247,6 @@ class _SaveFusedInputSpec(BaseInterfaceInputSpec):
     in_transforms = traits.Dict(mandatory=True, desc="ITK transform by the path of the image")
     fusion = traits.Dict(mandatory=True, desc="what became of the stacks")
     record_key = traits.Str(mandatory=True, desc="field of the sidecar that says it")
-    later = traits.List([], usedefault=True, desc="records of what was made beside, or not")
     output_dir = traits.Str(mandatory=True, desc="root of the output dataset")
     suffix = traits.Str(mandatory=True, desc="what kind of image it is")
     name = traits.Str(mandatory=True, desc="name of the fused volume, without its resolution")
@@ -263,27 +264,23 @@ class _SaveFusedOutputSpec(TraitedSpec):
 
 
 class SaveFused(SimpleInterface):
-    """Write a fused volume and what comes with it, and always the QC file of the group."""
+    """Write a fused volume and what comes with it, and always the QC file of the group.
+
+    Waits for nothing that may fail beside the volume: see :class:`CompleteFusedQuality`.
+    """
 
     input_spec = _SaveFusedInputSpec
     output_spec = _SaveFusedOutputSpec
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        record = self._record()
+        record = {**self.inputs.fusion, "Product": self.inputs.name}
         if self.inputs.in_file:
             self._save(record)
         quality = Path(self.inputs.out_quality)
         write_json_atomic(quality, record)
         self._results["out_quality"] = str(quality)
         return runtime
-
-    def _record(self) -> dict[str, Any]:
-        record = {**self.inputs.fusion, "Product": self.inputs.name}
-        steps = [StepRecord(step) for step in self.inputs.later or []]
-        warnings = [step.warning for step in steps if step.warning]
-        record["Warnings"] = [*record.get("Warnings", []), *warnings]
-        return record
 
     def _save(self, record: dict[str, Any]) -> None:
         used = FusionRecord.from_dict(record).used
@@ -300,6 +297,32 @@ class SaveFused(SimpleInterface):
         _save(self.inputs.in_mask, Path(self.inputs.out_mask), {**beside, "Type": "Brain"})
         for image, path in self.inputs.in_transforms.items():
             copy_atomic(Path(path), Path(self.inputs.transforms[image]))
+
+
+class _CompleteFusedQualityInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="the QC file")
+    later = traits.List([], usedefault=True, desc="records of what was made beside, or not")
+    segmentations = traits.List([], usedefault=True, desc="records of the segmentations")
+
+
+class CompleteFusedQuality(SimpleInterface):
+    """Add to the QC file of a fused volume what was made of it; the volume is written by then."""
+
+    input_spec = _CompleteFusedQualityInputSpec
+    output_spec = _SaveFusedOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        path = Path(self.inputs.in_file)
+        record = FusionRecord.from_dict(read_json_or_empty(path))
+        tools = tuple(StepRecord(facts) for facts in self.inputs.segmentations)
+        later = [*tools, *(StepRecord(facts) for facts in self.inputs.later)]
+        said = [step.warning for step in later if step.warning]
+        warnings = tuple(dict.fromkeys([*record.warnings, *said]))
+        complete = replace(record, segmentations=tools, warnings=warnings)
+        write_json_atomic(path, complete.to_dict())
+        self._results["out_quality"] = str(path)
+        return runtime
 
 
 def _save(source: str | None, target: Path, metadata: dict[str, Any]) -> None:

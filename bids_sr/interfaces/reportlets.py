@@ -13,7 +13,9 @@ from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
 
 
-class _FigureOutputSpec(TraitedSpec):
+class FigureOutputSpec(TraitedSpec):
+    """Outputs of every figure."""
+
     out_file = traits.Either(None, File(exists=True), desc="the figure, or None")
     record = traits.Dict(desc="why there is none, if so")
 
@@ -21,7 +23,7 @@ class _FigureOutputSpec(TraitedSpec):
 class _Figure(OptionalStep):
     """Draw one figure in the work folder."""
 
-    output_spec = _FigureOutputSpec
+    output_spec = FigureOutputSpec
 
     def _run_step(self, runtime: Any) -> None:
         out_file = Path(runtime.cwd) / "figure.svg"
@@ -89,31 +91,6 @@ class BeforeAfterFigure(_Figure):
         return True
 
 
-class _FusedFigureInputSpec(OptionalInputSpec):
-    frame_file = traits.Either(
-        None, File(exists=True), mandatory=True, desc="reconstruction of the finest stack alone"
-    )
-    fused_file = traits.Either(
-        None, File(exists=True), mandatory=True, desc="fused volume on its grid, or None"
-    )
-
-
-class FusedFigure(_Figure):
-    """Draw the finest stack alone and the fused volume, to flip between; nothing without one."""
-
-    input_spec = _FusedFigureInputSpec
-    without = "no figure of the fused volume"
-
-    def _draw(self, out_file: Path) -> bool:
-        from bids_sr.reports import figures
-
-        if not self.inputs.fused_file:
-            return False
-        before, after = map(Volume.load, (self.inputs.frame_file, self.inputs.fused_file))
-        figures.plot_before_after(before, after, out_file, labels=("Finest stack alone", "Fused"))
-        return True
-
-
 class _SliceProfileFigureInputSpec(OptionalInputSpec):
     acquisition = traits.Instance(Acquisition, mandatory=True, desc="by which it was made")
 
@@ -176,7 +153,7 @@ class UncertaintyFigure(_Figure):
 
 
 class _SegmentationFigureInputSpec(OptionalInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="image")
+    in_file = traits.Either(None, File(exists=True), mandatory=True, desc="image, or None")
     in_labels = traits.Either(
         None, File(exists=True), mandatory=True, desc="its label map, or None"
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bids_sr.engines.segmentation.base import Segmentation, SegmentationTool
 
 
+NOTHING = "there is no image to segment"
+
+
 def segmentation_tool(request: str, **settings: Any) -> SegmentationTool:
     """Build the tool that ``--segmentation`` names, for what its class says of it."""
     from bids_sr.engines.segmentation import make_segmentation
@@ -24,7 +27,9 @@ def segmentation_tool(request: str, **settings: Any) -> SegmentationTool:
 
 
 class _SegmentImageInputSpec(OptionalInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="image")
+    in_file = traits.Either(
+        None, File(exists=True), mandatory=True, desc="image; None where there is none"
+    )
     in_mask = traits.Either(
         None, File(exists=True), mandatory=True, desc="its brain mask, or None"
     )
@@ -72,8 +77,9 @@ class SegmentImage(OptionalStep):
         )
         self._results.update(out_labels=None, out_files={}, colours=[])
         record: dict[str, Any] = {"Tool": tool.name, "Status": "done"}
-        if self.inputs.refusal:
-            record |= {"Status": "skipped", "Reason": self.inputs.refusal}
+        refusal = self.inputs.refusal or ("" if self.inputs.in_file else NOTHING)
+        if refusal:
+            record |= {"Status": "skipped", "Reason": refusal}
         elif tool.needs_mask and not self.inputs.in_mask:
             raise EngineError("the image has no brain mask, and the tool works within it")
         else:

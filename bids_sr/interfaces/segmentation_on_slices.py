@@ -17,7 +17,9 @@ from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 class _SegmentationOnSlicesInputSpec(OptionalInputSpec):
     in_files = traits.Dict(mandatory=True, desc="results of the segmentation by name")
     segmentation = traits.Dict(mandatory=True, desc="record of the segmentation")
-    sr_file = File(exists=True, mandatory=True, desc="image that was segmented")
+    sr_file = traits.Either(
+        None, File(exists=True), mandatory=True, desc="image that was segmented, or None"
+    )
     slices_file = traits.Either(
         None, File(exists=True), mandatory=True, desc="slices it was made of, or None"
     )

@@ -21,6 +21,7 @@ from bids_sr.files import read_bytes, read_text
 from bids_sr.files.writing import write_text_atomic
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.quality import QualityRecord
+from bids_sr.records.step_record import StepRecord
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
 from bids_sr.reports.fusion import read_fused
@@ -38,7 +39,8 @@ OUTCOMES = {
 }
 ALT_TEXTS = {
     "sr": "The acquired image and the result in three planes",
-    "fused": "The finest stack alone and the fused volume in three planes",
+    "fused": "The stacks, their mean and the fused volume in three planes",
+    "weights": "How much each slice of each stack counts, and the residual of each stack",
     "mask": "Outline of the brain mask on the acquired image in three planes",
     "uncertainty": "Expected standard deviation of the super-resolved image",
     "sliceprofile": "Slice profile",
@@ -123,7 +125,13 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
             if section["image"].outcome not in ("failed", "unfinished") and section["warnings"]
         ],
         "fused": [
-            {"volume": volume, "figure": volume.figure and figure_html("fused", volume.figure)}
+            {
+                "volume": volume,
+                "figures": {
+                    name: figure_html(name, path) for name, path in volume.figures.items()
+                },
+                "segmentations": _segmentations(volume.record.segmentations, volume.figures),
+            }
             for volume in read_fused(root, record.label)
         ],
         "methods": methods,
@@ -185,7 +193,9 @@ def _section_of(image: ImageRecord) -> dict[str, Any]:
         "image": image,
         "facts": _facts(image),
         "figures": {name: figure_html(name, path) for name, path in image.figures.items()},
-        "segmentations": _segmentations(image),
+        "segmentations": _segmentations(
+            image.quality.segmentations if image.quality else (), image.figures
+        ),
         "quality": _quality_lines(image),
         "timings": _timings(image),
         "records": _records(image),
@@ -193,12 +203,14 @@ def _section_of(image: ImageRecord) -> dict[str, Any]:
     }
 
 
-def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
+def _segmentations(
+    records: Sequence[StepRecord], figures: Mapping[str, Path]
+) -> list[dict[str, Any]]:
     """Gather of each tool its figure, its volumes, and why there are none."""
     panels = []
-    for record in image.quality.segmentations if image.quality else ():
+    for record in records:
         tool = record.tool
-        path = image.figures.get(SEGMENTATION + "".join(c for c in tool if c.isalnum()))
+        path = figures.get(SEGMENTATION + "".join(c for c in tool if c.isalnum()))
         done = record.status == "done"
         volumes = record.volumes_ml.items()
         lines = [Line(name=name, value=f"{wording.number(ml)} mL") for name, ml in volumes]
@@ -212,7 +224,9 @@ def _segmentations(image: ImageRecord) -> list[dict[str, Any]]:
         panels.append(
             {
                 "tool": tool,
-                "figure": figure_html(path.name.split("desc-")[1].split("_")[0], path)
+                "figure": figure_html(
+                    path.name.split("desc-")[1].split("_")[0].removeprefix("fused"), path
+                )
                 if path and done
                 else "",
                 "lines": lines if done else [],

@@ -90,7 +90,7 @@ def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) ->
         + "".join(lines).replace("<path ", '<path vector-effect="non-scaling-stroke" ')
         + "</g>"
         + drawing.labels(plan)
-        + _caption(plan, note)
+        + caption(plan, note)
     )
     title = "Outline of the mask on the acquired image"
     return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
@@ -142,7 +142,7 @@ def plot_before_after(
         f'<g class="{name}"><rect width="100%" height="100%" fill="#000"/>'
         + drawing.image_layer(plan, uris)
         + drawing.labels(plan)
-        + _caption(plan, scale, label=label, colour=colour)
+        + caption(plan, scale, label=label, colour=colour)
         + "</g>"
         for name, uris, label, colour in (
             ("after", tiles[count:], labels[1], "#6fd08c"),
@@ -190,7 +190,7 @@ def plot_uncertainty(
     tiles = drawing.encode(mt.rasters(spread.data, plan, (0.0, white)))
     share = 100 * white / (high - low)
     note = f"Black: 0; white: {number(white, 3)} or more, {number(share, 2)} % of the grey scale"
-    body = drawing.image_layer(plan, tiles) + drawing.labels(plan) + _caption(plan, note)
+    body = drawing.image_layer(plan, tiles) + drawing.labels(plan) + caption(plan, note)
     title = "Expected standard deviation of the super-resolved image"
     return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
 
@@ -242,7 +242,7 @@ def plot_slice_profile(
         ylabel="sensitivity (peak = 1)",
         title=f"Slice profile: {profile.name}; slices {thickness:g} mm thick (shaded)",
     )
-    return _save(figure, Path(out_file))
+    return save_figure(figure, Path(out_file))
 
 
 def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) -> Path:
@@ -296,7 +296,7 @@ def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) 
         gain.set_ylabel(measure.title, color=ACCENT)
         title += f"; {measure.name} {score:+.2f} {measure.unit}".rstrip() + ", held out"
     axes.set_title(title)
-    return _save(figure, Path(out_file))
+    return save_figure(figure, Path(out_file))
 
 
 def check_same_grid(volume: Volume, overlay: Volume, name: str) -> None:
@@ -318,7 +318,8 @@ def _bounding_box(inside: Any) -> tuple[slice, slice, slice]:
     return (spans[0], spans[1], spans[2])
 
 
-def _caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8dee6") -> str:
+def caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8dee6") -> str:
+    """Write a name at the left and a note at the right of the strip below a drawing."""
     size = plan.font_size
     line = f'y="{plan.height + size * 1.15:.2f}" font-size="{size:.2f}"'
     bold = f'<tspan font-weight="700" fill="{colour}">{escape(label)}</tspan>' if label else ""
@@ -362,7 +363,8 @@ def _dimension(axes: Axes, span: tuple[float, float], height: float, text: str) 
     )
 
 
-def _save(figure: Figure, out_file: Path) -> Path:
+def save_figure(figure: Figure, out_file: Path) -> Path:
+    """Write a figure of matplotlib as SVG: the same data give the same bytes."""
     import matplotlib as mpl
 
     for axes in figure.axes:

@@ -18,8 +18,8 @@ class FusedVolume:
     """Hold what is on disk of one group of stacks."""
 
     record: FusionRecord
-    figure: Path | None
-    """Finest stack and fused volume, to flip between; None where there is none."""
+    figures: dict[str, Path]
+    """By name: ``fused`` (stacks, mean and fused volume), ``weights``, ``seg<tool>``."""
 
     @property
     def anchor(self) -> str:
@@ -30,6 +30,13 @@ class FusedVolume:
     def suffix(self) -> str:
         """``T1w``, ``FLAIR``, ..."""
         return self.record.product.rpartition("_")[2]
+
+    @property
+    def layers(self) -> list[str]:
+        """What the figure shows, in the order of its layers."""
+        used = [stack for stack in self.record.stacks if stack.used]
+        letters = [f"{'ABCDEF'[place]}" for place in range(min(len(used), 6))]
+        return [*letters, "Mean", "Fused"]
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -57,19 +64,30 @@ def read_fused(root: Path, label: str) -> list[FusedVolume]:
     for path in sorted((root / label).rglob("*_desc-fused_qc.json")):
         record = FusionRecord.from_dict(read_json_or_empty(path))
         if record.product and record.status:
-            figure = root / label / "figures" / f"{record.product}.svg"
-            there = record.status == "done" and figure.is_file()
-            volumes.append(FusedVolume(record=record, figure=figure if there else None))
+            figures = _figures(root / label / "figures", record)
+            volumes.append(FusedVolume(record=record, figures=figures))
     return volumes
+
+
+def _figures(folder: Path, record: FusionRecord) -> dict[str, Path]:
+    """Find the figures of a volume that was fused, by the start of their names."""
+    if record.status != "done":
+        return {}
+    head, _, suffix = record.product.rpartition("_desc-fused_")
+    found = sorted(folder.glob(f"{head}_desc-fused*_{suffix}.svg"))
+    names = {path: path.name.rpartition("_desc-")[2].partition("_")[0] for path in found}
+    return {name.removeprefix("fused") or name: path for path, name in names.items()}
 
 
 def _row(stack: FusedStack, record: FusionRecord) -> dict[str, str]:
     percent = wording.number(stack.residual_percent, 3)
+    noise = wording.number(stack.noise_percent, 3)
     return {
         "stack": stack.stem,
         "used": "yes" if stack.used else "no",
         "motion": _motion_words(stack, record),
         "residual": f"{percent} %" if percent != wording.DASH else percent,
+        "noise": f"{noise} %" if noise != wording.DASH else noise,
         "slices": _slice_words(stack) if stack.used else stack.reason or record.reason,
     }
 

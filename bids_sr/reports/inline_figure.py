@@ -12,6 +12,7 @@ from html import escape
 from xml.etree import ElementTree
 
 from bids_sr.reports.figures import FLIP_ACTIONS, FLIP_STYLE
+from bids_sr.reports.stack_figures import LAYER_ACTIONS, LAYER_STYLE
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _ELEMENTS = frozenset({"svg", "title", "style", "g", "rect", "image", "text", "tspan", "path"})
@@ -40,12 +41,13 @@ _ATTRIBUTES = frozenset(
 )
 _VALUE = re.compile(r"[-+#\w.,% ()']*")  # no colon: no address
 _OTHER_ATTRIBUTES = {
-    "class": re.compile("bids-sr-flip|after|before"),
+    "class": re.compile("bids-sr-(flip|layers)|after|before|layer( shown)?"),
     "href": re.compile("data:image/(png|jpeg);base64,[A-Za-z0-9+/=]*"),
     "style": re.compile("image-rendering:pixelated"),
 }
-_DROPPED = frozenset(re.findall(r'(on\w+="[^"]*")', FLIP_ACTIONS))
+_DROPPED = frozenset(re.findall(r'(on\w+="[^"]*")', FLIP_ACTIONS + LAYER_ACTIONS))
 """What a figure does by itself where it is opened alone."""
+ROOTS = ("bids-sr-flip", "bids-sr-layers")
 _MAX_DEPTH = 8
 
 
@@ -70,7 +72,7 @@ def inline_svg(text: str) -> str | None:
         return None
     try:
         root = ElementTree.fromstring(text)
-        if root.tag != f"{_SVG}svg" or root.get("class") != "bids-sr-flip":
+        if root.tag != f"{_SVG}svg" or root.get("class") not in ROOTS:
             return None
         return _written(root, 0)
     except (ElementTree.ParseError, _NotOursError, ValueError):
@@ -83,7 +85,7 @@ def _written(element: ElementTree.Element, depth: int) -> str:
     if name not in _ELEMENTS or depth > _MAX_DEPTH or (name == "svg") != (depth == 0):
         raise _NotOursError
     if style:
-        if style != FLIP_STYLE or element.attrib or len(element):
+        if style not in (FLIP_STYLE, LAYER_STYLE) or element.attrib or len(element):
             raise _NotOursError
         return style
     attributes = "".join(map(_attribute, element.attrib.items()))

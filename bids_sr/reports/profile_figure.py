@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_sr.reports.figures import ACCENT, INK, MUTED, SECOND, _new_figure, _save
+from bids_sr.reports.figures import ACCENT, INK, MUTED, SECOND, _new_figure, save_figure
 from bids_sr.sr.slices.profile_estimation import ProfileEstimate
 
 COLOURS = {"gaussian": ACCENT, "rect": SECOND, "slr": MUTED}
@@ -67,7 +67,7 @@ def plot_profile_estimate(estimate: ProfileEstimate, out_file: str | os.PathLike
     )
     path = Path(out_file)
     if path.suffix.lower() == ".svg":
-        return _save(figure, path)
+        return save_figure(figure, path)
     for panel in figure.axes:
         panel.title.set(fontsize=10.5, color=INK)
     figure.savefig(path, dpi=150)

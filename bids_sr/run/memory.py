@@ -67,7 +67,12 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
             method = config.sr_method if image.action == "super-resolve" else PASS_THROUGH
             mask = engine if image.existing_mask is None else "existing"
             stages.append(needs.stages(mask, method, [tool.memory_gb for tool in tools]))
-    stages += [[[Demand(fusion_gb(group.megavoxels), 1)]] for group in stack_groups(images)]
+    for group in stack_groups(images):
+        after = [
+            Demand(round(base + per * group.finest_megavoxels, 2), config.omp_nthreads)
+            for base, per in (tool.memory_gb for tool in tools)
+        ]
+        stages.append([[Demand(fusion_gb(group.megavoxels), 1)], *([after] if after else [])])
     if not stages:
         return 0.0
     processes = config.omp_nthreads if config.low_mem else config.nprocs

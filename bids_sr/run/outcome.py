@@ -181,7 +181,9 @@ def without_removed(outcomes: Outcomes, output_dir: Path) -> Outcomes:
 
 
 def not_fused(output_dir: Path, outcomes: Outcomes) -> list[str]:
-    """Tell which stacks were not fused: a line each, and one in the log where they do not fit.
+    """Tell which stacks were not fused, or what was not made of the volume: a line each.
+
+    Where the stacks do not fit, the line is in the log only.
 
     Parameters
     ----------
@@ -189,10 +191,6 @@ def not_fused(output_dir: Path, outcomes: Outcomes) -> list[str]:
         Root of the output dataset.
     outcomes : Outcomes
         After the run.
-
-    Notes
-    -----
-    A batch system other than ours does not run the step where a stack failed.
     """
     from bids_sr.bids.fused_outputs import read_fusion
     from bids_sr.bids.stacks import stack_groups
@@ -202,13 +200,16 @@ def not_fused(output_dir: Path, outcomes: Outcomes) -> list[str]:
     for group in stack_groups(outcome.image for outcome in outcomes.images):
         record = read_fusion(output_dir, group)
         lacking = [member.stem for member in group.members if member.relpath not in done]
-        if group.name not in outcomes.fused or not record.status:
+        known = group.name in outcomes.fused and bool(record.status)
+        if not known or not done.issuperset(record.used):
             without = f"without a result of {', '.join(lacking)}" if lacking else "see the log"
             lines.append(f"{group.name}: not fused in this run, {without}")
-        elif record.status == "failed":
+            continue
+        if record.status == "failed":
             lines.append(f"{group.name}: not fused: {record.reason}")
         elif record.status == "skipped":
             LOGGER.warning("%s: not fused: %s", group.name, record.reason)
+        lines += [f"{group.name}: {step.warning}" for step in record.segmentations if step.failed]
     return lines
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bids_sr.bids.derivatives import FIGURES, output_path, output_paths, segmentation_paths
 from bids_sr.bids.image import AnatImage
-from bids_sr.bids.leftovers import leftover_patterns
+from bids_sr.bids.leftovers import fused_segmentation_patterns, leftover_patterns
 from bids_sr.files.writing import remove_others, write_json_atomic
 
 Plan = Callable[..., dict[str, AnatImage]]
@@ -96,3 +96,22 @@ def test_what_is_handed_on_of_a_former_reference_is_not_touched(
 
 def test_every_figure_is_known() -> None:
     assert FIGURES == ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
+
+
+def test_segmentations_of_a_fused_volume_are_not_those_of_an_image(
+    add_image: Callable[..., Path], plan: Plan, tmp_path: Path
+) -> None:
+    """An image may have the very entities that the stacks share."""
+    add_image("sub-01_T1w")
+    image, out = plan()["sub-01_T1w"], tmp_path / "out"
+    kinds = {"maps": ["GM"], "masks": ["lesion"]}
+    own = write([*segmentation_paths(out, image, "atropos", **kinds).values()])
+    fused = write([*segmentation_paths(out, image, "atropos", **kinds, desc="fused").values()])
+    assert not own & fused
+    gone = remove_others(fused_segmentation_patterns(out, image), [])
+    assert {path for path in gone if path.suffix != ".json"} == fused
+    assert all(path.exists() for path in own)
+    write([*fused])
+    remove_others(leftover_patterns(out, image), [])
+    assert all(path.exists() for path in fused)
+    assert not any(path.exists() for path in own)

@@ -11,7 +11,14 @@ import pytest
 from nipype.pipeline import engine as pe
 
 from bids_sr.imaging import Acquisition, Volume, degrade
-from bids_sr.interfaces.fusion import NO_RESULT, FuseMasks, FuseStacks, SaveFused
+from bids_sr.interfaces.fusion import (
+    NO_RESULT,
+    CompleteFusedQuality,
+    FuseMasks,
+    FuseStacks,
+    SaveFused,
+)
+from bids_sr.interfaces.fusion_figures import StacksFigure
 from bids_sr.records.fusion_record import FusionRecord
 from bids_sr.sr import reconstruct
 from bids_sr.sr.registry import grid_of_result
@@ -67,7 +74,15 @@ def test_a_stack_without_a_result_is_left_out(
     assert record.used == (IMAGES[0], IMAGES[2])
     assert record.stacks[-1].reason == NO_RESULT
     assert set(outputs.out_transforms) == set(record.used)
-    assert outputs.frame_file == stacks[0]["sr"]
+    figure = pe.Node(StacksFigure(3, images=IMAGES), name="draw", base_dir=str(tmp_path))
+    figure.inputs.trait_set(fusion=outputs.record, fused_file=outputs.out_file)
+    figure.set_input("sr_0", stacks[0]["sr"])
+    figure.set_input("sr_2", stacks[2]["sr"])
+    drawn = Path(figure.run().outputs.out_file).read_text()
+    names = ["A: sub-01_acq-a_T2w, the frame", "B: sub-01_acq-c_T2w", "Mean of the stacks"]
+    assert all(f">{name}</tspan>" in drawn for name in [*names, "Fused"])
+    assert drawn.count('class="layer"') == 3
+    assert drawn.count('class="layer shown"') == 1
 
     masks = pe.Node(FuseMasks(3, images=IMAGES), name="masks", base_dir=str(tmp_path))
     masks.inputs.trait_set(fusion=outputs.record, reference_file=outputs.out_file)
@@ -110,13 +125,22 @@ def test_a_failure_leaves_a_record(
         **{"output_dir": str(tmp_path), "suffix": "T2w", "name": "sub-01_desc-fused_T2w"},
         record_key="Fusion",
         fusion=outputs.record,
-        later=[{}, {"Warning": "no figure: x"}],
         out_quality=str(tmp_path / "qc.json"),
     )
     save.run()
+    tool = {"Tool": "atropos", "Status": "failed", "Warning": "no segmentation by atropos: y"}
+    complete = CompleteFusedQuality(
+        in_file=str(tmp_path / "qc.json"),
+        later=[{}, {"Warning": "no figure: x"}],
+        segmentations=[tool],
+    )
+    complete.run()
+    complete.run()  # nothing twice
     written = json.loads((tmp_path / "qc.json").read_text())
     assert written["Product"] == "sub-01_desc-fused_T2w"
-    assert written["Warnings"] == ["no figure: x"]
+    assert written["Warnings"] == ["no segmentation by atropos: y", "no figure: x"]
+    assert written["Segmentations"]["atropos"]["Status"] == "failed"
+    assert written["Reason"] == "ValueError: no room"
 
 
 def test_a_record_is_read_as_it_was_written(stacks: list[dict[str, Any]], tmp_path: Path) -> None:

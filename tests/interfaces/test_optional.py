@@ -49,7 +49,6 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
         {"before_file": "FILE", "after_file": "FILE", "record": MethodRecord()},
         FIGURE,
     ),
-    (reportlets.FusedFigure, {"frame_file": "FILE", "fused_file": "FILE"}, FIGURE),
     (reportlets.SliceProfileFigure, {"acquisition": ACQUISITION}, FIGURE),
     (reportlets.LearningCurveFigure, {"curve": CURVE}, FIGURE),
     (reportlets.UncertaintyFigure, {"in_file": "FILE", "in_uncertainty": "FILE"}, FIGURE),

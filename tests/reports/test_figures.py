@@ -183,7 +183,7 @@ def test_learning_curve_without_points_is_refused(tmp_path: Path) -> None:
 def test_learning_curve_says_what_was_validated(
     monkeypatch: pytest.MonkeyPatch, validation: Validation, axis: str, title: str
 ) -> None:
-    monkeypatch.setattr(figures, "_save", lambda figure, path: figure)
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: figure)
     figure: Any = figures.plot_learning_curve(learning_curve(validation=validation), "c.svg")
     left, right = figure.axes
     assert right.get_ylabel() == axis

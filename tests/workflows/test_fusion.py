@@ -8,14 +8,15 @@ from pathlib import Path
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
 from bids_sr.run.memory import participant_memory_gb
-from bids_sr.workflows.base import init_bids_sr_wf, methods_text
+from bids_sr.workflows.base import ended_groups, init_bids_sr_wf, methods_text
 
 MakeImage = Callable[..., AnatImage]
 NAME = "sub-01_desc-fused_T2w"
 
 
-def config(tmp_path: Path) -> RunConfig:
+def config(tmp_path: Path, *segmentation: str) -> RunConfig:
     return RunConfig(
+        segmentation=segmentation,
         bids_dir=tmp_path / "bids",
         output_dir=tmp_path / "out",
         work_dir=tmp_path / "work",
@@ -71,3 +72,42 @@ def test_the_memory_of_a_participant_counts_fusing(make_image: MakeImage, tmp_pa
         nprocs=9,
     )
     assert participant_memory_gb(wide, stacks) > participant_memory_gb(wide, alone)
+
+
+def test_a_fused_volume_is_segmented_and_its_stacks_too(
+    make_image: MakeImage, tmp_path: Path
+) -> None:
+    images = [member(make_image, plane) for plane in ("ax", "sag")]
+    workflow = init_bids_sr_wf(config(tmp_path, "atropos"), images)
+    names = workflow.list_node_names()
+    assert len([name for name in names if name.endswith("segment_atropos")]) == 3
+    fusion_wf = workflow.get_node("sub_01_wf").get_node("sub_01_desc_fused_T2w_wf")
+    save = fusion_wf.get_node("segmentation_wf").get_node("save_atropos")
+    files = {Path(path).name for path in save.inputs.out_paths.values()}
+    assert "sub-01_acq-T2w_seg-atropos_desc-fused_dseg.nii.gz" in files
+    assert "sub-01_space-T2w_label-GM_desc-fusedatropos_probseg.nii.gz" in files
+    metadata = save.inputs.metadata["labels"]
+    assert metadata["SpatialReference"].endswith("sub-01_res-1mm_desc-fused_T2w.nii.gz")
+    wfs = [
+        workflow.get_node("sub_01_wf").get_node(f"sub_01_acq_{p}_T2w_wf") for p in ("ax", "sag")
+    ]
+    for image_wf in wfs:
+        own = image_wf.get_node("segmentation_wf").get_node("save_atropos")
+        assert not files & {Path(path).name for path in own.inputs.out_paths.values()}
+
+
+def test_the_volume_waits_for_nothing_that_is_made_of_it(
+    make_image: MakeImage, tmp_path: Path
+) -> None:
+    images = [member(make_image, plane) for plane in ("ax", "sag")]
+    workflow = init_bids_sr_wf(config(tmp_path, "atropos"), images)
+    graph = workflow.get_node("sub_01_wf").get_node("sub_01_desc_fused_T2w_wf")._graph
+    (save,) = (node for node in graph if node.name == "save_fused")
+    assert {node.name for node in graph.predecessors(save)} == {"fuse_stacks", "fuse_masks"}
+
+
+def test_a_group_has_ended_when_its_files_are_written(make_image: MakeImage) -> None:
+    images = [member(make_image, plane) for plane in ("ax", "sag")]
+    folder = "bids_sr_wf.sub_01_wf.sub_01_desc_fused_T2w_wf"
+    assert ended_groups(images, [f"{folder}.fuse_stacks"]) == []
+    assert ended_groups(images, [f"{folder}.save_fused"]) == [NAME]
