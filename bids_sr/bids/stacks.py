@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_sr.bids.contrast_signs import made_of_one_scan, why_not_acquired, why_other_contrast
 from bids_sr.bids.derivatives import output_path
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import parse_name
@@ -116,9 +117,9 @@ def with_stacks(images: Sequence[AnatImage]) -> list[AnatImage]:
 
     Notes
     -----
-    Stacks are single volumes that are super-resolved and no localisers, of one subject, session
-    and suffix, alike in all entities but :data:`FREE_ENTITIES`.  Two belong together unless
-    :func:`why_apart` tells; in a group every two do.
+    Stacks are single acquired magnitude volumes that are super-resolved and no localisers, of one
+    subject, session and suffix, alike in all entities but :data:`FREE_ENTITIES`.  Two belong
+    together unless :func:`why_apart` tells; in a group every two do.
     """
     cohorts: dict[tuple[object, ...], list[AnatImage]] = {}
     for image in images:
@@ -161,6 +162,8 @@ def why_apart(first: AnatImage, second: AnatImage) -> str:
         spin_echo = all("SE" in str(metadata.get("ScanningSequence")) for metadata in sidecars)
         if not tolerance.allows(values[0], values[1], spin_echo=spin_echo):  # type: ignore[arg-type]
             return f"{field} is {values[0]:g} and {values[1]:g}"
+    if why := why_other_contrast(first, second):
+        return why
     agents = [agent_of(image.entities, image.metadata) for image in (first, second)]
     if bool(agents[0]) != bool(agents[1]):
         return f"of one of the two, {agents[0] or agents[1]}"
@@ -169,7 +172,7 @@ def why_apart(first: AnatImage, second: AnatImage) -> str:
         return f"they show {parts[0]} and {parts[1]}"
     if first.brain != second.brain:
         return "only one of them shows a head"
-    if _same_scan(first, second):
+    if made_of_one_scan(first, second):
         return "both are reconstructions of one scan"
     return ""
 
@@ -207,11 +210,14 @@ def _reason_alone(image: AnatImage, cohort: Sequence[AnatImage]) -> str:
 
 def _is_stack(image: AnatImage) -> bool:
     single = image.action == "super-resolve" and image.n_frames == 1
-    return single and not localiser(image.entities, image.metadata)
+    unfit = localiser(image.entities, image.metadata) or why_not_acquired(image)
+    return single and not unfit
 
 
 def _cohort(image: AnatImage) -> tuple[object, ...]:
     shared = {name: v for name, v in image.entities.items() if name not in FREE_ENTITIES}
+    if shared.get("part") == "mag":  # without the entity an image is a magnitude as well
+        del shared["part"]
     return (image.suffix, *sorted(shared.items()))
 
 
@@ -227,18 +233,6 @@ def _with_shared_entities(images: Sequence[AnatImage]) -> AnatImage:
 
 def _fused_name(group: Sequence[AnatImage]) -> str:
     return output_path(Path(), _with_shared_entities(group), desc="fused").name.split(".")[0]
-
-
-def _same_scan(first: AnatImage, second: AnatImage) -> bool:
-    """Tell whether two images differ in nothing but how they were reconstructed."""
-    differ = {
-        name
-        for name in {*first.entities, *second.entities}
-        if first.entities.get(name) != second.entities.get(name)
-    }
-    assert first.source_grid is not None
-    assert second.source_grid is not None
-    return differ == {"reconstruction"} and first.source_grid.same(second.source_grid)
 
 
 def _time(metadata: Mapping[str, Any], field: str) -> float | None:

@@ -76,6 +76,18 @@ def test_the_decision_is_in_the_row(dataset: Path, add_image: AddImage) -> None:
         ({"ContrastBolusAgent": "Gd"}, {}, "contrast-enhanced (ContrastBolusAgent: Gd)"),
         ({"BodyPart": "KNEE"}, {"BodyPart": "ANKLE"}, "they show ANKLE and KNEE"),
         ({"BodyPart": "KNEE"}, {}, "only one of them shows a head"),
+        ({"ScanningSequence": "SE"}, {"ScanningSequence": ["GR", "IR"]}, "a gradient echo"),
+        ({"EchoTime": 0.08}, {"EchoTime": 0.08, "InversionTime": 0.15}, "an InversionTime"),
+        ({"MTState": True}, {"MTState": False}, "magnetisation transfer"),
+        ({"ScanOptions": "PFP"}, {"ScanOptions": "PFP\\FS"}, "fat-suppressed"),
+        ({"SeriesDescription": "pd_tse_sag"}, {"SeriesDescription": "pd_tse_fs_cor"}, "fat-supp"),
+        (
+            {"ImageType": ["ORIGINAL", "WATER"]},
+            {"ImageType": ["ORIGINAL", "FAT"]},
+            "fat and water",
+        ),
+        ({"AcquisitionTime": "10:11:12.5"}, {"AcquisitionTime": "10:11:12.5"}, "of one scan"),
+        ({"ImageType": ["M", "ND", "NORM"]}, {"ImageType": ["M", "ND"]}, "of one scan"),
     ],
 )
 def test_other_contrasts_are_not_fused(
@@ -147,3 +159,70 @@ def test_the_finest_is_the_frame_of_equals_the_first(dataset: Path, add_image: A
     (group,) = stack_groups(plan(dataset))
     assert isinstance(group, StackGroup)
     assert group.finest.stem == "sub-01_acq-b_T2w"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"AcquisitionTime": "00:00:00.0"}, {"AcquisitionTime": "00:00:00.0"}),  # made anonymous
+        ({"ScanOptions": "FS"}, {}),
+        ({"ScanningSequence": "SE"}, {"ScanningSequence": "SE\\IR"}),
+        ({"InversionTime": 0.15}, {}),
+        ({"SeriesDescription": "offset_tse"}, {"SeriesDescription": "t2 tse"}),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, {}),
+    ],
+)
+def test_what_tells_nothing_apart(
+    dataset: Path, add_image: AddImage, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    add_image("sub-01_acq-a_T2w", first)
+    add_image("sub-01_acq-b_T2w", second)
+    assert len(groups(dataset)["sub-01_desc-fused_T2w"]) == 2
+
+
+@pytest.mark.parametrize(
+    "labels", [("sag", "sagfs"), ("ax", "axFS"), ("water", "fat"), ("dixonW", "dixonF")]
+)
+def test_names_tell_contrasts_apart(
+    dataset: Path, add_image: AddImage, labels: tuple[str, str]
+) -> None:
+    for label in labels:
+        add_image(f"sub-01_acq-{label}_PDw")
+    assert groups(dataset) == {}
+
+
+def test_a_phase_and_a_view_of_another_scan_are_no_stacks(
+    dataset: Path, add_image: AddImage
+) -> None:
+    add_image("sub-01_acq-a_T2w")
+    add_image("sub-01_acq-b_T2w", {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]})
+    add_image("sub-01_acq-c_T2w", {"ImageType": ["DERIVED", "SECONDARY", "MPR"]})
+    assert groups(dataset) == {}
+
+
+def test_a_magnitude_is_one_with_or_without_its_entity(dataset: Path, add_image: AddImage) -> None:
+    add_image("sub-01_acq-a_part-mag_T2w")
+    add_image("sub-01_acq-a_part-phase_T2w")
+    add_image("sub-01_acq-b_T2w")
+    assert groups(dataset) == {
+        "sub-01_desc-fused_T2w": ["sub-01_acq-a_part-mag_T2w", "sub-01_acq-b_T2w"]
+    }
+
+
+def test_sessions_agents_and_echoes_stay_apart(dataset: Path, add_image: AddImage) -> None:
+    for stem in ("acq-a_echo-1", "acq-b_echo-2", "acq-a_ce-gad", "acq-c_inv-1", "acq-d_mt-on"):
+        add_image(f"sub-01_{stem}_T2w")
+    add_image("sub-02_ses-a_acq-a_T2w")
+    add_image("sub-02_ses-b_acq-b_T2w")
+    assert groups(dataset) == {}
+
+
+def test_names_stay_where_stacks_have_failed(dataset: Path, add_image: AddImage) -> None:
+    """Also if those that are left share more than all of the plan."""
+    add_image("sub-01_acq-a_run-1_T2w")
+    add_image("sub-01_acq-a_run-2_T2w")
+    add_image("sub-01_acq-b_run-1_T2w")
+    images = [image for image in plan(dataset) if "acq-a" in image.stem]
+    (group,) = stack_groups(images)
+    assert group.name == "sub-01_desc-fused_T2w"
+    assert group.image.entities == {"subject": "01"}
