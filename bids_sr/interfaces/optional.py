@@ -76,7 +76,6 @@ class OptionalStep(SimpleInterface):
 class StepOfSeveralImages(OptionalStep):
     """Do something with several images, or with those of them that have a result.
 
-    Inputs that come from a step that failed are undefined: the scheduler of
-    :mod:`bids_sr.run.scheduler` runs this step all the same.  Others do not, and then nothing
-    comes of it.
+    Inputs that come from a step that failed are undefined: schedulers run this step all the same
+    (:mod:`bids_sr.run.steps_of_several`).
     """

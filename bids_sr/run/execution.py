@@ -207,7 +207,9 @@ def _plugin(config: RunConfig, watch: ImageEnds, gpus: tuple[str, ...], memory_g
     if name != "MultiProc":
         from nipype.pipeline import plugins
 
-        return getattr(plugins, f"{name}Plugin")(plugin_args=arguments)
+        from bids_sr.run.steps_of_several import goes_on
+
+        return goes_on(getattr(plugins, f"{name}Plugin"))(plugin_args=arguments)
     from bids_sr.run.scheduler import SteadyMultiProcPlugin
 
     # --low-mem leaves room for one step with its threads, so that no two run together

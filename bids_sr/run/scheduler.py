@@ -31,10 +31,11 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 from bids_sr.compute.environment import leave_signals_to_parent, limit_threads, signals_held_back
 from bids_sr.compute.memory import peak_memory_gb
 from bids_sr.exceptions import StepKilledError
-from bids_sr.interfaces.optional import OptionalStep, StepOfSeveralImages
+from bids_sr.interfaces.optional import OptionalStep
 from bids_sr.run.console import name_messages
 from bids_sr.run.crashes import last_exception
 from bids_sr.run.resume import drop_broken_result
+from bids_sr.run.steps_of_several import skipped_with
 
 LOGGER = logging.getLogger(__name__)
 END_SECONDS = 10.0
@@ -223,17 +224,9 @@ class SteadyMultiProcPlugin(MultiProcPlugin):
         """Skip what waits for a node that failed; a step of several images goes on without it."""
         node = self.procs[jobid]
         place = {other: job for job, other in enumerate(self.procs)}
-        dependents, waiting = [node], [node]
-        while waiting:
-            before = waiting.pop()
-            for after in graph.successors(before):
-                if isinstance(after.interface, StepOfSeveralImages):
-                    for _, name in graph.get_edge_data(before, after)["connect"]:
-                        after.input_source.pop(name, None)
-                    self.depidx.left[place[after]] -= 1
-                elif after not in dependents:
-                    dependents.append(after)
-                    waiting.append(after)
+        dependents, detached = skipped_with(graph, node)
+        for _, after in detached:
+            self.depidx.left[place[after]] -= 1
         for skipped in dependents:
             self.proc_done[place[skipped]] = True
             self.proc_pending[place[skipped]] = False
