@@ -24,6 +24,7 @@ from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
 from bids_sr.sr.together.disagreement import OddSlice, weighed
 from bids_sr.sr.together.intensities import matched
 from bids_sr.sr.together.least_squares import agreed, mean_of
+from bids_sr.sr.together.moved_slices import moved_back
 from bids_sr.sr.together.registration import register
 from bids_sr.sr.together.stack import Stack
 from bids_sr.sr.together.uncertainty import uncertainty_of
@@ -171,13 +172,14 @@ def fuse_stacks(
         kept.append(stack)
     tell(0, 0, "comparing the slices of the stacks")
     kept, odd = weighed(kept)
+    slices, odd = moved_back(kept, odd)
     for number, names in zip(used, odd, strict=True):
         warnings += [
             f"stack {number + 1}: slice {slice_.number} counts {100 * slice_.weight:.0f} %: "
-            f"{slice_.what}"
+            f"{slice_.words}"
             for slice_ in names
         ]
-    volume, uncertainty, residuals = _joined(kept, kept[used.index(frame)], tell)
+    volume, uncertainty, residuals = _joined(kept, slices, kept[used.index(frame)], tell)
     percents: list[float | None] = [None] * len(stacks)
     placed_stacks = list(stacks)
     for number, stack, residual, names in zip(used, kept, residuals, odd, strict=True):
@@ -245,21 +247,27 @@ def _registered(
 
 
 def _joined(
-    stacks: Sequence[Stack], frame: Stack, tell: Progress
+    stacks: Sequence[Stack], slices: Sequence[Stack], frame: Stack, tell: Progress
 ) -> tuple[Volume, Volume, list[float | None]]:
-    """Return the fused volume, its uncertainty, and what each stack misses in it, percent."""
+    """Return the fused volume, its uncertainty, and what each stack misses in it, percent.
+
+    `slices` are those that were moved back, each as a stack.
+    """
     grid, width = frame.reconstruction.grid, frame.width
     tell(0, 0, "mean of the stacks")
     mean, _, variance = mean_of(stacks, grid, np.eye(4))
     prior = frame.reconstruction.with_data(mean)
     box = _body(prior, width)
     part = prior.part(box)
-    data, missing = agreed(stacks, part, width, tell)
+    data, missing = agreed([*stacks, *slices], part, width, tell)
     mean[box] = data
     if min(float(stack.slices.data.min()) for stack in stacks) >= 0:
         np.maximum(mean, 0, out=mean)
     fused = prior.with_data(mean)
-    residuals = [None if value is None else round(100 * value / width, 4) for value in missing]
+    residuals = [
+        None if value is None else round(100 * value / width, 4)
+        for value in missing[: len(stacks)]
+    ]
     return fused, uncertainty_of(stacks, fused, variance), residuals
 
 
@@ -300,6 +308,6 @@ def _facts(stack: Stack, residual: float | None, odd: Sequence[OddSlice]) -> dic
     return {
         "NoisePercent": round(100 * stack.noise / stack.width, 4),
         "SliceWeights": [round(float(weight), 3) for weight in weights],
-        "OddSlices": [{"Slice": slice_.number, "What": slice_.what} for slice_ in odd],
+        "OddSlices": [{"Slice": slice_.number, "What": slice_.words} for slice_ in odd],
         "ResidualPercent": residual,
     }
