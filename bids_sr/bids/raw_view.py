@@ -21,6 +21,7 @@ from bids_sr.bids.view_contents import (
     subject_contents,
     suffix_of,
 )
+from bids_sr.bids.view_fused import find_fused
 from bids_sr.exceptions import InputDataError
 from bids_sr.files.writing import (
     copy_atomic,
@@ -133,7 +134,8 @@ def write_raw_view(
                 for relpath, product in products.items()
                 if suffix_of(relpath) not in held_back
             }
-            contents = subject_contents(bids_dir, subject, products)
+            fused = find_fused(output_dir, subject, products)
+            contents = subject_contents(bids_dir, subject, products, fused)
             _remove_others(root, f"sub-{subject}", contents.names())
             _place(root, contents)
         notes += [

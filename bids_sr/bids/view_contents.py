@@ -19,6 +19,7 @@ from bids_sr.bids.dataset import read_decisions
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.names import ParsedName, parse_name, specification
 from bids_sr.bids.places import EXTENSIONS, looks_like_image, why_misplaced
+from bids_sr.bids.view_fused import FusedProduct
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import TABLE_LIMIT, read_json_or_empty, read_text
 
@@ -88,7 +89,10 @@ def suffix_of(relpath: str) -> str:
 
 def refuse_taken_name(bids_dir: Path, relpath: str) -> None:
     """Raise :class:`InputDataError` where the input dataset has a file of the view's name."""
-    name = view_name(relpath)
+    _refuse_taken(bids_dir, relpath, view_name(relpath))
+
+
+def _refuse_taken(bids_dir: Path, relpath: str, name: str) -> None:
     if os.path.lexists(bids_dir / name):
         raise InputDataError(
             f"{relpath}: its super-resolved image would be {name} in the raw-like view, but the "
@@ -146,7 +150,12 @@ def find_products(output_dir: Path, subject: str) -> tuple[dict[str, Product], d
     return chosen, missing
 
 
-def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Product]) -> Contents:
+def subject_contents(
+    bids_dir: Path,
+    subject: str,
+    products: Mapping[str, Product],
+    fused: Mapping[str, FusedProduct] | None = None,
+) -> Contents:
     """List the contents of a subject's folder in the view.
 
     Parameters
@@ -157,6 +166,8 @@ def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Produc
         Label without ``sub-``.
     products : mapping of str to Product
         Super-resolved images, by the path of the acquired one.
+    fused : mapping of str to FusedProduct, optional
+        Fused volumes, each by the paths of all stacks in whose place it is.
 
     Returns
     -------
@@ -180,23 +191,25 @@ def subject_contents(bids_dir: Path, subject: str, products: Mapping[str, Produc
     files = [(relpath, name) for relpath, name in subject_files if relpath not in misplaced]
     images = {relpath: name for relpath, name in files if _is_image(relpath, name)}
     replaced = {relpath: products[relpath] for relpath in images if relpath in products}
-    renamed = {PurePosixPath(old).name: PurePosixPath(view_name(old)).name for old in replaced}
+    joined = {relpath: volume for relpath, volume in (fused or {}).items() if relpath in replaced}
+    names = {old: joined[old].name if old in joined else view_name(old) for old in replaced}
+    renamed = {PurePosixPath(old).name: PurePosixPath(new).name for old, new in names.items()}
     scans = {_scan(images[relpath]) for relpath in replaced}
     left_out = misplaced | {
         relpath
         for relpath, name in images.items()
         if relpath not in replaced and "part" in name.entities and _scan(name) in scans
     }
+    left_out |= {stack for volume in joined.values() for stack in volume.stacks[1:]}  # one row
     suffixes = {(PurePosixPath(relpath).parent, name.suffix) for relpath, name in images.items()}
     for relpath, name in files:
         source = bids_dir / relpath
         folder = PurePosixPath(relpath).parent
         if relpath in replaced:
-            refuse_taken_name(bids_dir, relpath)
-            contents.copies[view_name(relpath)] = replaced[relpath].path
-            contents.sidecars[_sidecar(view_name(relpath))] = _raw_metadata(
-                replaced[relpath].metadata
-            )
+            product = joined.get(relpath, replaced[relpath])
+            _refuse_taken(bids_dir, relpath, names[relpath])
+            contents.copies[names[relpath]] = product.path
+            contents.sidecars[_sidecar(names[relpath])] = _raw_metadata(product.metadata)
         elif relpath in images:
             if relpath not in left_out:
                 contents.links[relpath] = source

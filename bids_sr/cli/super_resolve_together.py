@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,14 @@ from bids_sr.cli.super_resolve import (
     save_uncertainty,
 )
 from bids_sr.compute.environment import refuse_network
+from bids_sr.compute.resources import memory_limit_gb
+from bids_sr.exceptions import ConfigError
 from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.imaging.itk_transform import write_itk_transform
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.run.feasibility import fusion_shortage, memory_shortage
 
 if TYPE_CHECKING:
     from bids_sr.sr import FusedReconstruction
@@ -69,6 +73,7 @@ def super_resolve_files(options: argparse.Namespace) -> int:
     if chosen.offline:
         refuse_network()
     stacks = [_read(in_file, options) for in_file in options.in_files]
+    _refuse_too_large(stacks, chosen.method, options)
     start = time.monotonic()
     print(f"super-resolving {len(stacks)} stacks by {chosen.words()} ...", flush=True)
     with progress_bar(out_file.name) as progress:
@@ -91,6 +96,30 @@ def super_resolve_files(options: argparse.Namespace) -> int:
     )
     print(f"wrote {out_file}: {grid_words(fused.volume)}, {time.monotonic() - start:.0f} s")
     return ExitCode.OK
+
+
+def _refuse_too_large(
+    stacks: Sequence[tuple[Volume, Acquisition]], method: str, options: argparse.Namespace
+) -> None:
+    """Raise :class:`ConfigError` where a step is expected to need more memory than there is."""
+    from bids_sr.sr.registry import grid_of_result
+
+    memory_gb, outputs = memory_limit_gb(), []
+    for in_file, (volume, acquisition) in zip(options.in_files, stacks, strict=True):
+        grid = grid_of_result(
+            volume,
+            acquisition,
+            method=method,
+            output_resolution=options.output_resolution,
+            output_grid="fov",
+        )
+        outputs.append(grid.shape)
+        if problem := memory_shortage(
+            volume.shape, grid.shape, method=method, memory_gb=memory_gb
+        ):
+            raise ConfigError(f"{in_file}: {problem}")
+    if problem := fusion_shortage(outputs, memory_gb=memory_gb):
+        raise ConfigError(problem)
 
 
 def _read(in_file: Path, options: argparse.Namespace) -> tuple[Volume, Acquisition]:

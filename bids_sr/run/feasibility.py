@@ -7,8 +7,9 @@ Names that the file system does not take, and more memory than there is.  Other 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,31 @@ def memory_shortage(
         f"an output of {' x '.join(map(str, output))} voxels{more} is expected to need "
         f"{needed:,.1f} GB of memory; this machine, container or job has {memory_gb:.1f} GB. "
         "Give a coarser --output-resolution, or run where there is more memory."
+    )
+
+
+def fusion_shortage(outputs: Iterable[tuple[int, ...]], *, memory_gb: float) -> str:
+    """Say that the forecast of fusing stacks is above the memory that there is, if so.
+
+    Parameters
+    ----------
+    outputs : iterable of tuple of 3 int
+        Shapes of the grids of their own reconstructions.
+    memory_gb : float, GB
+    """
+    # mypy does not know where setuptools puts workflows/
+    from bids_sr.workflows.resources import (  # type: ignore[import-not-found,unused-ignore]
+        fusion_gb,
+    )
+
+    megavoxels = sum(prod(shape) for shape in outputs) / 1e6
+    needed = float(fusion_gb(megavoxels))
+    if needed <= memory_gb:
+        return ""
+    return (
+        f"fusing these stacks, {megavoxels:,.1f} million voxels together, is expected to need "
+        f"{needed:,.1f} GB of memory; this machine, container or job has {memory_gb:.1f} GB. "
+        "Give a coarser --output-resolution, fewer stacks, or run where there is more memory."
     )
 
 

@@ -17,6 +17,8 @@ from bids_sr.bids.layout import open_layout, plan_images
 from bids_sr.bids.references import settle_references, surface_notes
 from bids_sr.bids.selection import ReferenceRule, Selection
 from bids_sr.bids.stacks import stack_groups
+from bids_sr.bids.view_contents import find_products, subject_contents
+from bids_sr.bids.view_fused import find_fused
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
 from bids_sr.records.method_record import Output
 
@@ -217,3 +219,40 @@ def test_a_t2w_that_is_no_longer_handed_on_goes(
     )
     assert notes == ["removed sub-01_desc-preproc_T2w.nii.gz: this run hands on no T2w"]
     assert results.handed == set()
+
+
+def test_the_view_has_the_fused_volume_in_the_place_of_its_stacks(
+    stacks: Path, results: Results, add_image: AddImage
+) -> None:
+    add_image("sub-01_acq-other_T1w", {"EchoTime": 0.1})
+    images = plan(stacks)
+    for image in images:
+        record = {"Action": "super-resolve"}
+        sources = [f"bids:raw:{image.relpath}"]
+        results.write(
+            output_paths(results.root, image).product, SuperResolution=record, Sources=sources
+        )
+    results.fused(images)
+    scans = "filename\n" + "".join(f"anat/{image.path.name}\n" for image in images)
+    (stacks / "sub-01/sub-01_scans.tsv").write_text(scans)
+    products, _ = find_products(results.root, "01")
+    fused = find_fused(results.root, "01", products)
+    assert len(products) == 3
+    contents = subject_contents(stacks, "01", products, fused)
+    assert set(contents.copies) == {
+        "sub-01/anat/sub-01_rec-fusedSR_T1w.nii.gz",
+        "sub-01/anat/sub-01_acq-other_rec-SR_T1w.nii.gz",
+    }
+    copied = contents.copies["sub-01/anat/sub-01_rec-fusedSR_T1w.nii.gz"]
+    assert copied.name == "sub-01_res-1mm_desc-fused_T1w.nii.gz"
+    assert contents.sidecars["sub-01/anat/sub-01_rec-fusedSR_T1w.json"]["EchoTime"] == 0.01
+    assert contents.texts["sub-01/sub-01_scans.tsv"].splitlines() == [
+        "filename",
+        "anat/sub-01_rec-fusedSR_T1w.nii.gz",
+        "anat/sub-01_acq-other_rec-SR_T1w.nii.gz",
+    ]
+    results.fused(images, "failed")  # the volume of an earlier run is not the one of this
+    assert find_fused(results.root, "01", products) == {}
+    results.fused(images)
+    held_back = [path for path in products if "acq-ax" not in path]
+    assert find_fused(results.root, "01", held_back) == {}

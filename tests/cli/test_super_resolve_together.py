@@ -89,3 +89,18 @@ def test_a_stack_is_given_once(
 ) -> None:
     assert run(stacks[0], stacks[0], tmp_path / "fused.nii.gz", *WORDS) == ExitCode.USAGE
     assert "is given twice" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_said_before_any_work(
+    stacks: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bids_sr.cli.super_resolve_together.memory_limit_gb", lambda: 0.2)
+    assert run(*stacks, tmp_path / "fused.nii.gz", *WORDS) != ExitCode.OK
+    assert "is expected to need" in capsys.readouterr().err
+    monkeypatch.setattr("bids_sr.cli.super_resolve_together.memory_shortage", lambda *_, **__: "")
+    assert run(*stacks, tmp_path / "fused.nii.gz", *WORDS) != ExitCode.OK
+    assert "fusing these stacks, 0.1 million voxels" in capsys.readouterr().err
+    assert not (tmp_path / "fused.nii.gz").exists()
