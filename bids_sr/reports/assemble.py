@@ -127,9 +127,7 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
         "fused": [
             {
                 "volume": volume,
-                "figures": {
-                    name: figure_html(name, path) for name, path in volume.figures.items()
-                },
+                "figures": {key: figure_html(key, at) for key, at in volume.figures.items()},
                 "segmentations": _segmentations(volume.record.segmentations, volume.figures),
             }
             for volume in read_fused(root, record.label)
