@@ -171,6 +171,8 @@ def test_other_tools_take_the_fused_volume(
     assert found["t1w_preproc"] == str(out / "sub-01_desc-preproc_T1w.nii.gz")
     assert found["t1w_mask"] == str(out / "sub-01_desc-brain_mask.nii.gz")
     fused = out / "sub-01_res-2mm_desc-fused_T1w.nii.gz"
+    view = tmp_path / "view/sub-01/anat"
+    assert [path.name for path in view.glob("*.nii.gz")] == ["sub-01_rec-fusedSR_T1w.nii.gz"]
     assert Path(str(found["t1w_preproc"])).read_bytes() == fused.read_bytes()
     assert check_output_tree(tmp_path / "out") == []
     mask = Volume.load(Path(str(found["t1w_mask"])), dtype=np.uint8)
@@ -183,3 +185,5 @@ def test_other_tools_take_the_fused_volume(
     assert found["t1w_preproc"] == str(out / "sub-01_acq-ax_desc-preproc_T1w.nii.gz")
     assert found["t1w_mask"] == str(out / "sub-01_acq-ax_desc-brain_mask.nii.gz")
     assert not (out / "sub-01_desc-preproc_T1w.json").exists()
+    names = {path.name for path in view.glob("*.nii.gz")}
+    assert names == {f"sub-01_acq-{plane}_rec-SR_T1w.nii.gz" for plane in PLANES}
