@@ -54,7 +54,9 @@ def notes(image: AnatImage) -> list[str]:
         sentences += [f"assumed: {assumption}" for assumption in image.facts.assumptions]
         sentences += [f"warning: {warning}" for warning in image.facts.warnings]
     if image.is_reference:
-        sentences.append(f"provided as desc-preproc: {image.reference_reason}")
+        joined = image.fused_into and not image.reference_asked
+        instead = "; in its place the fused volume, if there is one" if joined else ""
+        sentences.append(f"provided as desc-preproc: {image.reference_reason}{instead}")
     elif image.unfit:
         sentences.append(f"not provided as desc-preproc: {image.unfit}")
     if image.stack_note:

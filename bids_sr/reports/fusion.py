@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from bids_sr.files import read_json_or_empty
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
@@ -67,6 +69,47 @@ def read_fused(root: Path, label: str) -> list[FusedVolume]:
             figures = _figures(root / label / "figures", record)
             volumes.append(FusedVolume(record=record, figures=figures))
     return volumes
+
+
+def group_rows(root: Path, labels: Iterable[str], suffix: str) -> list[dict[str, str]]:
+    """Summarise the fused volumes of one suffix for the page of a group.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the output dataset.
+    labels : iterable of str
+        Subjects, with ``sub-``.
+    suffix : str
+    """
+    return [
+        _summary(volume, f"{quote(label)}.html#{volume.anchor}")
+        for label in labels
+        for volume in read_fused(root, label)
+        if volume.suffix == suffix
+    ]
+
+
+def _summary(volume: FusedVolume, address: str) -> dict[str, str]:
+    record = volume.record
+    used = [stack for stack in record.stacks if stack.used]
+
+    def largest(name: str, unit: str) -> str:
+        values = [getattr(stack, name) for stack in used]
+        known = [value for value in values if value is not None]
+        return f"{wording.number(max(known), 2)} {unit}" if known else wording.DASH
+
+    return {
+        "name": record.product,
+        "address": address,
+        "status": record.status,
+        "stacks": f"{len(used)} of {len(record.stacks)}",
+        "shift": largest("shift_mm", "mm"),
+        "rotation": largest("rotation_degrees", "°"),
+        "residual": largest("residual_percent", "%"),
+        "slices": str(sum(len(stack.odd_slices) for stack in used)) if used else wording.DASH,
+        "message": record.reason or "; ".join(volume.warnings),
+    }
 
 
 def _figures(folder: Path, record: FusionRecord) -> dict[str, Path]:

@@ -21,6 +21,7 @@ from bids_sr.records.method_record import Output
 from bids_sr.records.quality import QualityRecord
 from bids_sr.reports import wording
 from bids_sr.reports.assemble import OUTCOMES
+from bids_sr.reports.fusion import group_rows
 from bids_sr.reports.page import render
 from bids_sr.reports.records import ImageRecord, read_all
 
@@ -310,6 +311,7 @@ def _context(
         "suffix": suffix,
         "others": others,
         "subjects": len({image.subject for image in images}),
+        "fused": group_rows(root, sorted({image.subject for image in images}), suffix),
         "counts": [
             (name, words, counts[name]) for name, words in OUTCOMES.items() if counts[name]
         ],

@@ -16,7 +16,9 @@ import pytest
 
 from bids_sr.imaging import Volume
 from bids_sr.interfaces.outputs import SaveDerivatives
+from bids_sr.interfaces.reportlets import SegmentationFigure
 from bids_sr.interfaces.segmentation import SegmentImage
+from bids_sr.interfaces.segmentation_on_slices import SegmentationOnSlices
 from bids_sr.records.learning_curve import NO_CURVE
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.quality import QualityRecord
@@ -194,3 +196,20 @@ def test_the_qc_file_has_a_row_a_tool() -> None:
     assert quality["Segmentations"] == {"wmh": records[0], "atropos": records[1]}
     assert quality["Warnings"] == ["no mask"]
     assert quality["TimingsSeconds"] == {"segmentation_wmh": 2.0, "segmentation_atropos": 0.1}
+
+
+def test_without_a_fused_volume_nothing_is_segmented(tmp_path: Path) -> None:
+    segment = SegmentImage(in_file=None, in_mask=None, tool="atropos").run(cwd=str(tmp_path))
+    record = segment.outputs.record
+    assert (record["Status"], record["Reason"]) == ("skipped", "there is no image to segment")
+    on_slices = SegmentationOnSlices(
+        in_files=segment.outputs.out_files,
+        segmentation=record,
+        sr_file=None,
+        slices_file=None,
+        acquisition=None,
+    ).run(cwd=str(tmp_path))
+    assert on_slices.outputs.out_files == {}
+    assert on_slices.outputs.record["Status"] == "skipped"
+    figure = SegmentationFigure(in_file=None, in_labels=None, colours=[]).run(cwd=str(tmp_path))
+    assert figure.outputs.out_file is None

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bids_sr.exceptions import InputDataError
+from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Volume
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
 from bids_sr.reports.assemble import figure_html
+from bids_sr.reports.fusion import group_rows
 from bids_sr.reports.stack_figures import ACCENT, plot_layers, plot_slice_weights
 
 
@@ -56,3 +58,27 @@ def test_a_slice_that_counts_less_stands_out(tmp_path: Path) -> None:
 
     assert drawn((1.0, 0.2, 1.0)).count(f"fill: {ACCENT}") == 1
     assert drawn((1.0, 1.0, 1.0)).count(f"fill: {ACCENT}") == 0
+
+
+def test_the_page_of_a_group_sums_up_what_was_fused(tmp_path: Path) -> None:
+    stacks = (
+        FusedStack(image="a.nii.gz", used=True, residual_percent=2.0, slice_weights=(1.0,)),
+        FusedStack(
+            image="b.nii.gz",
+            used=True,
+            shift_mm=1.234,
+            rotation_degrees=2.0,
+            residual_percent=3.0,
+            odd_slices=((4, "it has lost signal"),),
+        ),
+        FusedStack(image="c.nii.gz", reason="it does not fit"),
+    )
+    product = "sub-01_desc-fused_T2w"
+    record = FusionRecord(status="done", product=product, stacks=stacks)
+    path = tmp_path / "sub-01" / "anat" / "sub-01_desc-fused_qc.json"
+    write_json_atomic(path, record.to_dict())
+    (row,) = group_rows(tmp_path, ["sub-01", "sub-02"], "T2w")
+    assert row["address"] == "sub-01.html#fused-sub-01-desc-fused-T2w"
+    assert (row["stacks"], row["shift"], row["residual"]) == ("2 of 3", "1.2 mm", "3 %")
+    assert row["slices"] == "1"
+    assert group_rows(tmp_path, ["sub-01"], "T1w") == []
