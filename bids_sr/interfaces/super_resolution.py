@@ -125,7 +125,10 @@ class SuperResolve(SimpleInterface):
         result = self._reconstruct(series, acquisition)
         used = result.acquisition or acquisition
         residual = side_result(
-            "data consistency", lambda: sr.data_consistency_residual(result.volume, first, used)
+            "data consistency",
+            lambda: sr.data_consistency_residual(
+                result.volume, first, used, result.record.slice_record.weights
+            ),
         )
         self._results["out_file"] = str(result.image.save(cwd / "sr.nii.gz"))
         self._results["out_profile"] = str(used.slice_profile.save(cwd / "profile.tsv"))

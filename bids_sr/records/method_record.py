@@ -9,6 +9,7 @@ from typing import Any
 from bids_sr.imaging import Acquisition
 from bids_sr.method_facts import methods_that
 from bids_sr.records.json_values import mapping, number, numbers, text, texts
+from bids_sr.records.slice_faults import SliceRecord, axes_from, faults_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +171,8 @@ class MethodRecord:
     held_out: HeldOutSlices | None = None
     slices: SlicesUsed | None = None
     """By which the result was made, where that was looked into."""
+    slice_record: SliceRecord = field(default_factory=SliceRecord)
+    """Slices at fault."""
     output: Output | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else was done, by the names of the sidecar; nothing is decided by it."""
@@ -200,6 +203,7 @@ class MethodRecord:
             )
         if self.held_out and self.held_out.reason:
             own.append(self.held_out.reason)
+        own += self.slice_record.sentences
         if self.device_fallback:
             own.append(f"computed on the CPU: {self.device_fallback}")
         if self.fallback_reason:
@@ -218,7 +222,8 @@ class MethodRecord:
     def joined(self, other: MethodRecord) -> MethodRecord:
         """Return the record with all that another says, which wins where both say something."""
         said = {entry.name: getattr(other, entry.name) for entry in fields(other)}
-        said = {name: value for name, value in said.items() if value not in (None, "", (), {})}
+        empty: tuple[Any, ...] = (None, "", (), {}, SliceRecord())
+        said = {name: value for name, value in said.items() if value not in empty}
         together = {name: (*getattr(self, name), *said.get(name, ())) for name in _TOGETHER}
         details = {**self.details, **other.details}
         return replace(self, **{**said, **together, "details": details})
@@ -227,10 +232,13 @@ class MethodRecord:
         """Return plain values for a sidecar, without what is not known."""
         named = {key: getattr(self, name) for name, key in _KEYS.items()}
         warnings = "; ".join(self.warnings)
+        slices = self.slice_record
+        checked = {key: value for key, value in slices.to_dict().items() if value and key in _SEEN}
         return {
             **{key: value for key, value in named.items() if value not in (None, "", (), {})},
             **({"NotMeasured": list(self.not_measured)} if self.not_measured else {}),
             **(self.held_out.to_dict() if self.held_out else {}),
+            **checked,
             **self.details,
             **(self.slices.to_dict() if self.slices else {}),
             **({"Warning": warnings} if warnings else {}),
@@ -249,6 +257,10 @@ class MethodRecord:
                 known.get("HeldOutSlices"), known.get("AssumptionWarning")
             ),
             slices=SlicesUsed.from_dict(known),
+            slice_record=SliceRecord(
+                faults=faults_from(known.get("SliceFaults")),
+                interpolated=axes_from(known.get("InterpolatedAxes")),
+            ),
             output=Output.from_dict(known),
             details={key: value for key, value in known.items() if key not in _READ},
         )
@@ -274,9 +286,11 @@ _KEYS = {
 }
 _TEXTS = [name for name in _KEYS if name not in ("parameters", "seconds")]
 _TOGETHER = ("not_measured", "remarks")
+_SEEN = ("SliceFaults", "InterpolatedAxes")
 _READ = {
     *_KEYS.values(),
     *_SLICE_KEYS.values(),
     *("NotMeasured", "HeldOutSlices", "AssumptionWarning", "Warning"),
+    *_SEEN,
     *("DataConsistencyResidualPercent", "OutputRange", "OutputShape", "OutputSpacings"),
 }

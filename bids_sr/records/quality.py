@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from bids_sr.files import read_json_or_empty
 from bids_sr.records.json_values import mapping, number, text, texts
 from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.slice_faults import SliceRecord
 from bids_sr.records.step_record import StepRecord
 from bids_sr.records.verdict import Verdict
 
@@ -126,6 +127,7 @@ class QualityRecord:
             "BrainMaskVolumeMl": mask.volume_ml,
             **{key: dict(self.step(name).facts) for name, key in STEPS.items()},
             "SuperResolution": self.method.to_dict(),
+            **self.method.slice_record.to_dict(),
             "LearningCurve": self.curve.to_columns(),
             "Segmentations": {step.tool: dict(step.facts) for step in self.segmentations},
             **({"Measures": dict(self.measures.facts)} if self.measures.facts else {}),
@@ -141,13 +143,14 @@ class QualityRecord:
             return None
         times = mapping(values.get("TimingsSeconds"))
         seconds = {str(name): number(value) for name, value in times.items()}
+        method = MethodRecord.from_dict(values.get("SuperResolution"))
         return cls(
             image=image,
             suffix=text(values.get("Suffix")),
             action=text(values.get("Action")),
             sloppy=bool(values.get("Sloppy")),
             steps={name: StepRecord.from_value(values.get(key)) for name, key in STEPS.items()},
-            method=MethodRecord.from_dict(values.get("SuperResolution")),
+            method=replace(method, slice_record=SliceRecord.from_dict(values)),
             curve=LearningCurve.from_columns(values.get("LearningCurve")),
             segmentations=tuple(
                 StepRecord({"Tool": str(tool), **mapping(facts)})

@@ -88,7 +88,7 @@ def super_resolve_labels(
             volume.data == label, volume.spacings, acquisition.slice_axis, ramp
         )
         reconstructed = chosen.reconstruct(
-            volume.with_data(membership), acquisition, target
+            volume.with_data(membership), acquisition, target, judge_slices=False
         ).volume.data
         winners[reconstructed > best] = label
         np.maximum(best, reconstructed, out=best)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from bids_sr.compute.device import or_on_cpu, resolve_device
 from bids_sr.compute.progress import Progress, silent
@@ -26,6 +27,8 @@ from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
 from bids_sr.sr.slices.consistency import agreement, make_consistent
 from bids_sr.sr.slices.held_out import AssumptionCheck, check_assumption
+from bids_sr.sr.slices.slice_faults import SliceCheck, check_slices
+from bids_sr.sr.slices.slice_spectrum import interpolated_axes
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class Method(ABC):
 
     name: ClassVar[str]
     """The name under which the method is registered."""
+    checks_slices: ClassVar[bool] = True
+    """Whether slices are looked at before: they have a meaning for the method."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Sets of hyper-parameters by name; the defaults are one of them, with nothing in it."""
 
@@ -49,7 +54,13 @@ class Method(ABC):
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
 
     def reconstruct(
-        self, lr: Volume, acquisition: Acquisition, grid: Grid, *, progress: Progress | None = None
+        self,
+        lr: Volume,
+        acquisition: Acquisition,
+        grid: Grid,
+        *,
+        progress: Progress | None = None,
+        judge_slices: bool = True,
     ) -> Reconstruction:
         """Reconstruct an acquired volume on a grid.
 
@@ -63,6 +74,9 @@ class Method(ABC):
             Where the voxels of the result shall lie; its axes parallel to those of `lr`.
         progress : callable, optional
             Called with the progress of the work.
+        judge_slices : bool
+            Look for slices at fault.  Those that moved or lost signal count less: the method
+            sees their neighbours in their place, data consistency asks less of them.
 
         Returns
         -------
@@ -80,14 +94,20 @@ class Method(ABC):
         planned = acquisition.for_volume(lr)
         _check_volume(lr, planned, grid)
         start = time.perf_counter()
-        check = self._checked_assumption(lr, planned, grid)
+        judged = judge_slices and self.checks_slices
+        slices = _checked_slices(lr, planned, grid) if judged else SliceCheck()
+        assert planned.slice_axis is not None
+        sound = slices.mended(lr, planned.slice_axis)
+        check = self._checked_assumption(sound, planned, grid)
         acquisition = check.acquisition
         if check.interpolate:
-            result, reason = interpolated(lr, grid, check.interpolate), ""
+            result, reason = interpolated(sound, grid, check.interpolate), ""
         else:
             result, reason = or_on_cpu(
                 self.device_name,
-                lambda name: self.on(name)._reconstruct(lr, acquisition, grid, progress or silent),
+                lambda name: self.on(name)._reconstruct(
+                    sound, acquisition, grid, progress or silent
+                ),
             )
         if not reason and self._left_the_gpu(result.record):
             reason = "the GPU had too little memory even for small tiles"
@@ -100,6 +120,7 @@ class Method(ABC):
             lr,
             acquisition,
             correct=self.data_consistency and not check.interpolate,
+            weights=slices.weights,
         )
         missing = ("data consistency",) if consistency["NoisePercent"] is None else ()
         record = MethodRecord(
@@ -110,6 +131,7 @@ class Method(ABC):
             not_measured=missing,
             held_out=check.held_out,
             slices=None if acquisition == planned else SlicesUsed.of(acquisition),
+            slice_record=slices.record,
             details={"DataConsistency": consistency},
         )
         record = record.joined(result.record)
@@ -183,7 +205,7 @@ class Method(ABC):
             return AssumptionCheck(acquisition=acquisition)
 
         def estimate(slices: Volume, stated: Acquisition, between: Grid) -> Volume:
-            return tester.reconstruct(slices, stated, between).volume
+            return tester.reconstruct(slices, stated, between, judge_slices=False).volume
 
         assert acquisition.slice_axis is not None
         voxel = float(grid.spacings[acquisition.slice_axis])
@@ -211,8 +233,27 @@ class Method(ABC):
         """Do the work of :meth:`reconstruct`; all arguments are checked."""
 
 
+def _checked_slices(lr: Volume, acquisition: Acquisition, grid: Grid) -> SliceCheck:
+    """Look for slices at fault; without a result all slices count in full."""
+    check = (
+        side_result("check of the slices", lambda: check_slices(lr, acquisition)) or SliceCheck()
+    )
+    interpolated = side_result(
+        "check for interpolated voxels", lambda: interpolated_axes(lr, acquisition, grid)
+    )
+    record = replace(check.record, interpolated=interpolated or ())
+    for sentence in record.sentences:
+        LOGGER.warning("%s", sentence)
+    return replace(check, record=record)
+
+
 def with_slices(
-    estimate: Volume, lr: Volume, acquisition: Acquisition, *, correct: bool
+    estimate: Volume,
+    lr: Volume,
+    acquisition: Acquisition,
+    *,
+    correct: bool,
+    weights: Sequence[float] | npt.NDArray[np.float32] | None = None,
 ) -> tuple[Volume, dict[str, Any]]:
     """Hold a result against the acquired slices: correct it, remove undershoot, measure it.
 
@@ -225,6 +266,8 @@ def with_slices(
     acquisition : Acquisition
     correct : bool
         Whether it is corrected until it agrees with them, except for their noise.
+    weights : (n,) floats, optional
+        What each slice counts, from 0 to 1; None: all in full.
 
     Returns
     -------
@@ -237,11 +280,12 @@ def with_slices(
     before = estimate.with_data(np.maximum(estimate.data, np.float32(least)))
     facts: dict[str, Any] = {"Applied": correct}
     if not correct:
-        return before, facts | _measured(before, lr, acquisition)
-    after = make_consistent(estimate, lr, acquisition)
+        return before, facts | _measured(before, lr, acquisition, weights)
+    after = make_consistent(estimate, lr, acquisition, weights=weights)
     after = estimate.with_data(np.maximum(after.data, np.float32(least)))
-    facts["ResidualBeforePercent"] = _measured(before, lr, acquisition)["ResidualPercent"]
-    return after, facts | _measured(after, lr, acquisition)
+    residual = _measured(before, lr, acquisition, weights)["ResidualPercent"]
+    facts["ResidualBeforePercent"] = residual
+    return after, facts | _measured(after, lr, acquisition, weights)
 
 
 def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
@@ -251,8 +295,15 @@ def interpolated(lr: Volume, grid: Grid, reason: str) -> Reconstruction:
     return Reconstruction(volume=resample(lr, grid), record=record)
 
 
-def _measured(estimate: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
-    measured = side_result("data consistency", lambda: agreement(estimate, lr, acquisition))
+def _measured(
+    estimate: Volume,
+    lr: Volume,
+    acquisition: Acquisition,
+    weights: Sequence[float] | npt.NDArray[np.float32] | None,
+) -> dict[str, float | None]:
+    measured = side_result(
+        "data consistency", lambda: agreement(estimate, lr, acquisition, weights)
+    )
     return measured or {"ResidualPercent": None, "NoisePercent": None}
 
 

@@ -61,3 +61,4 @@ class NoReconstruction(_Interpolation):
 
     name = "none"
     kernel = "nearest"
+    checks_slices = False

@@ -6,6 +6,7 @@ it that exceeds noise.  It says nothing about what the slices do not contain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,12 @@ _REACH_SLICES = 0.7  # the same, across
 _CAUTION = 1.3  # factor on the noise, since local powers are uncertain
 
 
-def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) -> float:
+def data_consistency_residual(
+    sr: Volume,
+    lr: Volume,
+    acquisition: Acquisition,
+    weights: Sequence[float] | Array | None = None,
+) -> float:
     """Return the root mean square difference of the degraded SR to the acquired slices.
 
     Parameters
@@ -43,6 +49,8 @@ def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) 
         The acquired slices; compared on the reconstruction's in-plane grid.
     acquisition : Acquisition
         How they were taken.
+    weights : (n,) floats, optional
+        What each slice counts, from 0 to 1; None: all in full.
 
     Returns
     -------
@@ -59,7 +67,12 @@ def data_consistency_residual(sr: Volume, lr: Volume, acquisition: Acquisition) 
     if not covered.size:
         return float("nan")
     missing = _Comparison.of(sr.grid, lr, acquisition, covered).missing(sr.data)
-    return float(100 * np.sqrt(np.mean(missing**2)) / _width(lr))
+    if weights is None:
+        return float(100 * np.sqrt(np.mean(missing**2)) / _width(lr))
+    counted = np.maximum(np.asarray(weights)[covered], 1e-6)
+    power = np.moveaxis(missing, axis, 0).reshape(covered.size, -1)  # (K, pixels)
+    square = np.average(np.mean(power.astype(float) ** 2, axis=1), weights=counted)
+    return float(100 * np.sqrt(square) / _width(lr))
 
 
 def make_consistent(
@@ -69,6 +82,7 @@ def make_consistent(
     *,
     noise: float | None = None,
     damping: float = DAMPING,
+    weights: Sequence[float] | Array | None = None,
 ) -> Volume:
     """Change a reconstruction as little as possible until it agrees with the slices.
 
@@ -85,6 +99,9 @@ def make_consistent(
         estimate it.  0: the residual is fitted in full.
     damping : float
         0 asks for exact agreement; larger values regularise what slices hardly determine.
+    weights : (n,) floats, optional
+        What each slice counts, from 0 to 1; None: all in full.  Of a slice of weight 0 nothing
+        is asked: degraded, the result there stays as it was.
 
     Returns
     -------
@@ -100,7 +117,8 @@ def make_consistent(
     noise there, q the share of the noise's amplitude that is left in the residual (the
     rest is in the reconstruction): with a residual ``q n + s``, q N is its covariance with
     the noise n.  q is read from residual and slices where both are flat.  The bias
-    ``sigma**2 / 2 m`` of Rician magnitudes m counts as noise.
+    ``sigma**2 / 2 m`` of Rician magnitudes m counts as noise.  W holds the weight of the
+    slice, too.
 
     Slices that reach beyond the grid are left out: what they contain outside of it is unknown.
     White noise is assumed; how in-plane resampling to the grid of the reconstruction colours
@@ -113,6 +131,9 @@ def make_consistent(
         return sr
     comparison = _Comparison.of(sr.grid, lr, acquisition, covered)
     missing = comparison.missing(sr.data)
+    if weights is not None:
+        counted = np.asarray(weights, np.float32)[covered]
+        missing = missing * np.expand_dims(counted, [other for other in range(3) if other != axis])
     matrix = comparison.forward.matrix.toarray()  # (K, n)
     values, vectors = np.linalg.eigh(matrix @ matrix.T)
     sigma = estimate_noise(lr, axis) if noise is None else noise
@@ -123,9 +144,14 @@ def make_consistent(
     return sr.with_data(sr.data + correction)
 
 
-def agreement(sr: Volume, lr: Volume, acquisition: Acquisition) -> dict[str, float | None]:
+def agreement(
+    sr: Volume,
+    lr: Volume,
+    acquisition: Acquisition,
+    weights: Sequence[float] | Array | None = None,
+) -> dict[str, float | None]:
     """Return residual and noise in percent of the robust intensity range, for a record."""
-    residual = data_consistency_residual(sr, lr, acquisition)
+    residual = data_consistency_residual(sr, lr, acquisition, weights)
     noise_fraction = estimate_noise(lr, _slice_axis(lr, acquisition)) / _width(lr)
     return {
         "ResidualPercent": round(residual, 4) if np.isfinite(residual) else None,

@@ -275,6 +275,7 @@ class _GuideJob:
             self.volume,
             self.unguided.acquisition,
             correct=bool(self.unguided.record.parameters.get("data_consistency", True)),
+            weights=self.unguided.record.slice_record.weights,
         )
         uncertainty = self.unguided.uncertainty
         left = np.float32(10 ** (-gain / 20))
