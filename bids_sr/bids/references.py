@@ -321,6 +321,6 @@ def _reason(best: AnatImage, candidates: Sequence[AnatImage], rule: ReferenceRul
     first = "the first by path"
     if rule.order == "finest":
         spacing = best.facts.acquisition.spacing
-        first = f"the finest slice spacing ({spacing:.3g} mm), of equals the first by path"
+        first = f"the finest slice spacing ({spacing:.3g} mm; ties go to the first path)"
     matching = f"with {preferred}, " if preferred and not without else ""
     return f"{without}of {len(candidates)} {best.suffix} of the {rule.per}: {matching}{first}"

@@ -28,7 +28,7 @@ class ReferenceRule:
     """Which T1w, and if requested which T2w, are provided as ``desc-preproc``."""
 
     order: Literal["finest", "first-lex"] = "finest"
-    """``finest``: finest slice spacing, of equals the first by path; ``first-lex``: the first."""
+    """``finest``: finest slice spacing, ties go to the first path; ``first-lex``: the first."""
     preferred: Mapping[str, str | None] = field(default_factory=dict)
     """Entity -> value (None: absent); images with these values are preferred to all others."""
     per: Literal["session", "subject"] = "session"

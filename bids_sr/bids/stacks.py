@@ -81,7 +81,7 @@ class StackGroup:
 
     @property
     def finest(self) -> AnatImage:
-        """The stack in whose frame the volume lies if all have a result, of equals the first."""
+        """The stack in whose frame the volume lies if all have a result; ties go to the first."""
         cells = [_cell(member) for member in self.members]
         return next(
             member

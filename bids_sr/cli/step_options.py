@@ -78,7 +78,7 @@ def add_hand_over(group: argparse._ArgumentGroup) -> None:
         metavar="RULE",
         help="which T1w (and T2w, with --surface-contrasts) becomes the desc-preproc image that "
         "fMRIPrep and sMRIPrep use; contrast-enhanced images, other body parts, parts of scans "
-        "and localisers only if named. finest: smallest slice spacing, among equals the first by "
+        "and localisers only if named. finest: finest slice spacing, ties go to the first "
         "path; first-lex: the first by path; ENTITY=VALUE ...: prefer images with these entities "
         "(null: without it), among several the finest (default: finest)",
     )

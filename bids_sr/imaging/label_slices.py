@@ -59,7 +59,7 @@ class LabelSlices:
         return np.asarray(np.clip(shares, 0, 1), dtype=np.float32)
 
     def labels(self, labels: Volume) -> Volume:
-        """Give every slice voxel the label that fills most of it; of equals the smallest.
+        """Give every slice voxel the label that fills most of it; ties go to the smallest.
 
         Parameters
         ----------

@@ -60,7 +60,7 @@ def super_resolve_labels(
     -----
     The membership of a label rises from 0 to 1 over the 3 fine voxels around its outline
     within the slice, 0.5 on the outline.  Of the reconstructed memberships the largest gives
-    the label, the lowest label of equals.  Memberships of 0 and 1 alone would end every
+    the label, ties go to the lowest.  Memberships of 0 and 1 alone would end every
     label half-way between two slices, in steps; with the ramp an outline that moves from
     slice to slice is continued between them.
 

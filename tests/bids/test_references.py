@@ -75,8 +75,8 @@ def test_absent_entities_can_be_asked_for(add_image: AddImage, plan: Plan) -> No
 def test_the_reason_is_in_words(plan: Plan) -> None:
     images = plan(reference=rule("acq=mprage"))
     assert images[f"{A}_acq-mprage_T1w"].reference_reason == (
-        "of 2 T1w of the session: with acq=mprage, the finest slice spacing (5 mm), of equals "
-        "the first by path"
+        "of 2 T1w of the session: with acq=mprage, the finest slice spacing (5 mm; ties go to "
+        "the first path)"
     )
     assert (
         images[f"{B}_T2w"].reference_reason == "none has acq=mprage; the only T2w of the session"

@@ -88,7 +88,7 @@ def super_resolve_together(
     Returns
     -------
     FusedReconstruction
-        In the frame of the finest stack, of equals the first.  Of a single volume what
+        In the frame of the finest stack; ties go to the first.  Of a single volume what
         :func:`.super_resolve` makes.
 
     Raises
