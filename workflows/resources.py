@@ -139,7 +139,7 @@ class Resources:
 
 def fusion_gb(megavoxels: float) -> float:
     """Return the memory of fusing stacks: GB, of 1e6 voxels of all of their reconstructions."""
-    return round(0.4 + 0.1 * megavoxels, 2)
+    return round(0.4 + 0.11 * megavoxels, 2)
 
 
 @dataclass(frozen=True)
