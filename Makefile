@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 REQUIREMENTS := pyproject.toml requirements/constraints.txt requirements/install_torch.sh
 # PATHS: what ruff reads; mypy's list is in pyproject.toml.
-PATHS := bids_sr workflows tests docs container requirements $(wildcard benchmarks)
+PATHS := bids_sr workflows tests docs container requirements boutiques $(wildcard benchmarks)
 
 .PHONY: help demo test test-all test-container lint types structure docs build image check format \
   clean
