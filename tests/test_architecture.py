@@ -54,6 +54,7 @@ MAY_IMPORT = {
         "imaging",
         "sr",
         "engines",
+        "records",
         "bids",
     },
     "reports": {"exceptions", "files", "imaging", "records", "sr", "bids"},
