@@ -18,7 +18,13 @@ from bids_sr.bids.output_sidecars import (
     stage_metadata,
     uncertainty_metadata,
 )
-from bids_sr.interfaces.outputs import HandOver, SaveDerivative, SaveProduct, SaveQuality
+from bids_sr.interfaces.outputs import (
+    HandOver,
+    SaveDerivative,
+    SaveProduct,
+    SaveQuality,
+    SaveUncertainty,
+)
 
 FILES = (
     "denoised",
@@ -173,7 +179,14 @@ def _beside(image: AnatImage, options: Outputs) -> list[tuple[pe.Node, Edges]]:
             for mask, (path, metadata) in masks.items()
         ),
         (_save("save_profile", paths.slice_profile), [("slice_profile", "in_file")]),
-        (_save("save_uncertainty", paths.uncertainty, uncertainty), [("uncertainty", "in_file")]),
+        (
+            pe.Node(
+                SaveUncertainty(out_path=str(paths.uncertainty), metadata=uncertainty),
+                name="save_uncertainty",
+                run_without_submitting=True,
+            ),
+            [("uncertainty", "in_file"), ("super_resolution", "method")],
+        ),
         (_save("save_model", paths.model), [("model", "in_file")]),
     ]
 

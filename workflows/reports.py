@@ -106,7 +106,10 @@ def init_reports_wf(
             ("record", "record"),
         ]),
         (inputnode, draw["uncertainty"], [
-            ("sr_file", "in_file"), ("uncertainty", "in_uncertainty"),
+            ("sr_file", "in_file"),
+            ("uncertainty", "in_uncertainty"),
+            ("acquired_mask", "in_mask"),
+            ("record", "record"),
         ]),
         (inputnode, draw["sliceprofile"], [("acquisition", "acquisition")]),
         (inputnode, draw["learningcurve"], [("curve", "curve")]),

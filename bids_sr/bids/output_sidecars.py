@@ -214,12 +214,12 @@ def uncertainty_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:
     Returns
     -------
     dict
-        Sources, spatial reference and what the values mean.
+        Sources, spatial reference and what the values are; the run adds what they promise.
     """
     product = own_uri(output_dir, output_paths(output_dir, image).product)
     return {
         "Description": f"Expected standard deviation of the super-resolved {image.suffix} image, "
-        "from the disagreement of its reconstructions; in its unit of intensity",
+        "in its unit of intensity",
         "Sources": [product, source_uri(image)],
         "SpatialReference": product,
     }

@@ -31,6 +31,7 @@ from bids_sr.interfaces.super_resolution import log_progress
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
 from bids_sr.records.method_record import Output
 from bids_sr.records.step_record import StepRecord
+from bids_sr.records.uncertainty import UncertaintyRecord
 
 if TYPE_CHECKING:
     from bids_sr.sr import FusedReconstruction, Stack
@@ -291,7 +292,8 @@ class SaveFused(SimpleInterface):
         _save(self.inputs.in_file, product, metadata)
         root, suffix = Path(self.inputs.output_dir), self.inputs.suffix
         words = f"Standard deviation to expect of the fused {suffix} volume; in its unit"
-        beside = beside_metadata(root, product, words)
+        meaning = UncertaintyRecord(reason="the disagreement of stacks is not calibrated")
+        beside = beside_metadata(root, product, words) | meaning.to_dict()
         _save(self.inputs.in_uncertainty, Path(self.inputs.out_uncertainty), beside)
         beside = beside_metadata(root, product, f"Brain mask of the fused {suffix} volume")
         _save(self.inputs.in_mask, Path(self.inputs.out_mask), {**beside, "Type": "Brain"})

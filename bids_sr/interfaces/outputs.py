@@ -26,6 +26,7 @@ from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.quality import STEPS, QualityRecord
 from bids_sr.records.step_record import StepRecord
+from bids_sr.records.uncertainty import UncertaintyRecord
 
 LOGGER = logging.getLogger(__name__)
 
@@ -88,6 +89,21 @@ class SaveProduct(SaveDerivative):
         steps = [StepRecord(record) for record in self.inputs.steps or []]
         warnings = [step.warning for step in steps if step.warning]
         return as_made(self.inputs.metadata, self.inputs.method, warnings)
+
+
+class _SaveUncertaintyInputSpec(_SaveDerivativeInputSpec):
+    method = traits.Instance(MethodRecord, mandatory=True, desc="what the method says of it")
+
+
+class SaveUncertainty(SaveDerivative):
+    """Save an uncertainty map with a sidecar that says what its values mean."""
+
+    input_spec = _SaveUncertaintyInputSpec
+
+    def _metadata(self) -> dict[str, Any]:
+        meaning = self.inputs.method.uncertainty or UncertaintyRecord()
+        description = f"{self.inputs.metadata['Description']}; {meaning.in_words()}"
+        return {**self.inputs.metadata, "Description": description, **meaning.to_dict()}
 
 
 class _HandOverInputSpec(_SaveProductInputSpec):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import File, TraitedSpec, traits
+import numpy as np
+from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 
 from bids_sr.imaging import Acquisition, Series, Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
@@ -133,6 +134,10 @@ class _UncertaintyFigureInputSpec(OptionalInputSpec):
     in_uncertainty = traits.Either(
         None, File(exists=True), mandatory=True, desc="its uncertainty, or None"
     )
+    in_mask = traits.Either(
+        None, File(exists=True), desc="brain mask of the acquired image, or None"
+    )
+    record = traits.Instance(MethodRecord, desc="what the method says of the uncertainty")
 
 
 class UncertaintyFigure(_Figure):
@@ -142,12 +147,18 @@ class UncertaintyFigure(_Figure):
     without = "no figure of the uncertainty"
 
     def _draw(self, out_file: Path) -> bool:
-        from bids_sr.reports import figures
+        from bids_sr.reports.uncertainty_figure import plot_uncertainty
 
         if not self.inputs.in_uncertainty:
             return False
-        figures.plot_uncertainty(
-            Volume.load(self.inputs.in_file), Volume.load(self.inputs.in_uncertainty), out_file
+        record, mask = self.inputs.record, self.inputs.in_mask
+        meaning = record.uncertainty if isdefined(record) else None
+        plot_uncertainty(
+            Volume.load(self.inputs.in_file),
+            Volume.load(self.inputs.in_uncertainty),
+            out_file,
+            calibrated=meaning is not None and meaning.calibrated,
+            mask=Volume.load(mask, dtype=np.uint8) if isdefined(mask) and mask else None,
         )
         return True
 

@@ -10,6 +10,8 @@ from bids_sr.imaging import Acquisition
 from bids_sr.method_facts import methods_that
 from bids_sr.records.json_values import mapping, number, numbers, text, texts
 from bids_sr.records.slice_faults import SliceRecord, axes_from, faults_from
+from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
+from bids_sr.records.uncertainty import UncertaintyRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,11 @@ class MethodRecord:
         """Whether the result is an interpolation after all."""
         interpolations = methods_that(lambda facts: facts.interpolates)
         return self.method in interpolations or bool(self.fallback_reason)
+
+    @property
+    def uncertainty(self) -> UncertaintyRecord | None:
+        """What the uncertainty of the result means; None where it has none."""
+        return UncertaintyRecord.from_dict(self.details.get(UNCERTAINTY))
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -24,10 +24,8 @@ class UncertaintyRecord:
     calibrated: bool = False
     model: str = ""
     """File of the model that predicts the size of errors."""
-    fitted_on: tuple[str, ...] = ()
-    """Images whose errors it learnt."""
     calibrated_on: tuple[str, ...] = ()
-    """Other heads, whose errors set the width."""
+    """Images whose errors set the width, each head left out of the fit in turn."""
     reason: str = ""
     """Why it is not calibrated, if so."""
 
@@ -47,7 +45,6 @@ class UncertaintyRecord:
             facts |= {"CoverageTarget": COVERAGE, "CoverageFactor": COVERAGE_FACTOR}
         known = {
             "Model": self.model,
-            "FittedOn": list(self.fitted_on),
             "CalibratedOn": list(self.calibrated_on),
             "Reason": self.reason,
         }
@@ -63,7 +60,6 @@ class UncertaintyRecord:
             calibrated=known["Calibrated"] is True
             and number(known.get("CoverageTarget")) is not None,
             model=text(known.get("Model")),
-            fitted_on=texts(known.get("FittedOn")),
             calibrated_on=texts(known.get("CalibratedOn")),
             reason=text(known.get("Reason")),
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.files.writing import write_text_atomic
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_OUTLINE = '<g fill="none" stroke="#ff6b35" stroke-width="1.4" stroke-linecap="square">'
 INK, MUTED, ACCENT, SECOND = "#1f2933", "#7b8794", "#c2410c", "#2563a8"
 
 # Hovering shows the other image for as long as the pointer stays; a click keeps it.
@@ -76,19 +78,12 @@ def plot_mask(volume: Volume, mask: Volume, out_file: str | os.PathLike[str]) ->
         note = "Outline: boundary of the mask's voxels."
     plan = mt.lay_out(image, region=region)
     window = mt.display_window(image.data)
-    lines = []
-    for tile in plan.tiles:
-        x, y, w, h = tile.box
-        cut = mt.in_display_order(inside, tile.axis, tile.index)[tile.crop]
-        path = drawing.outline(np.asarray(cut, bool), w, h)
-        lines.append(f'<path transform="translate({x:.2f} {y:.2f})" d="{path}"/>')
-    budget = max(drawing.BYTE_BUDGET - sum(map(len, lines)), drawing.BYTE_BUDGET // 3)
+    lines = outlines(inside, plan)
+    budget = max(drawing.BYTE_BUDGET - len(lines), drawing.BYTE_BUDGET // 3)
     tiles = drawing.encode(mt.rasters(image.data, plan, window), budget)
     body = (
         drawing.image_layer(plan, tiles, pixelated=True)
-        + '<g fill="none" stroke="#ff6b35" stroke-width="1.4" stroke-linecap="square">'
-        + "".join(lines).replace("<path ", '<path vector-effect="non-scaling-stroke" ')
-        + "</g>"
+        + lines
         + drawing.labels(plan)
         + caption(plan, note)
     )
@@ -158,41 +153,18 @@ def plot_before_after(
     return write_text_atomic(Path(out_file), text)
 
 
-def plot_uncertainty(
-    volume: Volume, uncertainty: Volume, out_file: str | os.PathLike[str]
-) -> Path:
-    """Draw how far each voxel is to be trusted, in the planes of the other figures.
-
-    Parameters
-    ----------
-    volume : Volume
-        The super-resolved image, which decides which planes are shown.
-    uncertainty : Volume
-        Expected standard deviation, on the same grid.
-    out_file : path
-        SVG to write.
-
-    Returns
-    -------
-    Path
-        The file written.
-
-    Raises
-    ------
-    InputDataError
-        If the two are not on the same grid.
-    """
-    check_same_grid(volume, uncertainty, "uncertainty")
-    image, spread = volume.canonical(), uncertainty.canonical()
-    plan = mt.lay_out(image)
-    low, high = mt.display_window(image.data)
-    white = float(np.percentile(spread.data[mt.foreground(image.data)], 99)) or 1.0
-    tiles = drawing.encode(mt.rasters(spread.data, plan, (0.0, white)))
-    share = 100 * white / (high - low)
-    note = f"Black: 0; white: {number(white, 3)} or more, {number(share, 2)} % of the grey scale"
-    body = drawing.image_layer(plan, tiles) + drawing.labels(plan) + caption(plan, note)
-    title = "Expected standard deviation of the super-resolved image"
-    return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
+def outlines(inside: npt.NDArray[np.bool_], plan: mt.Montage) -> str:
+    """Draw the outline of a mask on every tile."""
+    lines = []
+    for tile in plan.tiles:
+        x, y, w, h = tile.box
+        cut = mt.in_display_order(inside, tile.axis, tile.index)[tile.crop]
+        path = drawing.outline(np.asarray(cut, bool), w, h)
+        lines.append(
+            f'<path vector-effect="non-scaling-stroke" '
+            f'transform="translate({x:.2f} {y:.2f})" d="{path}"/>'
+        )
+    return _OUTLINE + "".join(lines) + "</g>"
 
 
 def plot_slice_profile(

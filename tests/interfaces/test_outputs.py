@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from bids_sr.imaging import Acquisition
-from bids_sr.interfaces.outputs import SaveDerivative, SaveProduct, SaveQuality
+from bids_sr.interfaces.outputs import (
+    SaveDerivative,
+    SaveProduct,
+    SaveQuality,
+    SaveUncertainty,
+)
 from bids_sr.records.learning_curve import GAIN_OVER_LINEAR, CurvePoint, LearningCurve
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, Output, SlicesUsed
 from bids_sr.records.quality import read_quality
+from bids_sr.records.uncertainty import UncertaintyRecord
 
 
 def test_a_result_is_copied_with_its_sidecar(thick_file: Path, tmp_path: Path) -> None:
@@ -170,3 +176,23 @@ def test_quality_is_read_as_it_was_written(tmp_path: Path) -> None:
         "no",
         "no figure of the brain mask: odd",
     )
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_sidecar_of_an_uncertainty_says_what_it_promises(
+    tmp_path: Path, calibrated: bool
+) -> None:
+    source = tmp_path / "map.nii.gz"
+    source.write_bytes(b"a map")
+    meaning = UncertaintyRecord(calibrated=calibrated, reason="" if calibrated else "too coarse")
+    SaveUncertainty(
+        in_file=source,
+        out_path=str(tmp_path / "out" / "sub-01_uncertainty.nii.gz"),
+        metadata={"Description": "Expected standard deviation"},
+        method=MethodRecord().with_details(Uncertainty=meaning.to_dict()),
+    ).run(cwd=tmp_path)
+    sidecar = json.loads((tmp_path / "out" / "sub-01_uncertainty.json").read_text())
+    assert sidecar["Calibrated"] is calibrated
+    assert ("CoverageTarget" in sidecar) == calibrated
+    assert ("holds 90 % of the true values" in sidecar["Description"]) == calibrated
+    assert sidecar.get("Reason", "") == meaning.reason

@@ -14,6 +14,7 @@ from bids_sr.interfaces.reportlets import (
 )
 from bids_sr.records.learning_curve import GAIN_OVER_LINEAR, NO_CURVE, CurvePoint, LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.uncertainty import UncertaintyRecord
 
 
 def test_figures_are_drawn(
@@ -57,3 +58,25 @@ def test_uncertainty_is_drawn_where_it_is_known(thick: Volume, tmp_path: Path) -
     assert "% of the grey scale" in text
     done = UncertaintyFigure(in_file=image, in_uncertainty=None).run(cwd=tmp_path)
     assert done.outputs.out_file is None
+
+
+def test_an_interval_is_drawn_with_the_share_that_may_be_far_off(
+    thick: Volume, tmp_path: Path
+) -> None:
+    image = thick.save(tmp_path / "sr.nii.gz")
+    inside = np.zeros(thick.shape, np.uint8)
+    inside[thick.data > np.percentile(thick.data, 50)] = 1
+    mask = thick.with_data(inside).save(tmp_path / "mask.nii.gz")
+    places = np.argwhere(inside)
+    spread = np.zeros(thick.shape, np.float32)
+    wide = places[: len(places) // 4]
+    spread[tuple(wide.T)] = np.ptp(thick.data)
+    uncertainty = thick.with_data(spread).save(tmp_path / "uncertainty.nii.gz")
+    meaning = UncertaintyRecord(calibrated=True, model="model")
+    record = MethodRecord().with_details(Uncertainty=meaning.to_dict())
+    done = UncertaintyFigure(
+        in_file=image, in_uncertainty=uncertainty, in_mask=mask, record=record
+    ).run(cwd=tmp_path)
+    text = Path(done.outputs.out_file).read_text()
+    assert "Outlined, 25 % of the brain" in text
+    assert "holds 90 % of the true values" in text

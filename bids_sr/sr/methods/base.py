@@ -22,6 +22,8 @@ from bids_sr.compute.progress import Progress, silent
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUsed
+from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
+from bids_sr.records.uncertainty import UncertaintyRecord
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -135,7 +137,17 @@ class Method(ABC):
             details={"DataConsistency": consistency},
         )
         record = record.joined(result.record)
-        return replace(result, volume=volume, record=record, acquisition=acquisition)
+        made = replace(result, volume=volume, record=record, acquisition=acquisition)
+        return self._with_uncertainty(made, lr)
+
+    def _with_uncertainty(self, result: Reconstruction, lr: Volume) -> Reconstruction:
+        """Return a reconstruction whose record says what its uncertainty means, if it has one."""
+        if result.uncertainty is None:
+            return result
+        meaning = UncertaintyRecord(reason="the disagreement of views is not calibrated")
+        return replace(
+            result, record=result.record.with_details(**{UNCERTAINTY: meaning.to_dict()})
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain values."""

@@ -14,12 +14,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bids_sr.imaging import Acquisition
+from bids_sr.imaging import Acquisition, Volume
 from bids_sr.records.learning_curve import NO_CURVE, LearningCurve
 from bids_sr.records.method_record import MethodRecord
-from bids_sr.sr.contract.card import RecipeUsed, Start
+from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
+from bids_sr.sr.contract.card import RecipeUsed, Start, WeightsCard
+from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
+from bids_sr.sr.contract.side_results import side_result
 from bids_sr.sr.contract.weights import Weights, locate
+from bids_sr.sr.inference.interval import (
+    IntervalModel,
+    calibrated_deviation,
+    calibration_record,
+)
 from bids_sr.sr.learning.loop import Schedule
 from bids_sr.sr.learning.own_slices import OwnSlices
 from bids_sr.sr.methods.base import Method
@@ -70,6 +78,8 @@ class Finetuned(ViewNetwork):
     """In-plane voxels a patch."""
     hold_out: int = 6
     """One of this many slices is held out for validation."""
+    calibrated_uncertainty: bool = True
+    """State an interval of 90 % for every voxel; False: only where the views disagree."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -89,11 +99,12 @@ class Finetuned(ViewNetwork):
         """Return the network as it is before it is adapted; None for memberships."""
         if not self.scale_intensities:
             return None
-        return replace(self, adapt="none", mirrored=False)
+        return replace(self, adapt="none", mirrored=False, calibrated_uncertainty=False)
 
     def for_labels(self) -> Method:
         """Return the method for memberships: nothing is learnt from them."""
-        return replace(self, scale_intensities=False, data_consistency=False, adapt="none")
+        plain = replace(self, scale_intensities=False, calibrated_uncertainty=False)
+        return replace(plain, data_consistency=False, adapt="none")
 
     def _path(self) -> Path:
         return locate(self.model, self.weights_dir, offline=self.offline)
@@ -168,6 +179,26 @@ class Finetuned(ViewNetwork):
             network, record, result.curve, self._adapted(backbone, weights, result.curve)
         )
 
+    def _with_uncertainty(self, result: Reconstruction, lr: Volume) -> Reconstruction:
+        result = super()._with_uncertainty(result, lr)
+        if result.uncertainty is None or not self.calibrated_uncertainty:
+            return result
+        deviation, acquisition = result.uncertainty, result.acquisition
+        assert acquisition is not None
+        assert result.learned is not None
+        used = (result.learned.digest, *origins(result.learned.card))
+
+        def measure() -> Reconstruction:
+            model = IntervalModel.packaged()
+            meaning = calibration_record(model, result.volume, acquisition, used)
+            record = result.record.with_details(**{UNCERTAINTY: meaning.to_dict()})
+            if not meaning.calibrated:
+                return replace(result, record=record)
+            calibrated = calibrated_deviation(model, result.volume, lr, acquisition, deviation)
+            return replace(result, record=record, uncertainty=calibrated)
+
+        return side_result("calibrated uncertainty", measure) or result
+
     def _adapted(self, backbone: Backbone, start: Weights, curve: LearningCurve) -> Weights:
         licence = start.card.licence or "not stated"
         return backbone.weights(
@@ -182,6 +213,11 @@ class Finetuned(ViewNetwork):
                 curve=curve,
             )
         )
+
+
+def origins(card: WeightsCard) -> tuple[str, ...]:
+    """Return the digests of the weights that a training began with, and theirs, and so on."""
+    return () if card.start is None else (card.start.sha256, *origins(card.start.card))
 
 
 def _not_adapted(record: MethodRecord, reason: str) -> MethodRecord:

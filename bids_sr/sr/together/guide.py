@@ -22,6 +22,8 @@ from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition, ForwardModel, RobustScaler, Volume, resample
 from bids_sr.method_facts import DEFAULT_METHOD
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
+from bids_sr.records.uncertainty import UncertaintyRecord
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.methods.base import with_slices
@@ -174,6 +176,14 @@ def guided(
     return GuidedReconstruction(**known, unguided=unguided.volume, used=not reason, reason=reason)
 
 
+def _meaning(uncertainty: Volume | None) -> dict[str, Any]:
+    """Say what the uncertainty beside a guide promises: nothing, it was only scaled."""
+    if uncertainty is None:
+        return {}
+    reason = "the interval without the guide was scaled by what the guide leaves of the error"
+    return {UNCERTAINTY: UncertaintyRecord(reason=reason).to_dict()}
+
+
 class _NotUsedError(Exception):
     """Say why a guide is not used."""
 
@@ -282,7 +292,7 @@ class _GuideJob:
         return {
             "volume": after,
             "uncertainty": uncertainty and uncertainty.with_data(uncertainty.data * left),
-        }, {"DataConsistency": consistency}
+        }, {"DataConsistency": consistency, **_meaning(uncertainty)}
 
     def _pair(self) -> ThickPair:
         model = ForwardModel.between(self.work.grid, self.work.slices.grid, self.acquisition)

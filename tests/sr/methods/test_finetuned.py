@@ -9,10 +9,11 @@ import torch
 
 from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Acquisition, SliceProfile, Volume, degrade, resample
+from bids_sr.records.uncertainty import COVERAGE_FACTOR
 from bids_sr.sr import Reconstruction, make_method, reconstruct
-from bids_sr.sr.contract.card import WeightsCard
+from bids_sr.sr.contract.card import Start, WeightsCard
 from bids_sr.sr.contract.weights import Weights
-from bids_sr.sr.methods.finetuned import Finetuned
+from bids_sr.sr.methods.finetuned import Finetuned, origins
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.supervised import Supervised
 
@@ -230,3 +231,46 @@ def test_slices_much_thinner_than_their_spacing_are_not_made_up(
     cubic = resample(lr, mni152_2mm.grid)
     gain = [np.mean((volume.data - mni152_2mm.data) ** 2) for volume in (cubic, result.volume)]
     assert gain[1] < gain[0]
+
+
+@pytest.fixture
+def brain_block(mni152_2mm: Volume) -> Volume:
+    """Return a part of a head whose voxels are called 1 mm."""
+    return Volume(100 * mni152_2mm.data[30:60, 30:70, 25:61], np.eye(4))
+
+
+def test_the_interval_changes_no_voxel_of_the_result(brain_block: Volume) -> None:
+    acquisition = Acquisition(spacing=6.0, thickness=5.0, profile="slr", slice_axis=2)
+    stated, views = (
+        run(brain_block, acquisition, adapt="none", calibrated_uncertainty=calibrated)
+        for calibrated in (True, False)
+    )
+    np.testing.assert_array_equal(stated.volume.data, views.volume.data)
+    meaning, plain = stated.record.uncertainty, views.record.uncertainty
+    assert meaning is not None
+    assert plain is not None
+    assert meaning.calibrated
+    assert not plain.calibrated
+    assert stated.uncertainty is not None
+    assert views.uncertainty is not None
+    assert not np.allclose(stated.uncertainty.data, views.uncertainty.data)
+    inside = brain_block.data > 0.1 * brain_block.data.max()
+    errors = np.abs(stated.volume.data - brain_block.data)[inside]
+    coverage = np.mean(errors <= COVERAGE_FACTOR * stated.uncertainty.data[inside])
+    assert 0.8 < coverage < 0.99  # another scale of anatomy than it was calibrated on
+
+
+def test_weights_of_another_origin_are_not_calibrated(model: Path, half: Volume) -> None:
+    acquisition = Acquisition(spacing=8.0, thickness=6.0, profile="gaussian", slice_axis=2)
+    result = run(half, acquisition, model=str(model), adapt="none")
+    meaning = result.record.uncertainty
+    assert meaning is not None
+    assert not meaning.calibrated
+    assert meaning.reason == "it was calibrated with other weights"
+
+
+def test_origins_go_back_to_the_first_weights() -> None:
+    first = WeightsCard(architecture="backbone")
+    second = WeightsCard(start=Start(sha256="a", card=first))
+    third = WeightsCard(start=Start(sha256="b", card=second))
+    assert origins(third) == ("b", "a")
