@@ -130,7 +130,8 @@ def plot_slice_weights(record: FusionRecord, out_file: str | os.PathLike[str]) -
         axes = figure.add_subplot(grid[row, 0])
         weights = np.asarray(stack.slice_weights, dtype=float)
         places = np.arange(1, len(weights) + 1)
-        colours = [ACCENT if weight < 0.995 else SECOND for weight in weights]
+        odd = {place + 1 for place, _ in stack.odd_slices}
+        colours = [ACCENT if place in odd else SECOND for place in places]
         axes.bar(places, weights, width=0.8, color=colours)
         axes.plot(places, np.zeros_like(weights), "|", color=MUTED, markersize=4)
         axes.set(ylim=(0, 1.08), xlim=(0, longest + 1), yticks=(0, 1))
@@ -153,6 +154,6 @@ def _residuals(axes: Axes, used: Sequence[FusedStack]) -> None:
     axes.set(yticks=[], ylim=(len(used) - 0.5, -0.5))
     axes.set_xlabel("% of the intensity range", fontsize=9, color=INK)
     axes.tick_params(colors=INK, labelsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

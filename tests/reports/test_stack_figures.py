@@ -50,7 +50,13 @@ def test_layers_of_another_grid_are_refused(volume: Volume, tmp_path: Path) -> N
 def test_a_slice_that_counts_less_stands_out(tmp_path: Path) -> None:
     def drawn(weights: tuple[float, ...]) -> str:
         stacks = (
-            FusedStack(image="a.nii.gz", used=True, slice_weights=weights, residual_percent=2.0),
+            FusedStack(
+                image="a.nii.gz",
+                used=True,
+                slice_weights=weights,
+                odd_slices=tuple((n, "moved") for n, weight in enumerate(weights) if weight < 1),
+                residual_percent=2.0,
+            ),
             FusedStack(image="b.nii.gz", used=False, reason="it does not fit"),
         )
         record = FusionRecord(status="done", stacks=stacks)
