@@ -43,7 +43,7 @@ def pages(root: Path) -> list[Path]:
     """List the pages of a repository."""
     folders = [root / "docs", root / "benchmarks"]
     pages = [page for folder in folders for page in sorted(folder.rglob("*.md"))]
-    return [root / "README.md", root / "CHANGES.md", *pages]
+    return [root / "README.md", root / "CHANGES.md", root / "CONTRIBUTING.md", *pages]
 
 
 def sources(root: Path) -> list[Path]:
