@@ -70,6 +70,8 @@ class MethodFacts:
     """Whether it reconstructs the frames of a 4-D image in reasonable time."""
     tells_uncertainty: bool = False
     """Whether it estimates the uncertainty of its result."""
+    takes_guide: bool = False
+    """Whether its network can learn from a thin scan of another contrast."""
     interpolates: bool = False
     """Whether it only interpolates: no resolution is gained."""
     keeps_grid: bool = False
@@ -143,6 +145,7 @@ _ALL_METHODS = (
         has_own_model=True,
         keeps_result=True,
         tells_uncertainty=True,
+        takes_guide=True,
         sloppy={"steps": 10, "orientations": 1, "mirrored": False},
     ),
     MethodFacts(

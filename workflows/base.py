@@ -96,6 +96,7 @@ def init_bids_sr_wf(
             for image in by_subject[subject]
         ]
         subject_wf.add_nodes(image_wfs)
+        _connect_guides(subject_wf, by_subject[subject])
         _add_fusion(subject_wf, config, by_subject[subject], steps, use_gpu=use_gpu)
     workflow.add_nodes(list(subject_wfs.values()))
     in_model = "super_resolution_wf.inputnode.in_model"
@@ -107,6 +108,19 @@ def init_bids_sr_wf(
         if image.suffix in learnt and image.action == "super-resolve"
     ])  # fmt: skip
     return workflow
+
+
+def _connect_guides(subject_wf: pe.Workflow, images: Sequence[AnatImage]) -> None:
+    """Bring each guide that is processed in the run, preprocessed, to the image that it guides."""
+    guides = {image.relpath: subject_wf.get_node(image_wf_name(image)) for image in images}
+    in_guide = "super_resolution_wf.inputnode.in_guide"
+    subject_wf.connect([
+        (guides[image.guide], guides[image.relpath], [
+            ("preprocessing_wf.outputnode.corrected", in_guide),
+        ])
+        for image in images
+        if image.guide in guides and image.guide_path is None
+    ])  # fmt: skip
 
 
 def _add_fusion(
@@ -260,6 +274,7 @@ def _steps(config: RunConfig) -> ImageSteps:
             slice_profile=config.slice_profile,
             output_resolution=config.output_resolution,
             output_grid=str(config.output_grid),
+            random_seed=config.random_seed,
         ),
         segmentation=Segmentation(
             output_dir=config.output_dir,

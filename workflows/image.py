@@ -127,6 +127,8 @@ def init_image_wf(
             ("outputnode.acquisition", "inputnode.acquisition"),
             ("outputnode.curve", "inputnode.curve"),
             ("outputnode.record", "inputnode.record"),
+            ("outputnode.unguided_file", "inputnode.unguided_file"),
+            ("outputnode.aligned_guide", "inputnode.aligned_guide"),
         ]),
         (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
         (preprocessing_wf, measure_image, [("outputnode.conformed", "acquired_file")]),

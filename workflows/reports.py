@@ -7,11 +7,13 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_sr.bids.derivatives import FIGURES, output_paths
+from bids_sr.bids.derivatives import FIGURES, GUIDE_FIGURES, output_paths
 from bids_sr.bids.image import AnatImage
 from bids_sr.interfaces.outputs import SaveDerivative
 from bids_sr.interfaces.reportlets import (
+    AlignedGuideFigure,
     BeforeAfterFigure,
+    GuideFigure,
     LearningCurveFigure,
     MaskFigure,
     SliceProfileFigure,
@@ -19,6 +21,14 @@ from bids_sr.interfaces.reportlets import (
 )
 
 from .resources import Resources
+
+EDGES_OF_GUIDE = [
+    ("unguided_file", "unguided_file"),
+    ("sr_file", "sr_file"),
+    ("aligned_guide", "aligned_guide"),
+    ("record", "record"),
+]
+"""What the figures of a guide are drawn of."""
 
 
 def init_reports_wf(
@@ -56,6 +66,8 @@ def init_reports_wf(
         Learning curve.
     record
         What the super-resolution did.
+    unguided_file, aligned_guide
+        The result without the guide, and the guide on its grid; of an image that has one.
 
     Outputs
     -------
@@ -74,12 +86,15 @@ def init_reports_wf(
                 "acquisition",
                 "curve",
                 "record",
+                "unguided_file",
+                "aligned_guide",
             ]
         ),
         name="inputnode",
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=["records"]), name="outputnode")
-    gather = pe.Node(niu.Merge(len(FIGURES)), name="gather_records", run_without_submitting=True)
+    figures = (*FIGURES, *(GUIDE_FIGURES if image.guide else ()))
+    gather = pe.Node(niu.Merge(len(figures)), name="gather_records", run_without_submitting=True)
     acquired, result, light = resources.acquired_gb, resources.result_gb, resources.light_gb
     draw = {
         "mask": pe.Node(MaskFigure(), name="draw_mask", mem_gb=acquired),
@@ -87,6 +102,8 @@ def init_reports_wf(
         "uncertainty": pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=result),
         "sliceprofile": pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=light),
         "learningcurve": pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=light),
+        "guide": pe.Node(GuideFigure(), name="draw_guide", mem_gb=result),
+        "guidealigned": pe.Node(AlignedGuideFigure(), name="draw_guidealigned", mem_gb=result),
     }
     paths = output_paths(output_dir, image).figures
     save = {
@@ -95,8 +112,9 @@ def init_reports_wf(
             name=f"save_{figure}_figure",
             run_without_submitting=True,
         )
-        for figure in FIGURES
+        for figure in figures
     }
+    of_guide = [(inputnode, draw[figure], EDGES_OF_GUIDE) for figure in figures[len(FIGURES) :]]
 
     workflow.connect([
         (inputnode, draw["mask"], [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
@@ -113,9 +131,10 @@ def init_reports_wf(
         ]),
         (inputnode, draw["sliceprofile"], [("acquisition", "acquisition")]),
         (inputnode, draw["learningcurve"], [("curve", "curve")]),
-        *((draw[figure], save[figure], [("out_file", "in_file")]) for figure in FIGURES),
+        *of_guide,
+        *((draw[figure], save[figure], [("out_file", "in_file")]) for figure in figures),
         *((draw[figure], gather, [("record", f"in{number}")])
-          for number, figure in enumerate(FIGURES, start=1)),
+          for number, figure in enumerate(figures, start=1)),
         (gather, outputnode, [("out", "records")]),
     ])  # fmt: skip
     return workflow

@@ -101,12 +101,22 @@ class Resources:
         """Memory of super-resolution by a method."""
         return self._gb(*METHOD_FACTS[method].memory_gb)
 
+    @property
+    def guide_gb(self) -> float:
+        """Memory of applying a guide."""
+        return self._gb(0.7, 0.0, 0.07)
+
     def learning_gb(self, megavoxels: float) -> float:
         """Memory of training on several images, which are all held: 1e6 voxels."""
         return round(self._gb(*NETWORK_GB) + 0.03 * megavoxels, 2)
 
     def stages(
-        self, engine: str, method: str, segmentations: Sequence[tuple[float, float]] = ()
+        self,
+        engine: str,
+        method: str,
+        segmentations: Sequence[tuple[float, float]] = (),
+        *,
+        guided: bool = False,
     ) -> list[list[Demand]]:
         """List the sets of steps of an image that can run at the same time.
 
@@ -118,6 +128,8 @@ class Resources:
             Of super-resolution.
         segmentations : sequence of (base, per_megavoxel)
             Memory that each tool declares.
+        guided : bool
+            Whether a guide is applied to the result.
         """
         brain = Demand(self.brain_gb[engine], self.threads)
         resolve = Demand(self.super_resolution_gb(method), self.threads)
@@ -130,6 +142,7 @@ class Resources:
             [Demand(self.denoise_gb(), self.threads)],
             [Demand(self.bias_gb(), self.threads)],
             [brain, resolve],  # neither waits for the other
+            *([[brain, Demand(self.guide_gb, self.threads)]] if guided else []),
             [resolve, of_acquired],  # the figure of the mask waits for that alone
             [brain, *figures],
             [of_acquired, measures, *figures, *(tools or [of_result])],  # wait for the mask there

@@ -9,9 +9,11 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_sr.bids.derivatives import guide_uri
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.sidecar import AUTO
 from bids_sr.interfaces.brain_extraction import MaskToGrid
+from bids_sr.interfaces.guide import NEEDED, PASSED, ApplyGuide
 from bids_sr.interfaces.super_resolution import EstimateProfile, SuperResolve
 from bids_sr.method_facts import METHOD_FACTS, PASS_THROUGH
 
@@ -22,17 +24,21 @@ PROFILE_TEXT = (
     "spectra within and across the slices [after @han2023]. "
 )
 
+GUIDE_TEXT = (
+    "A thin scan of another contrast and the same session was registered rigidly to the result. A "
+    "small network learnt from slices of the image itself, degraded along one in-plane direction, "
+    "what the result lacks and the scan shows; its correction was added if slices that were held "
+    "out improved. "
+)
+
 PLACES = ("weights_dir", "offline")
 """Parameters that locate weights and do not change the result."""
-RESULTS = (
-    "out_file",
-    "out_profile",
-    "out_uncertainty",
-    "out_model",
-    "acquisition",
-    "record",
-    "curve",
-)
+RESULTS = ("out_profile", "out_model", "acquisition", "curve")
+"""What the method returns beside the image."""
+GUIDED = {"sr_file": "out_file", "uncertainty": "out_uncertainty", "method": "record"}
+"""Results that a guide can change, and their names otherwise."""
+OF_GUIDE = ("unguided_file", "aligned_guide")
+"""What only an image with a guide has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,8 @@ class SuperResolution:
     """Target spacing, mm, or ``native``; None for the default."""
     output_grid: str = "fov"
     """``fov`` or ``slice``: how the output grid is laid."""
+    random_seed: int = 0
+    """Of the registration of guides and what is learnt from them."""
 
     def of_image(self, image: AnatImage) -> SuperResolution:
         """Return the options for an image: no method for one that is passed through."""
@@ -93,11 +101,13 @@ def init_super_resolution_wf(
         Its brain mask, or None.
     in_model
         Weights trained in this run, if any.
+    in_guide
+        The thin scan that guides it; None without one, or if its own image failed.
 
     Outputs
     -------
     out_file, out_mask
-        The image and its mask on the output grid.
+        The image, guided if it has a guide, and its mask on the output grid.
     mask_record
         Why there is no mask on that grid, if it is missing.
     out_profile
@@ -108,20 +118,21 @@ def init_super_resolution_wf(
         Acquisition that the image was computed with.
     record, curve
         What the method did, and its learning curve.
+    unguided_file, aligned_guide
+        The image without the guide and the guide on the same grid, for figures; only with a guide.
     """
     options = options.of_image(image)
     method, parameters = options.sr_method, options.parameters
     workflow = pe.Workflow(name=name)
     workflow.__desc__ = PROFILE_TEXT if options.estimates_thickness else ""
     workflow.__desc__ += METHOD_FACTS[method].methods_text(parameters)
+    workflow.__desc__ += GUIDE_TEXT if image.guide else ""
 
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=["in_file", "in_mask", "in_model"]), name="inputnode"
-    )
-    inputnode.inputs.in_model = None
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=[*RESULTS, "out_mask", "mask_record"]), name="outputnode"
-    )
+    inputs = ["in_file", "in_mask", "in_model", "in_guide"]
+    inputnode = pe.Node(niu.IdentityInterface(fields=inputs), name="inputnode")
+    inputnode.inputs.trait_set(in_model=None, in_guide=image.guide_path and str(image.guide_path))
+    outputs = [*RESULTS, *GUIDED.values(), *OF_GUIDE, "out_mask", "mask_record"]
+    outputnode = pe.Node(niu.IdentityInterface(fields=outputs), name="outputnode")
     estimate_profile = _estimate_profile(image, options, resources)
     super_resolve = pe.Node(
         SuperResolve(
@@ -130,6 +141,7 @@ def init_super_resolution_wf(
             places={k: v for k, v in parameters.items() if k in PLACES},
             weights_files=[str(path) for path in options.weights_files],
             save_model=options.save_model,
+            keep_learned=METHOD_FACTS[method].takes_guide,
             output_resolution=options.output_resolution,
             output_grid=options.output_grid,
             num_threads=resources.threads,
@@ -139,6 +151,7 @@ def init_super_resolution_wf(
         n_procs=resources.threads,
         mem_gb=resources.super_resolution_gb(method),
     )
+    apply_guide = _apply_guide(image, options, resources)
     mask_to_grid = pe.Node(MaskToGrid(), name="mask_to_grid", mem_gb=resources.result_gb)
 
     workflow.connect([
@@ -149,11 +162,32 @@ def init_super_resolution_wf(
             ("acquisition", "acquisition"),
             ("record", "profile_record"),
         ]),
+        (inputnode, apply_guide, [("in_file", "slices"), ("in_guide", "guide_file")]),
+        (super_resolve, apply_guide, [
+            ("acquisition", "acquisition"),
+            ("learned", "learned"),
+            *((result, guided) for guided, result in GUIDED.items()),
+        ]),
         (super_resolve, mask_to_grid, [("out_file", "reference_file")]),
         (super_resolve, outputnode, [(result, result) for result in RESULTS]),
+        (super_resolve, outputnode, [("out_file", "unguided_file")]),
+        (apply_guide, outputnode, [*GUIDED.items(), ("aligned", "aligned_guide")]),
         (mask_to_grid, outputnode, [("out_mask", "out_mask"), ("record", "mask_record")]),
     ])  # fmt: skip
     return workflow
+
+
+def _apply_guide(image: AnatImage, options: SuperResolution, resources: Resources) -> pe.Node:
+    """Make the node that applies the guide of the image, or one that passes the result on."""
+    name = "apply_guide"
+    if not image.guide:
+        return pe.Node(niu.IdentityInterface(fields=[*PASSED, *NEEDED, "aligned"]), name=name)
+    interface = ApplyGuide(
+        source=guide_uri(image),
+        random_seed=options.random_seed,
+        num_threads=resources.threads,
+    )
+    return pe.Node(interface, name=name, n_procs=resources.threads, mem_gb=resources.guide_gb)
 
 
 def _estimate_profile(image: AnatImage, options: SuperResolution, resources: Resources) -> pe.Node:

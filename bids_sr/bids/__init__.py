@@ -27,7 +27,7 @@ from bids_sr.bids.output_sidecars import (
 )
 from bids_sr.bids.raw_view import prepare_raw_view, write_raw_view
 from bids_sr.bids.references import settle_references, surface_notes
-from bids_sr.bids.selection import ReferenceRule, Selection
+from bids_sr.bids.selection import GuideRule, ReferenceRule, Selection
 from bids_sr.bids.sidecar import AcquisitionFacts, AcquisitionOverrides, read_acquisition
 from bids_sr.bids.validation import ValidationResult, check_output_tree, validate_dataset
 
@@ -35,6 +35,7 @@ __all__ = [
     "AcquisitionFacts",
     "AcquisitionOverrides",
     "AnatImage",
+    "GuideRule",
     "OutputPaths",
     "ReferenceRule",
     "Selection",

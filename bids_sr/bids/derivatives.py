@@ -20,6 +20,7 @@ from bids_sr.records.method_record import MethodRecord
 __all__ = [
     "OutputPaths",
     "assumptions_made",
+    "guide_uri",
     "output_path",
     "output_paths",
     "resolution_label",
@@ -32,6 +33,8 @@ ON_SLICES = "slices_"
 LESION = "lesion"
 """BIDS label of lesions."""
 FIGURES = ("mask", "sr", "uncertainty", "sliceprofile", "learningcurve")
+GUIDE_FIGURES = ("guide", "guidealigned")
+"""Further figures of an image that has a guide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class OutputPaths:
     model: Path
     """What was learnt from the image (``--save-model``)."""
     figures: dict[str, Path]
-    """Figures of the report, by the names in ``FIGURES``."""
+    """Figures of the report, by the names in ``FIGURES`` and ``GUIDE_FIGURES``."""
 
 
 def output_path(output_dir: Path, image: AnatImage, **entities: str | None) -> Path:
@@ -145,7 +148,7 @@ def output_paths(output_dir: Path, image: AnatImage) -> OutputPaths:
         model=output_path(output_dir, image, desc="sr", suffix="model", extension=".safetensors"),
         figures={
             name: output_path(output_dir, image, datatype="figures", desc=name, extension=".svg")
-            for name in FIGURES
+            for name in (*FIGURES, *GUIDE_FIGURES)
         },
     )
 
@@ -303,6 +306,11 @@ def source_uri(image: AnatImage) -> str:
         `DatasetLinks` in ``dataset_description.json``.
     """
     return f"bids:raw:{image.relpath}"
+
+
+def guide_uri(image: AnatImage) -> str:
+    """Return the BIDS URI of the acquired scan that guides an image; empty without one."""
+    return image.guide and f"bids:raw:{image.guide}"
 
 
 def _other_suffix_entities(image: AnatImage, *, named: bool) -> dict[str, str]:

@@ -67,6 +67,12 @@ class AnatImage:
     """Name, without resolution, of the volume that it and other stacks are fused into."""
     stack_note: str = ""
     """With which others it is fused, or why not, in words; empty where it is alone."""
+    guide: str = ""
+    """Path, below the dataset's root, of the thin scan that guides it; empty: none does."""
+    guide_path: Path | None = None
+    """That file where it is not processed in the run; it is then read as acquired."""
+    guide_note: str = ""
+    """Which scan guides it, or why none, in words; empty where the session has no other."""
 
     @property
     def subject(self) -> str:
@@ -129,7 +135,7 @@ def decision_row(
         "session_id": f"ses-{image.session}" if image.session else "",
         "image": image.relpath,
         "action": image.action,
-        "reason": "; ".join(filter(None, [image.reason, image.stack_note])),
+        "reason": "; ".join(filter(None, [image.reason, image.stack_note, image.guide_note])),
         "status": status,
         "message": message,
         "output": output,

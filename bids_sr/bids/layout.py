@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bids_sr.bids.derivatives import output_path
+from bids_sr.bids.guides import with_guides
 from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.masks import find_mask
@@ -121,6 +122,8 @@ def plan_images(layout: Layout, selection: Selection) -> list[AnatImage]:
     planned = _with_shared_files(_without_collisions([planner.plan(image) for image in images]))
     if selection.fuse_stacks:
         planned = with_stacks(planned)
+    if selection.method_facts.takes_guide and selection.guide.allowed:
+        planned = with_guides([planner.as_guide(image) for image in planned], selection.guide)
     return choose_references(planned, selection.reference)
 
 
@@ -160,6 +163,18 @@ class _Planner:
         except Exception as error:  # of this image alone; the others are planned
             LOGGER.debug("%s: not planned", image.relpath, exc_info=True)
             return replace(image, action="fail", reason=in_words(error))
+
+    def as_guide(self, image: AnatImage) -> AnatImage:
+        """Read the header of an image that only --modalities leaves out and --guide names."""
+        rule, name = self.selection.guide, parse_name(image.path.name)
+        named = rule.wanted and rule.takes(image.entities, image.suffix)
+        otherwise = replace(self.selection, modalities=(image.suffix,))
+        if not named or image.reason != why_not(name, self.selection) or why_not(name, otherwise):
+            return image
+        with contextlib.suppress(Exception):  # then it guides none
+            read = self._read(image, name, "")
+            return replace(read, action="skip", reason=image.reason, target_grid=None)
+        return image
 
     def _read(self, image: AnatImage, name: ParsedName, note: str) -> AnatImage:
         report = check_input(image.path)

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bids_sr.bids.derivatives import FIGURES, output_path, output_paths, segmentation_paths
+from bids_sr.bids.derivatives import output_path, output_paths, segmentation_paths
 from bids_sr.bids.image import AnatImage
 
 ANY = "ANYLABEL"
@@ -71,7 +71,7 @@ def leftover_patterns(output_dir: Path, image: AnatImage) -> list[tuple[str, str
             "Segmentation",
         ),
         (output_path(output_dir, image, label=ANY, suffix="mask", **map_entities), "Segmentation"),
-        *((paths.figures[name], "") for name in FIGURES),
+        *((path, "") for path in paths.figures.values()),
         (
             output_path(output_dir, image, datatype="figures", desc=f"seg{ANY}", extension=".svg"),
             "",

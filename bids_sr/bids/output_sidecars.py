@@ -114,7 +114,11 @@ def as_made(
     description = str(planned["Description"])
     if method.interpolated:
         description = description.replace("Super-resolved", "Interpolated", 1)
-    return {**planned, "Description": description, "SuperResolution": record}
+    guide = method.guide
+    made = {**planned, "Description": description, "SuperResolution": record}
+    if guide and guide.used:
+        made["Sources"] = [*planned["Sources"], guide.source]
+    return made
 
 
 def preproc_metadata(output_dir: Path, image: AnatImage) -> dict[str, Any]:

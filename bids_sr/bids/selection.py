@@ -90,6 +90,66 @@ class ReferenceRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuideRule:
+    """Which thin scans may guide thick ones of another contrast."""
+
+    allowed: bool = True
+    """Whether any may."""
+    wanted: Mapping[str, str | tuple[str, ...] | None] = field(default_factory=dict)
+    """Entity or ``suffix`` -> value, values, None (absent) or ``*``; empty: every thin scan."""
+
+    @classmethod
+    def from_words(cls, words: Iterable[str]) -> GuideRule:
+        """Read the words of the option: ``auto``, ``none``, or ``SUFFIX`` and ``ENTITY=VALUE``."""
+        words = tuple(words)
+        if words in (("auto",), ("none",)):
+            return cls(allowed=words == ("auto",))
+        spellings: dict[str, str] = specification()["entities"]
+        known = sorted({*spellings, *spellings.values(), "suffix"})
+        suffixes: list[str] = []
+        wanted: dict[str, str | tuple[str, ...] | None] = {}
+        for word in words:
+            entity, equals, value = word.partition("=")
+            if not equals:
+                suffixes.append(entity)
+            elif entity not in known or not value:
+                raise ConfigError(
+                    f"--guide {word!r}: expected ENTITY=VALUE with an entity among "
+                    f"{', '.join(known)}{did_you_mean(entity, known)}."
+                )
+            elif entity == "suffix":
+                suffixes.append(value)
+            else:
+                wanted[spellings.get(entity, entity)] = None if value == "null" else value
+        for suffix in suffixes:
+            if suffix not in specification()["anat_suffixes"]:
+                raise ConfigError(
+                    f"--guide {suffix!r}: expected auto or none alone, or an image suffix such as "
+                    "T1w and ENTITY=VALUE such as acquisition=mprage (null: without that entity)"
+                    f"{did_you_mean(suffix, ('auto', 'none', *DEFAULT_MODALITIES))}."
+                )
+        if suffixes:
+            wanted["suffix"] = tuple(suffixes)
+        return cls(wanted=wanted)
+
+    @property
+    def words(self) -> str:
+        """The filter as it is written on the command line."""
+        values = {
+            entity: " ".join(value) if isinstance(value, tuple) else value or "null"
+            for entity, value in self.wanted.items()
+        }
+        return " ".join(f"{entity}={value}" for entity, value in values.items())
+
+    def takes(self, entities: Mapping[str, str], suffix: str) -> bool:
+        """Tell whether an image with these entities may guide others."""
+        values = {**entities, "suffix": suffix}
+        return self.allowed and all(
+            _matches(entity, values.get(entity), value) for entity, value in self.wanted.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which images the user selects, and what is done with them."""
 
@@ -115,6 +175,8 @@ class Selection:
     """Images with a smaller anisotropy are passed through."""
     fuse_stacks: bool = True
     """Whether stacks of one contrast are fused."""
+    guide: GuideRule = field(default_factory=lambda: GuideRule(allowed=False))
+    """Which thin scans may guide thick ones."""
     reference: ReferenceRule = field(default_factory=ReferenceRule)
     """Which images are provided as ``desc-preproc``."""
 

@@ -90,6 +90,11 @@ def localiser(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
     return _told("a localiser", entities, metadata)
 
 
+def elsewhere(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    """Say that an image shows no head, and where that was read; empty if nothing tells."""
+    return _told("no head", entities, metadata)
+
+
 def body_part(metadata: Mapping[str, Any]) -> str:
     """Return the part of the body that a sidecar names, in capitals; empty where it names none."""
     said = (str(metadata.get(field) or "").strip().upper() for field in BODY_FIELDS)

@@ -1,7 +1,6 @@
-"""The options of ``bids_sr``, group by group, with their help.
+"""The options of ``bids_sr``, group by group, with their help; more in :mod:`.step_options`.
 
-Each function adds one group.  A new option goes where a reader of the help would look
-for it, and its field into :class:`~bids_sr.config.RunConfig`.
+Each function adds one group; each option is a field of :class:`~bids_sr.config.RunConfig`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from bids_sr.config import MODALITIES, FuseStacks
+from bids_sr.config import MODALITIES
 from bids_sr.method_facts import METHOD_FACTS, Adaptation, MethodFacts, methods_help, methods_that
 
 WORK_DIR_VARIABLE = "BIDS_SR_WORK_DIR"
@@ -100,12 +99,6 @@ def add_super_resolution(group: argparse._ArgumentGroup) -> None:
         help="fov: voxels tile exactly the acquired field of view; slice: the grid contains the "
         "centres of the acquired slices and runs from the first to the last "
         f"({default_grid()})",
-    )
-    group.add_argument(
-        "--fuse-stacks",
-        choices=get_args(FuseStacks),
-        help="auto: stacks of one contrast of a session, in whatever planes, are also fused into "
-        "one volume; none: each stays alone",
     )
 
 

@@ -16,7 +16,12 @@ from typing import Any
 from bids_sr import __version__
 from bids_sr.cli import options
 from bids_sr.cli.command_parser import CommandParser
-from bids_sr.cli.step_options import add_hand_over, add_preprocessing, add_segmentation
+from bids_sr.cli.step_options import (
+    add_hand_over,
+    add_preprocessing,
+    add_segmentation,
+    add_session,
+)
 from bids_sr.compute.resources import available_cpus, available_memory_gb, default_threads
 from bids_sr.config import RunConfig, read_toml
 from bids_sr.exceptions import ConfigError, did_you_mean, printable
@@ -150,7 +155,9 @@ def build_parser(*, positions: bool = True) -> CommandParser:
     parser.add_argument("--version", action="version", version=f"bids_sr {__version__}")
     parser.offer_completion()
     options.add_selection(parser.add_argument_group("Which images"))
-    options.add_super_resolution(parser.add_argument_group("Super-resolution"))
+    super_resolution = parser.add_argument_group("Super-resolution")
+    options.add_super_resolution(super_resolution)
+    add_session(super_resolution)
     options.add_acquisition(
         parser.add_argument_group(
             "How the images were acquired",

@@ -61,6 +61,8 @@ def notes(image: AnatImage) -> list[str]:
         sentences.append(f"not provided as desc-preproc: {image.unfit}")
     if image.stack_note:
         sentences.append(f"stacks: {image.stack_note}")
+    if image.guide_note:
+        sentences.append(f"guide: {image.guide_note}")
     if image.mask_note:
         sentences.append(f"brain mask: {image.mask_note}")
     return sentences

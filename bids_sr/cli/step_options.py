@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
+from bids_sr.config import FuseStacks
 from bids_sr.engines.segmentation import SEGMENTATIONS
+
+
+def add_session(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say what the other scans of a session are used for."""
+    group.add_argument(
+        "--fuse-stacks",
+        choices=get_args(FuseStacks),
+        help="auto: stacks of one contrast of a session, in whatever planes, are also fused into "
+        "one volume; none: each stays alone",
+    )
+    group.add_argument(
+        "--guide",
+        nargs="+",
+        metavar="{auto,none,SUFFIX,ENTITY=VALUE}",
+        help="auto: the finest scan of a session with voxels of at most 1.5 mm guides the thick "
+        "ones of other contrasts; SUFFIX, ENTITY=VALUE: only such a scan, also one that "
+        "--modalities leaves out; none: each image is reconstructed alone (default: none)",
+    )
 
 
 def add_preprocessing(group: argparse._ArgumentGroup) -> None:

@@ -158,7 +158,7 @@ def _record(
     """Tell what became of the stacks, with their names for their numbers."""
     stacks = []
     for image, stack, facts in zip(images, fused.stacks, fused.record["Stacks"], strict=True):
-        shift, rotation = _motion(stack.to_frame, stack.slices)
+        shift, rotation = motion(stack.to_frame, stack.slices)
         known = {**facts, "Image": image, "ShiftMm": shift, "RotationDegrees": rotation}
         stacks.append(FusedStack.from_dict(known))
     used = sum(stack.used for stack in stacks)
@@ -186,7 +186,7 @@ def _output(volume: Volume) -> Output:
     )
 
 
-def _motion(to_frame: Any, slices: Volume) -> tuple[float, float]:
+def motion(to_frame: Any, slices: Volume) -> tuple[float, float]:
     """Return by how much a transform moves the centre of a stack, mm, and turns it, degrees."""
     index = (np.array(slices.shape) - 1) / 2
     centre = slices.affine @ [*index, 1]

@@ -79,3 +79,7 @@ class StepOfSeveralImages(OptionalStep):
     Inputs that come from a step that failed are undefined: schedulers run this step all the same
     (:mod:`bids_sr.run.steps_of_several`).
     """
+
+    def can_lack(self, name: str) -> bool:
+        """Tell whether the step is run without an input; otherwise it is left out."""
+        return True

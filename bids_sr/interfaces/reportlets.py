@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 
-from bids_sr.imaging import Acquisition, Series, Volume, resample
+from bids_sr.imaging import Acquisition, RobustScaler, Series, Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
@@ -89,6 +89,52 @@ class BeforeAfterFigure(_Figure):
             "Result" if record.passed_through else name,
         )
         figures.plot_before_after(before, after, out_file, labels=labels)
+        return True
+
+
+class _GuideFigureInputSpec(OptionalInputSpec):
+    unguided_file = File(exists=True, mandatory=True, desc="result without the guide")
+    sr_file = File(exists=True, mandatory=True, desc="result with the guide")
+    aligned_guide = traits.Either(
+        None, File(exists=True), mandatory=True, desc="the guide on its grid, or None"
+    )
+    record = traits.Instance(MethodRecord, mandatory=True, desc="what the guide did")
+
+
+class GuideFigure(_Figure):
+    """Draw the result without and with the guide, to flip between; nothing if it is not used."""
+
+    input_spec = _GuideFigureInputSpec
+    without = "no figure of the result without and with the guide"
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        guide = self.inputs.record.guide
+        if guide is None or not guide.used:
+            return False
+        before, after = map(Volume.load, (self.inputs.unguided_file, self.inputs.sr_file))
+        labels = ("Without the guide", "With the guide")
+        figures.plot_before_after(before, after, out_file, labels=labels)
+        return True
+
+
+class AlignedGuideFigure(_Figure):
+    """Draw the guide, registered, and the result without it; nothing without a registration."""
+
+    input_spec = _GuideFigureInputSpec
+    without = "no figure of the registered guide"
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports import figures
+
+        if not self.inputs.aligned_guide:
+            return False
+        guide, image = map(Volume.load, (self.inputs.aligned_guide, self.inputs.unguided_file))
+        own, other = RobustScaler.fit(image.data), RobustScaler.fit(guide.data)
+        shown = guide.with_data(own.inverse(other.apply(guide.data)))  # in the grey scale of both
+        labels = ("Guide, registered", "Result without the guide")
+        figures.plot_before_after(shown, image, out_file, labels=labels)
         return True
 
 

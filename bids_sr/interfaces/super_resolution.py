@@ -88,6 +88,7 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     )
     profile_record = traits.Dict({}, usedefault=True, desc="how the profile was estimated")
     save_model = traits.Bool(False, usedefault=True, desc="write the trained network")
+    keep_learned = traits.Bool(False, usedefault=True, desc="keep the network for a guide")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot")
 
@@ -99,6 +100,7 @@ class _SuperResolveOutputSpec(TraitedSpec):
         None, File(exists=True), desc="expected standard deviation, or None"
     )
     out_model = traits.Either(None, File(exists=True), desc="the trained network, or None")
+    learned = traits.Either(None, File(exists=True), desc="the network, for a guide, or None")
     acquisition = traits.Instance(Acquisition, desc="by which it was made")
     record = traits.Instance(MethodRecord, desc="what the method did")
     curve = traits.Instance(LearningCurve, desc="learning curve")
@@ -141,7 +143,7 @@ class SuperResolve(SimpleInterface):
         self._results["record"] = replace(
             self._with_estimate(result.record, lost),
             slices=SlicesUsed.of(used),
-            output=_described(result, residual),
+            output=described(result, residual),
             seconds=round(time.monotonic() - start, 1),
         )
         return runtime
@@ -201,6 +203,9 @@ class SuperResolve(SimpleInterface):
             saved = side_result("uncertainty", lambda: str(uncertainty.save(path)))
             self._results["out_uncertainty"] = saved
             lost = [] if saved else ["uncertainty"]
+        self._results["learned"] = None
+        if self.inputs.keep_learned and result.learned is not None:
+            self._results["learned"] = str(result.learned.save(cwd / "learned.safetensors"))
         if self.inputs.save_model and result.learned is not None:
             path = result.learned.save(cwd / "model.safetensors")
             self._results["out_model"] = str(path)
@@ -328,7 +333,8 @@ def log_progress() -> Progress:
     return throttled(log, PROGRESS_SECONDS)
 
 
-def _described(result: Reconstruction | SeriesReconstruction, residual: float | None) -> Output:
+def described(result: Reconstruction | SeriesReconstruction, residual: float | None) -> Output:
+    """Describe a result by grid, intensities and its residual of data consistency."""
     data = result.image.data
     return Output(
         shape=data.shape,

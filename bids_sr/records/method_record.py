@@ -8,6 +8,7 @@ from typing import Any
 
 from bids_sr.imaging import Acquisition
 from bids_sr.method_facts import methods_that
+from bids_sr.records.guide_record import GuideRecord
 from bids_sr.records.json_values import mapping, number, numbers, text, texts
 from bids_sr.records.slice_faults import SliceRecord, axes_from, faults_from
 from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
@@ -196,6 +197,11 @@ class MethodRecord:
     def uncertainty(self) -> UncertaintyRecord | None:
         """What the uncertainty of the result means; None where it has none."""
         return UncertaintyRecord.from_dict(self.details.get(UNCERTAINTY))
+
+    @property
+    def guide(self) -> GuideRecord | None:
+        """What a guide did; None where none was tried."""
+        return GuideRecord.from_dict(self.details.get("Guide"))
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ class QualityRecord:
         """
         times = {name: step.seconds for name, step in steps.items()}
         times["super_resolution"] = method.seconds
+        times["guide"] = method.guide.seconds if method.guide else None
         times |= {f"segmentation_{step.tool}": step.seconds for step in segmentations}
         said = [step.warning for step in steps.values()]
         measures = measures or StepRecord()

@@ -25,6 +25,7 @@ from bids_sr.records.step_record import StepRecord
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
 from bids_sr.reports.fusion import read_fused
+from bids_sr.reports.guide import guide_words
 from bids_sr.reports.inline_figure import inline_svg
 from bids_sr.reports.page import render
 from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, read_subject
@@ -37,21 +38,12 @@ OUTCOMES = {
     "failed": "failed",
     "unfinished": "not finished",
 }
-ALT_TEXTS = {
-    "sr": "The acquired image and the result in three planes",
-    "fused": "The stacks, their mean and the fused volume in three planes",
-    "weights": "How much each slice of each stack counts, and the residual of each stack",
-    "mask": "Outline of the brain mask on the acquired image in three planes",
-    "uncertainty": "Expected standard deviation of the super-resolved image",
-    "sliceprofile": "Slice profile",
-    "learningcurve": "Learning curve",
-}
 STEPS = {
     "denoise": "Denoising",
     "bias_correction": "Bias field correction",
     "brain_mask": "Brain mask",
 }
-TIMES = {"check": "Input check", **STEPS, "super_resolution": "Super-resolution"}
+TIMES = {"check": "Input check", **STEPS, "super_resolution": "Super-resolution", "guide": "Guide"}
 _PNG = b"\x89PNG"
 _SVG = re.compile(r"\s*<(svg|\?xml)\b")
 LEFTOVER = (
@@ -155,7 +147,10 @@ def figure_html(name: str, path: Path) -> Markup:
     Markup
         A sentence instead of the figure where the file cannot be read.
     """
-    alt = ALT_TEXTS.get(name) or f"Segmentation by {name.removeprefix(SEGMENTATION)}, in colours"
+    alt = (
+        wording.ALT_TEXTS.get(name)
+        or f"Segmentation by {name.removeprefix(SEGMENTATION)}, in colours"
+    )
     missing = Markup('<p class="missing">The figure {} could not be read.</p>').format(path.name)
     try:
         content = read_bytes(path, what="the figure")
@@ -189,6 +184,7 @@ def _section(image: ImageRecord) -> dict[str, Any]:
 def _section_of(image: ImageRecord) -> dict[str, Any]:
     return {
         "image": image,
+        "guide": guide_words(image.quality),
         "facts": _facts(image),
         "figures": {name: figure_html(name, path) for name, path in image.figures.items()},
         "segmentations": _segmentations(

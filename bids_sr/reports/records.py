@@ -24,7 +24,15 @@ from bids_sr.files import TABLE_LIMIT, read_bytes, read_json, read_text, read_to
 from bids_sr.records.quality import QualityRecord
 from bids_sr.records.verdict import Verdict
 
-FIGURE_NAMES = ("sr", "uncertainty", "mask", "sliceprofile", "learningcurve")
+FIGURE_NAMES = (
+    "sr",
+    "uncertainty",
+    "mask",
+    "sliceprofile",
+    "learningcurve",
+    "guide",
+    "guidealigned",
+)
 SEGMENTATION = "seg"
 """Figures of segmentations are named after it and the tool: ``segatropos``."""
 NOT_AVAILABLE = ("", "n/a")

@@ -12,6 +12,19 @@ DASH = "–"
 _SPELLING = {"sr": "SR", "qc": "QC", "lr": "LR", "hr": "HR", "fwhm": "FWHM", "sha256": "SHA-256"}
 _UNITS = {"seconds": "s", "mm": "mm", "ml": "mL", "percent": "%", "gb": "GB", "db": "dB"}
 
+ALT_TEXTS = {
+    "sr": "The acquired image and the result in three planes",
+    "fused": "The stacks, their mean and the fused volume in three planes",
+    "weights": "How much each slice of each stack counts, and the residual of each stack",
+    "mask": "Outline of the brain mask on the acquired image in three planes",
+    "uncertainty": "Expected standard deviation of the super-resolved image",
+    "sliceprofile": "Slice profile",
+    "learningcurve": "Learning curve",
+    "guide": "The result without and with the guide in three planes",
+    "guidealigned": "The registered guide and the result without it in three planes",
+}
+"""What figures show, by their names; for those who cannot see them."""
+
 
 def number(value: Any, digits: int = 4) -> str:
     """Write a number with `digits` significant digits; a dash where there is none.

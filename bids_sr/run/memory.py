@@ -66,7 +66,8 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
             )
             method = config.sr_method if image.action == "super-resolve" else PASS_THROUGH
             mask = engine if image.existing_mask is None else "existing"
-            stages.append(needs.stages(mask, method, [tool.memory_gb for tool in tools]))
+            memory = [tool.memory_gb for tool in tools]
+            stages.append(needs.stages(mask, method, memory, guided=bool(image.guide)))
     for group in stack_groups(images):
         after = [
             Demand(round(base + per * group.finest_megavoxels, 2), config.omp_nthreads)

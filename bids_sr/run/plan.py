@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import InputDataError
+from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.method_facts import METHOD_FACTS, methods_that
 from bids_sr.run.exit_codes import ExitCode, ExitError
 from bids_sr.run.feasibility import memory_here_gb, refuse_impossible
 
 if TYPE_CHECKING:
-    from bids_sr.bids import ReferenceRule
+    from bids_sr.bids import GuideRule, ReferenceRule
     from bids_sr.bids.image import AnatImage
 
 LOGGER = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def make_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
         sr_method=config.sr_method,
         min_anisotropy=config.min_anisotropy,
         fuse_stacks=config.fuse_stacks == "auto",
+        guide=guide_rule(config),
         reference=reference_rule(config),
     )
     try:
@@ -91,6 +93,26 @@ def reference_rule(config: RunConfig) -> ReferenceRule:
     return ReferenceRule.from_words(
         config.anat_reference, config.anat_reference_per, config.surface_contrasts
     )
+
+
+def guide_rule(config: RunConfig) -> GuideRule:
+    """Return the rule by which thin scans are chosen that guide thick ones.
+
+    Raises
+    ------
+    ConfigError
+        If scans are named for a method that cannot learn from them, or by unknown words.
+    """
+    from bids_sr.bids import GuideRule
+
+    rule = GuideRule.from_words(config.guide)
+    if rule.wanted and not METHOD_FACTS[config.sr_method].takes_guide:
+        able = " or ".join(methods_that(lambda facts: facts.takes_guide))
+        raise ConfigError(
+            f"--guide {' '.join(config.guide)}: the method {config.sr_method!r} cannot learn from "
+            f"a guide; expected {able}. Else give --guide auto or none"
+        )
+    return rule
 
 
 def log_plan(images: Sequence[AnatImage]) -> None:

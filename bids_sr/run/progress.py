@@ -18,6 +18,7 @@ STAGES = {
     "correct_bias": "bias correction",
     "extract_brain": "brain mask",
     "super_resolve": "super-resolution",
+    "apply_guide": "guide",
     "learn": "learning from all images",
     "fuse_stacks": "fusing stacks",
 }

@@ -37,8 +37,9 @@ def skipped_with(graph: Any, node: Any) -> tuple[list[Any], list[tuple[Any, Any]
     while waiting:
         before = waiting.pop()
         for after in graph.successors(before):
-            if isinstance(after.interface, StepOfSeveralImages):
-                names = [name for _, name in graph.get_edge_data(before, after)["connect"]]
+            names = [name for _, name in graph.get_edge_data(before, after)["connect"]]
+            several = isinstance(after.interface, StepOfSeveralImages)
+            if several and all(after.interface.can_lack(name) for name in names):
                 sources = [after.input_source.pop(name, None) for name in names]
                 detached += [(before, after)] if any(sources) else []
             elif after not in skipped:

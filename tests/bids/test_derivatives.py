@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from bids_sr.bids.derivatives import (
+    FIGURES,
+    GUIDE_FIGURES,
     output_path,
     output_paths,
     resolution_label,
@@ -55,7 +57,7 @@ def test_names_of_the_reference_t1w(add_image: AddImage, plan: Plan) -> None:
     assert figures["sliceprofile"] == OUT / (
         "sub-01/figures/sub-01_ses-a_acq-2D_run-02_desc-sliceprofile_T1w.svg"
     )
-    assert set(figures) == {"mask", "sr", "uncertainty", "sliceprofile", "learningcurve"}
+    assert set(figures) == {*FIGURES, *GUIDE_FIGURES}
 
 
 def test_names_of_other_contrasts(add_image: AddImage, plan: Plan) -> None:

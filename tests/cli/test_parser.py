@@ -18,6 +18,7 @@ from bids_sr.cli.parser import build_parser, parse_args
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError
 from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.run.plan import guide_rule
 
 
 @pytest.fixture(autouse=True)
@@ -305,3 +306,17 @@ def test_a_path_that_libraries_cannot_open_is_refused(tmp_path: Path, name: byte
         with pytest.raises(ConfigError, match="the path contains bytes that are not valid UTF-8"):
             parse_args([str(bids), str(output), "participant", "-w", str(work)])
     assert parse_args([f"{tmp_path}/Müller", str(out), "participant"]).output_dir == out
+
+
+def test_a_guide_is_chosen_by_words() -> None:
+    assert parse().guide == ("none",)
+    assert parse("--guide", "auto").guide == ("auto",)
+    assert parse("--guide", "T1w", "acq=mprage").guide == ("T1w", "acq=mprage")
+
+
+def test_a_guide_for_a_method_that_cannot_learn_from_it_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--guide T1w: the method 'bspline' cannot learn"):
+        guide_rule(parse("--guide", "T1w", "--sr-method", "bspline"))
+    assert guide_rule(parse("--guide", "auto", "--sr-method", "bspline")).wanted == {}
+    assert not guide_rule(parse()).allowed
+    assert guide_rule(parse("--guide", "T1w")).wanted == {"suffix": ("T1w",)}

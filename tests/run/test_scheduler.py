@@ -13,12 +13,12 @@ import psutil
 import pytest
 from nipype import config as nipype_config
 from nipype.interfaces import utility as niu
-from nipype.interfaces.base import TraitedSpec, traits
+from nipype.interfaces.base import TraitedSpec, isdefined, traits
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import load_resultfile as load_result
 
 from bids_sr.exceptions import EngineError
-from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
+from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep, StepOfSeveralImages
 from bids_sr.run.crashes import read_crashes, unreported
 from bids_sr.run.progress import StageLines
 from bids_sr.run.scheduler import SteadyMultiProcPlugin
@@ -164,6 +164,44 @@ def test_what_may_be_gone_by_the_next_run_is_tried_again_then(tmp_path: Path, ru
             _, error = run([optional], folder=folder)
             assert error is None
         assert len(list(marker.iterdir())) == tries
+
+
+class _LenientInputSpec(OptionalInputSpec):
+    spare = traits.Any()
+    needed = traits.Any()
+
+
+class _LenientOutputSpec(TraitedSpec):
+    got = traits.List()
+
+
+class Lenient(StepOfSeveralImages):
+    """Do without the first of two inputs."""
+
+    input_spec = _LenientInputSpec
+    output_spec = _LenientOutputSpec
+
+    def can_lack(self, name: str) -> bool:
+        return name == "spare"
+
+    def _run_step(self, runtime: Any) -> None:
+        self._results["got"] = [isdefined(self.inputs.spare), isdefined(self.inputs.needed)]
+
+
+@pytest.mark.parametrize(("failing", "runs"), [("spare", True), ("needed", False)])
+def test_a_step_goes_on_without_what_it_can_lack_and_nothing_else(
+    tmp_path: Path, node: Nodes, run: Run, failing: str, runs: bool
+) -> None:
+    step = pe.Node(Lenient(), name="step")
+    after = pe.Node(niu.Merge(1), name="after")
+    workflow = pe.Workflow(name="steps")
+    for name in ("spare", "needed"):
+        before = node(name, fail) if name == failing else node(name, wait, seconds=0.1)
+        workflow.connect(before, "out", step, name)
+    workflow.connect(step, "got", after, "in1")
+    run([workflow])
+    results = list((tmp_path / "work").rglob("result_after.pklz"))
+    assert [load_result(path).outputs.out for path in results] == [[False, True]] * runs
 
 
 def test_an_image_is_finished_before_the_next_is_begun(tmp_path: Path, node: Nodes) -> None:
