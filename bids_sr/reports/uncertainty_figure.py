@@ -71,7 +71,7 @@ def plot_uncertainty(
     if calibrated:
         brain = _brain(image, mask)
         wide = brain & (factor * spread.data > _FAR_OFF * (high - low))
-        part = 100 * np.count_nonzero(wide) / max(np.count_nonzero(brain), 1)
+        part = 100 * float(np.mean(wide[brain])) if brain.any() else 0.0
         note = (
             f"Outlined, {number(part, 2)} % of the brain: may be off by more than "
             f"{100 * _FAR_OFF:g} % of the range; white: {number(share, 2)} %"
