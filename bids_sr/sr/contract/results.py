@@ -21,7 +21,7 @@ class Reconstruction:
     """Without points for methods that do not train."""
     uncertainty: Volume | None = None
     """Expected standard deviation of every voxel, in units of intensity, on the same grid;
-    None for methods that do not estimate it."""
+    None for methods that do not estimate it.  What it promises: ``record.uncertainty``."""
     learned: Weights | None = None
     """Weights trained on this image, for reuse; None for methods that do not train."""
     acquisition: Acquisition | None = None
