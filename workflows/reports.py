@@ -17,6 +17,7 @@ from bids_sr.interfaces.reportlets import (
     LearningCurveFigure,
     MaskFigure,
     SliceProfileFigure,
+    SlicesFigure,
     UncertaintyFigure,
 )
 
@@ -100,6 +101,7 @@ def init_reports_wf(
         "mask": pe.Node(MaskFigure(), name="draw_mask", mem_gb=acquired),
         "sr": pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=result),
         "uncertainty": pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=result),
+        "slices": pe.Node(SlicesFigure(), name="draw_slices", mem_gb=light),
         "sliceprofile": pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=light),
         "learningcurve": pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=light),
         "guide": pe.Node(GuideFigure(), name="draw_guide", mem_gb=result),
@@ -129,6 +131,7 @@ def init_reports_wf(
             ("acquired_mask", "in_mask"),
             ("record", "record"),
         ]),
+        (inputnode, draw["slices"], [("record", "record")]),
         (inputnode, draw["sliceprofile"], [("acquisition", "acquisition")]),
         (inputnode, draw["learningcurve"], [("curve", "curve")]),
         *of_guide,

@@ -24,6 +24,10 @@ PROFILE_TEXT = (
     "spectra within and across the slices [after @han2023]. "
 )
 
+SLICES_TEXT = (
+    "Slices that had moved or lost signal were sought by comparing each with its neighbours, "
+    "and counted less. "
+)
 GUIDE_TEXT = (
     "A thin scan of another contrast and the same session was registered rigidly to the result. A "
     "small network learnt from slices of the image itself, degraded along one in-plane direction, "
@@ -125,6 +129,7 @@ def init_super_resolution_wf(
     method, parameters = options.sr_method, options.parameters
     workflow = pe.Workflow(name=name)
     workflow.__desc__ = PROFILE_TEXT if options.estimates_thickness else ""
+    workflow.__desc__ += "" if METHOD_FACTS[method].keeps_grid else SLICES_TEXT
     workflow.__desc__ += METHOD_FACTS[method].methods_text(parameters)
     workflow.__desc__ += GUIDE_TEXT if image.guide else ""
 

@@ -156,6 +156,26 @@ class SliceProfileFigure(_Figure):
         return True
 
 
+class _SlicesFigureInputSpec(OptionalInputSpec):
+    record = traits.Instance(MethodRecord, mandatory=True, desc="what the super-resolution did")
+
+
+class SlicesFigure(_Figure):
+    """Draw how much each slice differs from its prediction; nothing where none is at fault."""
+
+    input_spec = _SlicesFigureInputSpec
+    without = "no figure of the slices"
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports.slice_figure import plot_slices
+
+        record = self.inputs.record.slice_record
+        if not record.faults:
+            return False
+        plot_slices(record, out_file)
+        return True
+
+
 class _LearningCurveFigureInputSpec(OptionalInputSpec):
     curve = traits.Instance(LearningCurve, mandatory=True, desc="learning curve")
 

@@ -34,8 +34,8 @@ class SliceFault:
     """One of the names of this module."""
     size: float
     """Motion: mm; signal loss, excess: percent of the signal; local: percent of the slice's
-    area; repeated: index of the slice that it shows again; missing: slice spacings between
-    the slice and the next one; reversed: slices in the block."""
+    area; repeated: index of the slice that it shows again; missing: times the usual
+    difference to the next slice; reversed: slices in the block."""
     weight: float = 1.0
     """What the slice still counts, from 0 to 1."""
 

@@ -28,6 +28,7 @@ FIGURE_NAMES = (
     "sr",
     "uncertainty",
     "mask",
+    "slices",
     "sliceprofile",
     "learningcurve",
     "guide",

@@ -18,6 +18,7 @@ ALT_TEXTS = {
     "weights": "How much each slice of each stack counts, and the residual of each stack",
     "mask": "Outline of the brain mask on the acquired image in three planes",
     "uncertainty": "Expected standard deviation of the super-resolved image",
+    "slices": "Difference of each slice to what its neighbours predict",
     "sliceprofile": "Slice profile",
     "learningcurve": "Learning curve",
     "guide": "The result without and with the guide in three planes",

@@ -10,10 +10,12 @@ from bids_sr.interfaces.reportlets import (
     LearningCurveFigure,
     MaskFigure,
     SliceProfileFigure,
+    SlicesFigure,
     UncertaintyFigure,
 )
 from bids_sr.records.learning_curve import GAIN_OVER_LINEAR, NO_CURVE, CurvePoint, LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.slice_faults import MOTION, SliceFault, SliceRecord
 from bids_sr.records.uncertainty import UncertaintyRecord
 
 
@@ -80,3 +82,17 @@ def test_an_interval_is_drawn_with_the_share_that_may_be_far_off(
     text = Path(done.outputs.out_file).read_text()
     assert "Outlined, 25 % of the brain" in text
     assert "holds 90 % of the true values" in text
+
+
+def test_slices_are_drawn_only_where_one_is_at_fault(tmp_path: Path) -> None:
+    fault = SliceFault(slice_number=1, what=MOTION, size=2.0, weight=0.0)
+    sound = SliceRecord(differences=(1.0, 1.1, 0.9))
+    spoilt = SliceRecord(faults=(fault,), differences=(1.0, 3.0, 1.1))
+    results = []
+    for number, record in enumerate((sound, spoilt)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        figure = SlicesFigure(record=MethodRecord(method="self", slice_record=record))
+        results.append(figure.run(cwd=folder).outputs.out_file)
+    assert results[0] is None
+    assert Path(results[1]).is_file()
