@@ -120,7 +120,7 @@ def test_sessions_with_a_thin_scan(sessions: Path, reference: Volume, tmp_path: 
 
     done = run(sessions, tmp_path, "--guide", "auto")
     assert done.returncode == 1, done.stderr  # the broken guide has no result of its own
-    assert "6 done, 1 failed" in done.stdout
+    assert "7 done, 1 failed" in done.stdout
     right, wrong = (product(tmp_path, subject) for subject in ("right", "wrong"))
     source = "bids:raw:sub-right/anat/sub-right_T1w.nii.gz"
     sidecar = record(right)
