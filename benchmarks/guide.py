@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from bids_sr.evaluation.metrics import psnr, ssim
 from bids_sr.evaluation.references import not_zero
-from bids_sr.imaging import Acquisition, Volume, degrade, lay_out_grid, resample
+from bids_sr.imaging import Acquisition, Volume, degrade, resample
 from bids_sr.sr import reconstruct
 from bids_sr.sr.together.guide import guided
 from bids_sr.sr.together.placement import rigid_motion
@@ -67,14 +67,14 @@ def main() -> None:
         spacing=6.0, thickness=5.0, profile="gaussian", slice_axis=arguments.slice_axis
     )
     lr = degrade(reference, acquisition, noise_fraction=0.01, seed=5)
-    grid = lay_out_grid(
-        lr, slice_axis=arguments.slice_axis, output_resolution=None, output_grid="fov"
-    )
+    axis = arguments.slice_axis
+    rows = round(float(lr.fov[axis] / reference.spacings[axis]))  # that whole slices cover
+    grid = reference.grid.with_planes(axis, rows)
     parameters = {"adapt": arguments.adapt, "threads": 1}
     plain = reconstruct(lr, acquisition, method="finetuned", grid=grid, parameters=parameters)
     result = guided(plain, lr, guide, threads=1)
 
-    size = tuple(slice(0, count) for count in grid.shape)  # whole slices may end before the image
+    size = tuple(slice(0, count) for count in grid.shape)
     truth = reference.data[size]
     mask = bright(reference)[size]
     cells = [

@@ -30,7 +30,8 @@ _SPOT_RADII = (1.2, 4.5)  # voxels
 _SPOT_CONTRAST = (0.1, 0.6)
 _EDGE = 0.7  # voxels over which a spot fades
 _AROUND = 4.0  # voxels around a spot that are learnt from
-_MOST = 600_000  # examples of a kind
+_GUIDE_ONLY = 3  # more sets of spots in the guide alone: they cost no network
+_MOST = 200_000  # examples of a kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ class ThickPair:
     """What puts degraded slices back."""
     detail: float
     """Factor on the detail that it finds."""
+    noise: float = 0.0
+    """Standard deviation of the noise of the slices."""
 
     @property
     def slice_axis(self) -> int:
@@ -78,14 +81,19 @@ class ThickPair:
             )
             covered = self.covered.transpose(order)
             held_out = np.arange(len(slices)) % HOLD_OUT == HOLD_OUT // 2
-            plain = _Degraded.of(self, slices, guide)
+            plain = _Degraded.of(self, slices, guide, generator)
             seen = covered & plain.whole & _near(slices > DARK)
             learnt.append(plain.examples(seen & ~held_out[:, None, None], generator))
             judged.append(plain.examples(seen & held_out[:, None, None], generator))
             image_spots, guide_spots = (_spots(slices > DARK, generator) for _ in range(2))
-            planted = _Degraded.of(self, slices + image_spots, guide + guide_spots)
+            planted = _Degraded.of(self, slices + image_spots, guide + guide_spots, generator)
             around = _near((image_spots != 0) | (guide_spots != 0))
             learnt.append(planted.examples(seen & around & ~held_out[:, None, None], generator))
+            for _ in range(_GUIDE_ONLY):
+                spots = _spots(slices > DARK, generator)
+                misled = plain.beside(guide + spots)
+                there = seen & (spots != 0) & ~held_out[:, None, None]
+                learnt.append(misled.examples(there, generator))
         return Examples.joined(learnt), Examples.joined(judged)
 
 
@@ -99,7 +107,9 @@ class _Degraded:
     """(1, rows, 1): which rows lie within the degraded slices."""
 
     @classmethod
-    def of(cls, pair: ThickPair, slices: Array, guide: Array) -> _Degraded:
+    def of(
+        cls, pair: ThickPair, slices: Array, guide: Array, generator: np.random.Generator
+    ) -> _Degraded:
         fine = Grid((slices.shape[1], 1, 1), np.diag([pair.spacing] * 3 + [1.0]))
         acquisition = replace(pair.acquisition, slice_axis=0)
         thick = lr_grid(fine, acquisition)
@@ -110,7 +120,11 @@ class _Degraded:
             acquisition, pair.spacing, acquisition.slice_profile.fwhm
         )
         upsampling = Upsampling.at(coordinates, count, network.factor)
-        degraded = torch.from_numpy(matrix.astype(np.float32) @ slices)  # (K, k, columns)
+        thinned = matrix.astype(np.float32) @ slices  # (K, k, columns)
+        # The mean of several rows has less noise than a slice that is acquired.
+        missing_noise = pair.noise * np.sqrt(max(1 - float((matrix**2).sum(axis=1).mean()), 0))
+        thinned += missing_noise * generator.standard_normal(thinned.shape, np.float32)
+        degraded = torch.from_numpy(thinned)
         restored = np.empty_like(slices)
         with torch.inference_mode():
             for first in range(0, len(slices), _PLANES):
@@ -123,6 +137,10 @@ class _Degraded:
         whole = (coordinates > -0.5) & (coordinates < count - 0.5)
         scene = Scene(restored, guide, phase, along=1, across=2)
         return cls(slices, scene, whole[None, :, None])
+
+    def beside(self, guide: Array) -> _Degraded:
+        """Return the same beside another guide."""
+        return replace(self, scene=replace(self.scene, guide=guide))
 
     def examples(self, wanted: Mask, generator: np.random.Generator) -> Examples:
         places = np.array(np.nonzero(wanted))

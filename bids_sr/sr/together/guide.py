@@ -20,6 +20,7 @@ from bids_sr.compute.device import limited_threads
 from bids_sr.compute.progress import Progress, silent
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition, ForwardModel, RobustScaler, Volume, resample
+from bids_sr.imaging.noise import estimate_noise
 from bids_sr.method_facts import DEFAULT_METHOD
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
@@ -42,6 +43,8 @@ THICKEST_MM = 1.5
 """Distance of the guide's voxels across the slices up to which it is thin."""
 LEAST_GAIN = 0.2
 """Gain on held-out slices that a guide must add to what is learnt without it, dB."""
+BELIEVED = 0.85
+"""Share of the correction that is made: what holds within the slices holds less across them."""
 _NOT_USED = "the guide is not used: "
 _MARGIN = 3  # voxels around what is bright that are corrected
 
@@ -304,6 +307,7 @@ class _GuideJob:
             spacing=self.work.spacing,
             backbone=self.backbone,
             detail=float(self.unguided.record.parameters.get("detail", 1.0)),
+            noise=estimate_noise(self.work.slices, self.work.slice_axis) / self.scaler.width,
         )
 
     def _correction(self, relation: Relation) -> npt.NDArray[np.float32]:
@@ -319,7 +323,7 @@ class _GuideJob:
             across=(axis + 1) % 3,
         )
         bright = ndimage.binary_dilation(before > DARK, iterations=_MARGIN)
-        return relation.correction(scene, bright & self.covered)
+        return np.float32(BELIEVED) * relation.correction(scene, bright & self.covered)
 
 
 def _registration_facts(fit: Registration) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,9 @@ Places = npt.NDArray[np.intp]
 
 STEPS = 1500
 """Training steps."""
-_ALONG = (-4, -3, -2, -1, 1, 2, 3, 4)  # voxels across the slices
-_RECONSTRUCTION_BESIDE = (-2, -1, 1, 2)  # voxels within the slices
-_GUIDE_BESIDE = (-3, -2, -1, 1, 2, 3)
+_RECONSTRUCTION_REACH = (4, 3)  # voxels, across the slices and within them
+_GUIDE_REACH = (5, 4)
+_MARGIN = 5  # the farthest of these
 _CONTRAST = 3.0  # differences count for more than values, as they are smaller
 _PHASE = 2.0
 _HIDDEN = 64
@@ -38,7 +39,19 @@ _BATCH = 8192
 _LEARNING_RATE = 3e-3
 _BLIND = 0.25  # share of the examples that are shown no guide
 _VOXELS = 200_000  # at once
-_GUIDE_INPUTS = len(_ALONG) + len(_GUIDE_BESIDE) + 2
+
+
+def _neighbours(reach: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Return the steps along and across to all voxels of an ellipse but its centre."""
+    along, across = (np.arange(-steps, steps + 1) for steps in reach)
+    radii = np.hypot(along[:, None] / (reach[0] + 0.5), across / (reach[1] + 0.5))
+    inside = np.argwhere((radii <= 1) & (radii > 0)) - reach
+    return tuple((int(row), int(column)) for row, column in inside)
+
+
+_RECONSTRUCTION_STEPS = _neighbours(_RECONSTRUCTION_REACH)
+_GUIDE_STEPS = _neighbours(_GUIDE_REACH)
+_GUIDE_INPUTS = len(_GUIDE_STEPS) + 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,34 +70,45 @@ class Scene:
     """Another one, in which it is as fine as ever."""
 
     def inputs(self, places: Places) -> Array:
-        """Return what the network sees of (3, n) voxels: (n, 30) values."""
-        along, across = self.along, self.across
-        before, guide = self._at(self.reconstruction, places), self._at(self.guide, places)
-        columns = [
-            *self._differences(self.reconstruction, before, places, along, _ALONG),
-            *self._differences(
-                self.reconstruction, before, places, across, _RECONSTRUCTION_BESIDE
-            ),
-            before,
-            _PHASE * self.phase[places[along]],
-            *self._differences(self.guide, guide, places, along, _ALONG),
-            *self._differences(self.guide, guide, places, across, _GUIDE_BESIDE),
-            guide,
-            np.ones_like(guide),
-        ]
+        """Return what the network sees of (3, n) voxels: (n, inputs) values."""
+        before, steps = self._around(self._padded_reconstruction, places, _RECONSTRUCTION_STEPS)
+        guide, guide_steps = self._around(self._padded_guide, places, _GUIDE_STEPS)
+        phase = _PHASE * self.phase[places[self.along]]
+        columns = [*steps, before, phase, *guide_steps, guide, np.ones_like(guide)]
         return np.stack(columns, axis=1)
 
-    @staticmethod
-    def _at(values: Array, places: Places) -> Array:
-        return np.asarray(values[places[0], places[1], places[2]])
+    @cached_property
+    def _padded_reconstruction(self) -> Array:
+        return self._padded(self.reconstruction)
 
-    def _differences(
-        self, values: Array, centre: Array, places: Places, axis: int, steps: tuple[int, ...]
-    ) -> Iterator[Array]:
-        for step in steps:
-            moved = list(places)
-            moved[axis] = np.clip(places[axis] + step, 0, values.shape[axis] - 1)
-            yield _CONTRAST * (values[moved[0], moved[1], moved[2]] - centre)
+    @cached_property
+    def _padded_guide(self) -> Array:
+        return self._padded(self.guide)
+
+    def _padded(self, values: Array) -> Array:
+        """Return a copy whose edges go on as far as the network sees."""
+        widths = [(_MARGIN * (axis in (self.along, self.across)),) * 2 for axis in range(3)]
+        return np.pad(values, widths, mode="edge")
+
+    def _around(
+        self, padded: Array, places: Places, steps: tuple[tuple[int, int], ...]
+    ) -> tuple[Array, Iterator[Array]]:
+        """Return the values of places, and how those some steps away differ from them."""
+        moved = [
+            index + _MARGIN * (axis in (self.along, self.across))
+            for axis, index in enumerate(places)
+        ]
+        flat = np.ravel_multi_index(moved, padded.shape)
+        strides = np.array(padded.strides) // padded.itemsize
+        values = padded.ravel()
+        centre = values[flat]
+
+        def differences() -> Iterator[Array]:
+            for along, across in steps:
+                step = along * strides[self.along] + across * strides[self.across]
+                yield _CONTRAST * (values[flat + step] - centre)
+
+        return centre, differences()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +116,7 @@ class Examples:
     """Hold what a relation is learnt from, a row a voxel."""
 
     inputs: Array
-    """(n, 30)."""
+    """(n, inputs), as of :meth:`Scene.inputs`."""
     missing: Array
     """(n,) what the reconstruction lacks there."""
 
@@ -145,7 +169,7 @@ class Relation:
 
     @torch.inference_mode()
     def missing(self, inputs: Array, *, blind: bool = False) -> Array:
-        """Return (n,) predictions for (n, 30) inputs; `blind` ones see no guide."""
+        """Return (n,) predictions for (n, inputs) values; `blind` ones see no guide."""
         rows = torch.from_numpy(inputs)
         if blind:
             rows = rows.clone()
@@ -165,9 +189,9 @@ class Relation:
         """
         result = np.zeros(scene.reconstruction.shape, np.float32)
         places = np.array(np.nonzero(wanted))
-        others = [axis for axis in range(3) if axis != scene.along]
+        views = [replace(scene, across=axis) for axis in range(3) if axis != scene.along]
         for first in range(0, places.shape[1], _VOXELS):
             part = places[:, first : first + _VOXELS]
-            views = [replace(scene, across=across).inputs(part) for across in others]
-            result[tuple(part)] = np.mean([self.missing(view) for view in views], axis=0)
+            missing = [self.missing(view.inputs(part)) for view in views]
+            result[tuple(part)] = np.mean(missing, axis=0)
         return result

@@ -16,15 +16,22 @@ def scene(along: int, across: int) -> Scene:
 
 
 def test_inputs_are_the_neighbours_along_and_across() -> None:
+    """All voxels of an ellipse, 4 by 3 of the reconstruction and 5 by 4 of the guide."""
     whole = scene(along=0, across=2)
-    inputs = whole.inputs(np.array([[6], [7], [8]]))
+    inputs = whole.inputs(np.array([[6, 1], [7, 7], [8, 15]]))
     made, guide = whole.reconstruction, whole.guide
-    centre = made[6, 7, 8]
-    along = [3 * (made[6 + step, 7, 8] - centre) for step in (-4, -3, -2, -1, 1, 2, 3, 4)]
-    across = [3 * (made[6, 7, 8 + step] - centre) for step in (-2, -1, 1, 2)]
-    np.testing.assert_allclose(inputs[0, :12], along + across, rtol=1e-6)
-    assert inputs[0, 12] == centre
-    assert inputs[0, -2] == guide[6, 7, 8]
+    for row, (x, z) in enumerate(((6, 8), (1, 15))):
+        expected = []
+        for values, reach in ((made, (4, 3)), (guide, (5, 4))):
+            for along in range(-reach[0], reach[0] + 1):
+                for across in range(-reach[1], reach[1] + 1):
+                    radius = np.hypot(along / (reach[0] + 0.5), across / (reach[1] + 0.5))
+                    if 0 < radius <= 1:
+                        there = np.clip(x + along, 0, 11), 7, np.clip(z + across, 0, 15)
+                        expected.append(3 * (values[there] - values[x, 7, z]))
+            expected.append(values[x, 7, z])
+            expected.append(2 * whole.phase[x] if values is made else 1)
+        np.testing.assert_allclose(inputs[row], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_axes_turn_with_the_arrays() -> None:
