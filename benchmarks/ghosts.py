@@ -73,6 +73,8 @@ def main() -> None:
             unguided = changed[0]
         results.append(changed)
     unit = RobustScaler.fit(reference.data).width
+    size = tuple(slice(0, count) for count in results[0][0].volume.shape)  # of whole slices
+    spots, labels = spots[size], labels[size]
     true = contrasts(spots, labels)
     print(
         "| mm | spots | without guide | with guide | worst with guide | not planted, with guide |"
@@ -92,7 +94,8 @@ def main() -> None:
         change = share - without
         print(
             f"| {diameter:g} | {share.size} | {without.mean():.1f} | {share.mean():.1f} | "
-            f"{change[np.abs(change).argmax()]:+.0f} more than without | "
+            f"root mean square {np.sqrt(np.mean(change**2)):.1f}, worst "
+            f"{change[np.abs(change).argmax()]:+.0f} | "
             f"root mean square {np.sqrt(np.mean(null**2)):.1f}, worst "
             f"{null[np.abs(null).argmax()]:+.0f} |",
             flush=True,
@@ -143,9 +146,8 @@ def planted(
         radius = DIAMETERS[number // (2 * SPOTS)] / 2
         for _ in range(1000):
             centre = places[generator.integers(len(places))] + generator.uniform(-0.5, 0.5, 3)
-            if all(
-                np.linalg.norm((centre - other) * reference.spacings) > _APART for other in centres
-            ):
+            away = (centre - np.reshape(centres, (-1, 3))) * reference.spacings
+            if np.all(np.linalg.norm(away, axis=1) > _APART):
                 break
         else:
             continue

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 
 from bids_sr.imaging import Acquisition, ForwardModel, Grid, lr_grid
+from bids_sr.imaging.resample import interpolation_matrix
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.networks.thick_slice import BRIGHTEST, Upsampling, to_rows
 from bids_sr.sr.together.relation import Array, Examples, Scene
@@ -30,6 +31,7 @@ _SPOT_RADII = (1.2, 4.5)  # voxels
 _SPOT_CONTRAST = (0.1, 0.6)
 _EDGE = 0.7  # voxels over which a spot fades
 _AROUND = 4.0  # voxels around a spot that are learnt from
+_GUIDE_PROFILE = "gaussian"
 _GUIDE_ONLY = 3  # more sets of spots in the guide alone: they cost no network
 _MOST = 200_000  # examples of a kind
 
@@ -51,6 +53,8 @@ class ThickPair:
     """What puts degraded slices back."""
     detail: float
     """Factor on the detail that it finds."""
+    guide_spacing: float = 0.0
+    """Distance of the guide's voxels across the slices, mm; 0 where it is as fine as the grid."""
     noise: float = 0.0
     """Standard deviation of the noise of the slices."""
 
@@ -81,20 +85,38 @@ class ThickPair:
             )
             covered = self.covered.transpose(order)
             held_out = np.arange(len(slices)) % HOLD_OUT == HOLD_OUT // 2
-            plain = _Degraded.of(self, slices, guide, generator)
-            seen = covered & plain.whole & _near(slices > DARK)
+            plain = _Degraded.of(self, slices, self._as_fine(guide), generator)
+            seen = covered & plain.whole & near(slices > DARK)
             learnt.append(plain.examples(seen & ~held_out[:, None, None], generator))
             judged.append(plain.examples(seen & held_out[:, None, None], generator))
             image_spots, guide_spots = (_spots(slices > DARK, generator) for _ in range(2))
-            planted = _Degraded.of(self, slices + image_spots, guide + guide_spots, generator)
-            around = _near((image_spots != 0) | (guide_spots != 0))
+            shown = self._as_fine(guide + guide_spots)
+            planted = _Degraded.of(self, slices + image_spots, shown, generator)
+            around = near((image_spots != 0) | (guide_spots != 0))
             learnt.append(planted.examples(seen & around & ~held_out[:, None, None], generator))
             for _ in range(_GUIDE_ONLY):
                 spots = _spots(slices > DARK, generator)
-                misled = plain.beside(guide + spots)
+                misled = plain.beside(self._as_fine(guide + spots))
                 there = seen & (spots != 0) & ~held_out[:, None, None]
                 learnt.append(misled.examples(there, generator))
         return Examples.joined(learnt), Examples.joined(judged)
+
+    def _as_fine(self, guide: Array) -> Array:
+        """Return a guide (K, rows, columns) as fine along the rows as it is across the slices."""
+        if not self.guide_spacing:
+            return guide
+        fine = Grid((guide.shape[1], 1, 1), np.diag([self.spacing] * 3 + [1.0]))
+        scan = Acquisition(
+            spacing=self.guide_spacing,
+            thickness=self.guide_spacing,
+            profile=_GUIDE_PROFILE,
+            slice_axis=0,
+        )
+        thick = lr_grid(fine, scan)
+        matrix = ForwardModel.between(fine, thick, scan).matrix  # (k, rows)
+        coordinates = thick.coordinates_of(fine, 0)
+        back = interpolation_matrix(coordinates, thick.shape[0], "bspline") @ matrix
+        return np.asarray(back.toarray().astype(np.float32) @ guide)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +143,9 @@ class _Degraded:
         )
         upsampling = Upsampling.at(coordinates, count, network.factor)
         thinned = matrix.astype(np.float32) @ slices  # (K, k, columns)
-        # The mean of several rows has less noise than a slice that is acquired.
-        missing_noise = pair.noise * np.sqrt(max(1 - float((matrix**2).sum(axis=1).mean()), 0))
-        thinned += missing_noise * generator.standard_normal(thinned.shape, np.float32)
+        thinned += _lacking_noise(matrix, pair.noise) * generator.standard_normal(
+            thinned.shape, np.float32
+        )
         degraded = torch.from_numpy(thinned)
         restored = np.empty_like(slices)
         with torch.inference_mode():
@@ -150,6 +172,11 @@ class _Degraded:
         return Examples(self.scene.inputs(places), missing)
 
 
+def _lacking_noise(matrix: npt.NDArray[np.float64], noise: float) -> np.float32:
+    """Return the noise that means of several rows lack to be as noisy as acquired slices."""
+    return np.float32(noise * np.sqrt(max(1 - float((matrix**2).sum(axis=1).mean()), 0)))
+
+
 def _spots(foreground: Mask, generator: np.random.Generator) -> Array:
     """Return soft discs of either sign within the foreground of (K, rows, columns)."""
     result = np.zeros(foreground.shape, np.float32)
@@ -171,7 +198,7 @@ def _spots(foreground: Mask, generator: np.random.Generator) -> Array:
     return result
 
 
-def _near(mask: Mask) -> Mask:
+def near(mask: Mask) -> Mask:
     """Return what lies within a few voxels of a mask, plane by plane."""
     step = ndimage.generate_binary_structure(2, 1)[None]
     return np.asarray(ndimage.binary_dilation(mask, step, iterations=round(_AROUND) - 1))

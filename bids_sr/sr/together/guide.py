@@ -32,11 +32,12 @@ from bids_sr.sr.methods.finetuned import trained_acquisition
 from bids_sr.sr.methods.view_network import why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
-from bids_sr.sr.together.degraded_slices import DARK, ThickPair
+from bids_sr.sr.together.degraded_slices import DARK, ThickPair, near
 from bids_sr.sr.together.judgement import Registration
 from bids_sr.sr.together.placement import Matrix, covered, placed
 from bids_sr.sr.together.registration import register
 from bids_sr.sr.together.relation import Relation, Scene
+from bids_sr.sr.together.support import across_slices, support
 
 LOGGER = logging.getLogger(__name__)
 THICKEST_MM = 1.5
@@ -45,6 +46,7 @@ LEAST_GAIN = 0.2
 """Gain on held-out slices that a guide must add to what is learnt without it, dB."""
 BELIEVED = 0.85
 """Share of the correction that is made: what holds within the slices holds less across them."""
+_FINER = 0.8  # of the spacing of the slices: a guide that is thicker tells too little
 _NOT_USED = "the guide is not used: "
 _MARGIN = 3  # voxels around what is bright that are corrected
 
@@ -205,6 +207,8 @@ class _GuideJob:
     """On the grid of the workspace, intensities of about 0 to 1."""
     covered: npt.NDArray[np.bool_]
     to_guide: Matrix
+    guide_spacing: float
+    """Distance of the guide's voxels across the slices, mm; 0 where it is thin."""
     directions: tuple[int, ...]
     """Array axes within the slices along which the guide is thin."""
     seed: int
@@ -240,7 +244,7 @@ class _GuideJob:
         facts |= _registration_facts(fit)
         if not fit.believed:
             raise _NotUsedError(f"its registration is not believed: {fit.reason}")
-        directions = _thin_directions(guide, work, fit.to_fixed)
+        across, directions = _distances(guide, work, fit.to_fixed, acquisition.spacing)
         lying = placed(guide, work.grid, fit.to_fixed)
         return cls(
             unguided=unguided,
@@ -252,6 +256,7 @@ class _GuideJob:
             guide=RobustScaler.fit(lying).apply(lying),
             covered=covered(guide.grid, work.grid, fit.to_fixed),
             to_guide=fit.to_fixed,
+            guide_spacing=across,
             directions=directions,
             seed=seed,
             progress=tell,
@@ -262,7 +267,8 @@ class _GuideJob:
 
         What was measured of the guide goes to `facts`.
         """
-        learnt, judged = self._pair().examples(self.directions, self.seed)
+        pair = self._pair()
+        learnt, judged = pair.examples(self.directions, self.seed)
         if min(len(learnt.missing), len(judged.missing)) < 1000:
             raise _NotUsedError("it covers too little of the image")
         relation = Relation.learnt(learnt, seed=self.seed, progress=self.progress)
@@ -279,7 +285,9 @@ class _GuideJob:
             )
         self.progress(0, 0, "applying the guide")
         before = self.unguided.volume
-        correction = Volume(self._correction(relation), self.work.grid.affine)
+        correction = Volume(
+            self._correction(relation) * self._support(pair, facts), self.work.grid.affine
+        )
         data = before.data + resample(correction, before.grid).data * np.float32(self.scaler.width)
         brightest = max(float(before.data.max()), float(self.volume.data.max()))
         assert self.unguided.acquisition is not None
@@ -307,8 +315,18 @@ class _GuideJob:
             spacing=self.work.spacing,
             backbone=self.backbone,
             detail=float(self.unguided.record.parameters.get("detail", 1.0)),
+            guide_spacing=self.guide_spacing,
             noise=estimate_noise(self.work.slices, self.work.slice_axis) / self.scaler.width,
         )
+
+    def _support(self, pair: ThickPair, facts: dict[str, Any]) -> npt.NDArray[np.float32]:
+        """Return how far the guide is believed on the workspace's grid, 0 to 1."""
+        axis = self.work.slice_axis
+        slices, guide = (np.moveaxis(values, axis, 0) for values in (pair.slices, pair.guide))
+        where = near(slices > DARK) & np.moveaxis(pair.covered, axis, 0)
+        weights = support(slices, guide, where, seed=self.seed)
+        facts["ContradictedPercent"] = round(100 * float(1 - weights[where].mean()), 2)
+        return np.moveaxis(across_slices(weights, self.work.coordinates), 0, axis)
 
     def _correction(self, relation: Relation) -> npt.NDArray[np.float32]:
         """Return what the relation adds, in scaled intensities, on the workspace's grid."""
@@ -334,19 +352,37 @@ def _registration_facts(fit: Registration) -> dict[str, Any]:
     }
 
 
-def _thin_directions(guide: Volume, work: Workspace, to_guide: Matrix) -> tuple[int, ...]:
-    """Return the axes within the slices along which a guide is thin; it must be across them."""
+def _distances(
+    guide: Volume, work: Workspace, to_guide: Matrix, thickest: float
+) -> tuple[float, tuple[int, ...]]:
+    """Return how far a guide's voxels are apart across the slices, and where it is thin.
+
+    Parameters
+    ----------
+    guide : Volume
+    work : Workspace
+    to_guide : (4, 4) array
+    thickest : float, mm
+        Distance across the slices up to which a guide is used.
+
+    Returns
+    -------
+    across : float, mm
+        0 where it is thin.
+    within : tuple of int
+        Axes within the slices along which it is thin.
+    """
     directions = to_guide[:3, :3] @ (work.grid.affine[:3, :3] / work.grid.spacings)
     steps = np.linalg.inv(guide.affine[:3, :3]) @ directions  # voxels of the guide a mm
     distances = 1 / np.linalg.norm(steps, axis=0)  # mm
     thin = distances <= max(THICKEST_MM, 1.5 * work.spacing)
-    across = float(distances[work.slice_axis])
-    if not thin[work.slice_axis]:
+    across = 0.0 if thin[work.slice_axis] else float(distances[work.slice_axis])
+    if across > _FINER * thickest:
         raise _NotUsedError(
             f"its voxels are {across:.3g} mm apart across the slices of the image; at most "
-            f"{max(THICKEST_MM, 1.5 * work.spacing):.3g} mm are asked for"
+            f"{_FINER * thickest:.3g} mm are asked for"
         )
     within = tuple(int(axis) for axis in np.flatnonzero(thin) if axis != work.slice_axis)
     if not within:
         raise _NotUsedError("it is thick in both directions within the slices of the image")
-    return within
+    return across, within

@@ -13,7 +13,7 @@ registration, MICCAI, doi:10.1007/BFb0056301 (one contrast as a function of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,7 +28,8 @@ Array = npt.NDArray[np.float32]
 Places = npt.NDArray[np.intp]
 
 STEPS = 1500
-"""Training steps."""
+"""Training steps of a network."""
+_NETWORKS = 2  # of other seeds, whose mean errs less
 _RECONSTRUCTION_REACH = (4, 3)  # voxels, across the slices and within them
 _GUIDE_REACH = (5, 4)
 _MARGIN = 5  # the farthest of these
@@ -130,18 +131,10 @@ class Examples:
 
 
 class Relation:
-    """Predict what a reconstruction lacks, with or without the guide."""
+    """Predict what a reconstruction lacks, with or without the guide: the mean of networks."""
 
-    def __init__(self, inputs: int, seed: int) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = nn.Sequential(
-                nn.Linear(inputs, _HIDDEN),
-                nn.SiLU(),
-                nn.Linear(_HIDDEN, _HIDDEN),
-                nn.SiLU(),
-                nn.Linear(_HIDDEN, 1),
-            )
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        self.networks = tuple(networks)
 
     @classmethod
     def learnt(
@@ -149,23 +142,12 @@ class Relation:
     ) -> Relation:
         """Learn from examples, a part of which is shown no guide."""
         steps = STEPS if steps is None else steps
-        relation = cls(examples.inputs.shape[1], seed)
         inputs, missing = torch.from_numpy(examples.inputs), torch.from_numpy(examples.missing)
-        optimizer = torch.optim.Adam(relation.network.parameters(), lr=_LEARNING_RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        generator = torch.Generator().manual_seed(seed)
-        for step in range(steps):
-            rows = torch.randint(len(inputs), (_BATCH,), generator=generator)
-            batch = inputs[rows]
-            batch[: int(_BLIND * _BATCH), -_GUIDE_INPUTS:] = 0
-            loss = ((relation.network(batch)[:, 0] - missing[rows]) ** 2).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if step % 50 == 0:
-                progress(step, steps, "learning the relation of the guide to the image")
-        return relation
+        networks = []
+        for number in range(_NETWORKS):
+            tell = _from(progress, number * steps, _NETWORKS * steps)
+            networks.append(_trained(inputs, missing, seed + number, steps, tell))
+        return cls(networks)
 
     @torch.inference_mode()
     def missing(self, inputs: Array, *, blind: bool = False) -> Array:
@@ -174,7 +156,10 @@ class Relation:
         if blind:
             rows = rows.clone()
             rows[:, -_GUIDE_INPUTS:] = 0
-        parts: list[Tensor] = [self.network(part)[:, 0] for part in torch.split(rows, _VOXELS)]
+        parts: list[Tensor] = []
+        for part in torch.split(rows, _VOXELS):
+            predicted = [network(part)[:, 0] for network in self.networks]
+            parts.append(torch.stack(predicted).mean(0))
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
     def gain(self, examples: Examples, *, blind: bool = False) -> float:
@@ -195,3 +180,40 @@ class Relation:
             missing = [self.missing(view.inputs(part)) for view in views]
             result[tuple(part)] = np.mean(missing, axis=0)
         return result
+
+
+def _trained(
+    inputs: Tensor, missing: Tensor, seed: int, steps: int, tell: Callable[[int], None]
+) -> nn.Module:
+    """Train a network that predicts (n,) missing values from (n, inputs) values."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Linear(inputs.shape[1], _HIDDEN),
+            nn.SiLU(),
+            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.SiLU(),
+            nn.Linear(_HIDDEN, 1),
+        )
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        rows = torch.randint(len(inputs), (_BATCH,), generator=generator)
+        batch = inputs[rows]
+        batch[: int(_BLIND * _BATCH), -_GUIDE_INPUTS:] = 0
+        loss = ((network(batch)[:, 0] - missing[rows]) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            tell(step)
+    return network
+
+
+def _from(progress: Progress, first: int, total: int) -> Callable[[int], None]:
+    """Return how a network tells its steps, as part of all steps."""
+    return lambda step: progress(
+        first + step, total, "learning the relation of the guide to the image"
+    )
