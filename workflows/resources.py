@@ -104,7 +104,7 @@ class Resources:
     @property
     def guide_gb(self) -> float:
         """Memory of applying a guide."""
-        return self._gb(0.7, 0.0, 0.07)
+        return self._gb(1.6, 0.0, 0.07)
 
     def learning_gb(self, megavoxels: float) -> float:
         """Memory of training on several images, which are all held: 1e6 voxels."""

@@ -33,7 +33,7 @@ def test_what_only_one_of_them_shows_is_not_supported(
     slices, guide = (scan.copy() for scan in scans)
     rows, columns = np.ogrid[:50, :50]
     spot = np.hypot(rows - 25, columns - 25) <= 2.5
-    (slices if shows == "slices" else guide)[3][spot] += 0.4
+    (slices if shows == "slices" else guide)[3][spot] += 0.6
     where = np.ones(SHAPE, bool)
     where[0] = False
     weights = support(slices, guide, where)
