@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.bids.names import ParsedName, parse_name
+from bids_sr.exceptions import NoInputError
+from bids_sr.imaging.dicom import CONVERT, holds_dicom
 
 VALIDATOR = "bids-validator-deno"
 # An image name with none of these can be a raw one.
@@ -59,6 +61,21 @@ class ValidationResult:
     """Findings that do not."""
     note: str = ""
     """Why the validator could not be run; empty where it ran."""
+
+
+def refuse_dicom(bids_dir: Path) -> None:
+    """Refuse a folder of DICOM files in place of a dataset.
+
+    Raises
+    ------
+    NoInputError
+        With the command that converts them.
+    """
+    if not (bids_dir / "dataset_description.json").exists() and holds_dicom(bids_dir):
+        raise NoInputError(
+            f"{bids_dir} holds DICOM files; expected a BIDS dataset. {CONVERT}; then arrange the "
+            "images as BIDS, for example with dcm2bids"
+        )
 
 
 def validate_dataset(bids_dir: Path) -> ValidationResult:

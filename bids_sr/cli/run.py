@@ -72,7 +72,6 @@ def _run(config: RunConfig, words: list[str]) -> int:
     if config.analysis_level == "group":
         return _run_group(config)
     checks.check_files(config)
-    checks.check_not_dicom(config.bids_dir)
     if not (config.skip_bids_validation or config.dry_run or config.reports_only):
         checks.check_dataset(config.bids_dir)
     images = read_plan(config)

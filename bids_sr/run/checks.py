@@ -39,22 +39,12 @@ def check_folders(config: RunConfig) -> None:
         )
 
 
-def check_not_dicom(bids_dir: Path) -> None:
-    """Refuse a folder of DICOM files in place of a dataset, with the command that converts it."""
-    from bids_sr.imaging.dicom import CONVERT, holds_dicom
-
-    if not (bids_dir / "dataset_description.json").exists() and holds_dicom(bids_dir):
-        raise ExitError(
-            ExitCode.NO_INPUT,
-            f"{bids_dir} holds DICOM files: expected a BIDS dataset. {CONVERT}; then "
-            "arrange the images as BIDS, for example with dcm2bids",
-        )
-
-
 def check_files(config: RunConfig) -> None:
-    """Refuse files and folders of the options that are not there, before any work."""
+    """Refuse what is not there, or not a dataset, before any work."""
+    from bids_sr.bids.validation import refuse_dicom
     from bids_sr.config import SLICE_PROFILES
 
+    refuse_dicom(config.bids_dir)
     named = {f"--derivatives {name}": path for name, path in config.derivatives.items()}
     if config.weights_dir is not None:
         named["--weights-dir"] = config.weights_dir

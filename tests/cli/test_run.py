@@ -44,6 +44,17 @@ def test_an_empty_dataset_is_no_input(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_folder_of_dicom_files_is_told_how_to_convert_it(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "scans" / "1").mkdir(parents=True)
+    (tmp_path / "scans" / "1" / "IM1").write_bytes(bytes(128) + b"DICM" + bytes(40))
+    ended = command(tmp_path / "scans", tmp_path / "out", "participant", cwd=tmp_path)
+    assert ended.returncode == ExitCode.NO_INPUT
+    (line,) = ended.stderr.splitlines()
+    assert "holds DICOM files; expected a BIDS dataset. Convert it first: dcm2niix" in line
+
+
 def test_a_missing_dataset_is_no_input(command: Command, tmp_path: Path) -> None:
     ended = command(tmp_path / "none", tmp_path / "out", "participant", cwd=tmp_path)
     assert ended.returncode == ExitCode.NO_INPUT
