@@ -96,6 +96,7 @@ MAY_IMPORT = {
         "exceptions",
         "plain_values",
         "files",
+        "records",
         "compute",
         "config",
         "method_facts",

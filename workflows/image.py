@@ -131,7 +131,10 @@ def init_image_wf(
             ("outputnode.aligned_guide", "inputnode.aligned_guide"),
         ]),
         (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
-        (preprocessing_wf, measure_image, [("outputnode.conformed", "acquired_file")]),
+        (preprocessing_wf, measure_image, [
+            ("outputnode.conformed", "acquired_file"),
+            ("outputnode.corrected", "prepared_file"),
+        ]),
         (brain_extraction_wf, measure_image, [("outputnode.out_mask", "brain_mask")]),
         (super_resolution_wf, measure_image, [
             ("outputnode.out_file", "result_file"),

@@ -25,6 +25,7 @@ from bids_sr.bids.sidecar import (
     AcquisitionOverrides,
     read_acquisition,
 )
+from bids_sr.cli.image_verdict import print_verdict, verdict_of
 from bids_sr.compute.environment import refuse_network
 from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
@@ -34,6 +35,7 @@ from bids_sr.imaging import Acquisition, Series, Volume, check_input
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_that
 from bids_sr.method_options import MethodOptions
+from bids_sr.records.verdict import Verdict
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
 from bids_sr.run.feasibility import memory_shortage
@@ -95,7 +97,10 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     sources = [str(path) for path in (options.in_file, options.guide) if path]
     write_json_atomic(record_path(out_file), {"Sources": sources, "SuperResolution": details})
     print(f"wrote {out_file}: {grid_words(_first(image))}, {time.monotonic() - start:.0f} s")
-    return ExitCode.OK
+    verdict = Verdict.from_dict(record)
+    if verdict:
+        print_verdict(verdict)
+    return ExitCode.SOME_FAILED if options.strict and verdict and verdict.looks else ExitCode.OK
 
 
 def _image(
@@ -160,11 +165,13 @@ def _image(
     if isinstance(result, SeriesReconstruction):
         frames = [frame.to_dict() for frame in result.frames]
         return result.image, {**estimate, **result.record.to_dict(), "Frames": frames}
+    verdict = verdict_of(result, volume, acquisition)
     return result.image, {
         "SourceSpacings": [float(value) for value in volume.spacings],
         "Assumptions": assumptions_made(facts.assumptions, result.record),
         **estimate,
         **result.record.to_dict(),
+        **verdict.to_dict(),
     }
 
 

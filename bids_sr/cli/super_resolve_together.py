@@ -41,6 +41,7 @@ ALONE = {
     "guide": "--guide",
     "save_model": "--save-model",
     "output_grid": "--output-grid",
+    "strict": "--strict",
 }
 """Options that hold for a single image."""
 

@@ -213,6 +213,11 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     add_method_options(command, adaptations=("none", "image"))
     _add_overwrite(command)
     command.add_argument(
+        "--strict",
+        action="store_true",
+        help='end with exit code 1 if the verdict on the result is "look"',
+    )
+    command.add_argument(
         "--labels",
         action="store_true",
         help="IN is a label map on the grid of an image: interpolate it, or apply the network "

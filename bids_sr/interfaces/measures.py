@@ -13,6 +13,9 @@ from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 class _MeasureImageInputSpec(OptionalInputSpec):
     acquired_file = File(exists=True, mandatory=True, desc="image as acquired")
+    prepared_file = traits.Either(
+        None, File(exists=True), usedefault=True, desc="image as it was super-resolved, or None"
+    )
     result_file = File(exists=True, mandatory=True, desc="super-resolved image")
     acquisition = traits.Instance(Acquisition, mandatory=True, desc="by which it was made")
     brain_mask = traits.Either(
@@ -48,6 +51,7 @@ class MeasureImage(OptionalStep):
         maps = [Series.load(path) for path in [self.inputs.uncertainty] if path]
         image = MeasuredImage(
             acquired=_first_frame(self.inputs.acquired_file),
+            prepared=_first_frame(prepared) if (prepared := self.inputs.prepared_file) else None,
             result=_first_frame(self.inputs.result_file),
             acquisition=self.inputs.acquisition,
             uncertainty=next(maps[0].frames()) if maps else None,

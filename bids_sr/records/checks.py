@@ -39,8 +39,7 @@ class CheckRule:
         value = self.value(quality)
         if value is None:
             return None
-        below = self.low is not None and value < self.low
-        outside = below or (self.high is not None and value > self.high)
+        expected = self.expects(value)
         return Check(
             name=self.name,
             title=self.title,
@@ -48,9 +47,14 @@ class CheckRule:
             unit=self.unit,
             low=self.low,
             high=self.high,
-            status=LOOK if outside else OK,
-            reason=self.look if outside else self.ok,
+            status=OK if expected else LOOK,
+            reason=self.ok if expected else self.look,
         )
+
+    def expects(self, value: float) -> bool:
+        """Tell whether a value is within the range."""
+        below = self.low is not None and value < self.low
+        return not below and (self.high is None or value <= self.high)
 
 
 def verdict_on(quality: QualityRecord) -> Verdict:
@@ -121,6 +125,17 @@ def _coarsening(quality: QualityRecord) -> float | None:
     return round(max(shares), 3) if shares else None
 
 
+def _bright_tail(quality: QualityRecord) -> float | None:
+    return measured("BrightTail")(quality) if quality.suffix == "T1w" else None
+
+
+def _slice_faults(quality: QualityRecord) -> float | None:
+    record = quality.method.slice_record
+    if not record.differences:  # the slices were not examined
+        return None
+    return float(len({fault.slice_number for fault in record.faults}))
+
+
 RULES = (
     CheckRule(
         name="steps",
@@ -134,18 +149,109 @@ RULES = (
         name="mask_volume",
         title="Brain mask volume",
         unit="mL",
-        low=700,
-        high=2100,
+        low=900,
+        high=2000,
         value=_mask_volume,
         ok="The brain mask is as large as a brain.",
         look="The brain mask is not as large as a brain: look at its outline, and do not use "
         "volumes until it is right.",
     ),
     CheckRule(
+        name="mask_rim",
+        title="Dark voxels in the rim of the brain mask",
+        unit="%",
+        high=25,
+        value=measured("MaskDarkRimPercent"),
+        ok="The brain mask holds brain up to its surface.",
+        look="The brain mask seems to reach into bone or air on one side: look at its outline.",
+    ),
+    CheckRule(
+        name="brain_cut",
+        title="Brain at the edge of the image",
+        unit="% of its largest section",
+        high=15,
+        value=measured("BrainCutPercent"),
+        ok="The image holds the whole brain.",
+        look="The brain is cut off at an edge of the image: volumes are too small.",
+    ),
+    CheckRule(
+        name="brain_cut_below",
+        title="Brain at the lower edge of the image",
+        unit="% of its largest section",
+        high=50,
+        value=measured("BrainCutBelowPercent"),
+        ok="The image reaches down to the brain stem.",
+        look="The lower part of the brain is missing: volumes are too small.",
+    ),
+    CheckRule(
+        name="both_edges",
+        title="Lines with anatomy at both edges",
+        unit="%",
+        high=2,
+        value=measured("BothEdgesPercent"),
+        ok="The head fits into the slices.",
+        look="The head reaches both edges of the slices: it is cut off, or folded over "
+        "(wrap-around). Look at the edges of the image.",
+    ),
+    CheckRule(
+        name="clipped",
+        title="Tissue at the highest intensity",
+        unit="%",
+        high=0.1,
+        value=measured("ClippedPercent"),
+        ok="No intensities are clipped.",
+        look="The brightest tissue is clipped to one intensity: its contrast is lost. Convert or "
+        "export the image again.",
+    ),
+    CheckRule(
+        name="bright_voxels",
+        title="Brightest voxels of the brain mask, against its median",
+        unit="times",
+        high=1.7,
+        value=_bright_tail,
+        ok="The brightest voxels of the brain are as bright as white matter.",
+        look="Parts of the brain mask are much brighter than white matter: vessels after "
+        "a contrast agent, or fat outside the brain. Look at the mask, and whether one was given.",
+    ),
+    CheckRule(
+        name="banding",
+        title="Brightness of odd against even slices",
+        unit="% apart",
+        high=3,
+        value=measured("BandingPercent"),
+        ok="Odd and even slices are about equally bright.",
+        look="Odd and even slices differ in brightness: look for stripes across the slices.",
+    ),
+    CheckRule(
+        name="slices",
+        title="Slices at fault",
+        high=2,
+        value=_slice_faults,
+        ok="No slice seems to have moved or lost signal.",
+        look="Slices moved, lost signal, or are repeated or missing: read the warnings of the "
+        "image, and look at these slices.",
+    ),
+    CheckRule(
+        name="snr",
+        title="Signal-to-noise ratio of the tissues",
+        low=4.5,
+        value=measured("Snr"),
+        ok="The tissues stand out from the noise.",
+        look="Tissues hardly stand out from the noise: fine detail of the result may be noise.",
+    ),
+    CheckRule(
+        name="cnr",
+        title="Contrast-to-noise ratio of grey and white matter",
+        low=0.8,
+        value=measured("Cnr"),
+        ok="Grey and white matter differ by more than the noise.",
+        look="Grey and white matter hardly differ: segmentations of tissues will be poor.",
+    ),
+    CheckRule(
         name="noise",
         title="Noise",
         unit="% of the intensity range",
-        high=8,
+        high=5,
         value=_noise,
         ok="The acquired slices have usual noise.",
         look="The acquired slices are very noisy: fine detail of the result may be noise.",
@@ -159,6 +265,34 @@ RULES = (
         ok="The result agrees with the acquired slices.",
         look="The result differs from the acquired slices by more than their noise: flip between "
         "the acquired image and the result, and look for what is new or missing.",
+    ),
+    CheckRule(
+        name="sharpness",
+        title="Fine detail across the slices, against within",
+        unit="times",
+        high=1.6,
+        value=measured("SharpnessRatio"),
+        ok="The result is about as sharp across the slices as within them, or smoother.",
+        look="The result is sharper across the slices than within them: the slices may be thinner "
+        "than stated, and edges exaggerated.",
+    ),
+    CheckRule(
+        name="stripes",
+        title="Stripes at the slice spacing",
+        unit="dB",
+        high=4,
+        value=measured("StripesDecibel"),
+        ok="The slices do not show through in the result.",
+        look="The slices show through in the result as stripes: look at the planes across them.",
+    ),
+    CheckRule(
+        name="uncertainty",
+        title="Median uncertainty",
+        unit="% of the intensity range",
+        high=12,
+        value=measured("UncertaintyPercent"),
+        ok="The views of the image agree.",
+        look="The views of the image disagree much: do not rely on fine detail.",
     ),
     CheckRule(
         name="overshoot",

@@ -43,6 +43,26 @@ def test_a_series_is_done_frame_by_frame(image: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(series.data[..., 1], 2 * alone, rtol=1e-5)
 
 
+def test_the_last_lines_are_the_verdict(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--sr-method", "linear", "--output-resolution", "3"]
+    assert run(image, tmp_path / "good.nii.gz", *words, "--strict") == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[-1].startswith("verdict: ok (")
+    assert json.loads((tmp_path / "good.json").read_text())["SuperResolution"]["Verdict"] == "ok"
+    volume = Volume.load(image)
+    noise = np.random.default_rng(1).normal(0, 40, volume.shape).astype(np.float32)
+    noisy = volume.with_data(np.abs(volume.data + noise)).save(tmp_path / "noisy.nii.gz")
+    out = tmp_path / "fine.nii.gz"
+    assert run(noisy, out, *words, "--overwrite") == ExitCode.OK
+    verdict, *looks = capsys.readouterr().out.splitlines()[-2:]
+    assert verdict.startswith("verdict: look (") or looks[0].startswith("  look: noise ")
+    record = json.loads((tmp_path / "fine.json").read_text())["SuperResolution"]
+    assert record["Verdict"] == "look"
+    assert "noise" in [check["Name"] for check in record["Checks"] if check["Verdict"] == "look"]
+    assert run(noisy, out, *words, "--overwrite", "--strict") == ExitCode.SOME_FAILED
+
+
 def test_a_series_is_refused_by_a_method_that_learns_from_each(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

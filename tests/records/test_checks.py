@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from bids_sr.imaging import Acquisition
 from bids_sr.records.checks import RULES, verdict_on
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, Output, SlicesUsed
 from bids_sr.records.quality import QualityRecord
+from bids_sr.records.slice_faults import SliceFault, SliceRecord
 from bids_sr.records.step_record import StepRecord
 from bids_sr.records.verdict import Check
 
@@ -38,6 +40,22 @@ GOOD = QualityRecord(
         "brain_mask": StepRecord({"Method": "template", "VolumeMl": 1400}),
     },
     method=METHOD,
+    measures=StepRecord(
+        {
+            "SharpnessRatio": 0.8,
+            "StripesDecibel": 0.2,
+            "UncertaintyPercent": 4.0,
+            "ClippedPercent": 0.002,
+            "BandingPercent": 0.3,
+            "Snr": 7.0,
+            "Cnr": 1.7,
+            "BrainCutPercent": 3.0,
+            "BrainCutBelowPercent": 18.0,
+            "BothEdgesPercent": 0.0,
+            "MaskDarkRimPercent": 9.0,
+            "BrightTail": 1.3,
+        }
+    ),
 )
 
 
@@ -45,9 +63,18 @@ def with_method(**changes: Any) -> QualityRecord:
     return replace(GOOD, method=replace(METHOD, **changes))
 
 
+def moved(numbers: Iterable[int]) -> SliceRecord:
+    faults = [SliceFault(slice_number=number, what="motion", size=2.0) for number in numbers]
+    return SliceRecord(faults=tuple(faults), differences=(1.0,) * 30)
+
+
 def with_mask(volume: float) -> QualityRecord:
     mask = StepRecord({"Method": "template", "VolumeMl": volume})
     return replace(GOOD, steps={**GOOD.steps, "brain_mask": mask})
+
+
+def measured(**changes: float) -> QualityRecord:
+    return replace(GOOD, measures=StepRecord({**GOOD.measures.facts, **changes}))
 
 
 def fired(quality: QualityRecord) -> list[str]:
@@ -101,10 +128,28 @@ def test_what_is_not_known_is_not_checked() -> None:
         ("adaptation", with_method(details={"ValidationGainDecibel": -0.2})),
         ("thickness", with_method(held_out=HeldOutSlices(assumption="thinner slices", gain=0.0))),
         ("in_plane", with_method(output=replace(OUTPUT, spacings=(3.0, 3.0, 1.0)))),
+        ("mask_rim", measured(MaskDarkRimPercent=60)),
+        ("brain_cut", measured(BrainCutPercent=40)),
+        ("brain_cut_below", measured(BrainCutBelowPercent=80)),
+        ("both_edges", measured(BothEdgesPercent=20)),
+        ("clipped", measured(ClippedPercent=2)),
+        ("bright_voxels", measured(BrightTail=2.2)),
+        ("banding", measured(BandingPercent=6)),
+        ("snr", measured(Snr=3)),
+        ("cnr", measured(Cnr=0.4)),
+        ("sharpness", measured(SharpnessRatio=2.5)),
+        ("stripes", measured(StripesDecibel=9)),
+        ("uncertainty", measured(UncertaintyPercent=20)),
+        ("slices", with_method(slice_record=moved(range(3, 9)))),
     ],
 )
 def test_a_check_fires_on_what_is_spoilt(name: str, spoilt: QualityRecord) -> None:
     assert name in fired(spoilt)
+
+
+def test_bright_voxels_mean_something_in_a_t1w_only() -> None:
+    """Fluid of a T2w and lesions of a FLAIR are bright by nature."""
+    assert "bright_voxels" not in fired(replace(measured(BrightTail=2.6), suffix="T2w"))
 
 
 def test_a_small_residual_is_compared_with_a_least_noise() -> None:

@@ -332,7 +332,7 @@ def test_the_verdict_comes_first(finished_run: Path, tmp_path: Path) -> None:
     assert summary < section < box < page.index('<dl class="facts">')
     assert "Brain mask volume" in page[summary:section]
     assert "300 mL" in page[box:]
-    assert "700 to 2,100 mL" in page[box:]
+    assert "900 to 2,000 mL" in page[box:]
 
 
 def test_a_page_of_an_earlier_version_has_no_verdict(finished_run: Path, tmp_path: Path) -> None:
