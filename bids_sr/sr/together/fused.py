@@ -237,6 +237,7 @@ def _registered(
                 "ToFrame": fit.to_fixed.tolist(),
                 "Overlap": round(fit.overlap, 4),
                 "RegistrationResidual": round(fit.residual, 4),
+                "RegistrationAgreement": round(fit.agreement, 4),
             }
         )
         result.append(replace(stack, to_frame=fit.to_fixed) if fit.believed else None)
