@@ -67,20 +67,21 @@ def plot_uncertainty(
     share = 100 * white / (high - low)
     note = f"Black: 0; white: {number(white, 3)} or more, {number(share, 2)} % of the grey scale"
     title = "Expected standard deviation of the super-resolved image"
-    lines = ""
+    lines = label = ""
     if calibrated:
         brain = _brain(image, mask)
         wide = brain & (factor * spread.data > _FAR_OFF * (high - low))
         part = 100 * float(np.mean(wide[brain])) if brain.any() else 0.0
+        label = f"Outlined: may be off by over {100 * _FAR_OFF:g} % of the range"
         note = (
-            f"Outlined, {number(part, 2)} % of the brain: may be off by more than "
-            f"{100 * _FAR_OFF:g} % of the range; white: {number(share, 2)} %"
+            f"{number(part, 2)} % of the brain; white: {number(share, 2)} % of the range or more"
         )
         title = "Half-width of the interval that holds 90 % of the true values"
         lines = outlines(wide, plan)
     budget = max(drawing.BYTE_BUDGET - len(lines), drawing.BYTE_BUDGET // 3)
     tiles = drawing.encode(mt.rasters(factor * spread.data, plan, (0.0, white)), budget)
-    body = drawing.image_layer(plan, tiles) + lines + drawing.labels(plan) + caption(plan, note)
+    body = drawing.image_layer(plan, tiles) + lines + drawing.labels(plan)
+    body += caption(plan, note, label=label)
     return write_text_atomic(Path(out_file), drawing.svg_document(plan, body, title=title))
 
 

@@ -80,7 +80,8 @@ def test_an_interval_is_drawn_with_the_share_that_may_be_far_off(
         in_file=image, in_uncertainty=uncertainty, in_mask=mask, record=record
     ).run(cwd=tmp_path)
     text = Path(done.outputs.out_file).read_text()
-    assert "Outlined, 25 % of the brain" in text
+    assert "Outlined: may be off by over 10 % of the range" in text
+    assert ">25 % of the brain" in text
     assert "holds 90 % of the true values" in text
 
 
