@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--protocol", nargs="+", default=["5/6", "4/4", "3/3"], help="mm")
     parser.add_argument("--acquired", action="store_true", help="images are thick slices already")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the slices")
     parser.add_argument("--verbose", action="store_true", help="name what was missed")
     arguments = parser.parse_args()
     tallies = {kind: Tally() for kind in arguments.kinds}
@@ -67,7 +68,7 @@ def main() -> None:
         for protocol in ["acquired"] if arguments.acquired else arguments.protocol:
             lr, acquisition = stack_of(path, protocol)
             for kind in arguments.kinds:
-                for share in SHARES if kind != "nothing" else (0.0,):
+                for share in arguments.shares if kind != "nothing" else (0.0,):
                     seed = zlib.crc32(f"{path.name} {protocol} {kind} {share}".encode())
                     count(tallies[kind], lr, acquisition, kind, share, seed)
     print("| fault | slices spoilt | found | named rightly | good slices accused |")

@@ -33,7 +33,7 @@ LEAST_SLICES = 6
 """Fewer slices that show enough are not judged."""
 _MOTION_MM = 1.3
 _MOTION_EXPLAINS = 0.07  # share by which the residual is larger without the motion
-_MOTION_SPREADS = 3.0  # times the usual motion of the slices around
+_MOTION_SPREADS = 1.8  # times the usual motion of the slices around
 _DARK = 0.13  # share of the signal; less is banding
 _DARKER = 0.95  # signal relative to each of the neighbours; a gradient lies between them
 _BRIGHT = 0.15
@@ -270,7 +270,12 @@ class _Stack:
         usual = float(np.quantile(around, _USUAL)) if around else np.inf
         fault = (
             self._lost(place, fit, spread)
-            or self._moved(place, fit, max(_MOTION_MM, _MOTION_SPREADS * usual))
+            or self._moved(
+                place,
+                fit,
+                max(_MOTION_MM, _MOTION_SPREADS * usual),
+                fit.residual / float(np.median([other.residual for other in fits.values()])),
+            )
             or self._bright(place, fit, spread)
         )
         if fault is None and (area := self._dark_area(place)) > _LOCAL_AREA:
@@ -292,10 +297,17 @@ class _Stack:
             return None
         return SliceFault(slice_number=place, what=SIGNAL_LOSS, size=100 * (1 - fit.gain))
 
-    def _moved(self, place: int, fit: NeighbourFit, least: float) -> SliceFault | None:
-        """Accuse a slice that moved, whichever of the slices around it is compared with."""
+    def _moved(
+        self, place: int, fit: NeighbourFit, least: float, unlike: float
+    ) -> SliceFault | None:
+        """Accuse a slice that moved, whichever of the slices around it is compared with.
+
+        `unlike` is what differs all the same, over the median of the stack: where anatomy
+        changes fast, as in the outer slices, motion must explain more.
+        """
         wide = _wide(fit)
-        if fit.motion_mm < least * wide or fit.explained < 1 + _MOTION_EXPLAINS * wide:
+        clear = 1 + _MOTION_EXPLAINS * wide * max(1.0, unlike)
+        if fit.motion_mm < least * wide or fit.explained < clear:
             return None
         motions = [
             witness.motion_mm if witness.explained > 1 + _MOTION_WITNESS else 0.0
