@@ -8,6 +8,7 @@ from bids_sr.sr.labels import super_resolve_labels
 from bids_sr.sr.methods.base import Method
 from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
 from bids_sr.sr.slices.consistency import data_consistency_residual
+from bids_sr.sr.slices.slice_faults import SliceCheck, check_slices
 from bids_sr.sr.together.fused import (
     FusedReconstruction,
     fuse_stacks,
@@ -26,8 +27,10 @@ __all__ = [
     "Method",
     "Progress",
     "Reconstruction",
+    "SliceCheck",
     "Stack",
     "Volume",
+    "check_slices",
     "data_consistency_residual",
     "fuse_stacks",
     "guided",
