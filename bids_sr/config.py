@@ -120,7 +120,7 @@ class RunConfig:
     """Images whose largest / smallest spacing is below this are passed through."""
     fuse_stacks: FuseStacks = "auto"
     """Whether stacks of one contrast of a session also become one volume."""
-    guide: tuple[str, ...] = ("none",)
+    guide: tuple[str, ...] = ("auto",)
     """``auto``, ``none``, or words that select which thin scans may guide thick ones: a suffix,
     ``ENTITY=VALUE``."""
     slice_thickness: float | None = None

@@ -24,7 +24,7 @@ def add_session(group: argparse._ArgumentGroup) -> None:
         metavar="{auto,none,SUFFIX,ENTITY=VALUE}",
         help="auto: the finest scan of a session with voxels of at most 1.5 mm guides the thick "
         "ones of other contrasts; SUFFIX, ENTITY=VALUE: only such a scan, also one that "
-        "--modalities leaves out; none: each image is reconstructed alone (default: none)",
+        "--modalities leaves out; none: each image is reconstructed alone (default: auto)",
     )
 
 

@@ -309,7 +309,7 @@ def test_a_path_that_libraries_cannot_open_is_refused(tmp_path: Path, name: byte
 
 
 def test_a_guide_is_chosen_by_words() -> None:
-    assert parse().guide == ("none",)
+    assert parse().guide == ("auto",)
     assert parse("--guide", "auto").guide == ("auto",)
     assert parse("--guide", "T1w", "acq=mprage").guide == ("T1w", "acq=mprage")
 
