@@ -1,0 +1,308 @@
+"""Slice gain: the factor that brings a slice to the brightness of its neighbours.
+
+Interleaved acquisition, cross-talk and flow make neighbouring slices differ (banding), and
+super-resolution sharpens the stripes.  One factor a slice is estimated.  What changes slowly
+along the slices (bias field, coil, anatomy) is not touched, and an image without banding
+keeps every bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_sr.imaging import Acquisition, Volume
+from bids_sr.sr.slices.neighbour_ratio import NeighbourRatios, neighbour_ratios
+
+Array = npt.NDArray[np.float64]
+
+PATTERNS = ("odd-even", "every third", "irregular", "single slices")
+_SIZES = (
+    (0.0, 0.003, 0.006, 0.01, 0.02, 0.04, 0.08),
+    (0.0, 0.005, 0.01, 0.02, 0.04),
+    (0.0, 0.003, 0.006, 0.01, 0.017, 0.03, 0.05),
+)
+"""Standard deviations that the gains of each pattern may have."""
+_NOISE = (0.7, 1.0, 1.4, 2.0, 2.8)  # factors of the standard errors
+_NOISE_SPREAD = 0.35  # standard deviation of their logarithm
+_PATTERN_REACH = 8.0  # slices over which half of a pattern keeps its size
+_CURVATURE = ((0.02, np.inf), (0.003, 6.0))
+"""Size and reach, in slices, of what bends without banding: anatomy and fields."""
+_LEAST_EVIDENCE = 3.0  # of banding against none, natural logarithm
+_PER_PATTERN = 2.0  # evidence that each pattern costs
+_SINGLE = 0.05  # standard deviation of the gain of a slice that stands out alone
+_PER_SINGLE = 3.0  # evidence that it costs, besides the logarithm of the number of slices
+_LEAST_PERCENT = 0.3
+_LEAST_RATIOS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceGain:
+    """Hold the factor of each slice, and what it rests on."""
+
+    factors: tuple[float, ...]
+    """What each slice is multiplied by; all 1 where there is no banding."""
+    pattern: tuple[str, ...] = ()
+    """Which of ``PATTERNS`` there are."""
+    evidence: float = 0.0
+    """Log likelihood ratio of banding against none."""
+    before_percent: float | None = None
+    """Root mean square difference of the slices to their neighbours, without slow changes."""
+    after_percent: float | None = None
+    """The same once the factors are applied."""
+    reason: str = ""
+    """Why nothing is changed, in words; empty where the factors are applied."""
+
+    @property
+    def applied(self) -> bool:
+        """Whether slices were changed."""
+        return not self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a record; ``docs/reference/outputs.md`` has the names."""
+        values = {
+            "Applied": self.applied,
+            "Reason": self.reason,
+            "Pattern": list(self.pattern),
+            "BeforePercent": _rounded(self.before_percent, 3),
+            "AfterPercent": _rounded(self.after_percent, 3),
+            "Evidence": round(self.evidence, 2),
+            "Gains": [round(factor, 5) for factor in self.factors] if self.applied else [],
+        }
+        return {key: value for key, value in values.items() if value not in (None, "", [])}
+
+
+def correct_slice_gain(volume: Volume, acquisition: Acquisition) -> tuple[Volume, SliceGain]:
+    """Bring neighbouring slices to one brightness, if they differ by more than anatomy does.
+
+    Parameters
+    ----------
+    volume : Volume
+        The acquired slices: magnitudes, zero without signal.
+    acquisition : Acquisition
+        How they were taken; only the slice axis matters.
+
+    Returns
+    -------
+    corrected : Volume
+        float32; `volume` itself where no banding is found.
+    gain : SliceGain
+    """
+    axis = acquisition.for_volume(volume).slice_axis
+    assert axis is not None
+    gain = estimate_slice_gain(volume, axis)
+    if not gain.applied:
+        return volume, gain
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    factors = np.array(gain.factors, np.float32).reshape(shape)
+    corrected = volume.with_data(volume.data.astype(np.float32, copy=False) * factors)
+    left = banding_percent(neighbour_ratios(corrected, axis))
+    return corrected, replace(gain, after_percent=left)
+
+
+def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
+    """Estimate the factor of each slice from its neighbours and its parity.
+
+    Parameters
+    ----------
+    volume : Volume
+        The acquired slices.
+    slice_axis : int
+        Array axis across the slices.
+
+    Notes
+    -----
+    Log ratios r of slices to the mean of their neighbours are modelled as ``r = D a + b + e``:
+    D takes from the log gains a the mean of both neighbours, b bends slowly (anatomy, fields)
+    and e is anatomy and noise, of the size that :func:`neighbour_ratios` states times a
+    common factor.  All are Gaussian.  a has a pattern of two (odd and even slices), a pattern of
+    three (three interleaves), whose sizes may change along the stack, a value of each slice
+    alone, and some slices that stand out.  The sizes with the largest likelihood are taken;
+    slices that stand out are added one by one while that pays.  Banding is accepted if its
+    likelihood exceeds that of none (a = 0, the noise free) by a factor of ``exp(3)``, after a
+    cost of each pattern.  The gains are the expectation of a: of what might be anatomy they
+    take the likely share.  D knows no linear trend, so that a gradient stays as it is.
+
+    A gain that is not the same in the whole slice, or in every tissue, is not modelled.
+
+    References
+    ----------
+    Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
+    """
+    count = volume.shape[slice_axis]
+    unchanged = SliceGain(factors=(1.0,) * count, reason="intensities below zero")
+    if float(np.percentile(volume.data, 1)) < -0.01 * float(np.percentile(volume.data, 99)):
+        return unchanged
+    ratios = neighbour_ratios(volume, slice_axis)
+    if ratios.measured.size < _LEAST_RATIOS:
+        reason = f"{ratios.measured.size} slices can be compared with both neighbours"
+        return replace(unchanged, reason=f"{reason}; {_LEAST_RATIOS} are needed")
+    model = _Model.of(ratios, count)
+    none = model.most_likely(banding=False)
+    best = max(
+        (model.with_singles(start) for start in (none, model.most_likely(banding=True))),
+        key=lambda choice: choice.likelihood,
+    )
+    found = replace(
+        unchanged,
+        evidence=best.likelihood - none.likelihood,
+        before_percent=banding_percent(ratios),
+        reason="no banding",
+    )
+    if found.evidence < _LEAST_EVIDENCE:
+        return found
+    gains = model.gains(best)
+    if 100 * float(np.abs(gains).max()) < _LEAST_PERCENT:
+        return replace(found, reason=f"banding below {_LEAST_PERCENT:g} %")
+    factors = tuple(float(value) for value in np.exp(-gains))
+    return replace(found, factors=factors, pattern=best.patterns, reason="")
+
+
+def banding_percent(ratios: NeighbourRatios) -> float | None:
+    """Return how far slices differ from their neighbours, without what bends slowly, percent."""
+    places = ratios.measured
+    if places.size < _LEAST_RATIOS:
+        return None
+    values, errors = ratios.values[places], ratios.errors[places]
+    slow = _slow(places)
+    rest = values - slow @ np.linalg.solve(slow + np.diag(errors**2 + 0.01**2), values)
+    weights = 1 / errors**2
+    return float(100 * np.sqrt(weights @ rest**2 / weights.sum()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """Hold the sizes of patterns and noise that explain the ratios, and how well they do."""
+
+    sizes: tuple[float, ...]
+    """Standard deviations, as ``_SIZES``."""
+    noise: float
+    """Factor of the standard errors."""
+    likelihood: float
+    """Its logarithm, less what patterns cost."""
+    singles: tuple[int, ...] = ()
+    """Slices that stand out alone."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Names of what there is."""
+        sizes = (*self.sizes, len(self.singles))
+        return tuple(name for name, size in zip(PATTERNS, sizes, strict=True) if size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Model:
+    """Hold the covariances of the log ratios, for gains and noise of size 1."""
+
+    ratios: Array
+    """(n,) measured log ratios."""
+    noise: Array
+    """(n, n) their variances, on the diagonal."""
+    slow: Array
+    """(n, n) covariance of what bends slowly."""
+    difference: Array
+    """(n, K) D."""
+    patterns: tuple[Array, ...]
+    """(K, K) covariance of the gains of each pattern."""
+
+    @classmethod
+    def of(cls, ratios: NeighbourRatios, count: int) -> _Model:
+        places = ratios.measured
+        difference = np.eye(count) - (np.eye(count, k=1) + np.eye(count, k=-1)) / 2
+        return cls(
+            ratios=ratios.values[places],
+            noise=np.diag(ratios.errors[places] ** 2),
+            slow=_slow(places),
+            difference=difference[places + 1],
+            patterns=(_pattern(count, 2), _pattern(count, 3), np.eye(count)),
+        )
+
+    def most_likely(self, *, banding: bool) -> _Choice:
+        """Return the best sizes of the patterns and the noise, with banding or without."""
+        seen = [self.difference @ pattern @ self.difference.T for pattern in self.patterns]
+        choices = itertools.product(*_SIZES) if banding else [(0.0,) * len(_SIZES)]
+        best = None
+        for sizes in choices:
+            gains = sum(size**2 * pattern for size, pattern in zip(sizes, seen, strict=True))
+            for noise in _NOISE:
+                likelihood = _log_likelihood(self.ratios, gains + self._rest(noise))
+                likelihood -= 0.5 * (np.log(noise) / _NOISE_SPREAD) ** 2
+                likelihood -= _PER_PATTERN * np.count_nonzero(sizes)
+                if best is None or likelihood > best.likelihood:
+                    best = _Choice(sizes=sizes, noise=noise, likelihood=float(likelihood))
+        assert best is not None
+        return best
+
+    def with_singles(self, choice: _Choice) -> _Choice:
+        """Add slices that stand out, as long as each explains more than it costs.
+
+        Only those whose neighbours are measured too: each of these must show the other side.
+        """
+        count = self.difference.shape[1]
+        while len(choice.singles) < count // 4:
+            covariance = self.difference @ self._prior(choice) @ self.difference.T
+            solved = np.linalg.solve(covariance + self._rest(choice.noise), self.difference)
+            certainty = _SINGLE**2 * np.sum(self.difference * solved, axis=0)  # (K,)
+            fit = _SINGLE**2 * (self.ratios @ solved) ** 2
+            gains = 0.5 * (fit / (1 + certainty) - np.log1p(certainty))
+            gains -= _PER_SINGLE + np.log(count)
+            gains[np.count_nonzero(self.difference, axis=0) < 3] = -np.inf
+            best = int(gains.argmax())
+            if gains[best] <= 0 or best in choice.singles:
+                break
+            choice = replace(
+                choice,
+                singles=(*choice.singles, best),
+                likelihood=choice.likelihood + float(gains[best]),
+            )
+        return choice
+
+    def gains(self, choice: _Choice) -> Array:
+        """Return the (K,) expected log gains, of mean 0."""
+        prior = self._prior(choice)
+        covariance = self.difference @ prior @ self.difference.T + self._rest(choice.noise)
+        gains = prior @ self.difference.T @ np.linalg.solve(covariance, self.ratios)
+        return np.asarray(gains - gains.mean())
+
+    def _prior(self, choice: _Choice) -> Array:
+        """Return the (K, K) covariance of the log gains."""
+        prior = np.zeros_like(self.patterns[0])
+        for size, pattern in zip(choice.sizes, self.patterns, strict=True):
+            prior += size**2 * pattern
+        prior[choice.singles, choice.singles] += _SINGLE**2
+        return prior
+
+    def _rest(self, noise: float) -> Array:
+        """Return the (n, n) covariance of what is no banding."""
+        return np.asarray(self.slow + noise**2 * self.noise)
+
+
+def _slow(places: npt.NDArray[np.int_]) -> Array:
+    """Return the covariance of what bends slowly along the slices."""
+    distances = (places[:, None] - places[None, :]).astype(np.float64)
+    return np.asarray(
+        sum(size**2 * np.exp(-0.5 * (distances / reach) ** 2) for size, reach in _CURVATURE)
+    )
+
+
+def _pattern(count: int, period: int) -> Array:
+    """Return the covariance of gains that repeat, with mean 0 over a period."""
+    distances = np.subtract.outer(np.arange(count), np.arange(count))
+    repeats = np.where(distances % period == 0, 1.0, -1 / (period - 1))
+    fading = 0.5 + 0.5 * np.exp(-0.5 * (distances / _PATTERN_REACH) ** 2)
+    return np.asarray(repeats * fading)
+
+
+def _log_likelihood(values: Array, covariance: Array) -> float:
+    lower = np.linalg.cholesky(covariance)
+    white = np.linalg.solve(lower, values)
+    return float(-0.5 * white @ white - np.log(np.diag(lower)).sum())
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
