@@ -26,6 +26,7 @@ SkullStripMethod = Literal["auto", "hdbet", "template", "none"]
 SkullStripAnat = Literal["auto", "force", "skip"]
 Level = Literal["minimal", "full"]
 FuseStacks = Literal["auto", "none"]
+SliceGainChoice = Literal["auto", "none"]
 
 SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
@@ -131,6 +132,8 @@ class RunConfig:
     """One of :data:`SLICE_PROFILES` or the path of a TSV file; None: assumed."""
     denoise_method: DenoiseMethod = "nlm"
     anat_biascorrect: BiasCorrection = "n4"
+    slice_gain: SliceGainChoice = "auto"
+    """Whether slices that differ in brightness are brought to one before super-resolution."""
     skull_strip_method: SkullStripMethod = "auto"
     skull_strip_anat: SkullStripAnat = "auto"
     """``auto`` recognises skull-stripped images; ``skip`` treats all as such, ``force`` none."""

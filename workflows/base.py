@@ -252,6 +252,7 @@ def _steps(config: RunConfig) -> ImageSteps:
         preprocessing=Preprocessing(
             denoise_method=config.denoise_method,
             anat_biascorrect=config.anat_biascorrect,
+            slice_gain=config.slice_gain,
             random_seed=config.random_seed,
             sloppy=config.sloppy,
         ),

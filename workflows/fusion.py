@@ -37,7 +37,7 @@ TEXT = (
 LAST_NODE = "save_fused"
 """Writes the volume and the QC file."""
 OF_IMAGE = {
-    "slices": "preprocessing_wf.outputnode.corrected",
+    "slices": "preprocessing_wf.outputnode.evened",
     "sr": "super_resolution_wf.outputnode.out_file",
     "acquisition": "super_resolution_wf.outputnode.acquisition",
     "uncertainty": "super_resolution_wf.outputnode.out_uncertainty",

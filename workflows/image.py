@@ -89,10 +89,10 @@ def init_image_wf(
     workflow.connect([
         (source, preprocessing_wf, [("in_file", "inputnode.in_file")]),
         (preprocessing_wf, brain_extraction_wf, [
-            ("outputnode.corrected", "inputnode.in_file"),
+            ("outputnode.evened", "inputnode.in_file"),
             ("outputnode.conformed", "inputnode.acquired_file"),
         ]),
-        (preprocessing_wf, super_resolution_wf, [("outputnode.corrected", "inputnode.in_file")]),
+        (preprocessing_wf, super_resolution_wf, [("outputnode.evened", "inputnode.in_file")]),
         (brain_extraction_wf, super_resolution_wf, [("outputnode.out_mask", "inputnode.in_mask")]),
         (preprocessing_wf, outputs_wf, [
             ("outputnode.denoised", "inputnode.denoised"),
@@ -100,6 +100,7 @@ def init_image_wf(
             ("outputnode.check_record", "inputnode.check"),
             ("outputnode.denoise_record", "inputnode.denoise"),
             ("outputnode.bias_record", "inputnode.bias_correction"),
+            ("outputnode.gain_record", "inputnode.slice_gain"),
         ]),
         (brain_extraction_wf, outputs_wf, [
             ("outputnode.out_mask", "inputnode.native_mask"),
@@ -119,6 +120,7 @@ def init_image_wf(
         (preprocessing_wf, reports_wf, [
             ("outputnode.conformed", "inputnode.acquired_file"),
             ("outputnode.corrected", "inputnode.preprocessed_file"),
+            ("outputnode.gain_record", "inputnode.gain_record"),
         ]),
         (brain_extraction_wf, reports_wf, [("outputnode.out_mask", "inputnode.acquired_mask")]),
         (super_resolution_wf, reports_wf, [

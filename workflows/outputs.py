@@ -37,12 +37,20 @@ FILES = (
     "model",
 )
 SLOPPY = " (made with --sloppy: not a result)"
-RECORDS = ("check", "denoise", "bias_correction", "brain_mask", "super_resolution")
+RECORDS = (
+    "check",
+    "denoise",
+    "bias_correction",
+    "slice_gain",
+    "brain_mask",
+    "super_resolution",
+)
 LATER_RECORDS = ("sr_mask_record", "figures", "segmentation_figures")
 
 PRODUCT = [
     ("sr_file", "in_file"),
     ("super_resolution", "method"),
+    ("slice_gain", "slice_gain"),
     ("skull_stripped", "skull_stripped"),
 ]
 """Source of a copy of the super-resolved image."""
@@ -94,7 +102,7 @@ def init_outputs_wf(
         Result on the output grid and the profile that was used.
     uncertainty, model
         Expected standard deviation, and the trained network; each may be None.
-    check, denoise, bias_correction, brain_mask, super_resolution
+    check, denoise, bias_correction, slice_gain, brain_mask, super_resolution
         Records of the steps.
     curve
         Learning curve.
@@ -116,7 +124,7 @@ def init_outputs_wf(
     others = ("curve", "skull_stripped", "segmentations", "measures")
     fields = [*FILES, *RECORDS, *LATER_RECORDS, *others]
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name="inputnode")
-    gather_before = pe.Node(niu.Merge(3), name="gather_before", run_without_submitting=True)
+    gather_before = pe.Node(niu.Merge(4), name="gather_before", run_without_submitting=True)
     gather_later = pe.Node(niu.Merge(3), name="gather_later", run_without_submitting=True)
     products = _products(image, options)
     save_quality = _save_quality(image, options)
@@ -125,7 +133,8 @@ def init_outputs_wf(
         (inputnode, gather_before, [
             ("denoise", "in1"),
             ("bias_correction", "in2"),
-            ("brain_mask", "in3"),
+            ("slice_gain", "in3"),
+            ("brain_mask", "in4"),
         ]),
         (inputnode, gather_later, [
             ("sr_mask_record", "in1"),

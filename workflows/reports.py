@@ -16,6 +16,7 @@ from bids_sr.interfaces.reportlets import (
     GuideFigure,
     LearningCurveFigure,
     MaskFigure,
+    SliceGainFigure,
     SliceProfileFigure,
     SlicesFigure,
     UncertaintyFigure,
@@ -59,6 +60,8 @@ def init_reports_wf(
         Its brain mask, or None.
     preprocessed_file, sr_file
         The image before and after super-resolution.
+    gain_record
+        What was done to the brightness of the slices.
     uncertainty
         Expected standard deviation of the result, or None.
     acquisition
@@ -83,6 +86,7 @@ def init_reports_wf(
                 "acquired_mask",
                 "preprocessed_file",
                 "sr_file",
+                "gain_record",
                 "uncertainty",
                 "acquisition",
                 "curve",
@@ -102,6 +106,7 @@ def init_reports_wf(
         "sr": pe.Node(BeforeAfterFigure(), name="draw_sr", mem_gb=result),
         "uncertainty": pe.Node(UncertaintyFigure(), name="draw_uncertainty", mem_gb=result),
         "slices": pe.Node(SlicesFigure(), name="draw_slices", mem_gb=light),
+        "slicegain": pe.Node(SliceGainFigure(), name="draw_slicegain", mem_gb=light),
         "sliceprofile": pe.Node(SliceProfileFigure(), name="draw_sliceprofile", mem_gb=light),
         "learningcurve": pe.Node(LearningCurveFigure(), name="draw_learningcurve", mem_gb=light),
         "guide": pe.Node(GuideFigure(), name="draw_guide", mem_gb=result),
@@ -132,6 +137,7 @@ def init_reports_wf(
             ("record", "record"),
         ]),
         (inputnode, draw["slices"], [("record", "record")]),
+        (inputnode, draw["slicegain"], [("gain_record", "gain_record")]),
         (inputnode, draw["sliceprofile"], [("acquisition", "acquisition")]),
         (inputnode, draw["learningcurve"], [("curve", "curve")]),
         *of_guide,

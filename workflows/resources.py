@@ -87,6 +87,10 @@ class Resources:
         n4 = self._gb(0.38, 0.04, 0.0)
         return {"n4": n4, "auto": n4, "none": self.acquired_gb}[method]
 
+    def slice_gain_gb(self, choice: str = "auto") -> float:
+        """Memory of bringing slices to one brightness."""
+        return {"auto": self._gb(0.3, 0.03, 0.0), "none": self.acquired_gb}[choice]
+
     @property
     def brain_gb(self) -> dict[str, float]:
         """Memory of the brain mask by engine."""
@@ -136,11 +140,12 @@ class Resources:
         tools = [Demand(self.output_gb(*declared), self.threads) for declared in segmentations]
         of_acquired = Demand(self.acquired_gb, 1)
         of_result, light = Demand(self.result_gb, 1), Demand(self.light_gb, 1)
-        figures = [of_result, of_result, light, light]
+        figures = [of_result, of_result, light, light, light]
         measures = Demand(self.measure_gb, 1)
         return [
             [Demand(self.denoise_gb(), self.threads)],
             [Demand(self.bias_gb(), self.threads)],
+            [Demand(self.slice_gain_gb(), 1)],
             [brain, resolve],  # neither waits for the other
             *([[brain, Demand(self.guide_gb, self.threads)]] if guided else []),
             [resolve, of_acquired],  # the figure of the mask waits for that alone

@@ -32,7 +32,15 @@ ON_SLICES = "slices_"
 """Begins the keys of a segmentation's files that lie on the acquired slices."""
 LESION = "lesion"
 """BIDS label of lesions."""
-FIGURES = ("mask", "sr", "uncertainty", "slices", "sliceprofile", "learningcurve")
+FIGURES = (
+    "mask",
+    "sr",
+    "uncertainty",
+    "slices",
+    "slicegain",
+    "sliceprofile",
+    "learningcurve",
+)
 GUIDE_FIGURES = ("guide", "guidealigned")
 """Further figures of an image that has a guide."""
 

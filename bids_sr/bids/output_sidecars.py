@@ -11,6 +11,7 @@ import numpy as np
 from bids_sr.bids.derivatives import ON_SLICES, assumptions_made, output_paths, source_uri
 from bids_sr.bids.image import AnatImage
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.slice_gain_record import SliceGainRecord
 
 # Fields of the raw sidecar that describe the acquired grid, the acquired file or
 # links to other raw files: none of them holds for a file on another grid.
@@ -91,7 +92,10 @@ def product_metadata(image: AnatImage) -> dict[str, Any]:
 
 
 def as_made(
-    planned: Mapping[str, Any], method: MethodRecord, warnings: Iterable[str]
+    planned: Mapping[str, Any],
+    method: MethodRecord,
+    warnings: Iterable[str],
+    gain: SliceGainRecord | None = None,
 ) -> dict[str, Any]:
     """Return the sidecar of the product, or of its copy, completed after the run.
 
@@ -103,11 +107,14 @@ def as_made(
         What was done.
     warnings : iterable of str
         Of the steps before.
+    gain : SliceGainRecord, optional
+        What was done to the brightness of the acquired slices.
     """
     before = planned["SuperResolution"]
     record = {
         **before,
         **method.to_dict(),
+        **({"SliceGain": gain.to_dict()} if gain is not None and gain.known else {}),
         "Assumptions": assumptions_made(before["Assumptions"], method),
         "Warnings": [*before["Warnings"], *warnings],
     }

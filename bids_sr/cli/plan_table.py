@@ -75,6 +75,7 @@ def steps_words(config: RunConfig) -> str:
     engine, reason = choose_engine(config.skull_strip_method, config.weights_dir)
     return (
         f"steps: denoising {config.denoise_method}; bias correction {config.anat_biascorrect}; "
+        f"slice gain {config.slice_gain}; "
         f"brain mask {engine} ({reason}); super-resolution "
         f"{config.method_options.words()}"
         + (f"; segmentation {', '.join(config.segmentation)}" if config.segmentation else "")

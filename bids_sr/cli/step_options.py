@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from bids_sr.cli.slice_gain import add_slice_gain
 from bids_sr.config import FuseStacks
 from bids_sr.engines.segmentation import SEGMENTATIONS
 
@@ -38,6 +39,7 @@ def add_preprocessing(group: argparse._ArgumentGroup) -> None:
         choices=("n4", "auto", "none"),
         help="bias field correction; auto: only if a bias field is detected",
     )
+    add_slice_gain(group)
     group.add_argument(
         "--skull-strip-method",
         choices=("auto", "hdbet", "template", "none"),

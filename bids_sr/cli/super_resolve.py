@@ -26,6 +26,7 @@ from bids_sr.bids.sidecar import (
     read_acquisition,
 )
 from bids_sr.cli.image_verdict import print_verdict, verdict_of
+from bids_sr.cli.slice_gain import with_even_slices
 from bids_sr.compute.environment import refuse_network
 from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
@@ -121,6 +122,10 @@ def _image(
     if facts.respaced:
         series = series.with_slice_spacing(facts.acquisition.spacing, axis)
     volume = _first(series)
+    gain = dict[str, Any]()
+    if len(series) == 1:
+        volume, gain = with_even_slices(volume, facts.acquisition, options.slice_gain)
+        series = Series.of([volume], series.frame_spacing)
     acquisition, estimate = facts.acquisition, dict[str, Any]()
     if options.slice_profile == AUTO:
         acquisition, estimate = estimated_from(volume, facts)
@@ -169,6 +174,7 @@ def _image(
     return result.image, {
         "SourceSpacings": [float(value) for value in volume.spacings],
         "Assumptions": assumptions_made(facts.assumptions, result.record),
+        **gain,
         **estimate,
         **result.record.to_dict(),
         **verdict.to_dict(),

@@ -12,6 +12,7 @@ import numpy as np
 
 from bids_sr import __version__
 from bids_sr.bids.sidecar import AUTO
+from bids_sr.cli.slice_gain import with_even_slices
 from bids_sr.cli.super_resolve import (
     check_beside,
     checked_output,
@@ -79,8 +80,8 @@ def super_resolve_files(options: argparse.Namespace) -> int:
     print(f"super-resolving {len(stacks)} stacks by {chosen.words()} ...", flush=True)
     with progress_bar(out_file.name) as progress:
         fused = super_resolve_together(
-            [volume for volume, _ in stacks],
-            [acquisition for _, acquisition in stacks],
+            [volume for volume, _, _ in stacks],
+            [acquisition for _, acquisition, _ in stacks],
             method=chosen.method,
             output_resolution=options.output_resolution,
             progress=progress,
@@ -88,7 +89,9 @@ def super_resolve_files(options: argparse.Namespace) -> int:
         )
     fused.volume.save(out_file)
     save_uncertainty(fused.uncertainty, options)
-    write_json_atomic(record_path(out_file), _record(fused, options.in_files))
+    write_json_atomic(
+        record_path(out_file), _record(fused, options.in_files, [gain for _, _, gain in stacks])
+    )
     transforms = _save_transforms(fused, out_file)
     for warning in fused.warnings:
         print(f"warning: {warning}")
@@ -100,13 +103,15 @@ def super_resolve_files(options: argparse.Namespace) -> int:
 
 
 def _refuse_too_large(
-    stacks: Sequence[tuple[Volume, Acquisition]], method: str, options: argparse.Namespace
+    stacks: Sequence[tuple[Volume, Acquisition, dict[str, Any]]],
+    method: str,
+    options: argparse.Namespace,
 ) -> None:
     """Raise :class:`ConfigError` where a step is expected to need more memory than there is."""
     from bids_sr.sr.registry import grid_of_result
 
     memory_gb, outputs = memory_limit_gb(), []
-    for in_file, (volume, acquisition) in zip(options.in_files, stacks, strict=True):
+    for in_file, (volume, acquisition, _) in zip(options.in_files, stacks, strict=True):
         grid = grid_of_result(
             volume,
             acquisition,
@@ -123,23 +128,28 @@ def _refuse_too_large(
         raise ConfigError(problem)
 
 
-def _read(in_file: Path, options: argparse.Namespace) -> tuple[Volume, Acquisition]:
-    """Read a stack and how it was acquired, as for a single image."""
+def _read(
+    in_file: Path, options: argparse.Namespace
+) -> tuple[Volume, Acquisition, dict[str, Any]]:
+    """Read a stack, how it was acquired and what was done to its slices, as of a single image."""
     facts = read_facts(in_file, options)
     print_facts(facts)
     volume, axis = Volume.load(in_file), facts.acquisition.slice_axis
     assert axis is not None  # read_acquisition always names it
     if facts.respaced:
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
+    volume, gain = with_even_slices(volume, facts.acquisition, options.slice_gain)
     if options.slice_profile == AUTO:
-        return volume, estimated_from(volume, facts)[0]
-    return volume, facts.acquisition
+        return volume, estimated_from(volume, facts)[0], gain
+    return volume, facts.acquisition, gain
 
 
-def _record(fused: FusedReconstruction, in_files: list[Path]) -> dict[str, Any]:
+def _record(
+    fused: FusedReconstruction, in_files: list[Path], gains: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Say what was done, each stack with its file."""
-    named = zip(fused.record["Stacks"], in_files, strict=True)
-    facts = [{"Image": str(path), **stack} for stack, path in named]
+    named = zip(fused.record["Stacks"], in_files, gains, strict=True)
+    facts = [{"Image": str(path), **stack, **gain} for stack, path, gain in named]
     return {
         "Sources": [str(path) for path in in_files],
         "Fusion": {

@@ -23,6 +23,7 @@ from bids_sr.cli.options import (
     output_resolution,
     positive,
 )
+from bids_sr.cli.slice_gain import add_slice_gain
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.slurm import add_slurm_arguments, split_words
 from bids_sr.cli.train import add_train_arguments
@@ -210,6 +211,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         help=f"{methods_help(SR_METHODS)} (default: {DEFAULT_METHOD}; for --labels "
         f"{LABELS_METHOD})",
     )
+    add_slice_gain(command, default="auto")
     add_method_options(command, adaptations=("none", "image"))
     _add_overwrite(command)
     command.add_argument(

@@ -25,6 +25,7 @@ from bids_sr.records.checks import verdict_on
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.quality import STEPS, QualityRecord
+from bids_sr.records.slice_gain_record import SliceGainRecord
 from bids_sr.records.step_record import StepRecord
 from bids_sr.records.uncertainty import UncertaintyRecord
 
@@ -77,6 +78,7 @@ class SaveDerivative(SimpleInterface):
 
 class _SaveProductInputSpec(_SaveDerivativeInputSpec):
     method = traits.Instance(MethodRecord, mandatory=True, desc="what the method did")
+    slice_gain = traits.Dict(desc="record of the brightness of the slices")
     steps = traits.List(desc="records of the steps before, whose warnings join the sidecar")
 
 
@@ -88,7 +90,8 @@ class SaveProduct(SaveDerivative):
     def _metadata(self) -> dict[str, Any]:
         steps = [StepRecord(record) for record in self.inputs.steps or []]
         warnings = [step.warning for step in steps if step.warning]
-        return as_made(self.inputs.metadata, self.inputs.method, warnings)
+        gain = SliceGainRecord.from_value(self.inputs.slice_gain or {})
+        return as_made(self.inputs.metadata, self.inputs.method, warnings, gain)
 
 
 class _SaveUncertaintyInputSpec(_SaveDerivativeInputSpec):
@@ -216,6 +219,7 @@ class _SaveQualityInputSpec(BaseInterfaceInputSpec):
     check = traits.Dict(desc="record of the input check")
     denoise = traits.Dict(desc="record of the denoising")
     bias_correction = traits.Dict(desc="record of the bias field correction")
+    slice_gain = traits.Dict(desc="record of the brightness of the slices")
     brain_mask = traits.Dict(desc="record of the brain mask")
     super_resolution = traits.Instance(MethodRecord, desc="what the method did")
     curve = traits.Instance(LearningCurve, desc="learning curve")

@@ -1,4 +1,4 @@
-"""Nipype skins of the steps before super-resolution: input check, denoising, N4."""
+"""Nipype skins of the steps before super-resolution: input check, denoising, N4, slice gain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.imaging import Series, Volume
+from bids_sr.imaging import Acquisition, Series, Volume
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 
 FLAT_FIELD = 1.1
@@ -132,3 +132,25 @@ class CorrectBias(_OnAcquiredGrid):
             path = Path(runtime.cwd) / "corrected.nii.gz"
             self._results["out_file"] = str(corrected.save(path))
         self._results["record"] = {**record, "Applied": applied}
+
+
+class _CorrectSliceGainInputSpec(OptionalInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image")
+    acquisition = traits.Instance(Acquisition, mandatory=True, desc="how its slices were taken")
+
+
+class CorrectSliceGain(_OnAcquiredGrid):
+    """Bring slices that differ from their neighbours to one brightness."""
+
+    input_spec = _CorrectSliceGainInputSpec
+    without = "the brightness of the slices was not corrected"
+
+    def _run_step(self, runtime: Any) -> None:
+        from bids_sr.sr.slices.slice_gain import correct_slice_gain
+
+        volume = Volume.load(self.inputs.in_file)
+        corrected, gain = correct_slice_gain(volume, self.inputs.acquisition)
+        self._results["out_file"] = self.inputs.in_file
+        if gain.applied:
+            self._results["out_file"] = str(corrected.save(Path(runtime.cwd) / "evened.nii.gz"))
+        self._results["record"] = {"Method": "neighbouring slices", **gain.record.to_dict()}

@@ -12,6 +12,7 @@ from bids_sr.imaging import Acquisition, RobustScaler, Series, Volume, resample
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.records.slice_gain_record import SliceGainRecord
 
 
 class FigureOutputSpec(TraitedSpec):
@@ -135,6 +136,26 @@ class AlignedGuideFigure(_Figure):
         shown = guide.with_data(own.inverse(other.apply(guide.data)))  # in the grey scale of both
         labels = ("Guide, registered", "Result without the guide")
         figures.plot_before_after(shown, image, out_file, labels=labels)
+        return True
+
+
+class _SliceGainFigureInputSpec(OptionalInputSpec):
+    gain_record = traits.Dict(mandatory=True, desc="what was done to the brightness of the slices")
+
+
+class SliceGainFigure(_Figure):
+    """Draw the factor of each slice; nothing where no slice was changed."""
+
+    input_spec = _SliceGainFigureInputSpec
+    without = "no figure of the brightness of the slices"
+
+    def _draw(self, out_file: Path) -> bool:
+        from bids_sr.reports.slice_gain_figure import plot_slice_gain
+
+        record = SliceGainRecord.from_value(self.inputs.gain_record)
+        if not record.applied:
+            return False
+        plot_slice_gain(record, out_file)
         return True
 
 

@@ -20,6 +20,7 @@ STEPS = {
     "check": "CheckInput",
     "denoise": "Denoise",
     "bias_correction": "BiasCorrection",
+    "slice_gain": "SliceGain",
     "brain_mask": "BrainMask",
 }
 """Steps before super-resolution, and where each stands in the file."""

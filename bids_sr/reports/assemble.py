@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from bids_sr.reports.fusion import read_fused
 from bids_sr.reports.guide import guide_words
 from bids_sr.reports.inline_figure import inline_svg
 from bids_sr.reports.page import render
+from bids_sr.reports.quality_lines import Line, quality_lines
 from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, read_subject
 
 OUTCOMES = {
@@ -41,6 +42,7 @@ OUTCOMES = {
 STEPS = {
     "denoise": "Denoising",
     "bias_correction": "Bias field correction",
+    "slice_gain": "Brightness of the slices",
     "brain_mask": "Brain mask",
 }
 TIMES = {"check": "Input check", **STEPS, "super_resolution": "Super-resolution", "guide": "Guide"}
@@ -50,16 +52,6 @@ LEFTOVER = (
     "What is shown below was written before this, by steps that worked or by an earlier run; "
     "it is not the result of the latest run."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a table: a name, a value, and what it means."""
-
-    name: str
-    value: str
-    note: str = ""
-    alert: bool = False
 
 
 def assemble_subject(output_dir: str | Path, subject: str) -> Path:
@@ -137,7 +129,7 @@ def figure_html(name: str, path: Path) -> Markup:
     Parameters
     ----------
     name : str
-        ``sr``, ``uncertainty``, ``mask``, ``sliceprofile``, ``learningcurve`` or
+        ``sr``, ``uncertainty``, ``mask``, ``slicegain``, ``sliceprofile``, ``learningcurve`` or
         ``seg<tool>``.
     path : Path
         SVG or PNG.
@@ -190,7 +182,7 @@ def _section_of(image: ImageRecord) -> dict[str, Any]:
         "segmentations": _segmentations(
             image.quality.segmentations if image.quality else (), image.figures
         ),
-        "quality": _quality_lines(image),
+        "quality": quality_lines(image),
         "timings": _timings(image),
         "records": _records(image),
         "warnings": _warnings(image),
@@ -257,59 +249,6 @@ def _mm(cell: str | None) -> str:
         return f"{wording.number(float(cell or ''), 3)} mm"
     except ValueError:
         return cell or ""
-
-
-def _quality_lines(image: ImageRecord) -> list[Line]:
-    quality = image.quality
-    if quality is None:
-        return []
-    lines = []
-    output, mask = quality.method.output, quality.step("brain_mask")
-    residual = wording.number(output.residual_percent if output else None, 3)
-    if residual != wording.DASH:
-        lines.append(
-            Line(
-                name="Data-consistency residual",
-                value=f"{residual} %",
-                note="RMS difference between the acquired slices and the result degraded again, "
-                "in percent of the acquired intensity range",
-            )
-        )
-    acquired_range = quality.step("check").input_range
-    lines.append(Line(name="Intensities, acquired", value=wording.span(acquired_range)))
-    lines.append(_output_range(acquired_range, output.intensities if output else ()))
-    measure = quality.curve.validation
-    if quality.curve.last_score is not None:
-        lines.append(
-            Line(
-                name=wording.capital(measure.name),
-                value=f"{wording.number(quality.curve.last_score, 3)} {measure.unit}".rstrip(),
-                note=f"on {measure.held_out}" if measure.held_out else "",
-            )
-        )
-    volume = wording.number(mask.volume_ml)
-    lines.append(
-        Line(
-            name="Brain mask",
-            value=f"{volume} mL" if volume != wording.DASH else "none",
-            note="; ".join(filter(None, [f"method: {mask.method or 'no mask'}", mask.reason])),
-        )
-    )
-    return lines
-
-
-def _output_range(acquired: Sequence[float], result: Sequence[float]) -> Line:
-    note, alert = "", False
-    if len(acquired) == 2 == len(result):
-        (low, high), (least, most) = acquired, result
-        alert = least < 0 <= low
-        over = max(low - least, most - high) / (high - low) if high > low else 0.0
-        note = "within the acquired range"
-        if over > 0:
-            note = f"exceeds the acquired range by {wording.number(100 * over, 2)} % of its width"
-        if alert:
-            note = "negative, where the acquired image is not; " + note
-    return Line(name="Intensities, result", value=wording.span(result), note=note, alert=alert)
 
 
 def _timings(image: ImageRecord) -> list[Line]:

@@ -29,6 +29,7 @@ FIGURE_NAMES = (
     "uncertainty",
     "mask",
     "slices",
+    "slicegain",
     "sliceprofile",
     "learningcurve",
     "guide",

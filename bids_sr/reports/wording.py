@@ -19,6 +19,7 @@ ALT_TEXTS = {
     "mask": "Outline of the brain mask on the acquired image in three planes",
     "uncertainty": "Expected standard deviation of the super-resolved image",
     "slices": "Difference of each slice to what its neighbours predict",
+    "slicegain": "Change of the brightness of each slice",
     "sliceprofile": "Slice profile",
     "learningcurve": "Learning curve",
     "guide": "The result without and with the guide in three planes",

@@ -9,6 +9,7 @@ from bids_sr.sr.methods.base import Method
 from bids_sr.sr.registry import METHODS, make_method, reconstruct, super_resolve
 from bids_sr.sr.slices.consistency import data_consistency_residual
 from bids_sr.sr.slices.slice_faults import SliceCheck, check_slices
+from bids_sr.sr.slices.slice_gain import SliceGain, correct_slice_gain
 from bids_sr.sr.together.fused import (
     FusedReconstruction,
     fuse_stacks,
@@ -28,9 +29,11 @@ __all__ = [
     "Progress",
     "Reconstruction",
     "SliceCheck",
+    "SliceGain",
     "Stack",
     "Volume",
     "check_slices",
+    "correct_slice_gain",
     "data_consistency_residual",
     "fuse_stacks",
     "guided",

@@ -95,7 +95,15 @@ def test_what_is_handed_on_of_a_former_reference_is_not_touched(
 
 
 def test_every_figure_is_known() -> None:
-    assert FIGURES == ("mask", "sr", "uncertainty", "slices", "sliceprofile", "learningcurve")
+    assert FIGURES == (
+        "mask",
+        "sr",
+        "uncertainty",
+        "slices",
+        "slicegain",
+        "sliceprofile",
+        "learningcurve",
+    )
 
 
 def test_segmentations_of_a_fused_volume_are_not_those_of_an_image(

@@ -154,6 +154,7 @@ def test_quality_is_read_as_it_was_written(tmp_path: Path) -> None:
         check={"InputRange": [0.0, 9.0]},
         denoise={"Method": "nlm", "Seconds": 2.0},
         bias_correction={"Method": "none", "Seconds": 0.0},
+        slice_gain={"Method": "none", "Seconds": 0.0},
         brain_mask={"Method": "template", "Warning": "no brain mask: odd", "Seconds": 1.0},
         super_resolution=method,
         curve=curve,

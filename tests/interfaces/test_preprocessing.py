@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from bids_sr.exceptions import InputDataError
-from bids_sr.imaging import Volume
-from bids_sr.interfaces.preprocessing import CheckInput, CorrectBias, Denoise, Unchanged
+from bids_sr.imaging import Acquisition, Volume
+from bids_sr.interfaces.preprocessing import (
+    CheckInput,
+    CorrectBias,
+    CorrectSliceGain,
+    Denoise,
+    Unchanged,
+)
+from bids_sr.sr.slices import slice_gain
 
 
 def test_check_writes_one_unambiguous_header(thick: Volume, tmp_path: Path) -> None:
@@ -73,3 +80,40 @@ def test_auto_keeps_an_image_that_has_no_bias_field(
     biased = thick.with_data(thick.data * ramp).save(tmp_path / "biased.nii.gz")
     done = CorrectBias(in_file=biased, anat_biascorrect="auto").run(cwd=tmp_path)
     assert done.outputs.record["Applied"]
+
+
+ACQUISITION = Acquisition(spacing=6.0, thickness=5.0, slice_axis=2)
+
+
+def test_slices_without_banding_stay_the_file_they_are(thick_file: Path, tmp_path: Path) -> None:
+    done = CorrectSliceGain(in_file=thick_file, acquisition=ACQUISITION).run(cwd=tmp_path)
+    assert done.outputs.out_file == str(thick_file)
+    assert done.outputs.record["Applied"] is False
+    assert done.outputs.record["Reason"] == "no banding"
+
+
+def test_banded_slices_are_brought_to_one_brightness(thick: Volume, tmp_path: Path) -> None:
+    gains = 1 + 0.03 * (-1.0) ** np.arange(thick.shape[2])
+    striped = slice_gain.banded(thick, gains, 2)
+    path = striped.save(tmp_path / "banded.nii.gz")
+    done = CorrectSliceGain(in_file=path, acquisition=ACQUISITION).run(cwd=tmp_path)
+    corrected, record = Volume.load(done.outputs.out_file), done.outputs.record
+    assert corrected.same_grid(thick)
+    left, before = (np.abs(image.data - thick.data).mean() for image in (corrected, striped))
+    assert left < 0.2 * before
+    assert record["Applied"] is True
+    assert record["AfterPercent"] < record["BeforePercent"]
+    assert len(record["Gains"]) == thick.shape[2]
+
+
+def test_the_image_goes_on_if_its_slices_cannot_be_compared(
+    thick_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("singular")
+
+    monkeypatch.setattr(slice_gain, "correct_slice_gain", fail)
+    done = CorrectSliceGain(in_file=thick_file, acquisition=ACQUISITION).run(cwd=tmp_path)
+    assert done.outputs.out_file == str(thick_file)
+    assert done.outputs.record["Status"] == "failed"
+    assert "the brightness of the slices was not corrected: " in done.outputs.record["Warning"]

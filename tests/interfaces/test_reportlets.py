@@ -9,6 +9,7 @@ from bids_sr.interfaces.reportlets import (
     BeforeAfterFigure,
     LearningCurveFigure,
     MaskFigure,
+    SliceGainFigure,
     SliceProfileFigure,
     SlicesFigure,
     UncertaintyFigure,
@@ -38,6 +39,7 @@ def test_figures_are_drawn(
             ),
             SliceProfileFigure(acquisition=acquisition),
             LearningCurveFigure(curve=curve),
+            SliceGainFigure(gain_record={"Applied": True, "Gains": [0.98, 1.02, 0.98, 1.02]}),
         ]
     ):
         folder = tmp_path / str(number)
@@ -49,6 +51,8 @@ def test_figures_are_drawn(
 def test_nothing_to_draw_is_none(thick_file: Path, tmp_path: Path) -> None:
     assert MaskFigure(in_file=thick_file, in_mask=None).run(cwd=tmp_path).outputs.out_file is None
     assert LearningCurveFigure(curve=NO_CURVE).run(cwd=tmp_path).outputs.out_file is None
+    kept = {"Applied": False, "Reason": "no banding"}
+    assert SliceGainFigure(gain_record=kept).run(cwd=tmp_path).outputs.out_file is None
 
 
 def test_uncertainty_is_drawn_where_it_is_known(thick: Volume, tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def write_quality(path: Path, image: str, **changes: Any) -> None:
         "check": {"InputRange": [0.0, 1204.5]},
         "denoise": {"Method": "nlm", "Seconds": 20.4, "Software": "antspyx 0.6.3"},
         "bias_correction": {"Method": "n4", "ShrinkFactors": [4, 4, 1], "Seconds": 12.1},
+        "slice_gain": {
+            "Method": "neighbouring slices",
+            "Applied": True,
+            "Pattern": ["odd-even"],
+            "BeforePercent": 2.95,
+            "AfterPercent": 0.31,
+            "Gains": [0.985, 1.015, 0.985],
+            "Seconds": 0.3,
+        },
         "brain_mask": {
             "Method": "template",
             "Reason": "no HD-BET weights",
@@ -209,6 +218,7 @@ def build_tree(root: Path, reference: Volume) -> Path:
         action="pass-through",
         denoise={},
         bias_correction={},
+        slice_gain={},
         super_resolution=MethodRecord(
             method="none",
             output=replace(METHOD.output, residual_percent=None, intensities=(-4.0, 1204.5)),

@@ -344,3 +344,9 @@ def test_a_page_of_an_earlier_version_has_no_verdict(finished_run: Path, tmp_pat
     page = assemble_subject(root, "01").read_text()
     assert '<section id="verdict">' not in page
     assert '<div class="verdict' not in page
+
+
+def test_the_page_says_how_slices_differed_in_brightness(finished_run: Path) -> None:
+    page = assemble_subject(finished_run, "01").read_text(encoding="utf-8")
+    assert "2.95 % before, 0.31 % after" in page or "3 % before, 0.31 % after" in page
+    assert "odd-even: slices were changed by" in page

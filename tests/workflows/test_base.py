@@ -18,7 +18,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
 from bids_sr.exceptions import ConfigError, WeightsError
-from bids_sr.interfaces.preprocessing import Unchanged
+from bids_sr.interfaces.preprocessing import CorrectSliceGain, Unchanged
 from bids_sr.interfaces.super_resolution import EstimateProfile
 from bids_sr.workflows.base import (
     image_of_node,
@@ -362,3 +362,20 @@ def test_building_a_graph_imports_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_slices_of_thick_images_are_compared_if_wanted(
+    make_image: MakeImage, make_config: Callable[..., RunConfig], choice: str
+) -> None:
+    thick, thin = make_image("01"), make_image("02", action="pass-through")
+    config = make_config(slice_gain=choice)
+    for image, wanted in ((thick, choice == "auto"), (thin, False)):
+        workflow = init_bids_sr_wf(config, [image])
+        graph = generate_expanded_graph(workflow._create_flat_graph())
+        nodes = {node.name: node for node in graph.nodes}
+        chosen = nodes["correct_slice_gain"]
+        assert isinstance(chosen.interface, CorrectSliceGain) == wanted
+        assert ("brightness that differs" in methods_text(workflow)) == wanted
+        assert chosen in nx.ancestors(graph, nodes["super_resolve"])
+        assert chosen in nx.ancestors(graph, nodes["extract_brain"])

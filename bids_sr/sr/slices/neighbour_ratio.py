@@ -19,7 +19,8 @@ Array = npt.NDArray[np.float64]
 _SMOOTHING_MM = 1.5  # within the slice: less noise, more alike edges
 _STEP_MM = 2.0  # of the places that are read
 _BLOCK_MM = 16.0  # anatomy further apart is taken for independent
-_FOREGROUND = 0.25  # of the 99th percentile of the brighter half of the voxels
+_SIGNAL = 0.1  # of the 99th percentile of the brighter half of the voxels
+_FOREGROUND = 0.5  # of the median of the voxels with signal
 _FLAT = 0.5  # share of places with the smallest gradients that is kept; the same across slices
 _WIDTH = 0.06  # ratios that differ more from that of the slice do not count
 _LEAST_OVERLAP = 0.55  # of the foreground of three slices; less at the ends of a head
@@ -74,7 +75,7 @@ def neighbour_ratios(volume: Volume, slice_axis: int) -> NeighbourRatios:
         before, here, after = logarithms[k - 1 : k + 2]
         inside = bright[k - 1 : k + 2].all(axis=0)
         anywhere = np.count_nonzero(bright[k - 1 : k + 2].any(axis=0))
-        overlap = np.count_nonzero(inside) / max(anywhere, 1)
+        overlap = int(np.count_nonzero(inside)) / max(int(anywhere), 1)
         if np.count_nonzero(inside) < _LEAST_PLACES or overlap < _LEAST_OVERLAP:
             continue
         difference = np.abs(after - before - np.median((after - before)[inside]))
@@ -97,13 +98,14 @@ def _places(
     step = [max(1, int(_STEP_MM / spacing)) for spacing in spacings]
     smooth = smooth[:, :: step[0], :: step[1]]
     brighter = smooth[smooth > np.median(smooth)]
-    level = float(np.percentile(brighter, 99)) if brighter.size else 0.0
+    least = _SIGNAL * float(np.percentile(brighter, 99)) if brighter.size else 0.0
+    level = _FOREGROUND * float(np.median(smooth[smooth > least])) if least > 0 else 0.0
     if level <= 0 or min(smooth.shape[1:]) < 3:
         nothing = np.zeros(smooth.shape, np.float32)
         return nothing, np.zeros(smooth.shape, bool), nothing
     logarithms = np.log(np.maximum(smooth / np.float32(level), np.float32(1e-3)))
     first, second = np.gradient(logarithms, axis=(1, 2))
-    return logarithms, smooth > _FOREGROUND * level, np.hypot(first, second)
+    return logarithms, smooth > level, np.hypot(first, second)
 
 
 def _blocks(shape: tuple[int, ...], spacings: list[float]) -> npt.NDArray[np.int_]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_sr.imaging import Acquisition, Volume
+from bids_sr.records.slice_gain_record import SliceGainRecord
 from bids_sr.sr.slices.neighbour_ratio import NeighbourRatios, neighbour_ratios
 
 Array = npt.NDArray[np.float64]
@@ -62,18 +62,18 @@ class SliceGain:
         """Whether slices were changed."""
         return not self.reason
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a record; ``docs/reference/outputs.md`` has the names."""
-        values = {
-            "Applied": self.applied,
-            "Reason": self.reason,
-            "Pattern": list(self.pattern),
-            "BeforePercent": _rounded(self.before_percent, 3),
-            "AfterPercent": _rounded(self.after_percent, 3),
-            "Evidence": round(self.evidence, 2),
-            "Gains": [round(factor, 5) for factor in self.factors] if self.applied else [],
-        }
-        return {key: value for key, value in values.items() if value not in (None, "", [])}
+    @property
+    def record(self) -> SliceGainRecord:
+        """The same for a file."""
+        return SliceGainRecord(
+            applied=self.applied,
+            reason=self.reason,
+            pattern=self.pattern,
+            before_percent=self.before_percent,
+            after_percent=self.after_percent,
+            evidence=self.evidence if self.before_percent is not None else None,
+            gains=self.factors if self.applied else (),
+        )
 
 
 def correct_slice_gain(volume: Volume, acquisition: Acquisition) -> tuple[Volume, SliceGain]:
@@ -97,12 +97,17 @@ def correct_slice_gain(volume: Volume, acquisition: Acquisition) -> tuple[Volume
     gain = estimate_slice_gain(volume, axis)
     if not gain.applied:
         return volume, gain
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    factors = np.array(gain.factors, np.float32).reshape(shape)
-    corrected = volume.with_data(volume.data.astype(np.float32, copy=False) * factors)
+    corrected = banded(volume, gain.factors, axis)
     left = banding_percent(neighbour_ratios(corrected, axis))
     return corrected, replace(gain, after_percent=left)
+
+
+def banded(volume: Volume, gains: npt.ArrayLike, slice_axis: int) -> Volume:
+    """Multiply each slice of a volume by its gain; float32."""
+    shape = [1, 1, 1]
+    shape[slice_axis] = -1
+    factors = np.asarray(gains, np.float32).reshape(shape)
+    return volume.with_data(volume.data.astype(np.float32, copy=False) * factors)
 
 
 def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
@@ -302,7 +307,3 @@ def _log_likelihood(values: Array, covariance: Array) -> float:
     lower = np.linalg.cholesky(covariance)
     white = np.linalg.solve(lower, values)
     return float(-0.5 * white @ white - np.log(np.diag(lower)).sum())
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
