@@ -33,8 +33,9 @@ def with_even_slices(
 
     corrected, gain = correct_slice_gain(volume, acquisition)
     if gain.applied:
+        before, after = gain.before_percent, gain.after_percent
         print(
-            f"slice gain: slices differed by {gain.before_percent:.2g} % (RMS) from their "
-            f"neighbours ({' and '.join(gain.pattern)}), then by {gain.after_percent:.2g} %"
+            f"slice gain: slices differed by {before or 0:.2g} % (RMS) from their neighbours "
+            f"({' and '.join(gain.pattern)})" + (f", then by {after:.2g} %" if after else "")
         )
     return corrected, {"SliceGain": gain.record.to_dict()}

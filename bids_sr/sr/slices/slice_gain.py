@@ -22,22 +22,25 @@ Array = npt.NDArray[np.float64]
 
 PATTERNS = ("odd-even", "every third", "irregular", "single slices")
 _SIZES = (
-    (0.0, 0.003, 0.006, 0.01, 0.02, 0.04, 0.08),
-    (0.0, 0.005, 0.01, 0.02, 0.04),
-    (0.0, 0.003, 0.006, 0.01, 0.017, 0.03, 0.05),
+    (0.0, 0.004, 0.01, 0.025, 0.06),
+    (0.0, 0.008, 0.03),
+    (0.0, 0.004, 0.01, 0.02, 0.05),
 )
 """Standard deviations that the gains of each pattern may have."""
-_NOISE = (0.7, 1.0, 1.4, 2.0, 2.8)  # factors of the standard errors
+_NOISE = (0.7, 1.0, 1.5, 2.2)  # factors of the standard errors
 _NOISE_SPREAD = 0.35  # standard deviation of their logarithm
 _PATTERN_REACH = 8.0  # slices over which half of a pattern keeps its size
 _CURVATURE = ((0.02, np.inf), (0.003, 6.0))
 """Size and reach, in slices, of what bends without banding: anatomy and fields."""
+_WAVE_SIZES = (0.0, 0.005, 0.015, 0.05)
+_WAVE_REACH = 1.5
+"""The same of anatomy that repeats over a few slices, such as vertebrae."""
 _LEAST_EVIDENCE = 3.0  # of banding against none, natural logarithm
 _PER_PATTERN = 2.0  # evidence that each pattern costs
 _SINGLE = 0.05  # standard deviation of the gain of a slice that stands out alone
 _PER_SINGLE = 3.0  # evidence that it costs, besides the logarithm of the number of slices
 _LEAST_PERCENT = 0.3
-_LEAST_RATIOS = 5
+_LEAST_RATIOS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +127,15 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
     -----
     Log ratios r of slices to the mean of their neighbours are modelled as ``r = D a + b + e``:
     D takes from the log gains a the mean of both neighbours, b bends slowly (anatomy, fields)
-    and e is anatomy and noise, of the size that :func:`neighbour_ratios` states times a
-    common factor.  All are Gaussian.  a has a pattern of two (odd and even slices), a pattern of
-    three (three interleaves), whose sizes may change along the stack, a value of each slice
-    alone, and some slices that stand out.  The sizes with the largest likelihood are taken;
-    slices that stand out are added one by one while that pays.  Banding is accepted if its
-    likelihood exceeds that of none (a = 0, the noise free) by a factor of ``exp(3)``, after a
-    cost of each pattern.  The gains are the expectation of a: of what might be anatomy they
-    take the likely share.  D knows no linear trend, so that a gradient stays as it is.
+    or repeats over a few slices (vertebrae), and e is anatomy and noise, of the size that
+    :func:`neighbour_ratios` states times a common factor.  All are Gaussian.  a has a
+    pattern of two (odd and even slices), a pattern of three (three interleaves), whose sizes
+    may change along the stack, a value of each slice alone, and some slices that stand out.
+    The sizes with the largest likelihood are taken; slices that stand out are added one by one
+    while that pays.  Banding is accepted if its likelihood exceeds that of none (a = 0, the
+    noise free) by a factor of ``exp(3)``, after a cost of each pattern.  The gains are the
+    expectation of a: of what might be anatomy they take the likely share.  D knows no linear
+    trend, so that a gradient stays as it is.
 
     A gain that is not the same in the whole slice, or in every tissue, is not modelled.
 
@@ -188,6 +192,8 @@ class _Choice:
     """Standard deviations, as ``_SIZES``."""
     noise: float
     """Factor of the standard errors."""
+    wave: float
+    """Size of what repeats over a few slices."""
     likelihood: float
     """Its logarithm, less what patterns cost."""
     singles: tuple[int, ...] = ()
@@ -210,6 +216,8 @@ class _Model:
     """(n, n) their variances, on the diagonal."""
     slow: Array
     """(n, n) covariance of what bends slowly."""
+    wave: Array
+    """(n, n) covariance of what repeats over a few slices."""
     difference: Array
     """(n, K) D."""
     patterns: tuple[Array, ...]
@@ -223,6 +231,7 @@ class _Model:
             ratios=ratios.values[places],
             noise=np.diag(ratios.errors[places] ** 2),
             slow=_slow(places),
+            wave=_smooth(places, _WAVE_REACH),
             difference=difference[places + 1],
             patterns=(_pattern(count, 2), _pattern(count, 3), np.eye(count)),
         )
@@ -234,12 +243,14 @@ class _Model:
         best = None
         for sizes in choices:
             gains = sum(size**2 * pattern for size, pattern in zip(sizes, seen, strict=True))
-            for noise in _NOISE:
-                likelihood = _log_likelihood(self.ratios, gains + self._rest(noise))
+            for noise, wave in itertools.product(_NOISE, _WAVE_SIZES):
+                likelihood = _log_likelihood(self.ratios, gains + self._rest(noise, wave))
                 likelihood -= 0.5 * (np.log(noise) / _NOISE_SPREAD) ** 2
                 likelihood -= _PER_PATTERN * np.count_nonzero(sizes)
                 if best is None or likelihood > best.likelihood:
-                    best = _Choice(sizes=sizes, noise=noise, likelihood=float(likelihood))
+                    best = _Choice(
+                        sizes=sizes, noise=noise, wave=wave, likelihood=float(likelihood)
+                    )
         assert best is not None
         return best
 
@@ -251,7 +262,9 @@ class _Model:
         count = self.difference.shape[1]
         while len(choice.singles) < count // 4:
             covariance = self.difference @ self._prior(choice) @ self.difference.T
-            solved = np.linalg.solve(covariance + self._rest(choice.noise), self.difference)
+            solved = np.linalg.solve(
+                covariance + self._rest(choice.noise, choice.wave), self.difference
+            )
             certainty = _SINGLE**2 * np.sum(self.difference * solved, axis=0)  # (K,)
             fit = _SINGLE**2 * (self.ratios @ solved) ** 2
             gains = 0.5 * (fit / (1 + certainty) - np.log1p(certainty))
@@ -270,7 +283,9 @@ class _Model:
     def gains(self, choice: _Choice) -> Array:
         """Return the (K,) expected log gains, of mean 0."""
         prior = self._prior(choice)
-        covariance = self.difference @ prior @ self.difference.T + self._rest(choice.noise)
+        covariance = self.difference @ prior @ self.difference.T + self._rest(
+            choice.noise, choice.wave
+        )
         gains = prior @ self.difference.T @ np.linalg.solve(covariance, self.ratios)
         return np.asarray(gains - gains.mean())
 
@@ -282,17 +297,20 @@ class _Model:
         prior[choice.singles, choice.singles] += _SINGLE**2
         return prior
 
-    def _rest(self, noise: float) -> Array:
+    def _rest(self, noise: float, wave: float) -> Array:
         """Return the (n, n) covariance of what is no banding."""
-        return np.asarray(self.slow + noise**2 * self.noise)
+        return np.asarray(self.slow + noise**2 * self.noise + wave**2 * self.wave)
 
 
 def _slow(places: npt.NDArray[np.int_]) -> Array:
     """Return the covariance of what bends slowly along the slices."""
+    return np.asarray(sum(size**2 * _smooth(places, reach) for size, reach in _CURVATURE))
+
+
+def _smooth(places: npt.NDArray[np.int_], reach: float) -> Array:
+    """Return the correlation of what changes over so many slices."""
     distances = (places[:, None] - places[None, :]).astype(np.float64)
-    return np.asarray(
-        sum(size**2 * np.exp(-0.5 * (distances / reach) ** 2) for size, reach in _CURVATURE)
-    )
+    return np.asarray(np.exp(-0.5 * (distances / reach) ** 2))
 
 
 def _pattern(count: int, period: int) -> Array:
