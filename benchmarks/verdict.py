@@ -4,7 +4,7 @@
     python benchmarks/verdict.py HEADS --masks MASKS --out FOLDER --thickness 5
 
 Each image with a brain mask of its name in MASKS (on its grid) is checked as it is and spoilt in
-each way and strength of ``bids_sr.evaluation.spoilt``; images without a mask only as they are.
+each way and strength of ``bids_sr.evaluation.spoilt``; others in those that need no mask.
 All are interpolated (``--method bspline``): the checks that need a network are left to
 ``--method finetuned:adapt=none``.  With ``--thickness`` the slices are known to be so thick, and
 a wrong thickness is among the spoils.  Appended to ``values.jsonl``: one line an image and spoil,
@@ -42,6 +42,8 @@ from bids_sr.sr import data_consistency_residual, reconstruct
 
 SET_ON = ("ms01", "ms03", "adult05", "adult01", "msCS07", "adult07", "knee02")
 """Subjects by which the ranges were set; all others only check them."""
+WITHOUT_MASK = ("motion", "banding", "clipped", "noise", "wrap")
+"""Spoils of images without a brain mask."""
 GOOD = "as it is"
 
 
@@ -129,7 +131,10 @@ def scans_of(path: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, f
     yield GOOD, 0.0, scan
     spoils = {"thickness, %": (thickness, (-30.0, 30.0))} if arguments.thickness else {}
     for name, (spoil, strengths) in {**spoils, **SPOILS}.items():
-        if mask is None or not any(fnmatch(name, pattern) for pattern in arguments.spoils):
+        needed = not name.startswith(WITHOUT_MASK)
+        if (mask is None and needed) or not any(
+            fnmatch(name, pattern) for pattern in arguments.spoils
+        ):
             continue
         if name.startswith("contrast agent") and "T1w" not in path.name:
             continue
