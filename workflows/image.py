@@ -135,7 +135,7 @@ def init_image_wf(
         (reports_wf, outputs_wf, [("outputnode.records", "inputnode.figures")]),
         (preprocessing_wf, measure_image, [
             ("outputnode.conformed", "acquired_file"),
-            ("outputnode.corrected", "prepared_file"),
+            ("outputnode.evened", "prepared_file"),
         ]),
         (brain_extraction_wf, measure_image, [("outputnode.out_mask", "brain_mask")]),
         (super_resolution_wf, measure_image, [

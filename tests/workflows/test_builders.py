@@ -57,3 +57,9 @@ def test_no_connection_depends_on_a_condition(builder: ast.FunctionDef) -> None:
 def test_options_of_a_builder_are_called_as_in_the_configuration(options: type) -> None:
     known = {entry.name for entry in fields(RunConfig)}
     assert {entry.name for entry in fields(options)} - known <= RESOLVED  # type: ignore[arg-type]
+
+
+def test_banding_is_judged_on_the_slices_that_were_super_resolved() -> None:
+    """The slice gain correction comes before; the acquired slices would be accused for nothing."""
+    text = (FOLDER / "image.py").read_text(encoding="utf-8")
+    assert '("outputnode.evened", "prepared_file")' in text
