@@ -10,9 +10,10 @@ gains make, before and after the correction (RMS, percent, slices with at least 
 largest foreground); and with `--methods` the PSNR where the image is bright, minus that of the
 undisturbed slices, without and with correction.
 
-`real`: each image of a folder.  Table: what was found, and the high-pass of plane medians
-(percent: medians of the foreground of each output plane, divided by their mean over one slice
-spacing) of each method without and with correction.  Pictures: both planes across the slices.
+`real`: each image of a folder.  Table: what was found, and the high-pass of plane medians of each
+method without and with correction (percent: medians of each output plane over their mean along
+one slice spacing, in the foreground without what is 1.5 times as bright as its median, such as
+fat).  Pictures: both planes across the slices.
 """
 
 from __future__ import annotations
@@ -193,7 +194,8 @@ def percent(value: float | None) -> str:
 
 def foreground(volume: Volume) -> npt.NDArray[np.bool_]:
     brighter = volume.data[volume.data > np.median(volume.data)]
-    return np.asarray(volume.data > 0.25 * np.percentile(brighter, 99))
+    bright = volume.data > 0.25 * np.percentile(brighter, 99)
+    return np.asarray(bright & (volume.data < 1.5 * np.median(volume.data[bright])))
 
 
 def high_pass(sr: Volume, region: npt.NDArray[np.bool_], axis: int, spacing: float) -> float:
