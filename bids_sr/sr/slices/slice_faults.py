@@ -47,7 +47,8 @@ _LOCAL_PIXELS = 50
 _MOTION_WITNESS = 0.02  # the same for slices further away
 _MOTION_WITNESS_MM = 0.9
 _AROUND = 5
-_USUAL = 0.3  # quantile of the motion around: a slice at fault spoils several
+_USUAL = 0.3  # quantile of motion and gains: a slice at fault spoils several
+_QUANTILE_TO_SIGMA = 2.6  # of normal values without their sign
 _LATER = (SIGNAL_EXCESS, LOCAL_LOSS)  # beside a slice at fault a sound one may look so
 _FULL_MOTION_MM = 2.0  # motion at which a slice no longer counts
 _FULL_LOSS = 0.3
@@ -261,7 +262,7 @@ class _Stack:
         """Say what is wrong with a slice, if anything."""
         fit = fits[place]
         gains = [abs(np.log(max(other.gain, _LEAST_GAIN))) for other in fits.values()]
-        spread = _GAIN_SPREADS * 1.4826 * float(np.median(gains))
+        spread = _GAIN_SPREADS * _QUANTILE_TO_SIGMA * float(np.quantile(gains, _USUAL))
         around = [
             fits[other].motion_mm
             for other in range(place - _AROUND, place + _AROUND + 1)
