@@ -138,7 +138,6 @@ def _add_fusion(
             steps=steps,
             companions=images,
             resources=_resources(config, group.finest, use_gpu),
-            random_seed=config.random_seed,
         )
         subject_wf.connect([
             (subject_wf.get_node(image_wf_name(member)), fusion_wf, edges_of_member(place))

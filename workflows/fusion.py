@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
@@ -62,7 +63,6 @@ def init_fusion_wf(
     steps: ImageSteps,
     companions: Sequence[AnatImage],
     resources: Resources,
-    random_seed: int,
 ) -> pe.Workflow:
     """Build the graph that fuses one group of stacks and writes what comes of it.
 
@@ -76,8 +76,6 @@ def init_fusion_wf(
         Images of the run, one of which a segmentation tool may need.
     resources : Resources
         Memory of nodes on the grid of the finest stack.
-    random_seed : int
-        Of the registration.
 
     Inputs
     ------
@@ -98,7 +96,7 @@ def init_fusion_wf(
     fields = [f"{kind}_{place}" for place in range(count) for kind in OF_IMAGE]
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name="inputnode")
     fuse_stacks = pe.Node(
-        FuseStacks(count, images=images, random_seed=random_seed),
+        FuseStacks(count, images=images, random_seed=steps.segmentation.random_seed),
         name="fuse_stacks",
         mem_gb=fusion_gb(group.megavoxels),
     )
@@ -122,10 +120,9 @@ def init_fusion_wf(
     }
     segmentation_wf = init_segmentation_wf(
         image=group.image,
-        options=steps.segmentation,
+        options=replace(steps.segmentation, fused=paths.products[group.finest.relpath]),
         companions=companions,
         resources=resources,
-        fused=paths.products[group.finest.relpath],
     )
     gather = pe.Node(niu.Merge(4), name="gather_records", run_without_submitting=True)
     save = pe.Node(_save(group, options), name=LAST_NODE, run_without_submitting=True)

@@ -34,6 +34,8 @@ class Segmentation:
     random_seed: int = 0
     template: str = "MNI152"
     """Template whose tissue maps are used."""
+    fused: Path | None = None
+    """Where the fused volume goes that is segmented in the place of the image, if one is."""
 
 
 def init_segmentation_wf(
@@ -42,7 +44,6 @@ def init_segmentation_wf(
     options: Segmentation,
     companions: Sequence[AnatImage],
     resources: Resources,
-    fused: Path | None = None,
 ) -> pe.Workflow:
     """Build the graph that segments one image with every requested tool.
 
@@ -56,8 +57,6 @@ def init_segmentation_wf(
         Images of the run, one of which a tool may need beside this one.
     resources : Resources
         Threads and memory of the image's nodes.
-    fused : Path, optional
-        Where the fused volume goes that is segmented in the place of the image.
 
     Inputs
     ------
@@ -104,7 +103,7 @@ def init_segmentation_wf(
             name=f"to_slices_{tool.label}",
             mem_gb=resources.output_gb(0.3, 0.05),
         )
-        save, save_figure = _save(image, tool, options.output_dir, fused)
+        save, save_figure = _save(image, tool, options)
         draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.result_gb)
         texts += [] if refusal else [tool.sentence]
         workflow.connect([
@@ -147,10 +146,9 @@ def _segment(request: str, tool: Any, options: Segmentation, resources: Resource
     )
 
 
-def _save(
-    image: AnatImage, tool: Any, output_dir: Path, fused: Path | None
-) -> tuple[pe.Node, pe.Node]:
+def _save(image: AnatImage, tool: Any, options: Segmentation) -> tuple[pe.Node, pe.Node]:
     """Make the nodes that write the files of a tool, and its figure."""
+    output_dir, fused = options.output_dir, options.fused
     paths = segmentation_paths(
         output_dir,
         image,

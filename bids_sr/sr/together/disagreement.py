@@ -180,8 +180,8 @@ class Prediction:
             return float("inf")
         median, spread = _usual(self._differences(self.predicted, judged))
         slopes = self._slopes(self.predicted[judged], self.seen[judged])
-        moved = (part[None] for part in (given, wanted, seen))
-        return float((self._apart(*moved, float(np.median(slopes)))[0] - median) / spread)
+        apart = self._apart(given[None], wanted[None], seen[None], float(np.median(slopes)))
+        return float((apart[0] - median) / spread)
 
     def _judged(self) -> npt.NDArray[np.bool_]:
         """Mark the slices with enough to compare."""
@@ -203,7 +203,7 @@ class Prediction:
 
     def _differences(self, other: Array, judged: npt.NDArray[np.bool_]) -> Matrix:
         """Return the mean absolute difference of each judged slice over the mean slope, mm."""
-        seen, wanted, given = (part[judged] for part in (self.seen, other, self.slices))
+        seen, wanted, given = self.seen[judged], other[judged], self.slices[judged]
         return self._apart(given, wanted, seen, float(np.median(self._slopes(wanted, seen))))
 
     def _apart(
