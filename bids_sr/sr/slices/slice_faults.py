@@ -50,8 +50,9 @@ _AROUND = 5
 _USUAL = 0.3  # quantile of motion and gains: a slice at fault spoils several
 _QUANTILE_TO_SIGMA = 2.6  # of normal values without their sign
 _LATER = (SIGNAL_EXCESS, LOCAL_LOSS)  # beside a slice at fault a sound one may look so
-_FULL_MOTION_MM = 2.0  # motion at which a slice no longer counts
-_FULL_LOSS = 0.3
+_WEIGHED_MOTION_MM = (2.0, 3.5)  # up to which a slice counts in full, and from which not at all
+_WEIGHED_LOSS = (0.15, 0.3)  # the same, share of the signal
+_LEAST_WEIGHED = 12  # in shorter stacks neighbours are too different to stand in for a slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,9 @@ def check_slices(lr: Volume, acquisition: Acquisition) -> SliceCheck:
     that show little (the ends of a stack) are not judged, nor is a
     stack of fewer than 6.
 
+    What may be anatomy is told and counts in full: motion below 2 mm, a loss below 15 %, and
+    all faults of a stack of fewer than 12 judged slices.
+
     Not seen: motion of the whole stack, slow drift, a stack that is reversed as a whole.
     """
     axis = acquisition.for_volume(lr).slice_axis
@@ -150,6 +154,8 @@ def check_slices(lr: Volume, acquisition: Acquisition) -> SliceCheck:
     differences: list[float | None] = [None] * count
     for place, value in enumerate(stack.differences()):
         differences[order[place]] = value
+    if len(judged) < _LEAST_WEIGHED:
+        faults = [replace(fault, weight=1.0) for fault in faults]
     ranked = sorted(faults, key=lambda fault: (fault.slice_number, fault.what))
     return SliceCheck(record=SliceRecord(faults=tuple(ranked), differences=tuple(differences)))
 
@@ -188,10 +194,10 @@ class _Stack:
         if fit is None or fault.what not in (SIGNAL_LOSS, MOTION):
             return fault
         if fault.what == MOTION:
-            weight = 1 - min(1.0, fit.motion_mm / _FULL_MOTION_MM)
+            weight = _weight(fit.motion_mm, *_WEIGHED_MOTION_MM)
             return replace(fault, size=fit.motion_mm, weight=weight)
         lost = min(max(1 - fit.gain, _DARK / 2), 1.0)
-        return replace(fault, size=100 * lost, weight=1 - min(1.0, lost / _FULL_LOSS))
+        return replace(fault, size=100 * lost, weight=_weight(lost, *_WEIGHED_LOSS))
 
     def misplaced(self, steps: npt.NDArray[np.float64]) -> list[SliceFault]:
         """Return slices that are there twice, and those after which one is missing."""
@@ -344,6 +350,11 @@ class _Stack:
             return 0.0
         dark = bright & (given < _LOCAL_RATIO * darker)
         return float(np.count_nonzero(dark) / np.count_nonzero(bright))
+
+
+def _weight(size: float, harmless: float, full: float) -> float:
+    """Return what a slice counts: a small fault may be anatomy, and is told but not acted on."""
+    return float(np.clip((full - size) / (full - harmless), 0, 1))
 
 
 def _wide(fit: NeighbourFit) -> float:

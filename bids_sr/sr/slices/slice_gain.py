@@ -39,6 +39,7 @@ _LEAST_EVIDENCE = 3.0  # of banding against none, natural logarithm
 _PER_PATTERN = 2.0  # evidence that each pattern costs
 _SINGLE = 0.05  # standard deviation of the gain of a slice that stands out alone
 _PER_SINGLE = 3.0  # evidence that it costs, besides the logarithm of the number of slices
+_MOST_SINGLE = 0.15  # a larger log gain of one slice alone is lost signal, no banding
 _LEAST_PERCENT = 0.3
 _LEAST_RATIOS = 7
 
@@ -137,6 +138,9 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
     expectation of a: of what might be anatomy they take the likely share.  D knows no linear
     trend, so that a gradient stays as it is.
 
+    A slice that stands out alone by more than about 15 % keeps its intensities: it is at fault
+    (:func:`.check_slices`), and a factor would only hide that.
+
     A gain that is not the same in the whole slice, or in every tissue, is not modelled.
 
     References
@@ -166,6 +170,7 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
     if found.evidence < _LEAST_EVIDENCE:
         return found
     gains = model.gains(best)
+    gains[[number for number in best.singles if abs(gains[number]) > _MOST_SINGLE]] = 0.0
     if 100 * float(np.abs(gains).max()) < _LEAST_PERCENT:
         return replace(found, reason=f"banding below {_LEAST_PERCENT:g} %")
     factors = tuple(float(value) for value in np.exp(-gains))

@@ -136,6 +136,30 @@ def test_too_few_slices_are_not_judged(thick: Volume, acquisition: Acquisition) 
     assert check.record.differences == (None,) * 4
 
 
+def test_a_small_motion_is_told_but_the_slice_counts(
+    spoilt: Spoilt, head_acquisition: Acquisition
+) -> None:
+    def shift(slices: np.ndarray) -> None:
+        slices[20] = np.roll(slices[20], 1, axis=0)  # 2 mm
+
+    check = check_slices(spoilt(shift), head_acquisition)
+    assert named(check) == [(20, MOTION)]
+    assert check.weights is None or check.weights[20] > 0.7
+
+
+def test_a_slice_of_a_short_stack_is_told_but_counts(
+    spoilt: Spoilt, head_acquisition: Acquisition
+) -> None:
+    def darken(slices: np.ndarray) -> None:
+        slices[20] *= 0.5
+
+    whole = spoilt(darken)
+    short = Volume(np.ascontiguousarray(whole.data[:, :, 16:26]), whole.affine)
+    check = check_slices(short, head_acquisition)
+    assert named(check) == [(4, SIGNAL_LOSS)]
+    assert check.weights is None
+
+
 def test_air_alone_is_not_judged(head: Volume, head_acquisition: Acquisition) -> None:
     assert check_slices(head.with_data(np.zeros_like(head.data)), head_acquisition).weights is None
 

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from bids_sr.imaging import Acquisition, Volume, degrade
-from bids_sr.sr import correct_slice_gain
+from bids_sr.records.slice_faults import SIGNAL_LOSS
+from bids_sr.sr import check_slices, correct_slice_gain
 from bids_sr.sr.slices.slice_gain import SliceGain, banded, estimate_slice_gain
 
 THICK = Acquisition(spacing=4.0, thickness=4.0, profile="slr", slice_axis=2)
@@ -66,6 +67,17 @@ def test_every_third_slice_and_a_single_slice_are_told_apart(head: Volume) -> No
     assert changed.argmax() == count // 2
     assert gain.factors[count // 2] == pytest.approx(1 / 1.08, rel=0.02)
     assert np.median(changed) < 0.004
+
+
+def test_a_slice_that_lost_its_signal_is_left_to_the_check_of_faults(head: Volume) -> None:
+    gains = odd_even(head.shape[2], 4.0)
+    gains[20] *= 0.6
+    spoilt = banded(head, gains, 2)
+    corrected, gain = correct_slice_gain(spoilt, THICK)
+    assert gain.applied
+    assert gain.factors[20] == pytest.approx(1, abs=0.1)
+    faults = check_slices(corrected, THICK).record.faults
+    assert [(fault.slice_number, fault.what) for fault in faults] == [(20, SIGNAL_LOSS)]
 
 
 def test_random_gains_become_alike_where_slices_can_be_compared(head: Volume) -> None:
