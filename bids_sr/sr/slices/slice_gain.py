@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from bids_sr.imaging import Acquisition, Volume
+from bids_sr.records.slice_faults import SIGNAL_EXCESS, SIGNAL_LOSS
 from bids_sr.records.slice_gain_record import SliceGainRecord
 from bids_sr.sr.slices.neighbour_ratio import NeighbourRatios, neighbour_ratios
+from bids_sr.sr.slices.slice_faults import check_slices
 
 Array = npt.NDArray[np.float64]
 
@@ -40,6 +43,7 @@ _PER_PATTERN = 2.0  # evidence that each pattern costs
 _SINGLE = 0.05  # standard deviation of the gain of a slice that stands out alone
 _PER_SINGLE = 3.0  # evidence that it costs, besides the logarithm of the number of slices
 _MOST_SINGLE = 0.15  # a larger log gain of one slice alone is lost signal, no banding
+_FAULT = 1.0  # standard deviation of the log gain of such a slice
 _LEAST_PERCENT = 0.3
 _LEAST_RATIOS = 7
 
@@ -138,8 +142,9 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
     expectation of a: of what might be anatomy they take the likely share.  D knows no linear
     trend, so that a gradient stays as it is.
 
-    A slice that stands out alone by more than about 15 % keeps its intensities: it is at fault
-    (:func:`.check_slices`), and a factor would only hide that.
+    A slice that stands out alone by more than about 15 % is at fault (:func:`.check_slices`).
+    It gets the factor of its pattern only, because its own would hide the fault, and its
+    brightness says nothing about the slices beside it.
 
     A gain that is not the same in the whole slice, or in every tissue, is not modelled.
 
@@ -155,12 +160,13 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
     if ratios.measured.size < _LEAST_RATIOS:
         reason = f"{ratios.measured.size} slices can be compared with both neighbours"
         return replace(unchanged, reason=f"{reason}; {_LEAST_RATIOS} are needed")
-    model = _Model.of(ratios, count)
-    none = model.most_likely(banding=False)
-    best = max(
-        (model.with_singles(start) for start in (none, model.most_likely(banding=True))),
-        key=lambda choice: choice.likelihood,
-    )
+    model, none, best = _explained(_Model.of(ratios, count))
+    if np.abs(model.own(best)).max() > _MOST_SINGLE / 3:
+        faults = set(_faults(volume, slice_axis)) - set(model.at_fault)
+        if faults:
+            model, none, best = _explained(
+                replace(model, at_fault=(*model.at_fault, *sorted(faults)))
+            )
     found = replace(
         unchanged,
         evidence=best.likelihood - none.likelihood,
@@ -170,11 +176,39 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
     if found.evidence < _LEAST_EVIDENCE:
         return found
     gains = model.gains(best)
-    gains[[number for number in best.singles if abs(gains[number]) > _MOST_SINGLE]] = 0.0
     if 100 * float(np.abs(gains).max()) < _LEAST_PERCENT:
         return replace(found, reason=f"banding below {_LEAST_PERCENT:g} %")
     factors = tuple(float(value) for value in np.exp(-gains))
     return replace(found, factors=factors, pattern=best.patterns, reason="")
+
+
+def _explained(model: _Model) -> tuple[_Model, _Choice, _Choice]:
+    """Return the model with the slices at fault, and the best choices without and with banding.
+
+    The slices at fault are those whose own gain is too large for banding.  Each is set apart,
+    and what is left is explained anew.
+    """
+    while True:
+        none = model.most_likely(banding=False)
+        best = max(
+            (model.with_singles(start) for start in (none, model.most_likely(banding=True))),
+            key=lambda choice: choice.likelihood,
+        )
+        faults = model.too_large(best)
+        if not faults or len(model.at_fault) >= model.difference.shape[1] // 3:
+            return model, none, best
+        model = replace(model, at_fault=(*model.at_fault, *faults))
+
+
+def _faults(volume: Volume, slice_axis: int) -> list[int]:
+    """Return the slices whose signal is lost or too bright, as the check of slices sees them."""
+    spacing = float(np.linalg.norm(volume.affine[:3, slice_axis]))
+    check = check_slices(volume, Acquisition(spacing=spacing, slice_axis=slice_axis))
+    return [
+        fault.slice_number
+        for fault in check.record.faults
+        if fault.what in (SIGNAL_LOSS, SIGNAL_EXCESS) and fault.size > 100 * _MOST_SINGLE
+    ]
 
 
 def banding_percent(ratios: NeighbourRatios) -> float | None:
@@ -227,6 +261,8 @@ class _Model:
     """(n, K) D."""
     patterns: tuple[Array, ...]
     """(K, K) covariance of the gains of each pattern."""
+    at_fault: tuple[int, ...] = ()
+    """Slices whose brightness is their own and no banding."""
 
     @classmethod
     def of(cls, ratios: NeighbourRatios, count: int) -> _Model:
@@ -286,13 +322,32 @@ class _Model:
         return choice
 
     def gains(self, choice: _Choice) -> Array:
-        """Return the (K,) expected log gains, of mean 0."""
-        prior = self._prior(choice)
-        covariance = self.difference @ prior @ self.difference.T + self._rest(
-            choice.noise, choice.wave
-        )
-        gains = prior @ self.difference.T @ np.linalg.solve(covariance, self.ratios)
+        """Return the (K,) expected log gains, of mean 0; of slices at fault that of a pattern."""
+        gains = self._expected(choice, self._prior(choice))
+        if self.at_fault:
+            numbers = list(self.at_fault)
+            repeated = replace(choice, sizes=(*choice.sizes[:-1], 0.0), singles=())
+            gains[numbers] = self._expected(choice, self._prior(repeated))[numbers]
         return np.asarray(gains - gains.mean())
+
+    def own(self, choice: _Choice) -> Array:
+        """Return the (K,) expected log gains without those of repeating patterns, of median 0."""
+        alone = replace(choice, sizes=(*(0.0 for _ in choice.sizes[:-1]), choice.sizes[-1]))
+        own = self._expected(choice, self._prior(alone))
+        return np.asarray(own - np.median(own))
+
+    def too_large(self, choice: _Choice) -> list[int]:
+        """Return slices whose own gain is too large for banding, of neighbours the larger."""
+        own = np.abs(self.own(choice))
+        own[list(self.at_fault)] = 0.0
+        largest = own >= ndimage.maximum_filter1d(own, 3)
+        return [int(number) for number in np.flatnonzero((own > _MOST_SINGLE) & largest)]
+
+    def _expected(self, choice: _Choice, share: Array) -> Array:
+        """Return the (K,) expectation of a share of the log gains with that covariance."""
+        prior = self.difference @ self._prior(choice) @ self.difference.T
+        covariance = prior + self._rest(choice.noise, choice.wave)
+        return np.asarray(share @ self.difference.T @ np.linalg.solve(covariance, self.ratios))
 
     def _prior(self, choice: _Choice) -> Array:
         """Return the (K, K) covariance of the log gains."""
@@ -304,7 +359,11 @@ class _Model:
 
     def _rest(self, noise: float, wave: float) -> Array:
         """Return the (n, n) covariance of what is no banding."""
-        return np.asarray(self.slow + noise**2 * self.noise + wave**2 * self.wave)
+        rest = self.slow + noise**2 * self.noise + wave**2 * self.wave
+        if self.at_fault:
+            alone = self.difference[:, list(self.at_fault)]
+            rest = rest + _FAULT**2 * alone @ alone.T
+        return np.asarray(rest)
 
 
 def _slow(places: npt.NDArray[np.int_]) -> Array:

@@ -80,6 +80,23 @@ def test_a_slice_that_lost_its_signal_is_left_to_the_check_of_faults(head: Volum
     assert [(fault.slice_number, fault.what) for fault in faults] == [(20, SIGNAL_LOSS)]
 
 
+@pytest.mark.parametrize("lost", [(0.75,), (0.5,), (0.7, 0.7), (0.8, 1, 1, 0.8), (0.5, 1, 1) * 4])
+def test_faults_of_slices_are_the_same_before_and_after_the_gain(
+    head: Volume, lost: tuple[float, ...]
+) -> None:
+    """A fault is not divided out, and does not darken the slices beside it."""
+    acquisition = Acquisition(spacing=4.0, slice_axis=2)
+    first = head.shape[2] // 2 - len(lost) // 2
+    gains = odd_even(head.shape[2], 3)
+    expected = {first + number for number, gain in enumerate(lost) if gain < 1}
+    disturbed = gains.copy()
+    disturbed[first : first + len(lost)] *= lost
+    corrected, gain = correct_slice_gain(banded(head, disturbed, 2), acquisition)
+    faults = check_slices(corrected, acquisition).record.faults
+    assert {fault.slice_number for fault in faults if fault.what == SIGNAL_LOSS} == expected
+    assert np.abs(np.log(gain.factors * gains)).max() < 0.05
+
+
 def test_random_gains_become_alike_where_slices_can_be_compared(head: Volume) -> None:
     count = head.shape[2]
     gains = 1 + np.random.default_rng(1).normal(0, 0.04, count)
