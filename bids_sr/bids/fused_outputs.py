@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 from bids_sr.bids.derivatives import output_path, output_paths, resolution_label, source_uri
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.leftovers import fused_segmentation_patterns
+from bids_sr.bids.names import parse_name
 from bids_sr.bids.output_sidecars import geometry, kept_fields, own_uri
 from bids_sr.bids.stacks import StackGroup, stack_groups
 from bids_sr.files import read_json_or_empty
@@ -20,6 +22,8 @@ DESC = "fused"
 FIGURES = ("fused", "fusedweights")
 RECORD = "Fusion"
 """Field of our sidecars that says how a volume was fused."""
+PLACES = ("subject", "session")
+"""Entities that the folders of an image say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +68,13 @@ def fused_paths(output_dir: Path, group: StackGroup) -> FusedPaths:
     The names have the entities that all stacks share; that of a transform has all of its stack.
     """
     image = group.image
-    motion = {"from": image.suffix, "to": DESC, "mode": "image"}
     return FusedPaths(
         products={
             member.relpath: output_path(output_dir, image, res=resolution_label(member), desc=DESC)
             for member in group.members
         },
         transforms={
-            member.relpath: output_path(
-                output_dir, member, suffix="xfm", extension=".txt", **motion
-            )
-            for member in group.members
+            member.relpath: _transform_path(output_dir, member) for member in group.members
         },
         mask=output_path(
             output_dir, image, suffix="mask", space=image.suffix, label="brain", desc=DESC
@@ -165,21 +165,65 @@ def settle_fused(
             frame = paths.products[record.frame]
             current |= {*paths.beside, frame, *(paths.transforms[used] for used in record.used)}
     by_path = {image.relpath: image for image in images if image.processed}
-    folders = {output_paths(output_dir, image).product.parent for image in by_path.values()}
+    folders = {output_paths(output_dir, image).product.parent: image for image in by_path.values()}
     notes = []
-    for sidecar in sorted(p for folder in folders for p in folder.glob(f"*_desc-{DESC}_*.json")):
-        record = FusionRecord.from_dict(read_json_or_empty(sidecar).get(RECORD))
-        known = [by_path[path] for path in record.images if path in by_path]
-        if len(known) < 2 or len(known) < len(record.images) or not {*record.used} <= complete:
-            continue
-        product = sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")
-        group = StackGroup(members=tuple(known))
-        paths = fused_paths(output_dir, group)
-        for path in {product, *paths.beside, *paths.transforms.values(), paths.quality} - current:
-            path.unlink(missing_ok=True)
-            path.with_name(f"{path.name.split('.')[0]}.json").unlink(missing_ok=True)
-        if paths.quality not in current:
-            remove_others(fused_segmentation_patterns(output_dir, group.image), ())
-        if product not in current:
-            notes.append(f"removed {product.name}: its stacks were made anew and not fused")
+    for folder, image in sorted(folders.items()):
+        for sidecar in _sidecars(folder):
+            record = FusionRecord.from_dict(read_json_or_empty(sidecar).get(RECORD))
+            gone = {path for path in record.images if not lexists(_root(image) / path)}
+            known = {path for path in record.images if path in by_path} - gone
+            settled = len(known | gone) == len(record.images) and {*record.used} - gone <= complete
+            if not (known and settled):
+                continue
+            product = sidecar.with_name(f"{sidecar.name.removesuffix('.json')}.nii.gz")
+            group = _recorded_group(record, by_path[min(known)])
+            paths = fused_paths(output_dir, group)
+            old = {product, *paths.beside, *paths.transforms.values(), paths.quality} - current
+            for path in old:
+                path.unlink(missing_ok=True)
+                path.with_name(f"{path.name.split('.')[0]}.json").unlink(missing_ok=True)
+            if paths.quality not in current:
+                remove_others(fused_segmentation_patterns(output_dir, group.image), ())
+            if product not in current:
+                what = "some of its stacks are gone" if gone else "its stacks were made anew"
+                notes.append(f"removed {product.name}: {what} and not fused")
+        _remove_unused_transforms(output_dir, folder, image)
     return notes
+
+
+def _transform_path(output_dir: Path, image: AnatImage) -> Path:
+    motion = {"from": image.suffix, "to": DESC, "mode": "image"}
+    return output_path(output_dir, image, suffix="xfm", extension=".txt", **motion)
+
+
+def _sidecars(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*_desc-{DESC}_*.json"))
+
+
+def _root(image: AnatImage) -> Path:
+    """Return the root of the input dataset."""
+    return image.path.parents[image.relpath.count("/")]
+
+
+def _named(path: str, image: AnatImage) -> AnatImage:
+    """Return an image of the same folder with the entities and suffix of a path."""
+    name = parse_name(path.rpartition("/")[2])
+    places = {key: image.entities[key] for key in PLACES if key in image.entities}
+    return replace(image, relpath=path, entities=name.entities | places, suffix=name.suffix)
+
+
+def _recorded_group(record: FusionRecord, image: AnatImage) -> StackGroup:
+    """Return the stacks of an earlier run, from their names, in the folder of an image."""
+    named = (_named(path, image) for path in record.images)
+    return StackGroup(members=tuple(replace(stack, fused_into=record.product) for stack in named))
+
+
+def _remove_unused_transforms(output_dir: Path, folder: Path, image: AnatImage) -> None:
+    """Remove transforms to a frame that no fused volume of the folder has any longer."""
+    used = {
+        _transform_path(output_dir, _named(path, image))
+        for sidecar in _sidecars(folder)
+        for path in FusionRecord.from_dict(read_json_or_empty(sidecar).get(RECORD)).used
+    }
+    for path in {*folder.glob(f"*_to-{DESC}_mode-image_xfm.txt")} - used:
+        path.unlink()

@@ -111,3 +111,42 @@ def test_another_resolution_takes_the_place_of_the_former(
     assert again.exists()
     assert not product.exists()
     assert all(path.exists() for path in fused_paths(output, group).transforms.values())
+
+
+def test_a_fused_volume_goes_when_stacks_are_removed(
+    dataset: Path, add_image: AddImage, tmp_path: Path
+) -> None:
+    removed = add_image("sub-01_acq-ax_T2w")
+    add_image("sub-01_acq-sag_T2w", spacings=(4, 1, 1))
+    output = tmp_path / "out"
+    _, (group,) = planned(dataset)
+    product = write_fused(output, group)
+    others = output / "sub-01/anat/sub-01_acq-ax_res-1mm_desc-sr_T2w.nii.gz"
+    others.write_text("x")
+    removed.unlink()
+    images, _ = planned(dataset)
+    assert settle_fused(output, images, []) == []
+    assert settle_fused(output, images, [image.relpath for image in images]) == [
+        f"removed {product.name}: some of its stacks are gone and not fused"
+    ]
+    assert [path for path in output.rglob("*") if path.is_file()] == [others]
+
+
+def test_a_transform_to_a_former_frame_goes(
+    dataset: Path, add_image: AddImage, tmp_path: Path
+) -> None:
+    removed = add_image("sub-01_acq-ax_T2w")
+    add_image("sub-01_acq-cor_T2w", spacings=(1, 4, 1))
+    add_image("sub-01_acq-sag_T2w", spacings=(4, 1, 1))
+    output = tmp_path / "out"
+    _, (group,) = planned(dataset)
+    former = fused_paths(output, group).transforms[removed.relative_to(dataset).as_posix()]
+    write_fused(output, group)
+    assert former.exists()
+    removed.unlink()
+    images, (pair,) = planned(dataset)
+    product = write_fused(output, pair)
+    assert settle_fused(output, images, [image.relpath for image in images]) == []
+    assert product.exists()
+    assert not former.exists()
+    assert all(path.exists() for path in fused_paths(output, pair).transforms.values())
