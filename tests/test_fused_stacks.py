@@ -68,6 +68,7 @@ def test_three_stacks_become_one_volume(
 ) -> None:
     done = run(command, session, tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "sub-01_desc-fused_T2w: fusing stacks done" in done.stderr
     anat = tmp_path / "out/sub-01/anat"
     fused = anat / "sub-01_res-2mm_desc-fused_T2w.nii.gz"
     alone = [anat / f"sub-01_acq-{plane}_res-2mm_desc-sr_T2w.nii.gz" for plane in PLANES]

@@ -196,6 +196,11 @@ def image_of_node(fullname: str, images: Mapping[str, AnatImage]) -> AnatImage |
     return next((images[graph] for graph in fullname.split(".") if graph in images), None)
 
 
+def groups_by_graph(images: Sequence[AnatImage]) -> dict[str, str]:
+    """Return the names of the volumes that stacks of a plan are fused into, by their graphs."""
+    return {fusion_wf_name(group): group.name for group in stack_groups(images)}
+
+
 def ended_groups(images: Sequence[AnatImage], ended: Iterable[str]) -> list[str]:
     """List the groups of stacks of which everything is written, by the nodes that have ended."""
     last = {tuple(name.split(".")[-2:]) for name in ended}

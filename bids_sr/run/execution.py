@@ -48,20 +48,22 @@ def run_graph(
     from bids_sr.bids import output_paths, subjects_of
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         ended_groups,
+        groups_by_graph,
         image_of_node,
         images_by_graph,
         makes_product,
     )
 
-    known = images_by_graph(images)
+    known, groups = images_by_graph(images), groups_by_graph(images)
 
     def image_of(name: str) -> AnatImage | None:
         image: AnatImage | None = image_of_node(name, known)
         return image
 
     def stem_of(name: str) -> str | None:
-        image = image_of(name)
-        return image.stem if image else None
+        if (image := image_of(name)) is not None:
+            return image.stem
+        return next((groups[graph] for graph in name.split(".") if graph in groups), None)
 
     workflow = graph.workflow
     _configure_nipype(config, record)

@@ -35,7 +35,7 @@ class StageLines:
     Parameters
     ----------
     stem_of : callable
-        From the full name of a node to the stem of its image, or None.
+        From the full name of a node to the stem of its image or fused volume, or None.
     """
 
     def __init__(self, stem_of: Callable[[str], str | None]) -> None:
@@ -51,7 +51,7 @@ class StageLines:
         if status == "end":
             self.ended.add(name)
         stem = self.stem_of(name)
-        if node.name in OF_SEVERAL:  # dataset_<suffix>_wf.learn
+        if stem is None and node.name in OF_SEVERAL:  # dataset_<suffix>_wf.learn
             stem = name.split(".")[-2].removeprefix("dataset_").removesuffix("_wf")
         if stem is not None and status == "exception":
             self._failed.add(stem)

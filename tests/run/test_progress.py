@@ -58,6 +58,14 @@ def test_learning_from_all_images_is_told(
     assert caplog.messages == ["FLAIR: learning from all images ..."]
 
 
+def test_a_fused_volume_is_called_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    lines = StageLines({"w.sub_01_desc_fused_T2w_wf.fuse_stacks": "sub-01_desc-fused_T2w"}.get)
+    fuse = SimpleNamespace(fullname="w.sub_01_desc_fused_T2w_wf.fuse_stacks", name="fuse_stacks")
+    with caplog.at_level(logging.INFO):
+        lines(fuse, "start")
+    assert caplog.messages == ["sub-01_desc-fused_T2w: fusing stacks ..."]
+
+
 def test_nodes_of_no_image_are_silent(lines: StageLines, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         lines(SimpleNamespace(fullname="w.denoise", name="denoise"), "start")
