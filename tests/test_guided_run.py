@@ -159,7 +159,7 @@ def test_sessions_with_a_thin_scan(sessions: Path, reference: Volume, tmp_path: 
     assert "sub-right_FLAIR: guide unchanged" in again.stderr
     assert np.array_equal(voxels(right), guided)
 
-    alone = run(sessions, tmp_path, "--participant-label", "right", "wrong")
+    alone = run(sessions, tmp_path, "--guide", "none", "--participant-label", "right", "wrong")
     assert alone.returncode == 0, alone.stderr
     assert "FLAIR: super-resolution unchanged" in alone.stderr
     assert np.array_equal(voxels(wrong), unused)
