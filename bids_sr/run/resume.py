@@ -32,6 +32,8 @@ def drop_broken_result(node: Any) -> None:
         return
     try:
         outputs = load_resultfile(path).outputs
+        if outputs is None:  # the step had failed; it is tried again
+            return
         whole = all(_is_whole(value, path.parent) for value in _texts(outputs.get()))
     except Exception as error:  # whatever a broken pickle raises
         LOGGER.debug("%s: %s", path, error)

@@ -99,6 +99,25 @@ def test_a_kept_result_that_is_broken_is_made_again(
         assert result.stat().st_size > len(content)
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_a_step_that_had_failed_is_tried_again_without_a_word(
+    three_texts: list[Path], here: bool, node: Nodes, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    def again() -> Exception | None:
+        return run([chain(node, p, n, here=here) for n, p in enumerate(three_texts)])[1]
+
+    failing = three_texts[0]
+    failing.chmod(0o600)
+    content = failing.read_bytes()
+    failing.write_bytes(b"\xff")  # no text
+    assert again() is not None
+    caplog.clear()
+    assert again() is not None
+    assert "damaged" not in caplog.text
+    failing.write_bytes(content)
+    assert again() is None
+
+
 def draw(folder: str) -> list[str]:
     from pathlib import Path
 
