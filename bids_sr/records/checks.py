@@ -136,6 +136,16 @@ def _slice_faults(quality: QualityRecord) -> float | None:
     return float(len({fault.slice_number for fault in record.faults}))
 
 
+def _clear_faults(quality: QualityRecord) -> float | None:
+    """Count clear faults where there are too few for the check of all faults."""
+    if (_slice_faults(quality) or 0.0) > _TOLERATED_FAULTS:
+        return None
+    faults = quality.method.slice_record.faults
+    return float(len({fault.slice_number for fault in faults if fault.clear})) or None
+
+
+_TOLERATED_FAULTS = 2  # now and then a good slice is accused
+
 RULES = (
     CheckRule(
         name="steps",
@@ -225,11 +235,20 @@ RULES = (
     CheckRule(
         name="slices",
         title="Slices at fault",
-        high=2,
+        high=_TOLERATED_FAULTS,
         value=_slice_faults,
         ok="No slice seems to have moved or lost signal.",
         look="Slices moved, lost signal, or are repeated or missing: read the warnings of the "
         "image, and look at these slices.",
+    ),
+    CheckRule(
+        name="clear_faults",
+        title="Slices clearly at fault",
+        high=0,
+        value=_clear_faults,
+        ok="No slice is clearly at fault.",
+        look="A slice is there twice or out of order, or moved or lost signal so much that it "
+        "counts less than half: read the warnings of the image, and look at this slice.",
     ),
     CheckRule(
         name="snr",

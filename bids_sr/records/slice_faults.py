@@ -22,6 +22,7 @@ MISSING = "missing after"
 REVERSED = "reversed"
 WEIGHED = (MOTION, SIGNAL_LOSS, LOCAL_LOSS, SIGNAL_EXCESS)
 """Faults of a slice that is weighed down; the others can only be reported."""
+_CLEAR_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,11 @@ class SliceFault:
     difference to the next slice; reversed: slices in the block."""
     weight: float = 1.0
     """What the slice still counts, from 0 to 1."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether such a fault alone asks for a look: hardly ever is a good slice accused so."""
+        return self.what in (REPEATED, REVERSED) or self.weight < _CLEAR_WEIGHT
 
     @property
     def words(self) -> str:

@@ -13,7 +13,14 @@ from bids_sr.imaging import Acquisition
 from bids_sr.records.checks import RULES, verdict_on
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, Output, SlicesUsed
 from bids_sr.records.quality import QualityRecord
-from bids_sr.records.slice_faults import SliceFault, SliceRecord
+from bids_sr.records.slice_faults import (
+    MISSING,
+    MOTION,
+    REPEATED,
+    SIGNAL_LOSS,
+    SliceFault,
+    SliceRecord,
+)
 from bids_sr.records.step_record import StepRecord
 from bids_sr.records.verdict import Check
 
@@ -66,6 +73,11 @@ def with_method(**changes: Any) -> QualityRecord:
 def moved(numbers: Iterable[int]) -> SliceRecord:
     faults = [SliceFault(slice_number=number, what="motion", size=2.0) for number in numbers]
     return SliceRecord(faults=tuple(faults), differences=(1.0,) * 30)
+
+
+def at_fault(what: str, weight: float = 1.0) -> SliceRecord:
+    fault = SliceFault(slice_number=12, what=what, size=5.0, weight=weight)
+    return SliceRecord(faults=(fault,), differences=(1.0,) * 30)
 
 
 def with_mask(volume: float) -> QualityRecord:
@@ -141,10 +153,17 @@ def test_what_is_not_known_is_not_checked() -> None:
         ("stripes", measured(StripesDecibel=9)),
         ("uncertainty", measured(UncertaintyPercent=20)),
         ("slices", with_method(slice_record=moved(range(3, 9)))),
+        ("clear_faults", with_method(slice_record=at_fault(SIGNAL_LOSS, weight=0.0))),
+        ("clear_faults", with_method(slice_record=at_fault(REPEATED))),
     ],
 )
 def test_a_check_fires_on_what_is_spoilt(name: str, spoilt: QualityRecord) -> None:
     assert name in fired(spoilt)
+
+
+def test_single_faults_that_may_be_anatomy_are_ok() -> None:
+    for what in (MISSING, MOTION, SIGNAL_LOSS):
+        assert not fired(with_method(slice_record=at_fault(what)))
 
 
 def test_bright_voxels_mean_something_in_a_t1w_only() -> None:
