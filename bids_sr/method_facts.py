@@ -21,7 +21,7 @@ MemoryPlane = tuple[float, float, float]
 
 _EVERY_ADAPTATION: tuple[Adaptation, ...] = ("none", "dataset", "image", "both")
 INTERPOLATION_GB: MemoryPlane = (0.45, 0.012, 0.015)
-NETWORK_GB: MemoryPlane = (0.75, 0.02, 0.065)
+NETWORK_GB: MemoryPlane = (0.8, 0.02, 0.067)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,12 @@ class Resources:
     @property
     def measure_gb(self) -> float:
         """Memory of the measures on the acquired image and the result."""
-        return self._gb(0.25, 0.03, 0.045)
+        return self._gb(0.38, 0.03, 0.045)
+
+    @property
+    def labels_gb(self) -> float:
+        """Memory of bringing labels onto the acquired slices."""
+        return self.output_gb(0.3, 0.05)
 
     def output_gb(self, base: float, per_megavoxel: float) -> float:
         """Memory of a step on the output grid: GB, and GB per million voxels."""
@@ -89,7 +94,7 @@ class Resources:
 
     def slice_gain_gb(self, choice: str = "auto") -> float:
         """Memory of bringing slices to one brightness."""
-        return {"auto": self._gb(0.3, 0.03, 0.0), "none": self.acquired_gb}[choice]
+        return {"auto": self._gb(0.36, 0.03, 0.0), "none": self.acquired_gb}[choice]
 
     @property
     def brain_gb(self) -> dict[str, float]:
@@ -141,7 +146,7 @@ class Resources:
         of_acquired = Demand(self.acquired_gb, 1)
         of_result, light = Demand(self.result_gb, 1), Demand(self.light_gb, 1)
         figures = [of_result, of_result, light, light, light]
-        measures = Demand(self.measure_gb, 1)
+        measures, to_slices = Demand(self.measure_gb, 1), Demand(self.labels_gb, 1)
         return [
             [Demand(self.denoise_gb(), self.threads)],
             [Demand(self.bias_gb(), self.threads)],
@@ -151,7 +156,7 @@ class Resources:
             [resolve, of_acquired],  # the figure of the mask waits for that alone
             [brain, *figures],
             [of_acquired, measures, *figures, *(tools or [of_result])],  # wait for the mask there
-            [of_acquired, measures, *figures, *[of_result] * len(tools)],
+            [of_acquired, measures, *figures, *[of_result, to_slices] * len(tools)],
         ]
 
 

@@ -101,7 +101,7 @@ def init_segmentation_wf(
         to_slices = pe.Node(
             SegmentationOnSlices(),
             name=f"to_slices_{tool.label}",
-            mem_gb=resources.output_gb(0.3, 0.05),
+            mem_gb=resources.labels_gb,
         )
         save, save_figure = _save(image, tool, options)
         draw = pe.Node(SegmentationFigure(), name=f"draw_{tool.label}", mem_gb=resources.result_gb)

@@ -61,9 +61,13 @@ def tissue_contrast(inside: Array, air: Array) -> TissueContrast:
 
     References
     ----------
-    Esteban et al. 2017, MRIQC, PLoS ONE 12:e0184661, doi:10.1371/journal.pone.0184661.
-    Magnotta et al. 2006, J Digit Imaging 19:140-147, doi:10.1007/s10278-006-0264-x (CNR).
-    Dietrich et al. 2007, J Magn Reson Imaging 26:375-385, doi:10.1002/jmri.20969 (SNRd).
+    Esteban et al. 2017, MRIQC: advancing the automatic prediction of image quality in MRI
+    from unseen sites, PLoS ONE 12:e0184661, doi:10.1371/journal.pone.0184661.
+    Magnotta et al. 2006, Measurement of signal-to-noise and contrast-to-noise in the fBIRN
+    multicenter imaging study, J Digit Imaging 19:140-147, doi:10.1007/s10278-006-0264-x (CNR).
+    Dietrich et al. 2007, Measurement of signal-to-noise ratios in MR images: influence of
+    multichannel coils, parallel imaging, and reconstruction filters, J Magn Reson Imaging
+    26:375-385, doi:10.1002/jmri.20969 (SNRd).
     """
     if inside.size < _LEAST_VOXELS or np.ptp(inside) == 0:
         return TissueContrast(snr=None, snr_air=None, cnr=None)

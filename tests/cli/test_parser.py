@@ -318,5 +318,6 @@ def test_a_guide_for_a_method_that_cannot_learn_from_it_is_refused() -> None:
     with pytest.raises(ConfigError, match="--guide T1w: the method 'bspline' cannot learn"):
         guide_rule(parse("--guide", "T1w", "--sr-method", "bspline"))
     assert guide_rule(parse("--guide", "auto", "--sr-method", "bspline")).wanted == {}
-    assert not guide_rule(parse()).allowed
+    assert guide_rule(parse()).allowed
+    assert not guide_rule(parse("--guide", "none")).allowed
     assert guide_rule(parse("--guide", "T1w")).wanted == {"suffix": ("T1w",)}

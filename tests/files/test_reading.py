@@ -173,8 +173,10 @@ READ_BY_THEMSELVES = {
     "download.py",
     "evaluation/pool.py",
     "files/writing.py",
+    "interfaces/segmentation_on_slices.py",
     "published.py",
     "reports/bibliography.py",
+    "sr/inference/interval.py",
 }
 
 

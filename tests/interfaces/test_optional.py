@@ -29,6 +29,11 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
     (preprocessing.Denoise, {"in_file": "FILE"}, {"out_file": "FILE"}),
     (preprocessing.CorrectBias, {"in_file": "FILE"}, {"out_file": "FILE"}),
     (
+        preprocessing.CorrectSliceGain,
+        {"in_file": "FILE", "acquisition": ACQUISITION},
+        {"out_file": "FILE"},
+    ),
+    (
         brain_extraction.ExtractBrain,
         {"in_file": "FILE", "acquired_file": "FILE"},
         {"out_mask": None, "skull_stripped": None},
@@ -49,6 +54,28 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
         {"before_file": "FILE", "after_file": "FILE", "record": MethodRecord()},
         FIGURE,
     ),
+    (
+        reportlets.GuideFigure,
+        {
+            "unguided_file": "FILE",
+            "sr_file": "FILE",
+            "aligned_guide": None,
+            "record": MethodRecord(),
+        },
+        FIGURE,
+    ),
+    (
+        reportlets.AlignedGuideFigure,
+        {
+            "unguided_file": "FILE",
+            "sr_file": "FILE",
+            "aligned_guide": "FILE",
+            "record": MethodRecord(),
+        },
+        FIGURE,
+    ),
+    (reportlets.SliceGainFigure, {"gain_record": {"Applied": True}}, FIGURE),
+    (reportlets.SlicesFigure, {"record": MethodRecord()}, FIGURE),
     (reportlets.SliceProfileFigure, {"acquisition": ACQUISITION}, FIGURE),
     (reportlets.LearningCurveFigure, {"curve": CURVE}, FIGURE),
     (reportlets.UncertaintyFigure, {"in_file": "FILE", "in_uncertainty": "FILE"}, FIGURE),

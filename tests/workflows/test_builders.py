@@ -20,7 +20,7 @@ from bids_sr.workflows.super_resolution import SuperResolution
 FOLDER = Path(str(inspect.getfile(workflows))).parent
 MAX_ARGUMENTS = 4
 MAX_LINES = 120
-RESOLVED = {"engine", "engine_reason", "parameters", "weights_files", "provenance"}
+RESOLVED = {"engine", "engine_reason", "parameters", "weights_files", "provenance", "fused"}
 """Fields that stand for what several options came to."""
 
 

@@ -50,9 +50,9 @@ _AROUND = 5
 _USUAL = 0.3  # quantile of motion and gains: a slice at fault spoils several
 _QUANTILE_TO_SIGMA = 2.6  # of normal values without their sign
 _LATER = (SIGNAL_EXCESS, LOCAL_LOSS)  # beside a slice at fault a sound one may look so
-_WEIGHED_MOTION_MM = (2.0, 3.5)  # up to which a slice counts in full, and from which not at all
+_WEIGHED_MOTION_MM = (3.0, 4.2)  # up to which a slice counts in full, and from which not at all
 _WEIGHED_LOSS = (0.15, 0.3)  # the same, share of the signal
-_LEAST_WEIGHED = 12  # in shorter stacks neighbours are too different to stand in for a slice
+_LEAST_WEIGHED = 15  # in shorter stacks neighbours are too different to stand in for a slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +126,8 @@ def check_slices(lr: Volume, acquisition: Acquisition) -> SliceCheck:
     that show little (the ends of a stack) are not judged, nor is a
     stack of fewer than 6.
 
-    What may be anatomy is told and counts in full: motion below 2 mm, a loss below 15 %, and
-    all faults of a stack of fewer than 12 judged slices.
+    What may be anatomy is told and counts in full: motion below 3 mm, a loss below 15 %, and
+    all faults of a stack of fewer than 15 judged slices.
 
     Not seen: motion of the whole stack, slow drift, a stack that is reversed as a whole.
     """

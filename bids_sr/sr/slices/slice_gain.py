@@ -150,7 +150,8 @@ def estimate_slice_gain(volume: Volume, slice_axis: int) -> SliceGain:
 
     References
     ----------
-    Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
+    Rasmussen and Williams 2006, Gaussian processes for machine learning, MIT Press, chapters 2
+    and 5, https://gaussianprocess.org/gpml/.
     """
     count = volume.shape[slice_axis]
     unchanged = SliceGain(factors=(1.0,) * count, reason="intensities below zero")
