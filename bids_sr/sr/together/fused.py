@@ -1,6 +1,7 @@
 """Stacks in, one volume out: registration, intensities, odd slices, agreement, in this order.
 
-What is not believed on the way is left out and named; the frame is always kept.
+What is not believed on the way is left out and named.  The frame is kept; it is the finest stack
+to which another fits.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ def super_resolve_together(
     Returns
     -------
     FusedReconstruction
-        In the frame of the finest stack; ties go to the first.  Of a single volume what
-        :func:`.super_resolve` makes.
+        In the frame of the finest stack to which another fits; ties go to the first.  Of a single
+        volume what :func:`.super_resolve` makes.
 
     Raises
     ------
@@ -157,8 +158,7 @@ def fuse_stacks(
         raise InputDataError("Found no stacks; expected at least one. Give the acquired volumes.")
     start = time.perf_counter()
     tell = progress or silent
-    frame = finest(stacks)
-    placed, records, warnings = _registered(stacks, frame, seed, tell)
+    frame, (placed, records, warnings) = _registered_to_fitting(stacks, seed, tell)
     used = [number for number, stack in enumerate(placed) if stack is not None]
     if len(used) == 1:
         return _alone(stacks, frame, records, warnings)
@@ -211,9 +211,31 @@ def finest(stacks: Sequence[Stack]) -> int:
     return int(np.flatnonzero(cells <= cells.min() * (1 + SAME_SPACING))[0])
 
 
-def _registered(
-    stacks: Sequence[Stack], frame: int, seed: int, tell: Progress
-) -> tuple[list[Stack | None], list[dict[str, Any]], list[str]]:
+Registered = tuple[list[Stack | None], list[dict[str, Any]], list[str]]
+
+
+def _registered_to_fitting(
+    stacks: Sequence[Stack], seed: int, tell: Progress
+) -> tuple[int, Registered]:
+    """Register to the finest stack; where no other fits to it, to the next finest."""
+    first = finest(stacks)
+    others = [number for number in range(len(stacks)) if number != first]
+    others.sort(key=lambda number: float(np.prod(stacks[number].slices.spacings)))
+    result = _registered(stacks, first, seed, tell)
+    if _fitting(result) > 1 or len(stacks) < 3:
+        return first, result
+    for frame in others[:-1]:  # the last has been tried with each of the others
+        again = _registered(stacks, frame, seed, tell)
+        if _fitting(again) > 1:
+            return frame, again
+    return first, result
+
+
+def _fitting(registered: Registered) -> int:
+    return sum(stack is not None for stack in registered[0])
+
+
+def _registered(stacks: Sequence[Stack], frame: int, seed: int, tell: Progress) -> Registered:
     """Register each stack to the frame; None for those that are not believed."""
     result: list[Stack | None] = []
     records: list[dict[str, Any]] = []

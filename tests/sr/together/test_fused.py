@@ -86,6 +86,18 @@ def test_the_others_are_fused_without_a_stack_that_is_left_out(planes: list[Stac
 
 
 @pytest.mark.slow
+def test_a_first_stack_to_which_none_fits_does_not_stop_the_others(planes: list[Stack]) -> None:
+    turned = planes[1].reconstruction.data[:, ::-1, ::-1].copy()
+    wrong = replace(planes[1], reconstruction=planes[1].reconstruction.with_data(turned))
+    rest = fuse_stacks([wrong, planes[0], planes[2]])
+    pair = fuse_stacks([planes[0], planes[2]])
+    assert rest.frame == 1
+    np.testing.assert_array_equal(rest.volume.data, pair.volume.data)
+    assert [stack["Used"] for stack in rest.record["Stacks"]] == [False, True, True]
+    assert rest.warnings[0].startswith("stack 1 is left out: ")
+
+
+@pytest.mark.slow
 def test_a_spoilt_slice_costs_little(
     planes: list[Stack], fused: FusedReconstruction, remake: MakeStack, decibels: Score
 ) -> None:
