@@ -78,7 +78,7 @@ def command() -> Command:
             check=False,
             cwd=cwd,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-            timeout=120,
+            timeout=300,
         )
 
     return run
