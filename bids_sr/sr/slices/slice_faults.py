@@ -51,7 +51,9 @@ _USUAL = 0.3  # quantile of motion and gains: a slice at fault spoils several
 _QUANTILE_TO_SIGMA = 2.6  # of normal values without their sign
 _LATER = (SIGNAL_EXCESS, LOCAL_LOSS)  # beside a slice at fault a sound one may look so
 _WEIGHED_MOTION_MM = (3.0, 4.2)  # up to which a slice counts in full, and from which not at all
+_WEIGHED_EXPLAINS = (1.25, 1.45)  # the same, residual without the motion over that with it
 _WEIGHED_LOSS = (0.15, 0.3)  # the same, share of the signal
+_SURELY_LOST = 50.0  # percent of the signal; so much is no anatomy in a short stack either
 _LEAST_WEIGHED = 15  # in shorter stacks neighbours are too different to stand in for a slice
 
 
@@ -126,8 +128,8 @@ def check_slices(lr: Volume, acquisition: Acquisition) -> SliceCheck:
     that show little (the ends of a stack) are not judged, nor is a
     stack of fewer than 6.
 
-    What may be anatomy is told and counts in full: motion below 3 mm, a loss below 15 %, and
-    all faults of a stack of fewer than 15 judged slices.
+    What may be anatomy is told and counts in full: motion below 3 mm, or that explains little; a
+    loss below 15 %, or 50 % in a stack of fewer than 15 judged slices, and all else there.
 
     Not seen: motion of the whole stack, slow drift, a stack that is reversed as a whole.
     """
@@ -155,7 +157,12 @@ def check_slices(lr: Volume, acquisition: Acquisition) -> SliceCheck:
     for place, value in enumerate(stack.differences()):
         differences[order[place]] = value
     if len(judged) < _LEAST_WEIGHED:
-        faults = [replace(fault, weight=1.0) for fault in faults]
+        faults = [
+            fault
+            if fault.what == SIGNAL_LOSS and fault.size >= _SURELY_LOST
+            else replace(fault, weight=1.0)
+            for fault in faults
+        ]
     ranked = sorted(faults, key=lambda fault: (fault.slice_number, fault.what))
     return SliceCheck(record=SliceRecord(faults=tuple(ranked), differences=tuple(differences)))
 
@@ -194,7 +201,10 @@ class _Stack:
         if fit is None or fault.what not in (SIGNAL_LOSS, MOTION):
             return fault
         if fault.what == MOTION:
-            weight = _weight(fit.motion_mm, *_WEIGHED_MOTION_MM)
+            weight = max(
+                _weight(fit.motion_mm, *_WEIGHED_MOTION_MM),
+                _weight(fit.explained, *_WEIGHED_EXPLAINS),
+            )
             return replace(fault, size=fit.motion_mm, weight=weight)
         lost = min(max(1 - fit.gain, _DARK / 2), 1.0)
         return replace(fault, size=100 * lost, weight=_weight(lost, *_WEIGHED_LOSS))

@@ -147,17 +147,18 @@ def test_a_small_motion_is_told_but_the_slice_counts(
     assert check.weights is None or check.weights[20] > 0.7
 
 
+@pytest.mark.parametrize("remaining", [0.7, 0.3])
 def test_a_slice_of_a_short_stack_is_told_but_counts(
-    spoilt: Spoilt, head_acquisition: Acquisition
+    spoilt: Spoilt, head_acquisition: Acquisition, remaining: float
 ) -> None:
     def darken(slices: np.ndarray) -> None:
-        slices[20] *= 0.5
+        slices[20] *= remaining
 
     whole = spoilt(darken)
     short = Volume(np.ascontiguousarray(whole.data[:, :, 16:26]), whole.affine)
     check = check_slices(short, head_acquisition)
     assert named(check) == [(4, SIGNAL_LOSS)]
-    assert check.weights is None
+    assert (check.weights is None) == (remaining == 0.7)  # so much can only be lost signal
 
 
 def test_air_alone_is_not_judged(head: Volume, head_acquisition: Acquisition) -> None:
