@@ -145,12 +145,16 @@ def faults_from(values: Any) -> tuple[SliceFault, ...]:
 def fault_sentences(faults: Sequence[SliceFault]) -> tuple[str, ...]:
     """Say for a reader of the result which slices are at fault, a sentence for each kind."""
     weighed = [fault for fault in faults if fault.what in WEIGHED]
+    clear = [fault for fault in weighed if fault.weight < 1]
+    doubtful = [fault for fault in weighed if fault.weight >= 1]
     sentences = []
-    if weighed:
-        named = "; ".join(f"slice {fault.slice_number}: {fault.words}" for fault in weighed)
-        sentences.append(
-            f"slices at fault, which count less in the result (counted from 0): {named}"
-        )
+    for kind, chosen in (
+        ("slices at fault, which count less in the result", clear),
+        ("slices that may be at fault, and count in full", doubtful),
+    ):
+        if chosen:
+            named = "; ".join(f"slice {fault.slice_number}: {fault.words}" for fault in chosen)
+            sentences.append(f"{kind} (counted from 0): {named}")
     repeated = [fault for fault in faults if fault.what == REPEATED]
     if repeated:
         named = "; ".join(f"slice {fault.slice_number} {fault.words}" for fault in repeated)
@@ -160,10 +164,10 @@ def fault_sentences(faults: Sequence[SliceFault]) -> tuple[str, ...]:
         )
     if missing := [fault.slice_number for fault in faults if fault.what == MISSING]:
         sentences.append(
-            "slices seem to be missing (counted from 0): "
+            "a slice may be missing (counted from 0): "
             + "; ".join(f"between slices {place} and {place + 1}" for place in missing)
-            + ". The result is too short there, and every position beyond is wrong: get the "
-            "whole series"
+            + ". Look there; if one is, the result is too short and every position beyond is "
+            "wrong: get the whole series"
         )
     if backward := [fault.slice_number for fault in faults if fault.what == REVERSED]:
         named = ", ".join(_range_words(*block) for block in _blocks(backward))

@@ -74,6 +74,15 @@ def test_sentences_say_what_is_only_told() -> None:
     assert "10 to 12" in backward
 
 
+def test_a_slice_that_counts_in_full_is_not_said_to_count_less() -> None:
+    doubtful = SliceFault(slice_number=5, what=MOTION, size=1.5)
+    clear, told = SliceRecord(faults=(MOVED, doubtful), differences=(1.0,) * 20).sentences
+    assert clear.startswith("slices at fault, which count less in the result")
+    assert "slice 12" in clear
+    assert told.startswith("slices that may be at fault, and count in full")
+    assert "slice 5" in told
+
+
 def test_interpolation_is_told_only_where_it_matters() -> None:
     within = InterpolatedAxis(axis=0, voxel_mm=0.5, detail_mm=1.1, through_plane=False)
     assert within.warning == ""
