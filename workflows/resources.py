@@ -151,9 +151,9 @@ class Resources:
             [Demand(self.denoise_gb(), self.threads)],
             [Demand(self.bias_gb(), self.threads)],
             [Demand(self.slice_gain_gb(), 1)],
-            [brain, resolve],  # neither waits for the other
-            *([[brain, Demand(self.guide_gb, self.threads)]] if guided else []),
-            [resolve, of_acquired],  # the figure of the mask waits for that alone
+            [brain, resolve, light],  # none waits for the others
+            *([[brain, Demand(self.guide_gb, self.threads), light]] if guided else []),
+            [resolve, of_acquired, light],  # the figure of the mask waits for that alone
             [brain, *figures],
             [of_acquired, measures, *figures, *(tools or [of_result])],  # wait for the mask there
             [of_acquired, measures, *figures, *[of_result, to_slices] * len(tools)],

@@ -99,7 +99,7 @@ def test_dry_run_explains_every_image_and_writes_nothing(
     assert rows["sub-03_T1w"][1] == "skip"
     assert all(cells[4] for cells in rows.values())
     assert "4 images of 3 subjects" in ended.stdout
-    assert "steps: denoising nlm; bias correction n4; brain mask " in ended.stdout
+    assert "steps: denoising nlm; bias correction n4; slice gain auto; brain mask " in ended.stdout
     # Its sidecar says the thickness, and nothing of the profile.
     assert "sub-01_FLAIR: assumed: SliceThickness" not in ended.stdout
     assert "sub-01_FLAIR: assumed: the slice profile is not stated" in ended.stdout

@@ -50,7 +50,7 @@ def test_table_has_a_row_an_image(group: Path) -> None:
     assert float(done["data_consistency_residual_percent"]) == pytest.approx(0.8312)
     assert float(done["validation_gain_db"]) == pytest.approx(1.352)
     assert float(done["brain_mask_volume_ml"]) == pytest.approx(1893.4)
-    assert float(done["total_seconds"]) == pytest.approx(165.6)
+    assert float(done["total_seconds"]) == pytest.approx(165.9)
     assert float(done["output_max"]) == pytest.approx(1251.2)
     assert (done["method"], done["brain_mask_method"]) == ("self", "template")
     assert planned["outcome"] == "unfinished"
