@@ -116,5 +116,5 @@ def test_the_memory_of_an_image_counts_the_guide() -> None:
     alone, guided = (needs.stages("none", "finetuned", guided=guided) for guided in (False, True))
     assert not [stage for stage in alone if step in stage]
     assert [stage for stage in guided if stage not in alone] == [
-        [Demand(needs.brain_gb["none"], 1), step]
+        [Demand(needs.brain_gb["none"], 1), step, Demand(needs.light_gb, 1)]
     ]
