@@ -310,8 +310,8 @@ RULES = (
         unit="% of the intensity range",
         high=12,
         value=measured("UncertaintyPercent"),
-        ok="The views of the image agree.",
-        look="The views of the image disagree much: do not rely on fine detail.",
+        ok="The errors to expect are small.",
+        look="Large errors are to be expected: do not rely on fine detail.",
     ),
     CheckRule(
         name="overshoot",

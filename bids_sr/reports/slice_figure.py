@@ -43,12 +43,12 @@ def plot_slices(record: SliceRecord, out_file: str | os.PathLike[str]) -> Path:
         )
     figure, axes = _new_figure(7.2, 3.3)
     numbers = np.arange(values.size)
-    axes.bar(numbers, np.nan_to_num(values), color=ACCENT, width=0.8)
+    axes.bar(numbers, np.nan_to_num(values), color=SECOND, width=0.8)
     top = float(np.nanmax(values))
     for number in sorted({fault.slice_number for fault in record.faults}):
         names = [fault.what for fault in record.faults if fault.slice_number == number]
         height = float(np.nan_to_num(values[number])) if number < values.size else 0.0
-        axes.bar([number], [max(height, 0.02 * top)], color=SECOND, width=0.8)
+        axes.bar([number], [max(height, 0.02 * top)], color=ACCENT, width=0.8)
         axes.annotate(
             ", ".join(names),
             (number, height),
