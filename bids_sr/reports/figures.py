@@ -190,7 +190,7 @@ def plot_slice_profile(
     thickness = spacing - gap
     positions = np.asarray(profile.positions, float)
     weights = np.asarray(profile.weights, float) / np.max(profile.weights)
-    figure, axes = _new_figure(7.2, 3.3)
+    figure, axes = new_figure(7.2, 3.3)
     for shift in (-spacing, spacing):
         axes.plot(positions + shift, weights, color=MUTED, linewidth=1.1)
         axes.axvspan(shift - thickness / 2, shift + thickness / 2, color=MUTED, alpha=0.12, lw=0)
@@ -245,7 +245,7 @@ def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) 
         )
     steps = np.array([point.step for point in points], float)
     loss = np.array([point.loss for point in points], float)
-    figure, axes = _new_figure(7.2, 3.3)
+    figure, axes = new_figure(7.2, 3.3)
     axes.plot(steps, loss, color=SECOND, linewidth=1.6, marker="." if len(points) < 40 else None)
     axes.set(xlabel="training step", xlim=(0, max(steps[-1], 1) * 1.02))
     axes.set_ylabel("training loss", color=SECOND)
@@ -302,7 +302,7 @@ def caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8d
     )
 
 
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")

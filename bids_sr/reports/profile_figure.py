@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_sr.reports.figures import ACCENT, INK, MUTED, SECOND, _new_figure, save_figure
+from bids_sr.reports.figures import ACCENT, INK, MUTED, SECOND, new_figure, save_figure
 from bids_sr.sr.slices.profile_estimation import ProfileEstimate
 
 COLOURS = {"gaussian": ACCENT, "rect": SECOND, "slr": MUTED}
@@ -31,7 +31,7 @@ def plot_profile_estimate(estimate: ProfileEstimate, out_file: str | os.PathLike
     Path
         The file written.
     """
-    figure, axes = _new_figure(9.6, 3.3)
+    figure, axes = new_figure(9.6, 3.3)
     axes.remove()
     left, right = figure.subplots(1, 2)
     for panel in (left, right):

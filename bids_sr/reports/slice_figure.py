@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.records.slice_faults import SliceRecord
-from bids_sr.reports.figures import ACCENT, INK, SECOND, _new_figure, save_figure
+from bids_sr.reports.figures import ACCENT, INK, SECOND, new_figure, save_figure
 
 
 def plot_slices(record: SliceRecord, out_file: str | os.PathLike[str]) -> Path:
@@ -41,7 +41,7 @@ def plot_slices(record: SliceRecord, out_file: str | os.PathLike[str]) -> Path:
             "No slice was judged, at least 1 is needed to draw them; leave the figure out for "
             "stacks of few slices."
         )
-    figure, axes = _new_figure(7.2, 3.3)
+    figure, axes = new_figure(7.2, 3.3)
     numbers = np.arange(values.size)
     axes.bar(numbers, np.nan_to_num(values), color=SECOND, width=0.8)
     top = float(np.nanmax(values))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_sr.records.slice_gain_record import SliceGainRecord
-from bids_sr.reports.figures import ACCENT, INK, SECOND, _new_figure, save_figure
+from bids_sr.reports.figures import ACCENT, INK, SECOND, new_figure, save_figure
 
 
 def plot_slice_gain(record: SliceGainRecord, out_file: str | os.PathLike[str]) -> Path:
@@ -30,7 +30,7 @@ def plot_slice_gain(record: SliceGainRecord, out_file: str | os.PathLike[str]) -
     """
     change = 100 * (np.array(record.gains) - 1)
     numbers = np.arange(change.size)
-    figure, axes = _new_figure(7.2, 2.6)
+    figure, axes = new_figure(7.2, 2.6)
     axes.axhline(0, color=INK, linewidth=0.8)
     for first, colour, label in ((0, ACCENT, "even slices"), (1, SECOND, "odd slices")):
         axes.bar(numbers[first::2], change[first::2], color=colour, width=0.8, label=label)
