@@ -303,6 +303,7 @@ def caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8d
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Begin a figure of one plot in the style of the report; sizes in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
