@@ -22,8 +22,8 @@ REQUIREMENTS := pyproject.toml requirements/constraints.txt requirements/install
 # PATHS: what ruff reads; mypy's list is in pyproject.toml.
 PATHS := bids_sr workflows tests docs container requirements boutiques $(wildcard benchmarks)
 
-.PHONY: help demo test test-all test-container lint types structure docs build image check format \
-  clean
+.PHONY: help demo test test-all test-container lint types structure docs site build image check \
+  format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,9 +35,10 @@ help:
 	@echo "make types      mypy: strict, every room"
 	@echo "make structure  the floors, the package list, the wheel and the editable install"
 	@echo "make docs       links, commands, options and names of code in the docs exist"
+	@echo "make site       the documentation site in site/; dead links and unknown symbols are errors"
 	@echo "make build      source distribution and wheel into dist/"
 	@echo "make image      container image $(IMAGE) with $(CONTAINER_ENGINE)"
-	@echo "make check      lint types docs build test: what CI runs, and all that it runs"
+	@echo "make check      lint types docs site build test: what CI runs, and all that it runs"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make clean      remove environments, builds and the demo"
 
@@ -98,6 +99,9 @@ structure: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python docs/check.py
 
+site: $(VENV)/.developer
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 build: $(VENV)/.developer
 	rm -rf build dist
 	$(BIN)/python -m build --outdir dist .
@@ -106,7 +110,7 @@ image:
 	$(CONTAINER_ENGINE) build --build-arg BASE=$(BASE) -t $(IMAGE) .
 
 # .ci/run and CircleCI call this target; `test` has the tests of `structure` among its own.
-check: lint types docs build test
+check: lint types docs site build test
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis

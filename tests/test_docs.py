@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from bids_sr import evaluation, exceptions, imaging, sr
 from bids_sr.method_facts import METHOD_FACTS, methods_that
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -216,3 +217,15 @@ def test_the_page_of_the_architecture_names_every_room() -> None:
     missing = [room for room in walls.MAY_IMPORT if room != "data" and room not in picture]
     missing += [room for room in walls.SR_STACK if room not in stack]
     assert not missing
+
+
+def test_the_page_of_the_library_has_every_public_name() -> None:
+    """The site takes the text from the docstrings, and fails where a name is gone."""
+    page = (REPOSITORY / "docs" / "reference" / "library.md").read_text("utf-8")
+    listed = re.findall(r"^::: ([\w.]+)$", page, flags=re.MULTILINE)
+    names = {name.rpartition(".")[2] for name in listed}
+    public = {name for room in (sr, imaging, evaluation) for name in room.__all__}
+    errors = [e for e in exceptions.family() if e.__module__ == exceptions.__name__]
+    public |= {error.__name__ for error in errors}
+    assert public - names == set()
+    assert [name for name in listed if listed.count(name) > 1] == []
