@@ -57,6 +57,7 @@ IGNORED = (
     "logs",
     "decisions.tsv",
     "group_*",
+    "ratings",
     "*.html",
     "*_qc.json",
     "*_sliceprofile.tsv",

@@ -54,7 +54,7 @@ LEFTOVER = (
 )
 
 
-def assemble_subject(output_dir: str | Path, subject: str) -> Path:
+def assemble_subject(output_dir: str | Path, subject: str, *, viewer: str = "") -> Path:
     """Write the page of a subject from what lies on disk.
 
     Parameters
@@ -63,6 +63,8 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
         Root of the output dataset.
     subject : str
         Label, with or without ``sub-``.
+    viewer : str
+        Name of the viewer beside the page; empty where there is none.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def assemble_subject(output_dir: str | Path, subject: str) -> Path:
     shown = [section["image"] for section in sections]
     context = {
         "subject": record,
+        "viewer": viewer,
         "counts": [
             (name, words, count)
             for name, words in OUTCOMES.items()

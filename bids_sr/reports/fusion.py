@@ -90,6 +90,25 @@ def group_rows(root: Path, labels: Iterable[str], suffix: str) -> list[dict[str,
     ]
 
 
+def fused_file(root: Path, label: str, record: FusionRecord) -> Path | None:
+    """Find the fused volume on disk; None where there is none, or not one.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the output dataset.
+    label : str
+        With ``sub-``.
+    record : FusionRecord
+    """
+    head, _, suffix = record.product.rpartition("_desc-fused_")
+    named = re.fullmatch(rf"{re.escape(label)}[\w+-]*/[A-Za-z0-9]+", f"{head}/{suffix}")
+    if record.status != "done" or not named:  # a name that others may have written
+        return None
+    found = [*(root / label).rglob(f"{head}_res-*_desc-fused_{suffix}.nii.gz")]
+    return found[0] if len(found) == 1 else None
+
+
 def _summary(volume: FusedVolume, address: str) -> dict[str, str]:
     record = volume.record
     used = [stack for stack in record.stacks if stack.used]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections import Counter
@@ -23,8 +24,10 @@ from bids_sr.reports import wording
 from bids_sr.reports.assemble import OUTCOMES
 from bids_sr.reports.fusion import group_rows
 from bids_sr.reports.page import render
+from bids_sr.reports.ratings import COLUMNS, Ratings, read_ratings
 from bids_sr.reports.records import ImageRecord, read_all
 
+LOGGER = logging.getLogger(__name__)
 # A point of a plot: where it goes, and the row of the table it stands for.
 _PLOTTED_LABELS = 6  # of a tool with more labels, volumes are in the table only
 PLOT_WIDTH, PLOT_HEIGHT, MARGIN = 320.0, 92.0, 14.0
@@ -158,12 +161,16 @@ def group_report(output_dir: str | Path) -> list[Path]:
             "least 1; run the participant level first."
         )
     suffixes = sorted({image.suffix for image in images})
+    ratings = read_ratings(root, images)
+    for problem in ratings.problems:
+        LOGGER.warning("%s", problem)
     written = []
     for suffix in suffixes:
         own = [image for image in images if image.suffix == suffix]
         others = [name for name in suffixes if name != suffix]
-        written.append(write_text_atomic(root / f"group_{suffix}.tsv", table(own)))
-        page = render("group.html.j2", _context(root, suffix, own, others))
+        written.append(write_text_atomic(root / f"group_{suffix}.tsv", table(own, ratings)))
+        context = {**_context(root, suffix, own, others), "ratings": ratings}
+        page = render("group.html.j2", context)
         written.append(write_text_atomic(root / f"group_{suffix}.html", page))
     return written
 
@@ -223,15 +230,18 @@ def metrics_of(images: Sequence[ImageRecord]) -> list[Metric]:
     return [*METRICS, *validation_metrics(images), *segmentation_metrics(images)]
 
 
-def table(images: Iterable[ImageRecord]) -> str:
+def table(images: Iterable[ImageRecord], ratings: Ratings | None = None) -> str:
     """Write the table of one kind of image, tab-separated, ``n/a`` where not known."""
-    images = list(images)
+    images, ratings = list(images), ratings or Ratings()
     metrics = metrics_of(images)
-    lines = ["\t".join([*TEXT_COLUMNS, *(metric.name for metric in metrics), *LAST_COLUMNS])]
+    of_people = COLUMNS if ratings.by_image else ()
+    names = (metric.name for metric in metrics)
+    lines = ["\t".join([*TEXT_COLUMNS, *names, *of_people, *LAST_COLUMNS])]
     for image in images:
         values = [metric.value(image) for metric in metrics]
         numbers = ["n/a" if value is None else f"{value:.6g}" for value in values]
-        lines.append("\t".join([*_texts(image), *numbers, *_last_texts(image)]))
+        thought = map(_cell, ratings.cells(image.image))
+        lines.append("\t".join([*_texts(image), *numbers, *thought, *_last_texts(image)]))
     return "\n".join(lines) + "\n"
 
 
