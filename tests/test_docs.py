@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import re
@@ -12,6 +13,8 @@ from types import ModuleType
 import pytest
 
 from bids_sr import evaluation, exceptions, imaging, sr
+from bids_sr.cli import parser as run_parser
+from bids_sr.cli import tools
 from bids_sr.method_facts import METHOD_FACTS, methods_that
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -229,3 +232,41 @@ def test_the_page_of_the_library_has_every_public_name() -> None:
     public |= {error.__name__ for error in errors}
     assert public - names == set()
     assert [name for name in listed if listed.count(name) > 1] == []
+
+
+def commands(parser: argparse.ArgumentParser, name: str) -> dict[str, argparse.ArgumentParser]:
+    """Map the name of a command and of its subcommands to their parsers."""
+    found = {name: parser}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, sub in action.choices.items():
+                found |= commands(sub, f"{name} {word}")
+    return found
+
+
+def section_of(page: str, name: str) -> str:
+    """Return what the reference says of one command."""
+    main, tools_part = page.split("\n## `bids_sr-tools`\n")
+    if name == "bids_sr":
+        return main
+    opening, *sections = tools_part.split("\n### ")
+    word = name.removeprefix("bids_sr-tools").strip()
+    own = [s for s in sections if re.search(rf"\b{word}`", s.splitlines()[0])] if word else []
+    assert len(own) == bool(word), f"{name} has {len(own)} sections"
+    return "\n".join([opening, *own])
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"),
+    [
+        *commands(run_parser.build_parser(), "bids_sr").items(),
+        *commands(tools.build_parser(), "bids_sr-tools").items(),
+    ],
+)
+def test_every_option_of_a_command_is_in_the_reference(
+    name: str, parser: argparse.ArgumentParser
+) -> None:
+    page = (REPOSITORY / "docs" / "reference" / "command-line.md").read_text("utf-8")
+    section = section_of(page, name)
+    options = {option for action in parser._actions for option in action.option_strings}
+    assert {option for option in options if f"`{option}`" not in section} <= {"-h"}
