@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_sr.compute.progress import Progress, throttled
+from bids_sr.compute.progress import Progress, throttled, with_time_left
 from bids_sr.exceptions import in_words
 from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
@@ -330,7 +330,7 @@ def log_progress() -> Progress:
         counted = f"{step} of {total}: " if total else ""
         LOGGER.info("%s%s", counted, message)
 
-    return throttled(log, PROGRESS_SECONDS)
+    return with_time_left(throttled(log, PROGRESS_SECONDS))
 
 
 def described(result: Reconstruction | SeriesReconstruction, residual: float | None) -> Output:

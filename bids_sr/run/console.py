@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from bids_sr.compute.progress import Progress, throttled
+from bids_sr.compute.progress import Progress, throttled, with_time_left
 
 _name: str | None = None
 
@@ -90,7 +90,7 @@ def progress_bar(title: str, stream: TextIO | None = None) -> Iterator[Progress]
         def advance(step: int, total: int, message: str) -> None:
             bar.update(task, completed=step, total=max(total, step, 1), message=message)
 
-        yield advance
+        yield with_time_left(advance)
 
 
 def _plain_progress(title: str, stream: TextIO) -> Progress:
@@ -101,4 +101,4 @@ def _plain_progress(title: str, stream: TextIO) -> Progress:
         stream.write(f"{title}: {step}{of}, {time.monotonic() - start:.0f} s, {message}\n")
         stream.flush()
 
-    return throttled(write_line, LINE_SECONDS)
+    return with_time_left(throttled(write_line, LINE_SECONDS))

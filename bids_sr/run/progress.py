@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from bids_sr.compute.progress import in_short
+
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
 
@@ -36,10 +38,14 @@ class StageLines:
     ----------
     stem_of : callable
         From the full name of a node to the stem of its image or fused volume, or None.
+    count : int
+        How many images and fused volumes there are; 0: not said.
     """
 
-    def __init__(self, stem_of: Callable[[str], str | None]) -> None:
+    def __init__(self, stem_of: Callable[[str], str | None], count: int = 0) -> None:
         self.stem_of = stem_of
+        self._count, self._start = count, time.monotonic()
+        self._done: set[str] = set()
         self._begun: dict[str, float] = {}
         self._failed: set[str] = set()
         self.ended: set[str] = set()
@@ -58,7 +64,7 @@ class StageLines:
         # Nipype also ends the nodes that it skips because one before them failed.
         written = node.name == LAST_NODE and status == "end" and stem not in self._failed
         if stem is not None and written:
-            LOGGER.info("%s: results written", stem)
+            LOGGER.info("%s: results written%s", stem, self._so_far(stem))
         stage = STAGES.get(node.name)
         if node.name.startswith(SEGMENT):
             stage = f"segmentation by {node.name.removeprefix(SEGMENT)}"
@@ -73,6 +79,16 @@ class StageLines:
             LOGGER.info("%s: %s unchanged", stem, stage)
         elif status == "exception":
             LOGGER.info("%s: %s failed", stem, stage)
+
+    def _so_far(self, stem: str) -> str:
+        """Say how many are done, and how long the others will take at the pace so far."""
+        self._done.add(stem)
+        done, left = len(self._done), self._count - len(self._done | self._failed)
+        if self._count < 2:
+            return ""
+        seconds = (time.monotonic() - self._start) * left / done
+        ahead = f", about {in_short(seconds)} left" if left > 0 else ""
+        return f" ({done} of {self._count}{ahead})"
 
 
 class ImageEnds:

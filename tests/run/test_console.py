@@ -70,7 +70,7 @@ def test_a_log_gets_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] = 22.0
         advance(5, 0, "fusing")
     lines = stream.getvalue().splitlines()
-    assert lines == ["image: 2 of 3, 11 s, training", "image: 5, 22 s, fusing"]
+    assert lines == ["image: 2 of 3, 11 s, training, about 11 s left", "image: 5, 22 s, fusing"]
 
 
 def test_letters_that_a_terminal_does_not_know_are_spelled_out(

@@ -49,6 +49,32 @@ def test_nothing_is_said_to_be_written_after_a_failure(
     assert caplog.messages == ["sub-01_T1w: check failed"]
 
 
+def test_images_done_are_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    lines = StageLines(lambda name: name.split(".")[1], count=4)
+
+    def event(stem: str, name: str, status: str) -> None:
+        lines(SimpleNamespace(fullname=f"w.{stem}.{name}", name=name), status)
+
+    with caplog.at_level(logging.INFO):
+        clock[0] = 60.0
+        event("a", "save_quality", "end")
+        event("b", "denoise", "exception")
+        event("b", "save_quality", "end")
+        clock[0] = 200.0
+        event("c", "save_quality", "end")
+        event("d", "save_quality", "end")
+    assert caplog.messages == [
+        "a: results written (1 of 4, about 3 min left)",
+        "b: denoising failed",
+        "c: results written (2 of 4, about 2 min left)",
+        "d: results written (3 of 4)",
+    ]
+
+
 def test_learning_from_all_images_is_told(
     lines: StageLines, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,8 @@ together; further views are of the volume rotated in-plane.  Nothing here trains
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -97,16 +98,18 @@ class Views:
 
         data = resample(Volume(scaled, work.slices.affine), work.grid).data
         added, disagreement = np.zeros_like(data), Disagreement()
+        views, views_done = 2 * self.orientations, 0
         device = str(settings.device)
         for number in range(self.orientations):
-            progress(number, self.orientations, f"views {number + 1} of {self.orientations}")
             rotation = InPlaneRotation(angle=90 * number / self.orientations, slice_axis=axis)
             rotated = rotation.apply(scaled)
             box = foreground_box(rotated, axis, margin=network.halo)
             details = []
             for view in View.through_plane(axis):
                 stack = torch.from_numpy(self._averaged(view.split(rotated[box]), work.spacing))
-                rows, device = run_over_slices(network, predict, stack, settings)
+                told = replace(settings, report=_share_of(progress, views_done, views))
+                rows, device = run_over_slices(network, predict, stack, told)
+                views_done += 1
                 details.append((view, view.join(rows.numpy())))
             shape = [*rotated.shape]
             shape[axis] = data.shape[axis]
@@ -130,3 +133,13 @@ class Views:
             planes, width, axis=0, mode="nearest"
         )
         return averaged
+
+
+def _share_of(progress: Progress, done: int, views: int) -> Callable[[int, int], None]:
+    """Return what tells of the tiles of one view, as percent of all views."""
+
+    def report(tile: int, tiles: int) -> None:
+        percent = round(100 * (done + tile / tiles) / views)
+        progress(percent, 100, f"applying the network, view {done + 1} of {views}")
+
+    return report

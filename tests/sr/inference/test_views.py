@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,22 @@ def test_planes_are_averaged_across_the_stack_only() -> None:
     # Of the two views one averages along the line and sees it whole, the other spreads it.
     assert 0.5 < thick[6, 7, 6] / thin[6, 7, 6] < 0.75
     assert thick[6, 9, 6] > 0.01 > thin[6, 9, 6]
+
+
+def test_every_tile_of_every_view_is_told() -> None:
+    volume = Volume(stack(), np.diag([1.0, 1.0, 3.0, 1.0]))
+    work = Workspace.of(volume, 2, lay_out_grid(volume, slice_axis=2, output_resolution=1.0))
+    told: list[tuple[int, int, str]] = []
+    settings = replace(SETTINGS, batch_pixels=200)
+    Views(orientations=2).apply(
+        Bright(), volume.data, work, settings, lambda *call: told.append(call)
+    )
+    percents = [step for step, _, _ in told]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert len(percents) > 8
+    views = dict.fromkeys(message for _, _, message in told)
+    assert list(views) == [f"applying the network, view {number} of 4" for number in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize(
