@@ -43,7 +43,7 @@ def measure(path: Path, method: str, protocol: str, noise_fraction: float) -> tu
     """Return the PSNR without data consistency, and the change by it, dB."""
     reference = Volume.load(path).canonical()
     acquisition = Protocol(name=protocol).acquisition()
-    lr = degrade(reference, acquisition, noise_fraction=noise_fraction)
+    lr = degrade(reference, acquisition, noise_fraction=noise_fraction, seed=0)
     spec = parse_spec(method)
     reconstruction = reconstruct(
         lr,

@@ -65,7 +65,7 @@ def measure(reference: Volume, protocol: str) -> dict[str, object]:
     acquisition = Acquisition(
         spacing=float(spacing), thickness=float(fwhm), profile=kind, slice_axis=2
     )
-    lr = degrade(reference, acquisition, noise_fraction=float(noise))
+    lr = degrade(reference, acquisition, noise_fraction=float(noise), seed=0)
     start = time.process_time()
     estimate = estimate_slice_profile(lr, 2)
     seconds = time.process_time() - start

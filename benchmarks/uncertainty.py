@@ -72,7 +72,7 @@ def measure(
         profile="gaussian",
         slice_axis=2,
     )
-    lr = degrade(reference, acquisition, noise_fraction=arguments.noise)
+    lr = degrade(reference, acquisition, noise_fraction=arguments.noise, seed=0)
     parameters = {"threads": arguments.threads}
     if arguments.steps:
         parameters["steps"] = arguments.steps

@@ -18,6 +18,7 @@ from bids_sr.exceptions import ConfigError, did_you_mean
 from bids_sr.method_facts import DEFAULT_METHOD, Adaptation, OutputGrid
 from bids_sr.method_options import MethodOptions
 from bids_sr.plain_values import WrongTypeError, field_types, plain, structured
+from bids_sr.seed import DEFAULT_SEED
 
 AnalysisLevel = Literal["participant", "group"]
 DenoiseMethod = Literal["nlm", "none"]
@@ -30,7 +31,6 @@ SliceGainChoice = Literal["auto", "none"]
 
 SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
-DEFAULT_SEED = 20177
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _MODALITY = re.compile(r"[A-Za-z0-9]+")
 

@@ -21,6 +21,7 @@ from bids_sr.method_facts import (
     MethodFacts,
     methods_that,
 )
+from bids_sr.seed import DEFAULT_SEED
 
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt")
 _ADAPTED_TO = {
@@ -53,7 +54,7 @@ class MethodOptions:
     """Maximum training steps; None leaves it to the method."""
     time_budget: float | None = None
     """Maximum training time, s."""
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     device: str = "auto"
     weights_dir: Path | None = None
     offline: bool = False

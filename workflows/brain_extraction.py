@@ -11,6 +11,7 @@ from nipype.pipeline import engine as pe
 from bids_sr.bids.image import AnatImage
 from bids_sr.engines.template import describe
 from bids_sr.interfaces.brain_extraction import ExtractBrain
+from bids_sr.seed import DEFAULT_SEED
 
 from .resources import Resources
 
@@ -44,7 +45,7 @@ class BrainExtraction:
     """Whether HD-BET averages over mirrored copies."""
     allow_unverified_weights: bool = False
     """Whether HD-BET's checkpoint may run code."""
-    random_seed: int = 0
+    random_seed: int = DEFAULT_SEED
 
     def engine_of(self, image: AnatImage) -> tuple[str, str]:
         """Return the engine for an image and why; an existing mask takes precedence."""

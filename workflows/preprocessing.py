@@ -15,6 +15,7 @@ from bids_sr.interfaces.preprocessing import (
     Denoise,
     Unchanged,
 )
+from bids_sr.seed import DEFAULT_SEED
 
 from .resources import Resources
 
@@ -49,7 +50,7 @@ class Preprocessing:
     """``n4``, ``auto`` or ``none``."""
     slice_gain: str = "auto"
     """``auto`` or ``none``."""
-    random_seed: int = 0
+    random_seed: int = DEFAULT_SEED
     sloppy: bool = False
     """Few iterations, for tests only."""
 

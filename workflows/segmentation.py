@@ -17,6 +17,7 @@ from bids_sr.interfaces.outputs import SaveDerivative, SaveDerivatives
 from bids_sr.interfaces.reportlets import SegmentationFigure
 from bids_sr.interfaces.segmentation import SegmentImage, segmentation_tool
 from bids_sr.interfaces.segmentation_on_slices import SegmentationOnSlices
+from bids_sr.seed import DEFAULT_SEED
 
 from .resources import Resources
 
@@ -31,7 +32,7 @@ class Segmentation:
     """The tools, ``NAME`` or ``NAME=PATH``."""
     device: str = "cpu"
     """Torch device."""
-    random_seed: int = 0
+    random_seed: int = DEFAULT_SEED
     template: str = "MNI152"
     """Template whose tissue maps are used."""
     fused: Path | None = None

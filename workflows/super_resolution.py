@@ -16,6 +16,7 @@ from bids_sr.interfaces.brain_extraction import MaskToGrid
 from bids_sr.interfaces.guide import NEEDED, PASSED, ApplyGuide
 from bids_sr.interfaces.super_resolution import EstimateProfile, SuperResolve
 from bids_sr.method_facts import METHOD_FACTS, PASS_THROUGH
+from bids_sr.seed import DEFAULT_SEED
 
 from .resources import Resources
 
@@ -63,7 +64,7 @@ class SuperResolution:
     """Target spacing, mm, or ``native``; None for the default."""
     output_grid: str = "fov"
     """``fov`` or ``slice``: how the output grid is laid."""
-    random_seed: int = 0
+    random_seed: int = DEFAULT_SEED
     """Of the registration of guides and what is learnt from them."""
 
     def of_image(self, image: AnatImage) -> SuperResolution:

@@ -97,7 +97,7 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     }
     sources = [str(path) for path in (options.in_file, options.guide) if path]
     write_json_atomic(record_path(out_file), {"Sources": sources, "SuperResolution": details})
-    print(f"wrote {out_file}: {grid_words(_first(image))}, {time.monotonic() - start:.0f} s")
+    print(f"wrote {out_file}: {_first(image).grid.words}, {time.monotonic() - start:.0f} s")
     verdict = Verdict.from_dict(record)
     if verdict:
         print_verdict(verdict)
@@ -385,10 +385,3 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
         offline=options.offline,
         alone=True,
     )
-
-
-def grid_words(volume: Volume) -> str:
-    """Say how many voxels a volume has, and of which size."""
-    shape = " x ".join(str(size) for size in volume.shape)
-    spacings = " x ".join(f"{spacing:.3g}" for spacing in volume.spacings)
-    return f"{shape} voxels of {spacings} mm"

@@ -17,7 +17,6 @@ from bids_sr.cli.super_resolve import (
     check_beside,
     checked_output,
     estimated_from,
-    grid_words,
     method_options,
     print_facts,
     read_facts,
@@ -98,7 +97,7 @@ def super_resolve_files(options: argparse.Namespace) -> int:
     print(
         f"frame: {options.in_files[fused.frame]}; {len(transforms)} transforms beside {out_file}"
     )
-    print(f"wrote {out_file}: {grid_words(fused.volume)}, {time.monotonic() - start:.0f} s")
+    print(f"wrote {out_file}: {fused.volume.grid.words}, {time.monotonic() - start:.0f} s")
     return ExitCode.OK
 
 

@@ -29,12 +29,12 @@ from bids_sr.cli.slurm import add_slurm_arguments, split_words
 from bids_sr.cli.train import add_train_arguments
 from bids_sr.compute.environment import prepare
 from bids_sr.compute.resources import available_cpus, default_threads
-from bids_sr.config import DEFAULT_SEED
 from bids_sr.exceptions import BidsSrError
 from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_help, methods_that
 from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.run.streams import steady_streams
 from bids_sr.run.system_errors import explain
+from bids_sr.seed import DEFAULT_SEED
 
 SR_METHODS = methods_that(lambda facts: not facts.keeps_grid)
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"

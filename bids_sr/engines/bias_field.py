@@ -16,6 +16,7 @@ from bids_sr.engines.foreground import foreground
 from bids_sr.engines.itk import ants_session, to_ants, without_shear
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
+from bids_sr.seed import DEFAULT_SEED
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def n4(
     *,
     mask: Volume | None = None,
     threads: int = 1,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     sloppy: bool = False,
 ) -> BiasCorrection:
     """Remove the bias field from an image.

@@ -17,12 +17,15 @@ from bids_sr.engines.itk import ants_session, to_ants, without_shear
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
 from bids_sr.imaging.intensity import ordinary_factor
+from bids_sr.seed import DEFAULT_SEED
 
 _THICK = 1.5
 """An axis whose spacing is this many times the smallest gets small radii."""
 
 
-def denoise(volume: Volume, *, threads: int = 1, seed: int = 0) -> tuple[Volume, dict[str, Any]]:
+def denoise(
+    volume: Volume, *, threads: int = 1, seed: int = DEFAULT_SEED
+) -> tuple[Volume, dict[str, Any]]:
     """Denoise a magnitude image by adaptive non-local means.
 
     Parameters

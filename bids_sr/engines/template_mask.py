@@ -25,6 +25,7 @@ from bids_sr.engines.itk import ants_session, to_ants
 from bids_sr.engines.registration_image import equalised, isotropic
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
+from bids_sr.seed import DEFAULT_SEED
 
 _COARSE = 4.0  # mm
 _FINE = 2.0  # mm
@@ -41,7 +42,7 @@ _HELD = 1.5  # mm, where the template has neither skull nor scalp: face, neck, b
 
 
 def template_brain_mask(
-    volume: Volume, *, threads: int = 1, seed: int = 0, template: str = BUNDLED
+    volume: Volume, *, threads: int = 1, seed: int = DEFAULT_SEED, template: str = BUNDLED
 ) -> tuple[Volume, dict[str, Any]]:
     """Extract the brain with a registered template.
 

@@ -18,6 +18,7 @@ from bids_sr.evaluation.protocol import Protocol
 from bids_sr.evaluation.references import Reference, lesion_mask
 from bids_sr.evaluation.table import read_rows, write_row
 from bids_sr.plain_values import plain
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr import make_method
 
 _MEASURED = ("seconds", "cpu_seconds", "peak_gb", "peak_gpu_gb", "record", "scores")
@@ -33,7 +34,7 @@ class Comparison:
     """Measurements at a time."""
     threads: int = 1
     """Of one measurement."""
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     device: str = "auto"
     keep_images: bool = False
     """Whether reconstructions are kept."""

@@ -30,6 +30,7 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.files import file_digest, text_digest
 from bids_sr.imaging import Volume, resample
 from bids_sr.plain_values import plain
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr import Method, Progress, guided, make_method
 
 Cost = Callable[[dict[str, Any]], dict[str, Any]]
@@ -65,7 +66,7 @@ class Job:
     """The scan that guides, where the protocol names one."""
     thickness: float | None = None
     """Thickness of the image's own slices, mm; None: not known."""
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     """Of the noise."""
     measures: tuple[str, ...] = ()
     """Perceptual measures to compute."""

@@ -18,6 +18,7 @@ from bids_sr.evaluation.protocol_name import LEAVE_OUT, SLICES, ProtocolName
 from bids_sr.evaluation.stacks import SimulatedStack, covered_by_all, simulated_stacks
 from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade
+from bids_sr.seed import DEFAULT_SEED
 
 _PROFILE = "gaussian"  # of slices that were left out
 _LEAST_SCALE = 1.2
@@ -117,7 +118,7 @@ def make_case(
     reference: Volume,
     protocol: Protocol,
     *,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     thickness: float | None = None,
     guide: Volume | None = None,
 ) -> TestCase:

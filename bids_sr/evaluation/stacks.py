@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bids_sr.evaluation.protocol_name import ProtocolName
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr import FusedReconstruction, Method, Progress, Stack, fuse_stacks
 from bids_sr.sr.together.least_squares import mean_of
 from bids_sr.sr.together.placement import Matrix, covered, placed, rigid_motion
@@ -121,7 +122,7 @@ def combined(
     grid: Grid,
     method: Method,
     *,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     progress: Progress | None = None,
 ) -> Combination:
     """Reconstruct each stack by a method, and all of them together.

@@ -7,10 +7,9 @@ them.  The caller reads them from sidecar, header or command line.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bids_sr.exceptions import AcquisitionError
 from bids_sr.imaging.grid import SAME_SPACING
@@ -31,53 +30,103 @@ ASSUMED_SHARE = 0.85
 _LARGEST_MM = 100.0  # thicker than any slice: the number is in micrometres or invalid
 
 
-@dataclass(frozen=True, kw_only=True)
-class Acquisition:
-    """State spacing, thickness and profile of the slices and the axis they are stacked on."""
+class _OfTheVolume(float):
+    """Stands for a spacing that is not given: a NaN that no computation makes."""
 
-    spacing: float
-    """Distance between the centres of neighbouring slices, mm."""
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Acquisition:
+    """State spacing, thickness and profile of the slices and the axis they are stacked on.
+
+    Attributes
+    ----------
+    spacing : float, mm, optional
+        Distance between the centres of neighbouring slices; by default that of the volume,
+        filled in by :meth:`for_volume`, as every call that takes a volume does.
+    thickness : float, mm, optional
+        Nominal FWHM of a slice; by default that of a stated profile, else 0.85 spacings.
+    profile : str or SliceProfile, optional
+        ``gaussian``, ``rect``, ``slr``, the path of a table, or the profile itself; if not
+        given ``slr``.
+    slice_axis : int, optional
+        Array axis across the slices; None for the axis of the largest spacing.
+    assumed : tuple of str
+        Which of ``thickness`` and ``profile`` are assumed; those not stated are added.
+
+    Raises
+    ------
+    AcquisitionError
+        If a number is impossible or the profile is unknown.
+    TypeError
+        If a length is not a number, or the profile neither text nor a profile.
+
+    Examples
+    --------
+    >>> Acquisition(thickness=5).for_volume(flair)
+    Acquisition(spacing=6, thickness=5, profile='slr', slice_axis=2, assumed: profile)
+    """
+
+    spacing: float = _OfTheVolume("nan")
     thickness: float | None = None
-    """Nominal FWHM of a slice, mm; by default that of a stated profile, else 0.85 spacings."""
     profile: str | SliceProfile | None = None
-    """``gaussian``, ``rect``, ``slr``, the path of a table, or the profile itself; if not
-    given ``slr``."""
     slice_axis: int | None = None
-    """Array axis across the slices; None for the axis of the largest spacing."""
     assumed: tuple[str, ...] = field(default=(), compare=False)
-    """Which of ``thickness`` and ``profile`` are assumed; those not stated are added."""
 
     def __post_init__(self) -> None:
-        """Check the numbers, resolve the profile's file and fill in the thickness.
-
-        Raises
-        ------
-        AcquisitionError
-            If a number is impossible or the profile is unknown.
-        """
-        _check_length("slice spacing", self.spacing)
+        """Check the numbers, resolve the profile's file and fill in the thickness."""
+        if self.has_spacing:
+            _check_length("slice spacing", self.spacing)
         if self.profile is None:
             self._assume("profile", ASSUMED_PROFILE)
         profile = self.profile
-        assert profile is not None
+        if not isinstance(profile, str | Path | SliceProfile):
+            raise TypeError(
+                f"Found a slice profile of type {type(profile).__name__}; expected one of "
+                f"{', '.join(PROFILES)}, the path of a table, or a SliceProfile."
+            )
         if not isinstance(profile, SliceProfile) and profile not in PROFILES:
             if not Path(profile).is_file():
                 raise AcquisitionError(
-                    f"Found slice profile {profile!r}; expected one of {', '.join(PROFILES)} or "
-                    "the path of a table with the columns position_mm and weight."
+                    f"Found slice profile {str(profile)!r}; expected one of {', '.join(PROFILES)} "
+                    "or the path of a table with the columns position_mm and weight."
                 )
             profile = SliceProfile.from_file(profile)
             object.__setattr__(self, "profile", profile)
         if self.thickness is None:
             if isinstance(profile, SliceProfile):
                 object.__setattr__(self, "thickness", float(profile.fwhm))
-            else:
+            elif self.has_spacing:
                 self._assume("thickness", ASSUMED_SHARE * self.spacing)
-        _check_length("slice thickness", self.nominal_thickness)
+        if self.thickness is not None:
+            _check_length("slice thickness", self.thickness)
         if self.slice_axis not in (None, 0, 1, 2):
             raise AcquisitionError(
                 f"Found slice axis {self.slice_axis}; expected 0, 1 or 2 (an array axis)."
             )
+
+    def __repr__(self) -> str:
+        profile = self.profile if isinstance(self.profile, str) else self.slice_profile.name
+        facts = [f"spacing={self.spacing:.6g}"] if self.has_spacing else []
+        facts += [f"thickness={self.thickness:.6g}"] if self.thickness is not None else []
+        facts += [f"profile={profile!r}"]
+        facts += [f"slice_axis={self.slice_axis}"] if self.slice_axis is not None else []
+        facts += [f"assumed: {' and '.join(self.assumed)}"] if self.assumed else []
+        return f"Acquisition({', '.join(facts)})"
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the spacing is known; otherwise it is to be taken from a volume."""
+        return not isinstance(self.spacing, _OfTheVolume)
+
+    @property
+    def known_spacing(self) -> float:
+        """The spacing, mm; an AcquisitionError where it is still to be taken from a volume."""
+        if not self.has_spacing:
+            raise AcquisitionError(
+                "Found an acquisition without a slice spacing; expected one. Give spacing=, or "
+                "take it from the image: acquisition.for_volume(volume)."
+            )
+        return self.spacing
 
     def _assume(self, name: str, value: float | str) -> None:
         object.__setattr__(self, name, value)
@@ -99,14 +148,13 @@ class Acquisition:
 
     @property
     def nominal_thickness(self) -> float:
-        """The thickness as a number, mm."""
-        assert self.thickness is not None
-        return self.thickness
+        """The thickness as a number, mm; as :attr:`known_spacing` if it follows from that."""
+        return ASSUMED_SHARE * self.known_spacing if self.thickness is None else self.thickness
 
     @property
     def gap(self) -> float:
         """Spacing minus thickness, mm; negative where slices overlap."""
-        return self.spacing - self.nominal_thickness
+        return self.known_spacing - self.nominal_thickness
 
     @property
     def slice_profile(self) -> SliceProfile:
@@ -125,10 +173,10 @@ class Acquisition:
             If `target_spacing` is not a positive length.
         """
         _check_length("target spacing", target_spacing)
-        return self.spacing / target_spacing
+        return self.known_spacing / target_spacing
 
     def for_volume(self, volume: Volume) -> Acquisition:
-        """Return this acquisition with the slice axis of `volume` filled in.
+        """Return this acquisition with what `volume` says filled in: slice axis and spacing.
 
         Raises
         ------
@@ -137,6 +185,8 @@ class Acquisition:
         """
         axis = volume.slice_axis if self.slice_axis is None else self.slice_axis
         voxel_spacing = float(volume.spacings[axis])
+        if not self.has_spacing:
+            return replace(self, slice_axis=axis, spacing=voxel_spacing)
         if abs(voxel_spacing - self.spacing) > SAME_SPACING * self.spacing:
             raise AcquisitionError(
                 f"Found voxels of {voxel_spacing:.4g} mm along slice axis {axis} and a slice "
@@ -149,7 +199,7 @@ class Acquisition:
         """Return the facts as plain values for a sidecar; lengths in mm."""
         profile = self.slice_profile
         return {
-            "SpacingBetweenSlices": self.spacing,
+            "SpacingBetweenSlices": self.known_spacing,
             "SliceThickness": self.nominal_thickness,
             "SliceGap": self.gap,
             "SliceAxis": self.slice_axis,
@@ -158,8 +208,12 @@ class Acquisition:
         }
 
 
-def _check_length(what: str, value: float) -> None:
-    if not (np.isfinite(value) and 0 < value <= _LARGEST_MM):
+def _check_length(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(
+            f"Found a {what} {value!r} of type {type(value).__name__}; expected a number of mm."
+        )
+    if not 0 < float(value) <= _LARGEST_MM:
         raise AcquisitionError(
             f"Found a {what} of {value} mm; expected a length above 0 and up to "
             f"{_LARGEST_MM:g} mm. Check the unit."

@@ -6,7 +6,7 @@ at the slice centres (D).  One sparse matrix holds both.  In-plane nothing chang
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from bids_sr.imaging.acquisition import Acquisition
 from bids_sr.imaging.grid import Grid
 from bids_sr.imaging.resample import apply_along_axis
 from bids_sr.imaging.volume import Volume
+from bids_sr.seed import DEFAULT_SEED
 
 _LEAST_SHARE = 0.05  # of its profile that a slice must have inside the fine grid
 
@@ -25,6 +26,13 @@ _LEAST_SHARE = 0.05  # of its profile that a slice must have inside the fine gri
 @dataclass(frozen=True, eq=False)
 class ForwardModel:
     """Apply the slice profile and the sampling along one axis, and the adjoint of both.
+
+    Attributes
+    ----------
+    matrix : sparse.csr_array
+        (n_lr, n_hr) weights of the fine voxels in each slice; rows sum to 1.
+    slice_axis : int
+        Array axis across the slices.
 
     Notes
     -----
@@ -34,10 +42,8 @@ class ForwardModel:
     part of the profile outside is left out and the rest is scaled to sum to 1.
     """
 
-    matrix: sparse.csr_array
-    """(n_lr, n_hr) weights of the fine voxels in each slice; rows sum to 1."""
+    matrix: sparse.csr_array = field(repr=False)
     slice_axis: int
-    """Array axis across the slices."""
 
     @classmethod
     def between(cls, hr: Grid, lr: Grid, acquisition: Acquisition) -> ForwardModel:
@@ -86,17 +92,22 @@ def lr_grid(hr: Grid, acquisition: Acquisition) -> Grid:
         If fewer than 2 slices fit.
     """
     axis = hr.slice_axis if acquisition.slice_axis is None else acquisition.slice_axis
-    count = int(np.floor(hr.fov[axis] / acquisition.spacing + 1e-6))
+    spacing = acquisition.known_spacing
+    count = int(np.floor(hr.fov[axis] / spacing + 1e-6))
     if count < 2:
         raise InputDataError(
             f"Found a field of view of {hr.fov[axis]:.4g} mm along axis {axis} and a slice "
-            f"spacing of {acquisition.spacing:.4g} mm; expected room for at least 2 slices."
+            f"spacing of {spacing:.4g} mm; expected room for at least 2 slices."
         )
-    return hr.rescaled(axis, acquisition.spacing / float(hr.spacings[axis]), count)
+    return hr.rescaled(axis, spacing / float(hr.spacings[axis]), count)
 
 
 def degrade(
-    volume: Volume, acquisition: Acquisition, *, noise_fraction: float = 0.0, seed: int = 0
+    volume: Volume,
+    acquisition: Acquisition,
+    *,
+    noise_fraction: float = 0.0,
+    seed: int = DEFAULT_SEED,
 ) -> Volume:
     """Simulate a thick-slice acquisition of a volume.
 

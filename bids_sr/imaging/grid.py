@@ -21,14 +21,20 @@ SAME_SPACING = 0.01
 PARALLEL_TOLERANCE_MM = 1e-2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
-    """Describe where the voxels of a 3-D array lie in the world."""
+    """Describe where the voxels of a 3-D array lie in the world.
+
+    Attributes
+    ----------
+    shape : tuple[int, int, int]
+        Number of voxels along each array axis.
+    affine : float64 array
+        (4, 4) voxel index to world, RAS+, mm.
+    """
 
     shape: tuple[int, int, int]
-    """Number of voxels along each array axis."""
     affine: npt.NDArray[np.float64]
-    """(4, 4) voxel index to world, RAS+, mm."""
 
     def __post_init__(self) -> None:
         """Check the shape and the affine and freeze them.
@@ -62,6 +68,19 @@ class Grid:
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
+
+    def __repr__(self) -> str:
+        return f"Grid({self.words})"
+
+    @property
+    def words(self) -> str:
+        """How many voxels it has, and of which size.
+
+        >>> Grid((182, 218, 30), np.diag([1.0, 1.0, 6.0, 1.0])).words
+        '182 x 218 x 30 voxels of 1 x 1 x 6 mm'
+        """
+        shape = " x ".join(str(size) for size in self.shape)
+        return f"{shape} voxels of {' x '.join(f'{size:.3g}' for size in self.spacings)} mm"
 
     @property
     def spacings(self) -> npt.NDArray[np.float64]:

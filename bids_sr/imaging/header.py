@@ -52,20 +52,30 @@ _OTHER_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # NIfTI code: name,
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InputReport:
-    """Facts in the header of a file, without its data."""
+    """Facts in the header of a file, without its data.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    grid : Grid
+        The first three axes and the affine in use.
+    n_volumes : int
+        Product of the axes after the third: 1 for a 3-D image.
+    dtype : str
+        Type on disk, as numpy names it.
+    affine_source : str
+        ``sform``, ``qform`` or ``zooms``: where the affine was taken from.
+    warnings : tuple[str, ...]
+        Sentences for the user; empty when the header is in order.
+    """
 
     path: Path
-    """The file."""
     grid: Grid
-    """The first three axes and the affine in use."""
     n_volumes: int
-    """Product of the axes after the third: 1 for a 3-D image."""
     dtype: str
-    """Type on disk, as numpy names it."""
     affine_source: str
-    """``sform``, ``qform`` or ``zooms``: where the affine was taken from."""
     warnings: tuple[str, ...]
-    """Sentences for the user; empty when the header is in order."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -197,13 +207,24 @@ def _gzip_fault(path: Path) -> Exception | None:
 
 
 def describe(path: Path, image: Any) -> InputReport:
-    """Return the facts in the header of an open image.
+    """Return the facts in the header of an open image; refuses as :func:`check_input`."""
+    shape = spatial_shape(path, image)
+    _check_offset(path, image)
+    warnings: list[str] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # refused by their result
+        grid, source = _placed(path, image, shape, warnings)
+    return InputReport(
+        path=path,
+        grid=grid,
+        n_volumes=int(np.prod(image.shape[3:], dtype=int)),
+        dtype=str(image.get_data_dtype()),
+        affine_source=source,
+        warnings=tuple(warnings),
+    )
 
-    Raises
-    ------
-    InputDataError
-        If values, shape or affine are not those of a 3-D image.
-    """
+
+def spatial_shape(path: Path, image: Any) -> tuple[int, int, int]:
+    """Return the first three axes of a nibabel image of real numbers (InputDataError)."""
     dtype = image.get_data_dtype()
     if dtype.kind not in "iuf":
         kind = "complex" if dtype.kind == "c" else "RGB"
@@ -211,26 +232,13 @@ def describe(path: Path, image: Any) -> InputReport:
             f"{path}: found {kind} values (type {dtype}); expected real numbers. "
             "Give a magnitude image."
         )
-    _check_offset(path, image)
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputDataError(
             f"{path}: found shape {shape}; expected a 3-D image with at least 2 slices along "
             "every axis. A single slice cannot be reconstructed."
         )
-    warnings: list[str] = []
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # invalid values are refused by their result
-        grid, source = _placed(path, image, (shape[0], shape[1], shape[2]), warnings)
-    return InputReport(
-        path=path,
-        grid=grid,
-        n_volumes=int(np.prod(shape[3:], dtype=int)),
-        dtype=str(dtype),
-        affine_source=source,
-        warnings=tuple(warnings),
-    )
+    return shape[0], shape[1], shape[2]
 
 
 def _check_offset(path: Path, image: Any) -> None:

@@ -21,12 +21,18 @@ _ORDINARY_BITS = 10  # others are brought to 512 to 1024
 
 @dataclass(frozen=True, kw_only=True)
 class RobustScaler:
-    """Map ``offset`` to 0 and ``offset + width`` to 1."""
+    """Map ``offset`` to 0 and ``offset + width`` to 1.
+
+    Attributes
+    ----------
+    offset : float
+        Intensity that becomes 0.
+    width : float
+        Intensity difference that becomes 1; the image's robust range.
+    """
 
     offset: float
-    """Intensity that becomes 0."""
     width: float
-    """Intensity difference that becomes 1; the image's robust range."""
 
     def __post_init__(self) -> None:
         """Refuse a width that cannot be inverted (InputDataError)."""

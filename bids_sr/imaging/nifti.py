@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import write_atomic
-from bids_sr.imaging.header import MOST_UNPACKED, READ_ERRORS, InputReport, describe, open_image
+from bids_sr.imaging.header import (
+    MOST_UNPACKED,
+    READ_ERRORS,
+    InputReport,
+    describe,
+    open_image,
+    spatial_shape,
+)
 
 LOGGER = logging.getLogger(__name__)
 _MOST_TIMES = 16
@@ -53,13 +60,41 @@ def read_nifti(
     path, dtype = Path(path), np.dtype(dtype)
     image = open_image(path)
     report = describe(path, image)
-    if report.n_volumes != 1:
-        raise InputDataError(
-            f"{path}: found {report.n_volumes} volumes (shape {image.shape}); expected one 3-D "
-            "volume. Extract the volume to use."
-        )
+    _check_single(path, image, report.n_volumes)
     values = _read(image, report, dtype)
     return _checked(path, values.reshape(report.shape), dtype), report.affine
+
+
+def values_of(
+    image: nb.spatialimages.SpatialImage,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Return values and affine of a nibabel image, which passes the checks of a file.
+
+    Parameters
+    ----------
+    image : nibabel image
+        Of a file or made in memory.
+
+    Returns
+    -------
+    data : (X, Y, Z) float32 array
+    affine : (4, 4) float64 array, mm
+
+    Raises
+    ------
+    InputDataError
+        As :func:`read_nifti`.
+    """
+    path = Path(image.get_filename() or "image in memory")
+    if path.is_file() and nb.is_proxy(image.dataobj) and isinstance(image, nb.Nifti1Pair):
+        report = describe(path, image)
+        shape, count, affine = report.shape, report.n_volumes, report.affine
+    else:  # another format, or in memory: nibabel knows its affine
+        shape, count = spatial_shape(path, image), math.prod(image.shape[3:])
+        affine = np.asarray(image.affine, np.float64)
+    _check_single(path, image, count)
+    values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    return _checked(path, values, np.dtype(np.float32)), affine
 
 
 def read_series(
@@ -144,13 +179,27 @@ def write_nifti(
         )
     kind = _storable(data.dtype if dtype is None else np.dtype(dtype))
     values = data.astype(kind) if kind.kind == "f" else _fitted(path, data, kind)
-    image = nb.Nifti1Image(values, affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header.set_xyzt_units(xyz="mm", t="sec")
+    image = nifti_image(values, affine)
     if data.ndim == 4:
         image.header.set_zooms((*image.header.get_zooms()[:3], frame_spacing))
     return write_atomic(path, image.to_filename)
+
+
+def nifti_image(data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> nb.Nifti1Image:
+    """Return an image whose two forms carry the affine with code 1; units are mm and s."""
+    image = nb.Nifti1Image(data, affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units(xyz="mm", t="sec")
+    return image
+
+
+def _check_single(path: Path, image: Any, count: int) -> None:
+    if count != 1:
+        raise InputDataError(
+            f"{path}: found {count} volumes (shape {image.shape}); expected one 3-D volume. "
+            "Extract the volume to use."
+        )
 
 
 def _read(image: Any, report: InputReport, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

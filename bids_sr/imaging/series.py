@@ -20,16 +20,23 @@ from bids_sr.imaging.nifti import read_series, write_nifti
 from bids_sr.imaging.volume import Volume
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Series:
-    """Hold a 4-D image: frames, their affine and the time between them."""
+    """Hold a 4-D image: frames, their affine and the time between them.
+
+    Attributes
+    ----------
+    data : array
+        (X, Y, Z, T) array of real numbers.
+    affine : float64 array
+        (4, 4) voxel index to world, RAS+, mm.
+    frame_spacing : float
+        Time between frames, s; 0: not stated.
+    """
 
     data: npt.NDArray[Any]
-    """(X, Y, Z, T) array of real numbers."""
     affine: npt.NDArray[np.float64]
-    """(4, 4) voxel index to world, RAS+, mm."""
     frame_spacing: float = 0.0
-    """Time between frames, s; 0: not stated."""
 
     def __post_init__(self) -> None:
         """Check the array and the affine (InputDataError)."""
@@ -39,6 +46,10 @@ class Series:
                 "four axes, the last of which is time, and real numbers."
             )
         object.__setattr__(self, "affine", Grid(self.data.shape[:3], self.affine).affine)
+
+    def __repr__(self) -> str:
+        grid = Grid(self.data.shape[:3], self.affine)
+        return f"Series({len(self)} frames of {grid.words}, {self.data.dtype})"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Series:

@@ -28,14 +28,21 @@ _COLUMNS = ("position_mm", "weight")
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SliceProfile:
-    """Describe how strongly a slice collects signal at each distance from its centre."""
+    """Describe how strongly a slice collects signal at each distance from its centre.
+
+    Attributes
+    ----------
+    positions : float64 array
+        (n,) increasing distances from the slice centre, mm.
+    weights : float64 array
+        (n,) sensitivities, 1/mm; scaled to unit area, linear between positions, 0 outside.
+    name : str
+        ``gaussian``, ``rect``, ``slr`` or its origin.
+    """
 
     positions: npt.NDArray[np.float64]
-    """(n,) increasing distances from the slice centre, mm."""
     weights: npt.NDArray[np.float64]
-    """(n,) sensitivities, 1/mm; scaled to unit area, linear between positions, 0 outside."""
     name: str = "custom"
-    """``gaussian``, ``rect``, ``slr`` or its origin."""
     _area: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -16,14 +16,21 @@ from bids_sr.exceptions import InputDataError
 
 @dataclass(frozen=True)
 class View:
-    """Name the array axes that become the stack, the rows and the columns."""
+    """Name the array axes that become the stack, the rows and the columns.
+
+    Attributes
+    ----------
+    across : int
+        Axis along which the slices are stacked.
+    rows : int
+        Axis that becomes the rows of a slice.
+    columns : int
+        Axis that becomes the columns of a slice.
+    """
 
     across: int
-    """Axis along which the slices are stacked."""
     rows: int
-    """Axis that becomes the rows of a slice."""
     columns: int
-    """Axis that becomes the columns of a slice."""
 
     def __post_init__(self) -> None:
         """Refuse axes that are no permutation of 0, 1, 2 (InputDataError)."""

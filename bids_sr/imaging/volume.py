@@ -19,17 +19,23 @@ import numpy.typing as npt
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging.grid import Grid
 from bids_sr.imaging.intensity import ordinary_factor
-from bids_sr.imaging.nifti import read_nifti, write_nifti
+from bids_sr.imaging.nifti import nifti_image, read_nifti, values_of, write_nifti
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
-    """Hold a 3-D image: an array and its affine."""
+    """Hold a 3-D image: an array and its affine.
+
+    Attributes
+    ----------
+    data : array
+        (X, Y, Z) array of real numbers.
+    affine : float64 array
+        (4, 4) voxel index to world, RAS+, mm.
+    """
 
     data: npt.NDArray[Any]
-    """(X, Y, Z) array of real numbers."""
     affine: npt.NDArray[np.float64]
-    """(4, 4) voxel index to world, RAS+, mm."""
 
     def __post_init__(self) -> None:
         """Check the array and the affine.
@@ -39,6 +45,11 @@ class Volume:
         InputDataError
             If the array is not 3-D or not of real numbers, or the affine is not usable.
         """
+        if isinstance(self.data, str | os.PathLike):
+            raise TypeError(
+                f"Found the path {str(self.data)!r} in place of an array; expected voxel values. "
+                "Read a file with Volume.load(path)."
+            )
         data = np.asarray(self.data)
         if data.dtype.kind not in "biuf":
             raise InputDataError(
@@ -48,6 +59,9 @@ class Volume:
         grid = Grid(data.shape, self.affine)
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "affine", grid.affine)
+
+    def __repr__(self) -> str:
+        return f"Volume({self.grid.words}, {self.data.dtype})"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, dtype: npt.DTypeLike = np.float32) -> Volume:
@@ -61,6 +75,37 @@ class Volume:
             A float type for images; an integer type for masks and label maps.
         """
         return cls(*read_nifti(path, dtype))
+
+    @classmethod
+    def of(cls, image: Image) -> Volume:
+        """Return an image as a volume, whichever kind it is.
+
+        Parameters
+        ----------
+        image : Volume, nibabel image, or path
+            A path is read as by :meth:`load`, and a nibabel image checked like a file.
+
+        Raises
+        ------
+        InputDataError
+            If it has not three axes, or not finite, differing, real values.
+        TypeError
+            If it is none of these.
+        """
+        if isinstance(image, Volume):
+            return image
+        if isinstance(image, str | os.PathLike):
+            return cls.load(image)
+        if isinstance(image, nb.spatialimages.SpatialImage):
+            return cls(*values_of(image))
+        raise TypeError(
+            f"Found {_indefinite(type(image))}; expected a Volume, a nibabel image or a path. An "
+            "array alone has no voxel size and no position: make Volume(array, affine)."
+        )
+
+    def to_nibabel(self) -> nb.Nifti1Image:
+        """Return a NIfTI image of the same values: mm, code 1 (scanner), nothing scaled."""
+        return nifti_image(self.data, self.affine)
 
     def save(self, path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None) -> Path:
         """Write a NIfTI file, whole or not at all; see :func:`.write_nifti`."""
@@ -180,6 +225,16 @@ class Volume:
         return Volume(np.ascontiguousarray(data), self.affine @ step)
 
 
+def _indefinite(kind: type) -> str:
+    """Name a type in a sentence."""
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"an object of type {module}{kind.__name__}"
+
+
 def _directions(volume: Volume) -> npt.NDArray[np.float64]:
     """Return the unit vectors of the array axes in the world as columns, (3, 3)."""
     return np.asarray(volume.affine[:3, :3] / volume.spacings, dtype=np.float64)
+
+
+Image = Volume | nb.spatialimages.SpatialImage | str | os.PathLike[str]
+"""What a call of the library takes for an image: see :meth:`Volume.of`."""

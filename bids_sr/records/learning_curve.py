@@ -11,29 +11,45 @@ from bids_sr.records.json_values import mapping, number, text
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """Hold one point of a learning curve."""
+    """Hold one point of a learning curve.
+
+    Attributes
+    ----------
+    step : int
+        Training steps done.
+    seconds : float
+        Time since training began, s.
+    loss : float
+        Mean training loss since the point before.
+    validation : float, optional
+        Score on held-out data, higher is better; None where not measured.
+    """
 
     step: int
-    """Training steps done."""
     seconds: float
-    """Time since training began, s."""
     loss: float
-    """Mean training loss since the point before."""
     validation: float | None = None
-    """Score on held-out data, higher is better; None where not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Say what the validation of a learning curve is."""
+    """Say what the validation of a learning curve is.
+
+    Attributes
+    ----------
+    quantity : str
+        ``gain``, or what else is measured; higher is better.
+    baseline : str
+        What it is a gain over; empty where it is none, or is not recorded.
+    unit : str
+    held_out : str
+        What it is measured on.
+    """
 
     quantity: str = "validation"
-    """``gain``, or what else is measured; higher is better."""
     baseline: str = ""
-    """What it is a gain over; empty where it is none, or is not recorded."""
     unit: str = ""
     held_out: str = ""
-    """What it is measured on."""
 
     @property
     def title(self) -> str:
@@ -75,13 +91,22 @@ GAIN_OVER_LINEAR = Validation(
 MINUS_CONTENT_LOSS = Validation(quantity="minus the content loss", held_out=_PATCHES)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LearningCurve:
-    """Hold the points of a training, and what was validated in it."""
+    """Hold the points of a training, and what was validated in it.
+
+    Attributes
+    ----------
+    points : tuple[CurvePoint, ...]
+        Empty for methods that do not learn.
+    validation : Validation
+    """
 
     points: tuple[CurvePoint, ...] = ()
-    """Empty for methods that do not learn."""
     validation: Validation = Validation()
+
+    def __repr__(self) -> str:
+        return f"LearningCurve({len(self.points)} points)"
 
     @property
     def scores(self) -> list[float]:

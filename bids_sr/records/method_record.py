@@ -146,7 +146,7 @@ class Output:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MethodRecord:
     """Say what a method did; :attr:`warnings` follow from it, so that none can be forgotten."""
 
@@ -181,6 +181,9 @@ class MethodRecord:
     """What else was done, by the names of the sidecar; nothing is decided by it."""
     remarks: tuple[str, ...] = ()
     """Warnings of what led to this: the estimate of the slice profile, other frames."""
+
+    def __repr__(self) -> str:
+        return f"MethodRecord({self.method!r}, {len(self.warnings)} warnings)"
 
     @property
     def passed_through(self) -> bool:

@@ -16,7 +16,7 @@ from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.imaging.labels import label_values
 from bids_sr.method_facts import LABELS_METHOD, OutputGrid
-from bids_sr.sr.registry import grid_of_result, make_method
+from bids_sr.sr.registry import acquisition_of, grid_of_result, make_method
 
 _RAMP_VOXELS = 1.5
 
@@ -70,7 +70,7 @@ def super_resolve_labels(
     Med Imaging 9:32-42, doi:10.1109/42.52980.
     """
     labels = label_values(volume, "a label map")
-    acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
+    acquisition = acquisition_of(volume, acquisition)
     assert acquisition.slice_axis is not None
     chosen = make_method(method, parameters).for_labels()
     target = grid_of_result(

@@ -5,13 +5,17 @@ Which methods there are, and where their classes are, is said in :data:`.METHOD_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, overload
+
+import nibabel as nb
 
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid
+from bids_sr.imaging.volume import Image
 from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, OutputGrid
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import class_at, configured, present_names
@@ -108,23 +112,49 @@ def reconstruct(
     return chosen.reconstruct(volume, acquisition, grid, progress=progress)
 
 
+@overload
 def super_resolve(
-    volume: Volume,
+    image: Volume | str | os.PathLike[str],
+    acquisition: Acquisition | None = None,
+    *,
+    method: str = ...,
+    output_resolution: float | Literal["native"] | None = ...,
+    output_grid: OutputGrid = ...,
+    **parameters: Any,
+) -> Volume: ...
+
+
+@overload
+def super_resolve(
+    image: nb.spatialimages.SpatialImage,
+    acquisition: Acquisition | None = None,
+    *,
+    method: str = ...,
+    output_resolution: float | Literal["native"] | None = ...,
+    output_grid: OutputGrid = ...,
+    **parameters: Any,
+) -> nb.Nifti1Image: ...
+
+
+def super_resolve(
+    image: Image,
     acquisition: Acquisition | None = None,
     *,
     method: str = DEFAULT_METHOD,
     output_resolution: float | Literal["native"] | None = None,
     output_grid: OutputGrid = "fov",
     **parameters: Any,
-) -> Volume:
-    """Super-resolve a thick-slice volume.
+) -> Volume | nb.Nifti1Image:
+    """Super-resolve a thick-slice image.
 
     Parameters
     ----------
-    volume : Volume
-        The acquired slices.
+    image : Volume, nibabel image, or path of a NIfTI file
+        The acquired slices.  A sidecar beside the file is not read: state what it says in
+        `acquisition`.
     acquisition : Acquisition, optional
-        How they were taken; without it, slices as thick as they are apart.
+        How they were taken, for example ``Acquisition(thickness=5)``; without it the spacing is
+        that of the voxels, the thickness 0.85 of it and the profile ``slr``.
     method : str
         A name in :data:`METHODS`.
     output_resolution : float, mm, or "native", optional
@@ -133,14 +163,27 @@ def super_resolve(
     output_grid : {"fov", "slice"}
         ``fov`` tiles the acquired field of view; ``slice`` holds the slice centres.
     **parameters
-        Hyper-parameters of the method.
+        Hyper-parameters of the method: the fields of its class in :data:`METHODS`.
 
     Returns
     -------
-    Volume
-        float32.  ``method="none"`` returns the volume on its own grid.
+    Volume or nibabel image
+        float32; of the kind of `image`, and a Volume for a path.  ``method="none"`` returns the
+        values on their own grid.
+
+    Raises
+    ------
+    InputDataError
+        If the image cannot be used.
+    AcquisitionError
+        If the acquisition is impossible or contradicts the image.
+    ConfigError
+        If a method or one of its parameters does not exist, or a value is impossible.
+    TypeError
+        If `image` or `acquisition` is of a wrong type.
     """
-    acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
+    volume = Volume.of(image)
+    acquisition = acquisition_of(volume, acquisition)
     chosen = make_method(method, parameters)
     grid = grid_of_result(
         volume,
@@ -149,4 +192,26 @@ def super_resolve(
         output_resolution=output_resolution,
         output_grid=output_grid,
     )
-    return chosen.reconstruct(volume, acquisition, grid).volume
+    result = chosen.reconstruct(volume, acquisition, grid).volume
+    given = isinstance(image, nb.spatialimages.SpatialImage)
+    return result.to_nibabel() if given else result
+
+
+def acquisition_of(volume: Volume, stated: Acquisition | None) -> Acquisition:
+    """Return how a volume was acquired: what is stated, filled in from the volume.
+
+    Raises
+    ------
+    AcquisitionError
+        If what is stated contradicts the volume.
+    TypeError
+        If `stated` is something else.
+    """
+    if stated is None:
+        return Acquisition.from_volume(volume)
+    if not isinstance(stated, Acquisition):
+        raise TypeError(
+            f"Found an acquisition of type {type(stated).__name__}; expected an Acquisition, for "
+            "example Acquisition(thickness=5)."
+        )
+    return stated.for_volume(volume)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bids_sr.engines import BUNDLED_TEMPLATE
 from bids_sr.exceptions import ConfigError
+from bids_sr.seed import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from bids_sr.engines.segmentation.base import SegmentationTool
@@ -34,7 +35,7 @@ def make_segmentation(
     request: str,
     *,
     threads: int = 1,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     device: str = "cpu",
     template: str = BUNDLED_TEMPLATE,
 ) -> SegmentationTool:

@@ -18,6 +18,7 @@ import numpy as np
 from bids_sr.engines import BUNDLED_TEMPLATE
 from bids_sr.engines.template import describe
 from bids_sr.imaging import Volume
+from bids_sr.seed import DEFAULT_SEED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class SegmentationTool(ABC):
     """On the command line."""
     path: Path | None = None
     threads: int = 1
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     device: str = "cpu"
     template: str = BUNDLED_TEMPLATE
 

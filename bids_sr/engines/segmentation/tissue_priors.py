@@ -20,6 +20,7 @@ from bids_sr.engines.registration_image import isotropic
 from bids_sr.engines.template import brain_template, tissue_maps
 from bids_sr.exceptions import EngineError
 from bids_sr.imaging import Volume
+from bids_sr.seed import DEFAULT_SEED
 
 _RESOLUTION = 3  # mm, of the registration: tissue maps of a template are no sharper
 _LEAST_TISSUE = 0.5  # share of the mask that the registered template must cover
@@ -36,7 +37,12 @@ class TissuePriors:
 
 @lru_cache(maxsize=1)  # by identity: two tools in one process share them
 def tissue_priors(
-    volume: Volume, mask: Volume, *, threads: int = 1, seed: int = 0, template: str = BUNDLED
+    volume: Volume,
+    mask: Volume,
+    *,
+    threads: int = 1,
+    seed: int = DEFAULT_SEED,
+    template: str = BUNDLED,
 ) -> TissuePriors:
     """Bring the template's tissue maps to the brain of an image.
 

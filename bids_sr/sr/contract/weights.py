@@ -22,13 +22,17 @@ _CARD = "card"
 _NO_CARD = (AttributeError, KeyError, ValueError, RecursionError)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Weights:
     """Hold the tensors of a network and its card."""
 
     tensors: dict[str, Tensor]
     """The network's state, by name."""
     card: WeightsCard
+
+    def __repr__(self) -> str:
+        count = sum(tensor.numel() for tensor in self.tensors.values())
+        return f"Weights({count} numbers, SHA-256 {self.digest[:12]})"
 
     def save(self, path: Path) -> Path:
         """Write a ``.safetensors`` file; the same weights give the same bytes.

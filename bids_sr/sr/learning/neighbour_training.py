@@ -24,6 +24,7 @@ import numpy.typing as npt
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, View, Volume
 from bids_sr.records.learning_curve import GAIN_OVER_LINEAR
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.inference.latent_space import (
     clamped,
@@ -70,7 +71,7 @@ class NeighbourTraining:
     """Judge slices between neighbours with what the network cannot restore."""
     zoom: float = 0.0
     """Largest random change of size."""
-    seed: int = 0
+    seed: int = DEFAULT_SEED
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""

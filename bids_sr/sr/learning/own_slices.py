@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, View
 from bids_sr.records.learning_curve import GAIN_OVER_CUBIC
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.learning.loop import FitResult, Schedule, Validator, fit
@@ -56,7 +57,7 @@ class OwnSlices:
     the volume."""
     hold_out: int = 0
     """One of this many slices is held out for validation; 0: none."""
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     """The same seed draws the same pairs."""
 
     def __post_init__(self) -> None:

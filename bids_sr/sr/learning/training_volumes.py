@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.imaging import Acquisition
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.learning.saliency import saliency
 from bids_sr.sr.networks.thick_slice import BRIGHTEST
 
@@ -43,7 +44,7 @@ class TrainingVolume:
         acquisition: Acquisition | None = None,
         *,
         orders: tuple[tuple[int, int, int], ...] = (),
-        seed: int = 0,
+        seed: int = DEFAULT_SEED,
     ) -> TrainingVolume:
         """Prepare an image.
 

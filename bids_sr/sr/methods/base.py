@@ -37,7 +37,15 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """Reconstruct volumes; a subclass adds its hyper-parameters as fields."""
+    """Reconstruct volumes; a subclass adds its hyper-parameters as fields.
+
+    Attributes
+    ----------
+    threads : int, optional
+        CPU threads a method may use; None leaves the choice to its libraries.
+    data_consistency : bool
+        Correct the result to agree with the acquired slices, except for their noise.
+    """
 
     name: ClassVar[str]
     """The name under which the method is registered."""
@@ -47,9 +55,7 @@ class Method(ABC):
     """Sets of hyper-parameters by name; the defaults are one of them, with nothing in it."""
 
     threads: int | None = None
-    """CPU threads a method may use; None leaves the choice to its libraries."""
     data_consistency: bool = False
-    """Correct the result to agree with the acquired slices, except for their noise."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -95,7 +101,7 @@ class Method(ABC):
         """
         planned = acquisition.for_volume(lr)
         _check_volume(lr, planned, grid)
-        start = time.perf_counter()
+        tell, start = progress or silent, time.perf_counter()
         judged = judge_slices and self.checks_slices
         slices = _checked_slices(lr, planned, grid) if judged else SliceCheck()
         assert planned.slice_axis is not None
@@ -107,15 +113,14 @@ class Method(ABC):
         else:
             result, reason = or_on_cpu(
                 self.device_name,
-                lambda name: self.on(name)._reconstruct(
-                    sound, acquisition, grid, progress or silent
-                ),
+                lambda name: self.on(name)._reconstruct(sound, acquisition, grid, tell),
             )
         if not reason and self._left_the_gpu(result.record):
             reason = "the GPU had too little memory even for small tiles"
         data = result.volume.data.astype(np.float32, copy=False)
         if data.shape != grid.shape or not np.isfinite(data).all():
             raise AssertionError(f"{self.name} returned {data.shape} for {grid.shape}, or NaN")
+        tell(0, 0, "agreement with the acquired slices")
         # Data consistency with a thickness that is not trusted would sharpen all the same.
         volume, consistency = with_slices(
             Volume(data, grid.affine),
@@ -138,6 +143,7 @@ class Method(ABC):
         )
         record = record.joined(result.record)
         made = replace(result, volume=volume, record=record, acquisition=acquisition)
+        tell(0, 0, "uncertainty")
         return self._with_uncertainty(made, lr)
 
     def _with_uncertainty(self, result: Reconstruction, lr: Volume) -> Reconstruction:

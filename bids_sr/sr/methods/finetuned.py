@@ -41,45 +41,65 @@ THINNEST_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Finetuned(ViewNetwork):
-    """Adapt a pre-trained network to the image, then apply it across the slices."""
+    """Adapt a pre-trained network to the image, then apply it across the slices.
+
+    Attributes
+    ----------
+    model : str
+        Published name or path of the weights, as the recipes ``supervised``, ``video`` and
+        ``adapt`` write them; ``brain-4`` comes with the package.
+    weights_dir : str, optional
+        Where published weights lie.
+    offline : bool
+        Refuse to fetch them.
+    adapt : Literal["image", "none"]
+        ``image``: continue training on the image's own slices; ``none``: use the weights as
+        they are.
+    detail : float
+        Factor on the detail that the network adds: averaging views that differ weakens it.
+    matching : float
+        Share of the slice thickness over which thin planes are averaged before an adapted
+        network sees them.
+    mixture : float
+        Weight of the adapted weights in their mean with the pre-trained ones.
+    steps : int
+        Maximum steps of the adaptation.
+    time_budget : float, optional
+        Upper bound on its time, s; the result then depends on the machine's speed.
+    learning_rate : float
+        Highest learning rate of the adaptation.
+    optimizer : Literal["adam", "muon"]
+        ``adam``, or ``muon`` for the kernels of hidden layers.
+    batch_size : int
+        Patches a step.
+    patch_slices : int
+        Thick slices a patch; fewer where the image is too small.
+    patch_width : int
+        In-plane voxels a patch.
+    hold_out : int
+        One of this many slices is held out for validation.
+    calibrated_uncertainty : bool
+        State an interval of 90 % for every voxel; False: only where the views disagree.
+    """
 
     name = "finetuned"
 
     model: str = "brain-4"
-    """Published name or path of the weights, as the recipes ``supervised``, ``video`` and
-    ``adapt`` write them; ``brain-4`` comes with the package."""
     weights_dir: str | None = None
-    """Where published weights lie."""
     offline: bool = False
-    """Refuse to fetch them."""
     adapt: Literal["image", "none"] = "image"
-    """``image``: continue training on the image's own slices; ``none``: use the weights as
-    they are."""
     detail: float = 1.15
-    """Factor on the detail that the network adds: averaging views that differ weakens it."""
     matching: float = 0.2
-    """Share of the slice thickness over which thin planes are averaged before an adapted
-    network sees them."""
     mixture: float = 0.5
-    """Weight of the adapted weights in their mean with the pre-trained ones."""
     steps: int = 600
-    """Maximum steps of the adaptation."""
     time_budget: float | None = None
-    """Upper bound on its time, s; the result then depends on the machine's speed."""
     learning_rate: float = 2e-3
-    """Highest learning rate of the adaptation."""
     optimizer: Literal["adam", "muon"] = "muon"
-    """``adam``, or ``muon`` for the kernels of hidden layers."""
     batch_size: int = 16
-    """Patches a step."""
     patch_slices: int = 12
-    """Thick slices a patch; fewer where the image is too small."""
     patch_width: int = 48
-    """In-plane voxels a patch."""
     hold_out: int = 6
-    """One of this many slices is held out for validation."""
     calibrated_uncertainty: bool = True
-    """State an interval of 90 % for every voxel; False: only where the views disagree."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""

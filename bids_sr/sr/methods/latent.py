@@ -24,6 +24,7 @@ from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.card import RecipeUsed, Start, WeightsCard
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
@@ -45,6 +46,58 @@ class Latent(Method):
     Acquired slices stay as they are, so a grid that holds their centres
     (``lay_out_grid(output_grid="slice")``) holds them too; no slice becomes thinner.  The network
     is pretrained (`model`), or trained on the slices of the image.
+
+    Attributes
+    ----------
+    model : str, optional
+        Trained weights: a path, or a published name; None: train on the image.
+    weights_dir : str, optional
+        Folder of published weights.
+    offline : bool
+        Never download weights.
+    adapt : str, optional
+        ``image``: train on the slices of the image, starting from `model` if there is one;
+        ``none``: use `model` as it is; None: ``none`` if there is a `model`.
+    weights : Weights, optional
+        Weights already loaded, in place of `model`.
+    keep_detail : bool
+        Interpolate linearly what the network cannot restore: noise and the finest detail.
+        False: new slices are as the network decodes them, as in the paper.
+    in_plane_spacing : float, optional
+        Voxel size that the network works on, mm (1.4 for the hearts of the paper); None: as
+        acquired.  Trained weights state their own.
+    steps : int
+        Training steps.
+    time_budget : float, optional
+        Upper bound on the training time, s; the result then depends on the machine's speed.
+    seed : int
+        Seed of weights and patches; the result is the same for the same number of threads.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    width : int
+        Kernels of the first block of a new network.
+    depth : int
+        Blocks of its encoder; the latent image is ``2**depth`` times as coarse.
+    latent_channels : int
+        Channels of its latent image.
+    batch_size : int
+        Patches of neighbouring slices a step.
+    patch_size : int
+        Rows and columns of a patch; fewer where the image is smaller.
+    learning_rate : float
+        Highest learning rate.
+    warmup : float
+        Share of the training in which the learning rate rises.
+    ema_decay : float
+        Decay of the exponential moving average of the weights; 0: the last weights are
+        used.
+    synthesis : float
+        Weight of the loss on the slice between two neighbours; 0: the network is only
+        trained to restore slices, as in the paper.
+    zoom : float
+        Largest random change of size of a patch, as a share.
+    mixed_precision : bool
+        Train in half precision where the device does so faster.
     """
 
     name = "latent"
@@ -54,53 +107,27 @@ class Latent(Method):
     }
 
     model: str | None = None
-    """Trained weights: a path, or a published name; None: train on the image."""
     weights_dir: str | None = None
-    """Folder of published weights."""
     offline: bool = False
-    """Never download weights."""
     adapt: str | None = None
-    """``image``: train on the slices of the image, starting from `model` if there is
-    one; ``none``: use `model` as it is; None: ``none`` if there is a `model`."""
     weights: Weights | None = field(default=None, repr=False, compare=False)
-    """Weights already loaded, in place of `model`."""
     keep_detail: bool = True
-    """Interpolate linearly what the network cannot restore: noise and the finest detail.
-    False: new slices are as the network decodes them, as in the paper."""
     in_plane_spacing: float | None = None
-    """Voxel size that the network works on, mm (1.4 for the hearts of the paper); None: as
-    acquired.  Trained weights state their own."""
     steps: int = 800
-    """Training steps."""
     time_budget: float | None = None
-    """Upper bound on the training time, s; the result then depends on the machine's speed."""
-    seed: int = 0
-    """Seed of weights and patches; the result is the same for the same number of threads."""
+    seed: int = DEFAULT_SEED
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     width: int = 16
-    """Kernels of the first block of a new network."""
     depth: int = 3
-    """Blocks of its encoder; the latent image is ``2**depth`` times as coarse."""
     latent_channels: int = 32
-    """Channels of its latent image."""
     batch_size: int = 4
-    """Patches of neighbouring slices a step."""
     patch_size: int = 128
-    """Rows and columns of a patch; fewer where the image is smaller."""
     learning_rate: float = 1e-3
-    """Highest learning rate."""
     warmup: float = 0.05
-    """Share of the training in which the learning rate rises."""
     ema_decay: float = 0.99
-    """Decay of the exponential moving average of the weights; 0: the last weights are used."""
     synthesis: float = 1.0
-    """Weight of the loss on the slice between two neighbours; 0: the network is only trained to
-    restore slices, as in the paper."""
     zoom: float = 0.0
-    """Largest random change of size of a patch, as a share."""
     mixed_precision: bool = True
-    """Train in half precision where the device does so faster."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""

@@ -27,6 +27,7 @@ from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, View, Volume, lay_out_grid, resample
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -63,31 +64,44 @@ _GPU_PIXELS = 1 << 17
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained(Method):
-    """Apply a network that was trained on other people's images."""
+    """Apply a network that was trained on other people's images.
+
+    Attributes
+    ----------
+    model : str
+        ``edsr``, ``realesrgan`` or ``shufflemixer`` as PRETTIER published them, or the path
+        of a checkpoint or of weights of this package.
+    architecture : str, optional
+        Architecture of a file given by its path; None: read from the file.
+    weights_dir : str, optional
+        Folder of published weights.
+    offline : bool
+        Download nothing.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    seed : int
+        Accepted as by every network; has no effect here.
+    fusion : str
+        How the two directions are combined; the paper's is ``mean``.
+    working_spacing : float, optional
+        Voxel size that the network works at, mm; None: that of its training.  Grids up to a
+        quarter finer or coarser are used as they are; on finer ones the detail that the
+        network adds is added to the interpolated image.
+    mixed_precision : bool
+        Convolve in half precision where the device does so faster; 8 bits of a whole image.
+    """
 
     name = "pretrained"
 
     model: str = "edsr"
-    """``edsr``, ``realesrgan`` or ``shufflemixer`` as PRETTIER published them, or the path of
-    a checkpoint or of weights of this package."""
     architecture: str | None = None
-    """Architecture of a file given by its path; None: read from the file."""
     weights_dir: str | None = None
-    """Folder of published weights."""
     offline: bool = False
-    """Download nothing."""
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
-    seed: int = 0
-    """Accepted as by every network; has no effect here."""
+    seed: int = DEFAULT_SEED
     fusion: str = "mean"
-    """How the two directions are combined; the paper's is ``mean``."""
     working_spacing: float | None = None
-    """Voxel size that the network works at, mm; None: that of its training.  Grids up to a
-    quarter finer or coarser are used as they are; on finer ones the detail that the network
-    adds is added to the interpolated image."""
     mixed_precision: bool = False
-    """Convolve in half precision where the device does so faster; 8 bits of a whole image."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""

@@ -73,50 +73,72 @@ class SelfSupervised(ViewNetwork):
     """Train a network on the image itself, then apply it across the slices.
 
     The defaults are chosen for a CPU; the preset ``smore`` is the published system.
+
+    Attributes
+    ----------
+    steps : int
+        Training steps.
+    time_budget : float, optional
+        Upper bound on the training time, s; the result then depends on the machine's speed.
+    network : str
+        ``thick_slice`` or ``wdsr``.
+    channels : int
+        Width of the network.
+    blocks : int
+        Residual blocks of the network.
+    batch_size : int
+        Patches a step.
+    patch_slices : int
+        Thick slices a patch; fewer where the image is too small.
+    patch_width : int
+        In-plane voxels a patch.
+    learning_rate : float
+        Highest learning rate.
+    optimizer : Literal["adam", "muon"]
+        ``adam``, or ``muon`` for the kernels of hidden layers.
+    warmup : float
+        Share of the training in which the learning rate rises.
+    ema_decay : float
+        Decay of the exponential moving average of the weights; 0: the last weights are
+        used.
+    loss : str
+        ``absolute`` or ``squared`` differences.
+    whole_patches : bool
+        Include the outer slice and columns of a patch in the loss, which lack neighbours.
+    sampling : str
+        Where patches are drawn: ``depth`` (edges deep in the body) or ``gradient``.
+    detail : float
+        Factor on the detail that the network adds; above 1, as the slices of the training
+        are averages over their thickness and hold less detail than planes across them.
+    matching : float
+        Share of the slice thickness over which thin planes are averaged before the network
+        sees them.
+    reuse : str, optional
+        Path of weights trained on an image of the same geometry, used without training;
+        None trains on the image.
     """
 
     name = "self"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"fast": {}, "smore": SMORE}
 
     steps: int = 2000
-    """Training steps."""
     time_budget: float | None = None
-    """Upper bound on the training time, s; the result then depends on the machine's speed."""
     network: str = "thick_slice"
-    """``thick_slice`` or ``wdsr``."""
     channels: int = 32
-    """Width of the network."""
     blocks: int = 14
-    """Residual blocks of the network."""
     batch_size: int = 16
-    """Patches a step."""
     patch_slices: int = 12
-    """Thick slices a patch; fewer where the image is too small."""
     patch_width: int = 48
-    """In-plane voxels a patch."""
     learning_rate: float = 3e-3
-    """Highest learning rate."""
     optimizer: Literal["adam", "muon"] = "muon"
-    """``adam``, or ``muon`` for the kernels of hidden layers."""
     warmup: float = 0.1
-    """Share of the training in which the learning rate rises."""
     ema_decay: float = 0.99
-    """Decay of the exponential moving average of the weights; 0: the last weights are used."""
     loss: str = "absolute"
-    """``absolute`` or ``squared`` differences."""
     whole_patches: bool = False
-    """Include the outer slice and columns of a patch in the loss, which lack neighbours."""
     sampling: str = "depth"
-    """Where patches are drawn: ``depth`` (edges deep in the body) or ``gradient``."""
     detail: float = 1.2
-    """Factor on the detail that the network adds; above 1, as the slices of the training are
-    averages over their thickness and hold less detail than planes across them."""
     matching: float = 0.45
-    """Share of the slice thickness over which thin planes are averaged before the network sees
-    them."""
     reuse: str | None = None
-    """Path of weights trained on an image of the same geometry, used without training; None
-    trains on the image."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""

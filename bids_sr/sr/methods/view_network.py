@@ -22,6 +22,7 @@ from bids_sr.compute.progress import Progress
 from bids_sr.imaging import Acquisition, Grid, RobustScaler, Volume, resample
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import require
 from bids_sr.sr.contract.side_results import side_result
@@ -68,31 +69,45 @@ class ReadyNetwork(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ViewNetwork(Method):
-    """Apply a network to both through-plane views; a subclass loads or trains it."""
+    """Apply a network to both through-plane views; a subclass loads or trains it.
 
-    seed: int = 0
-    """Seed of weights and patches; the result is the same for the same number of threads."""
+    Attributes
+    ----------
+    seed : int
+        Seed of weights and patches; the result is the same for the same number of threads.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    fusion : str
+        How the two views are combined: ``directional`` or ``mean``; ``auto``: the second if
+        the network sees neighbouring planes, else the first.
+    detail : float
+        Factor on the detail that the network adds to interpolation.
+    matching : float
+        Share of the slice thickness over which thin planes are averaged before the network
+        sees them; only if it was trained on planes as thick as the slices.
+    orientations : int, optional
+        Pairs of views: those along the array axes, then pairs rotated in-plane between
+        them; None: one if the network sees neighbouring planes, else two.
+    mirrored : bool
+        Average with the result on the mirror image.
+    data_consistency : bool
+        Correct the result to agree with the acquired slices, except for their noise.
+    mixed_precision : bool
+        Convolve in half precision where the device does so faster.
+    scale_intensities : bool
+        Scale the robust intensity range to 0 to 1; False: it is such already.
+    """
+
+    seed: int = DEFAULT_SEED
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     fusion: str = "auto"
-    """How the two views are combined: ``directional`` or ``mean``; ``auto``: the second if the
-    network sees neighbouring planes, else the first."""
     detail: float = 1.0
-    """Factor on the detail that the network adds to interpolation."""
     matching: float = 0.0
-    """Share of the slice thickness over which thin planes are averaged before the network sees
-    them; only if it was trained on planes as thick as the slices."""
     orientations: int | None = None
-    """Pairs of views: those along the array axes, then pairs rotated in-plane between them; None:
-    one if the network sees neighbouring planes, else two."""
     mirrored: bool = True
-    """Average with the result on the mirror image."""
     data_consistency: bool = True
-    """Correct the result to agree with the acquired slices, except for their noise."""
     mixed_precision: bool = True
-    """Convolve in half precision where the device does so faster."""
     scale_intensities: bool = True
-    """Scale the robust intensity range to 0 to 1; False: it is such already."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""

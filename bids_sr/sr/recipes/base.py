@@ -18,6 +18,7 @@ from bids_sr.compute.device import limited_threads, resolve_device
 from bids_sr.compute.progress import Progress
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Acquisition
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.card import RecipeUsed, Start
 from bids_sr.sr.contract.settings import configured, require
 from bids_sr.sr.contract.weights import Weights
@@ -59,7 +60,7 @@ class Recipe(ABC):
     """CPU threads; None leaves the choice to torch."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     """Seed of weights, patches and which files are left out."""
 
     def __post_init__(self) -> None:

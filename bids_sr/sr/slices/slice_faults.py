@@ -57,11 +57,20 @@ _SURELY_LOST = 50.0  # percent of the signal; so much is no anatomy in a short s
 _LEAST_WEIGHED = 15  # in shorter stacks neighbours are too different to stand in for a slice
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SliceCheck:
-    """Hold the faults of an image's slices, and how much each slice counts."""
+    """Hold the faults of an image's slices, and how much each slice counts.
+
+    Attributes
+    ----------
+    record : SliceRecord
+    """
 
     record: SliceRecord = field(default_factory=SliceRecord)
+
+    def __repr__(self) -> str:
+        faults, slices = len(self.record.faults), len(self.record.differences)
+        return f"SliceCheck({faults} faults of {slices} slices)"
 
     @property
     def weights(self) -> npt.NDArray[np.float32] | None:

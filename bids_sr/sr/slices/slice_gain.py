@@ -9,7 +9,7 @@ keeps every bit.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -50,20 +50,28 @@ _LEAST_RATIOS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class SliceGain:
-    """Hold the factor of each slice, and what it rests on."""
+    """Hold the factor of each slice, and what it rests on.
 
-    factors: tuple[float, ...]
-    """What each slice is multiplied by; all 1 where there is no banding."""
+    Attributes
+    ----------
+    factors : tuple[float, ...]
+        What each slice is multiplied by; all 1 where there is no banding.
+    pattern : tuple[str, ...]
+        Which of ``PATTERNS`` there are.
+    evidence : float
+        Log likelihood ratio of banding against none.
+    before_percent, after_percent : float, optional
+        Root mean square difference of the slices to their neighbours, without slow changes.
+    reason : str
+        Why nothing is changed, in words; empty where the factors are applied.
+    """
+
+    factors: tuple[float, ...] = field(repr=False)
     pattern: tuple[str, ...] = ()
-    """Which of ``PATTERNS`` there are."""
     evidence: float = 0.0
-    """Log likelihood ratio of banding against none."""
     before_percent: float | None = None
-    """Root mean square difference of the slices to their neighbours, without slow changes."""
     after_percent: float | None = None
-    """The same once the factors are applied."""
     reason: str = ""
-    """Why nothing is changed, in words; empty where the factors are applied."""
 
     @property
     def applied(self) -> bool:

@@ -20,8 +20,10 @@ from bids_sr.compute.progress import Progress, silent
 from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.imaging.grid import SAME_SPACING
+from bids_sr.imaging.volume import Image
 from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS
-from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
+from bids_sr.seed import DEFAULT_SEED
+from bids_sr.sr.registry import acquisition_of, grid_of_result, parameters_for, reconstruct
 from bids_sr.sr.together.disagreement import OddSlice, weighed
 from bids_sr.sr.together.intensities import matched
 from bids_sr.sr.together.least_squares import agreed, mean_of
@@ -37,27 +39,38 @@ _MARGIN_MM = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class FusedReconstruction:
-    """Hold what several stacks gave together, and how."""
+    """Hold what several stacks gave together, and how.
+
+    Attributes
+    ----------
+    volume : Volume
+        float32, on the grid of the reconstruction of the frame.
+    uncertainty : Volume, optional
+        Standard deviation to expect of every voxel, on the same grid; None where unknown.
+    stacks : tuple[Stack, ...]
+        All stacks as given, with the transforms and weights of slices that were found.
+    frame : int
+        Which stack is the frame.
+    residuals_percent : tuple[float, optional, ...]
+        Root mean square difference of the fused volume to the slices of each stack, percent
+        of the robust intensity range; None for those left out.
+    warnings : tuple[str, ...]
+        What was left out or weighed down, in words.
+    record : dict[str, Any]
+        What was done, as plain values for a sidecar.
+    """
 
     volume: Volume
-    """float32, on the grid of the reconstruction of the frame."""
-    uncertainty: Volume | None
-    """Standard deviation to expect of every voxel, on the same grid; None where unknown."""
-    stacks: tuple[Stack, ...]
-    """All stacks as given, with the transforms and weights of slices that were found."""
+    uncertainty: Volume | None = field(repr=False)
+    stacks: tuple[Stack, ...] = field(repr=False)
     frame: int
-    """Which stack is the frame."""
-    residuals_percent: tuple[float | None, ...]
-    """Root mean square difference of the fused volume to the slices of each stack, percent of
-    the robust intensity range; None for those left out."""
-    warnings: tuple[str, ...] = ()
-    """What was left out or weighed down, in words."""
-    record: dict[str, Any] = field(default_factory=dict)
-    """What was done, as plain values for a sidecar."""
+    residuals_percent: tuple[float | None, ...] = field(repr=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False)
+    record: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def super_resolve_together(
-    volumes: Sequence[Volume],
+    images: Sequence[Image],
     acquisitions: Sequence[Acquisition | None] | None = None,
     *,
     method: str = DEFAULT_METHOD,
@@ -71,10 +84,10 @@ def super_resolve_together(
 
     Parameters
     ----------
-    volumes : sequence of Volume
+    images : sequence of Volume, nibabel image, or path
         The acquired slices of each stack, of any planes.
     acquisitions : sequence of Acquisition or None, optional
-        How each was taken; without it, slices as thick as they are apart.
+        How each was taken; as for :func:`.super_resolve`.
     method : str
         A name in :data:`.METHODS`; makes each stack's own reconstruction.
     output_resolution : float, mm, or "native", optional
@@ -99,6 +112,7 @@ def super_resolve_together(
     ConfigError
         If the method makes no finer volume.
     """
+    volumes = [Volume.of(image) for image in images]
     known = list(acquisitions) if acquisitions is not None else [None] * len(volumes)
     if not volumes or len(known) != len(volumes):
         raise InputDataError(
@@ -114,7 +128,7 @@ def super_resolve_together(
         )
     stacks, results = [], []
     for volume, stated in zip(volumes, known, strict=True):
-        acquisition = (stated or Acquisition.from_volume(volume)).for_volume(volume)
+        acquisition = acquisition_of(volume, stated)
         grid = grid_of_result(
             volume,
             acquisition,
@@ -127,13 +141,13 @@ def super_resolve_together(
         )
         results.append(result)
         stacks.append(Stack.of(volume, acquisition, result))
-    fused = fuse_stacks(stacks, seed=seed or 0, progress=progress)
+    fused = fuse_stacks(stacks, seed=DEFAULT_SEED if seed is None else seed, progress=progress)
     record = {"Reconstructions": [result.record.to_dict() for result in results], **fused.record}
     return replace(fused, record=record)
 
 
 def fuse_stacks(
-    stacks: Sequence[Stack], *, seed: int = 0, progress: Progress | None = None
+    stacks: Sequence[Stack], *, seed: int = DEFAULT_SEED, progress: Progress | None = None
 ) -> FusedReconstruction:
     """Fuse stacks that have their own reconstructions already.
 

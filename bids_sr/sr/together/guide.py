@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -21,17 +21,19 @@ from bids_sr.compute.progress import Progress, silent
 from bids_sr.exceptions import WeightsError
 from bids_sr.imaging import Acquisition, ForwardModel, RobustScaler, Volume, resample
 from bids_sr.imaging.noise import estimate_noise
+from bids_sr.imaging.volume import Image
 from bids_sr.method_facts import DEFAULT_METHOD
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
 from bids_sr.records.uncertainty import UncertaintyRecord
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.methods.base import with_slices
 from bids_sr.sr.methods.finetuned import trained_acquisition
 from bids_sr.sr.methods.view_network import why_not_own_slices
 from bids_sr.sr.networks.backbone import Backbone
-from bids_sr.sr.registry import grid_of_result, parameters_for, reconstruct
+from bids_sr.sr.registry import acquisition_of, grid_of_result, parameters_for, reconstruct
 from bids_sr.sr.together.degraded_slices import DARK, ThickPair, near
 from bids_sr.sr.together.judgement import Registration
 from bids_sr.sr.together.placement import Matrix, covered, placed
@@ -57,26 +59,33 @@ class GuidedReconstruction(Reconstruction):
 
     The record has what was done under ``Guide``; a guide that is not used is one of its
     warnings.
+
+    Attributes
+    ----------
+    unguided : Volume
+        What the method made without the guide; where it is not used, the volume itself.
+    used : bool
+        Whether the guide was used.
+    reason : str
+        Why not, in words; empty where it was.
+    to_guide : float64 array, optional
+        (4, 4) rigid transform from the world of the image to that of the guide, mm.
     """
 
-    unguided: Volume
-    """What the method made without the guide; where it is not used, the volume itself."""
+    unguided: Volume = field(repr=False)
     used: bool = False
-    """Whether the guide was used."""
     reason: str = ""
-    """Why not, in words; empty where it was."""
-    to_guide: npt.NDArray[np.float64] | None = None
-    """(4, 4) rigid transform from the world of the image to that of the guide, mm."""
+    to_guide: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 def super_resolve_guided(
-    volume: Volume,
-    guide: Volume,
+    image: Image,
+    guide: Image,
     acquisition: Acquisition | None = None,
     *,
     method: str = DEFAULT_METHOD,
     output_resolution: float | Literal["native"] | None = None,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     threads: int | None = None,
     progress: Progress | None = None,
     **parameters: Any,
@@ -85,12 +94,12 @@ def super_resolve_guided(
 
     Parameters
     ----------
-    volume : Volume
+    image : Volume, nibabel image, or path
         The acquired slices.
-    guide : Volume
+    guide : Volume, nibabel image, or path
         A thin scan of another contrast; it need not be registered.
     acquisition : Acquisition, optional
-        How the slices were taken; without it, slices as thick as they are apart.
+        How the slices were taken; as for :func:`.super_resolve`.
     method : str
         ``finetuned``; other methods have no network that can learn from a guide, which is
         then not used.
@@ -109,7 +118,8 @@ def super_resolve_guided(
     -------
     GuidedReconstruction
     """
-    acquisition = (acquisition or Acquisition.from_volume(volume)).for_volume(volume)
+    volume, guide = Volume.of(image), Volume.of(guide)
+    acquisition = acquisition_of(volume, acquisition)
     grid = grid_of_result(
         volume,
         acquisition,
@@ -129,7 +139,7 @@ def guided(
     volume: Volume,
     guide: Volume,
     *,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> GuidedReconstruction:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bids_sr.imaging import Volume
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr.together.judgement import BLUR, LEAST_SHIFT_MM, Judge, Registration
 from bids_sr.sr.together.placement import Matrix, rigid_motion
 
@@ -43,7 +44,7 @@ def register(
     *,
     contrasts: bool = False,
     spacing: float = LEAST_SHIFT_MM,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
 ) -> Registration:
     """Find the rigid transform that lays one volume on another.
 

@@ -29,22 +29,34 @@ _RIGID_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stack:
-    """Hold the slices of one acquisition and what is known of them."""
+    """Hold the slices of one acquisition and what is known of them.
+
+    Attributes
+    ----------
+    slices : Volume
+        As acquired.
+    acquisition : Acquisition
+        How they were taken, with the slice axis.
+    reconstruction : Volume
+        Their own reconstruction, on a fine grid whose axes are parallel to those of the
+        slices.
+    noise : float
+        Standard deviation of the noise of the slices, in units of intensity.
+    to_frame : float64 array
+        (4, 4) rigid transform from the world of this stack to that of the frame, mm.
+    slice_weights : float32 array, optional
+        (n,) from 0 (left out) to 1, one a slice; None: all 1.
+    uncertainty : Volume, optional
+        Standard deviation to expect of the reconstruction, on its grid, where it is known.
+    """
 
     slices: Volume
-    """As acquired."""
-    acquisition: Acquisition
-    """How they were taken, with the slice axis."""
-    reconstruction: Volume
-    """Their own reconstruction, on a fine grid whose axes are parallel to those of the slices."""
+    acquisition: Acquisition = field(repr=False)
+    reconstruction: Volume = field(repr=False)
     noise: float
-    """Standard deviation of the noise of the slices, in units of intensity."""
-    to_frame: npt.NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
-    """(4, 4) rigid transform from the world of this stack to that of the frame, mm."""
-    slice_weights: npt.NDArray[np.float32] | None = None
-    """(n,) from 0 (left out) to 1, one a slice; None: all 1."""
-    uncertainty: Volume | None = None
-    """Standard deviation to expect of the reconstruction, on its grid, where it is known."""
+    to_frame: npt.NDArray[np.float64] = field(default_factory=lambda: np.eye(4), repr=False)
+    slice_weights: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    uncertainty: Volume | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check what belongs together and fill in the weights.

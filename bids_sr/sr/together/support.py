@@ -13,6 +13,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from bids_sr.seed import DEFAULT_SEED
+
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -30,7 +32,7 @@ _BELIEVED, _REFUSED = 3.5, 6.0
 """Spreads up to which the guide is believed, and from which on it is not."""
 
 
-def support(slices: Array, guide: Array, where: Mask, *, seed: int = 0) -> Array:
+def support(slices: Array, guide: Array, where: Mask, *, seed: int = DEFAULT_SEED) -> Array:
     """Return how far the guide is believed, 0 to 1.
 
     Parameters
