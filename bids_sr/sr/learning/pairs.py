@@ -40,7 +40,7 @@ class Slices(NamedTuple):
     lr: Tensor
     """(N, 1, K, W) thick slices, or (N, 1, D, K, W): neighbouring planes of them."""
     conditions: Tensor
-    """(N, 6) descriptions of the acquisitions."""
+    """(N, 8) descriptions of the acquisitions."""
     skip: Tensor
     """(N, n, K) interpolation to the rows of each, zero beyond them."""
     phases: Tensor
@@ -223,19 +223,27 @@ class Pairs:
     def _any_plan(self, random: np.random.Generator) -> Plan:
         volume = choose(self.volumes, random)
         acquisition = volume.acquisition or self.protocols.draw(volume.voxel, random)
+        stated = volume.acquisition or self.protocols.state(acquisition, random)
         if not volume.is_interchangeable:
-            return self._plan(volume, acquisition)
+            return self._plan(volume, acquisition, stated=stated)
         averaged = self.varied and random.random() < _WITH_THICK_PLANES
-        return replace(self._plan(volume, acquisition, averaged=averaged), volume=None)
+        plan = self._plan(volume, acquisition, averaged=averaged, stated=stated)
+        return replace(plan, volume=None)
 
     def _plan(
-        self, volume: TrainingVolume, acquisition: Acquisition, *, averaged: bool = False
+        self,
+        volume: TrainingVolume,
+        acquisition: Acquisition,
+        *,
+        averaged: bool = False,
+        stated: Acquisition | None = None,
     ) -> Plan:
         rows, columns = (
             min(volume.data.shape[order[place]] for order in volume.orders) for place in (1, 2)
         )
         longest = int(rows / acquisition.scale(volume.voxel))
-        thickness = acquisition.slice_profile.fwhm if averaged else volume.plane_thickness
+        known = stated or acquisition
+        thickness = known.slice_profile.fwhm if averaged else volume.plane_thickness
         planes = 1 if thickness else min(self.size.planes, *volume.data.shape)
         return Plan(
             acquisition,
@@ -245,6 +253,7 @@ class Pairs:
             thickness,
             volume,
             averaged,
+            stated,
         )
 
     def _choices(self, table: PlanTable, chosen: Integers) -> _Choices:

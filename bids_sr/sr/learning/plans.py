@@ -36,11 +36,13 @@ class Plan:
     factor: int
     """Rows that the network makes of a slice."""
     plane_thickness: float | None
-    """Thickness of its planes, mm."""
+    """Thickness of its planes as the network is told it, mm."""
     volume: TrainingVolume | None = None
     """The image it is cut from; None: any interchangeable one."""
     averaged: bool = False
     """Whether planes are yet to be averaged."""
+    stated: Acquisition | None = None
+    """What the network is told of the acquisition; None: the truth."""
 
     @cached_property
     def extent(self) -> PatchExtent:
@@ -64,7 +66,7 @@ class Lines(NamedTuple):
     phases: Tensor
     """(N, n, K factor) interpolations of the network's rows."""
     conditions: Tensor
-    """(N, 6) conditions of the network."""
+    """(N, 8) conditions of the network."""
     taps: Tensor
     """(N, most) weights of the planes that are averaged, the middle one in the middle."""
 
@@ -140,7 +142,8 @@ class PlanTable:
         phases = upsampling.phases
         self._skips[place, :rows] = upsampling.skip
         self._phases[place, :rows] = torch.eye(rows) if phases is None else phases
-        self._conditions[place] = condition_of(plan.acquisition, plan.voxel, plan.plane_thickness)
+        stated = plan.stated or plan.acquisition
+        self._conditions[place] = condition_of(stated, plan.voxel, plan.plane_thickness)
         taps = plan.taps
         begin = (self._taps.shape[1] - taps.size) // 2
         self._taps[place, begin : begin + taps.size] = torch.from_numpy(taps)

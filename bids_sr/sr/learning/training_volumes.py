@@ -34,6 +34,8 @@ class TrainingVolume:
     """The acquisition that its pairs imitate; None: drawn from the protocols."""
     plane_thickness: float | None = None
     """Thickness of its planes, mm; None: one voxel, and planes may be averaged."""
+    repeats: int = 1
+    """How many times its planes count when patches are drawn."""
 
     @classmethod
     def of(
@@ -84,7 +86,7 @@ class TrainingVolume:
     @property
     def planes(self) -> int:
         """Number of planes to cut patches from, each in as many ways as it may be."""
-        return sum(self.data.shape[across] for across, _, _ in self.orders)
+        return int(self.repeats * sum(self.data.shape[across] for across, _, _ in self.orders))
 
     @property
     def is_interchangeable(self) -> bool:

@@ -58,6 +58,15 @@ class Supervised(BackboneRecipe):
     """Slice profiles, each as likely."""
     noise_fraction: float = 0.02
     """Largest standard deviation of noise, as a share of the robust intensity range."""
+    unknown_fraction: float = 0.0
+    """Share of the patches whose thickness, profile or both the network is not told; above 0
+    it is also conditioned on what is unknown."""
+    misstated_fraction: float = 0.0
+    """Share of the other patches of which it is told a wrong thickness or profile."""
+    rare: tuple[str, ...] = ()
+    """Names of files that are drawn more often, with ``*`` and ``?``: organs with few slices."""
+    rare_repeats: int = 10
+    """How many times their planes count."""
     label_maps: tuple[str, ...] = ("*_dseg.nii*", "*labelmap*")
     """Names of files that are label maps, with ``*`` and ``?``; they are never validated on."""
     synthetic_images: int = 8
@@ -71,6 +80,7 @@ class Supervised(BackboneRecipe):
         require(number >= 0, "synthetic_images", number, "0 or more")
         planes = self.planes
         require(planes is None or planes % 2 == 1, "planes", planes, "1, 3 or another odd number")
+        require(self.rare_repeats >= 1, "rare_repeats", self.rare_repeats, "1 or more")
 
     def _protocols(self) -> Protocols:
         return Protocols(
@@ -79,6 +89,8 @@ class Supervised(BackboneRecipe):
             profiles=self.profiles,
             noise_fraction=self.noise_fraction,
             largest_scale=float(self.factor),
+            unknown_fraction=self.unknown_fraction,
+            misstated_fraction=self.misstated_fraction,
         )
 
     def _network(self, job: Job) -> Backbone:
@@ -90,6 +102,8 @@ class Supervised(BackboneRecipe):
         if self.planes is not None and self.planes != planes:
             require(self.planes > planes, "planes", self.planes, f"at least {planes}")
             network = network.with_planes(self.planes)
+        if self.unknown_fraction and "unknowns" not in network.arguments:
+            network = network.with_unknowns()
         return network.laid_out()
 
     def _train(self, job: Job) -> Weights:
@@ -98,7 +112,7 @@ class Supervised(BackboneRecipe):
         training, validation = leave_out(
             images, self.left_out, self.seed, named=self.left_out_subjects
         )
-        real = [training_volume_of(image) for image in read_images(training)]
+        real = [self._weighted(training_volume_of(image)) for image in read_images(training)]
         synthetic = synthetic_volumes(maps, self.synthetic_images, self.seed)
         weights = self._learn(
             job,
@@ -115,6 +129,10 @@ class Supervised(BackboneRecipe):
 
     def _is_label_map(self, path: Path) -> bool:
         return any(fnmatch(path.name, pattern) for pattern in self.label_maps)
+
+    def _weighted(self, volume: TrainingVolume) -> TrainingVolume:
+        is_rare = any(fnmatch(volume.name, pattern) for pattern in self.rare)
+        return replace(volume, repeats=self.rare_repeats) if is_rare else volume
 
 
 def training_volume_of(image: TrainingImage) -> TrainingVolume:

@@ -45,6 +45,10 @@ class FrameSampling:
         """Draw the number of frames of which one is kept."""
         return self.keeping(int(random.choice(self.every)), voxel)
 
+    def state(self, acquisition: Acquisition, random: np.random.Generator) -> Acquisition:
+        """Return the acquisition: nothing is unknown about frames."""
+        return acquisition
+
     def draw_noise(self, random: np.random.Generator) -> float:
         """Return 0: videos have noise of their own."""
         return 0.0

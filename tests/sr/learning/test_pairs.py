@@ -196,3 +196,33 @@ def test_small_images_are_continued(thick: Volume) -> None:
 def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         PatchSize(**wrong)
+
+
+def test_pairs_are_of_the_truth_and_conditions_of_what_is_stated(volume: TrainingVolume) -> None:
+    protocols = Protocols(spacings=(8, 8), noise_fraction=0.0, unknown_fraction=1.0)
+    known = replace(protocols, unknown_fraction=0.0)
+    own = replace(volume, acquisition=Acquisition(spacing=8, thickness=6))
+    pairs = Pairs([volume], protocols, SIZE, factor=4, seed=0)
+    assert all(plan.stated and plan.stated.assumed for plan in pairs._plans)
+    assert not any(plan.acquisition.assumed for plan in pairs._plans)
+    slices, _ = next(pairs)
+    assert (slices.conditions[:, 6:].sum(1) > 0).all()
+    for plan in pairs._plans:
+        if plan.averaged:
+            assert plan.stated is not None
+            assert plan.plane_thickness == plan.stated.slice_profile.fwhm
+    slices, _ = next(Pairs([volume], known, SIZE, factor=4, seed=0))
+    assert not slices.conditions[:, 6:].any()
+    slices, _ = next(Pairs([own], protocols, SIZE, factor=4, seed=0))
+    assert slices.conditions[:, 7].all()  # of its own acquisition no profile is stated
+    assert not slices.conditions[:, 6].any()
+
+
+def test_rare_images_are_drawn_more_often(volume: TrainingVolume) -> None:
+    rare = replace(volume, name="rare", repeats=9)
+    assert rare.planes == 9 * volume.planes
+    size = PatchSize(slices=4, width=16, batch=400)
+    pairs = Pairs([volume, rare], QUIET, size, factor=4, seed=0)
+    table = pairs._table(pairs._plans[0].shape)
+    drawn = pairs._choices(table, np.zeros(400, int)).images
+    assert 0.85 < drawn.mean() < 0.95

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bids_sr.exceptions import ConfigError
+from bids_sr.imaging import Acquisition
 from bids_sr.sr.learning.protocols import Protocols
 
 
@@ -32,6 +33,52 @@ def test_scale_stays_within_what_the_network_makes() -> None:
         assert 1.2 < min(drawn) <= max(drawn) <= 4 + 1e-9
 
 
+TRUE = Acquisition(spacing=4, thickness=2.4, profile="gaussian")
+
+
+def test_nothing_is_drawn_where_all_is_known() -> None:
+    """So that trainings of earlier versions draw the same patches."""
+    random = np.random.default_rng(0)
+    assert Protocols().state(TRUE, random) is TRUE
+    assert random.random() == np.random.default_rng(0).random()
+
+
+def test_what_is_unknown_is_assumed_or_estimated() -> None:
+    random = np.random.default_rng(0)
+    protocols = Protocols(unknown_fraction=1.0)
+    stated = [protocols.state(TRUE, random) for _ in range(300)]
+    assert {frozenset(some.assumed) for some in stated} == {
+        frozenset({"thickness"}),
+        frozenset({"profile"}),
+        frozenset({"thickness", "profile"}),
+    }
+    assert all(some.spacing == TRUE.spacing for some in stated)
+    for some in stated:
+        if "profile" not in some.assumed:
+            assert some.profile == "gaussian"
+        if "thickness" not in some.assumed:
+            assert some.thickness == 2.4
+    assert {some.profile for some in stated if "profile" in some.assumed} == {"slr", "gaussian"}
+    thicknesses = np.array([s.nominal_thickness for s in stated if "thickness" in s.assumed])
+    is_default = thicknesses == Acquisition(spacing=4).thickness
+    assert 0.5 < is_default.mean() < 0.8
+    estimated = thicknesses[~is_default]
+    assert 2.0 <= estimated.min() < 2.1
+    assert 2.7 < estimated.max() <= 2.88
+
+
+def test_what_is_misstated_is_not_called_assumed() -> None:
+    random = np.random.default_rng(0)
+    protocols = Protocols(misstated_fraction=0.5)
+    stated = [protocols.state(TRUE, random) for _ in range(400)]
+    assert not any(some.assumed for some in stated)
+    assert 0.4 < np.mean([some == TRUE for some in stated]) < 0.7
+    assert {some.profile for some in stated} == {"gaussian", "rect", "slr"}
+    thicknesses = [some.nominal_thickness for some in stated]
+    assert 2.0 <= min(thicknesses) < 2.1  # half of the spacing at least
+    assert 2.8 < max(thicknesses) <= 2.88
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -40,6 +87,8 @@ def test_scale_stays_within_what_the_network_makes() -> None:
         {"profiles": ("square",)},
         {"noise_fraction": 1.5},
         {"largest_scale": 1.0},
+        {"unknown_fraction": 1.1},
+        {"misstated_fraction": -0.1},
     ],
 )
 def test_impossible_ranges_are_refused(wrong: dict[str, object]) -> None:
