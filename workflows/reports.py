@@ -126,6 +126,7 @@ def init_reports_wf(
     workflow.connect([
         (inputnode, draw["mask"], [("acquired_file", "in_file"), ("acquired_mask", "in_mask")]),
         (inputnode, draw["sr"], [
+            ("acquired_file", "acquired_file"),
             ("preprocessed_file", "before_file"),
             ("sr_file", "after_file"),
             ("record", "record"),

@@ -64,32 +64,35 @@ class MaskFigure(_Figure):
 
 
 class _BeforeAfterFigureInputSpec(OptionalInputSpec):
-    before_file = File(exists=True, mandatory=True, desc="acquired image")
+    acquired_file = File(exists=True, mandatory=True, desc="image as it was acquired")
+    before_file = File(exists=True, mandatory=True, desc="image before super-resolution")
     after_file = File(exists=True, mandatory=True, desc="super-resolved image")
     record = traits.Instance(MethodRecord, mandatory=True, desc="what the super-resolution did")
 
 
 class BeforeAfterFigure(_Figure):
-    """Draw the acquired image, interpolated by B-splines, and the result to flip between.
+    """Draw the acquired voxels, their interpolation by B-splines, and the result.
 
-    Of a series its first frame.
+    The interpolation is left out where the result is one itself, or keeps the acquired grid.  Of a
+    series its first frame.
     """
 
     input_spec = _BeforeAfterFigureInputSpec
     without = "no figure of the acquired and the super-resolved image"
 
     def _draw(self, out_file: Path) -> bool:
-        from bids_sr.reports import figures
+        from bids_sr.reports.acquired_figure import plot_acquired_and_result
 
-        after = _first_frame(self.inputs.after_file)
-        before = resample(_first_frame(self.inputs.before_file), after.grid)
-        record = self.inputs.record
-        name = "Interpolated" if record.interpolated else "Super-resolved"
-        labels = (
-            "Acquired, B-spline interpolation",
-            "Result" if record.passed_through else name,
-        )
-        figures.plot_before_after(before, after, out_file, labels=labels)
+        after, record = _first_frame(self.inputs.after_file), self.inputs.record
+        others = [("Super-resolved", after)]
+        if record.passed_through:
+            others = [("Result", after)]
+        elif record.interpolated:
+            others = [("Interpolated", after)]
+        else:
+            before = resample(_first_frame(self.inputs.before_file), after.grid)
+            others.insert(0, ("Interpolated", before))
+        plot_acquired_and_result(_first_frame(self.inputs.acquired_file), others, out_file)
         return True
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -54,7 +54,9 @@ LEFTOVER = (
 )
 
 
-def assemble_subject(output_dir: str | Path, subject: str, *, viewer: str = "") -> Path:
+def assemble_subject(
+    output_dir: str | Path, subject: str, pending: Collection[str] = (), *, viewer: str = ""
+) -> Path:
     """Write the page of a subject from what lies on disk.
 
     Parameters
@@ -63,6 +65,9 @@ def assemble_subject(output_dir: str | Path, subject: str, *, viewer: str = "") 
         Root of the output dataset.
     subject : str
         Label, with or without ``sub-``.
+    pending : collection of str
+        Paths of its images, and names of its fused volumes, that a run has not come to the end
+        of: the page says that they are pending.
     viewer : str
         Name of the viewer beside the page; empty where there is none.
 
@@ -105,7 +110,12 @@ def assemble_subject(output_dir: str | Path, subject: str, *, viewer: str = "") 
         ],
         "problems": _problems(record, problem),
         "failed": [image for image in record.images if image.outcome == "failed"],
-        "unfinished": [image for image in record.images if image.outcome == "unfinished"],
+        "unfinished": [
+            image
+            for image in record.images
+            if image.outcome == "unfinished" and image.image not in pending
+        ],
+        "pending": sorted(name.rpartition("/")[2].split(".")[0] for name in pending),
         "warned": [
             (section["image"], section["warnings"])
             for section in sections

@@ -34,13 +34,6 @@ class FusedVolume:
         return self.record.product.rpartition("_")[2]
 
     @property
-    def layers(self) -> list[str]:
-        """What the figure shows, in the order of its layers."""
-        used = [stack for stack in self.record.stacks if stack.used]
-        letters = [f"{'ABCDEF'[place]}" for place in range(min(len(used), 6))]
-        return [*letters, "Mean", "Fused"]
-
-    @property
     def rows(self) -> list[dict[str, str]]:
         """One row a stack for the table of the page."""
         return [_row(stack, self.record) for stack in self.record.stacks]

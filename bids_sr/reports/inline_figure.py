@@ -41,6 +41,7 @@ _ATTRIBUTES = frozenset(
 )
 _VALUE = re.compile(r"[-+#\w.,% ()']*")  # no colon: no address
 _OTHER_ATTRIBUTES = {
+    "aria-label": re.compile(r"[^\x00-\x1f]{1,200}"),  # text, written anew with its signs escaped
     "class": re.compile("bids-sr-(flip|layers)|after|before|layer( shown)?"),
     "href": re.compile("data:image/(png|jpeg);base64,[A-Za-z0-9+/=]*"),
     "style": re.compile("image-rendering:pixelated"),

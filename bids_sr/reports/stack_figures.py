@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,12 +88,13 @@ def plot_layers(
     count = len(plan.tiles)
     scale = f"Grey scale of all: {number(window[0], 3)} to {number(window[1], 3)}"
     body = "".join(
-        f'<g class="layer{" shown" if place == len(names) - 1 else ""}">'
-        '<rect width="100%" height="100%" fill="#000"/>'
-        + drawing.image_layer(plan, tiles[place * count : (place + 1) * count])
-        + drawing.labels(plan)
-        + caption(plan, scale, label=name)
-        + "</g>"
+        layer(
+            name,
+            drawing.image_layer(plan, tiles[place * count : (place + 1) * count])
+            + drawing.labels(plan)
+            + caption(plan, scale, label=name),
+            shown=place == len(names) - 1,
+        )
         for place, name in enumerate(names)
     )
     text = drawing.svg_document(
@@ -102,6 +104,23 @@ def plot_layers(
         attributes=LAYER_ACTIONS,
     )
     return write_text_atomic(Path(out_file), text)
+
+
+def layer(name: str, body: str, *, shown: bool) -> str:
+    """Wrap what a layer shows, on black; its name becomes a button of the page.
+
+    Parameters
+    ----------
+    name : str
+    body : str
+        SVG elements.
+    shown : bool
+        Whether it is the one that is seen at first.
+    """
+    return (
+        f'<g class="layer{" shown" if shown else ""}" aria-label="{escape(name)}">'
+        f'<rect width="100%" height="100%" fill="#000"/>{body}</g>'
+    )
 
 
 def plot_slice_weights(record: FusionRecord, out_file: str | os.PathLike[str]) -> Path:

@@ -13,7 +13,7 @@ _SPELLING = {"sr": "SR", "qc": "QC", "lr": "LR", "hr": "HR", "fwhm": "FWHM", "sh
 _UNITS = {"seconds": "s", "mm": "mm", "ml": "mL", "percent": "%", "gb": "GB", "db": "dB"}
 
 ALT_TEXTS = {
-    "sr": "The acquired image and the result in three planes",
+    "sr": "The acquired voxels, their interpolation and the result in three planes",
     "fused": "The stacks, their mean and the fused volume in three planes",
     "weights": "How much each slice of each stack counts, and the residual of each stack",
     "mask": "Outline of the brain mask on the acquired image in three planes",

@@ -40,14 +40,17 @@ def run_graph(
     record: RunRecord,
     *,
     ended: Callable[[Outcome], None] = lambda _: None,
+    fused: Callable[[str], None] = lambda _: None,
 ) -> Outcomes:
     """Run the graph to its end and return the outcome of each image.
 
-    ``ended`` is called with each image as soon as it is done or has failed.
+    ``ended`` is called with each image as soon as it is done or has failed, ``fused`` with the
+    name of each group of stacks as soon as everything of its fused volume is written.
     """
     from bids_sr.bids import output_paths, subjects_of
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         ended_groups,
+        group_ended_by,
         groups_by_graph,
         image_of_node,
         images_by_graph,
@@ -90,7 +93,13 @@ def run_graph(
         crashes = read_crashes([record.log_dir(config.output_dir, image.subject)])
         ended(tell([image], crashes).images[0])
 
-    watch = ImageEnds(lines, _own_nodes(workflow, image_of), image_ended, makes_product)
+    def node_ended(name: str) -> None:
+        if (group := group_ended_by(name, groups)) is not None:
+            fused(group)
+
+    watch = ImageEnds(
+        lines, _own_nodes(workflow, image_of), image_ended, makes_product, node_ended
+    )
     error: Exception | None = None
     with _in_folder(config.work_dir), _graph_kept():
         planned = memory_for_steps_gb(config)

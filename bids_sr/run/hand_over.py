@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from bids_sr.exceptions import InputDataError
@@ -37,21 +37,29 @@ def finish(
     config: RunConfig,
     images: Sequence[AnatImage],
     fence: Fence,
-    complete: Iterable[str] = (),
+    complete: Collection[str] = (),
     fused: Collection[str] = (),
 ) -> None:
     """Leave one reference per suffix, bring the raw-like folder up to date, all from the disk.
 
-    ``fence`` keeps the errors of one subject from the others; ``complete`` holds the paths of the
-    images of which this run has written all results, ``fused`` the names of the groups of stacks
-    that this run has tried to fuse.
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    images : sequence of AnatImage
+        The plan, or all images of some of its subjects.
+    fence : Fence
+        Keeps the errors of one subject from the others.
+    complete : collection of str
+        Paths of the images of which this run has written all results.
+    fused : collection of str
+        Names of the groups of stacks that this run has tried to fuse.
     """
     from bids_sr.bids import subjects_of, write_raw_view
 
     settle(config, images, fence, complete, fused)
     if config.raw_like_dir is None:
         return
-    _tell_what_is_as_acquired(config, images)
     for subject in subjects_of(images):
         with fence.around(f"raw-like dataset of sub-{subject}"):
             for note in write_raw_view(
@@ -68,7 +76,7 @@ def settle(
     config: RunConfig,
     images: Sequence[AnatImage],
     fence: Fence,
-    complete: Iterable[str],
+    complete: Collection[str],
     fused: Collection[str] = (),
 ) -> None:
     """Leave one reference per suffix, as :func:`finish` does; also after a run that was ended."""
@@ -83,9 +91,12 @@ def settle(
             _settle(config, own[subject], complete, fused)
 
 
-def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) -> None:
+def tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) -> None:
+    """Log which super-resolved contrasts the raw-like folder holds as acquired."""
     from bids_sr.bids.raw_view import SURFACE_CONTRASTS
 
+    if config.raw_like_dir is None:
+        return
     contrasts = {image.suffix for image in images if image.action == "super-resolve"}
     if held_back := sorted((contrasts & SURFACE_CONTRASTS) - {*config.surface_contrasts}):
         LOGGER.info(
@@ -100,7 +111,7 @@ def _tell_what_is_as_acquired(config: RunConfig, images: Sequence[AnatImage]) ->
 def _settle(
     config: RunConfig,
     images: Sequence[AnatImage],
-    complete: Iterable[str],
+    complete: Collection[str],
     fused: Collection[str],
 ) -> None:
     from bids_sr.bids import dataset_lock, settle_references, surface_notes

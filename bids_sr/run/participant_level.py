@@ -50,7 +50,6 @@ def process_images(
         keeper, outcomes = RecordKeeper(config, record), planned(images)
         keeper.begin(outcomes)
         keeper.end(outcomes)
-        hand_over.finish(config, images, keeper.fence)
         return replace(outcomes, beside=keeper.fence.lines)
     graph = build(config, images)
     images = graph.without_refused(images)
@@ -61,13 +60,11 @@ def process_images(
             outcomes = _execute(config, graph, images, record, keeper)
         except BaseException:
             keeper.interrupted()
-            hand_over.settle(config, images, keeper.fence, keeper.done)
+            hand_over.settle(config, keeper.not_handed_over(images), keeper.fence, keeper.done)
             raise
         outcomes = without_removed(outcomes, config.output_dir)
         keeper.end(outcomes)
         keeper.fence.lines += not_fused(config.output_dir, outcomes)
-        done = [outcome.image.relpath for outcome in outcomes.having("done")]
-        hand_over.finish(config, images, keeper.fence, done, outcomes.fused)
     with keeper.fence.around("names of the results"):
         _warn_of_names(config, images)
     return replace(outcomes, beside=keeper.fence.lines)
@@ -90,7 +87,9 @@ def _execute(
             LOGGER.warning("the graph was not drawn: %s: %s", type(error).__name__, error)
     if config.clean_workdir:
         clean_work(graph)
-    return run_graph(graph, config, images, record, ended=keeper.image_ended)
+    return run_graph(
+        graph, config, images, record, ended=keeper.image_ended, fused=keeper.stacks_fused
+    )
 
 
 def _warn_of_names(config: RunConfig, images: Sequence[AnatImage]) -> None:
@@ -129,7 +128,8 @@ def write_pages(config: RunConfig, images: Sequence[AnatImage], fence: Fence) ->
             "report; run without --reports-only first",
         )
     restore_decisions(config.output_dir, known)
+    hand_over.finish(config, images, fence)  # pages name the files that are there
+    hand_over.tell_what_is_as_acquired(config, images)
     for subject in known:
         with fence.around(f"page of sub-{subject}"):
             yield write_page(config.output_dir, subject)
-    hand_over.finish(config, images, fence)

@@ -106,6 +106,8 @@ class ImageEnds:
         Called once with each image.
     makes_product : callable
         Whether the product waits for a node, by its full name.
+    node_ended : callable
+        Called with the full name of each node that has ended or failed, after ``ended``.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class ImageEnds:
         images: Iterable[tuple[AnatImage, set[str]]],
         ended: Callable[[AnatImage], None],
         makes_product: Callable[[str], bool] = lambda _: True,
+        node_ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.lines = lines
+        self._node_ended = node_ended
         self._image_of: dict[str, AnatImage] = {}
         self._left: dict[str, set[str]] = {}
         for image, names in images:
@@ -127,6 +131,11 @@ class ImageEnds:
 
     def __call__(self, node: Any, status: str) -> None:
         """Take an event: ``start``, ``end`` or ``exception``."""
+        self._follow_images(node, status)
+        if status in ("end", "exception"):
+            self._node_ended(node.fullname)
+
+    def _follow_images(self, node: Any, status: str) -> None:
         self.lines(node, status)
         failed, self._failed = self._failed, []
         for failed_image in failed:  # its crash file is written after the event

@@ -1,6 +1,8 @@
 """Records of a run, updated while it runs: decisions, pages, methods text.
 
-Each image is recorded when it ends, so that a run that stops early has recorded all before.
+Each image is recorded when it ends, so that a run that stops early has recorded all before.  When
+the last image of a subject and its fused volumes have ended, its results are handed over and its
+page is written; a page written before that says what is pending.
 """
 
 from __future__ import annotations
@@ -8,22 +10,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from bids_sr.run import hand_over
 from bids_sr.run.fence import Fence
 from bids_sr.run.outcome import Outcome, Outcomes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
     from bids_sr.run.provenance import RunRecord
 
 LOGGER = logging.getLogger(__name__)
 _AGAIN = "run again, which writes what is missing without computing anew"
 PAGE_SHARE = 0.02
-"""Share of a run's time that goes into pages of subjects of whom more images follow."""
+"""Share of a run's time that goes into pages of subjects of whom more is pending."""
 
 
 class RecordKeeper:
@@ -52,9 +56,22 @@ class RecordKeeper:
         self._methods_of: dict[str, str] = {}
         self._left_out: dict[str, dict[str, tuple[str, ...]]] = {}
         self._pages_until = 0.0
+        self._images: list[AnatImage] = []
+        self._pending: dict[str, set[str]] = {}
+        """Paths of images and names of fused volumes that have not ended, by subject."""
+        self._fused: set[str] = set()
+        self._handed_over: set[str] = set()
 
     def begin(self, before: Outcomes) -> None:
         """Write down what is about to be done, and what belongs to no single image."""
+        from bids_sr.bids.stacks import stack_groups
+
+        self._images = [outcome.image for outcome in before.images]
+        for image in self._images:
+            if image.processed:
+                self._pending.setdefault(image.subject, set()).add(image.relpath)
+        for group in stack_groups(self._images):
+            self._pending.setdefault(group.image.subject, set()).add(group.name)
         self._stale = _subjects(before)
         self._write_own()
         self._write_rows(before.images)
@@ -66,15 +83,36 @@ class RecordKeeper:
         self._told.add(subject)
         try:
             self._write_rows([outcome])
-            if time.monotonic() >= self._pages_until:
+        except Exception as error:
+            LOGGER.debug("%s: not recorded yet: %s", outcome.image.stem, error)
+        self._ended(subject, outcome.image.relpath)
+
+    def stacks_fused(self, name: str) -> None:
+        """Note that everything of a fused volume is written, or that it is not fused."""
+        subjects = [subject for subject, pending in self._pending.items() if name in pending]
+        self._fused.add(name)
+        self._stale.update(subjects)
+        for subject in subjects:
+            self._ended(subject, name)
+
+    def _ended(self, subject: str, name: str) -> None:
+        """Write the page of a subject: at once with the last of its results, else now and then."""
+        pending = self._pending.get(subject, set())
+        last = pending == {name}
+        pending.discard(name)
+        try:
+            if last:
+                self._hand_over([image for image in self._images if image.subject == subject])
+                self._write_pages([subject])
+            elif pending and time.monotonic() >= self._pages_until:
                 began = time.monotonic()
                 self._write_pages([subject])
                 self._pages_until = time.monotonic() + (time.monotonic() - began) / PAGE_SHARE
         except Exception as error:
-            LOGGER.debug("%s: not recorded yet: %s", outcome.image.stem, error)
+            LOGGER.debug("sub-%s: page not written yet: %s", subject, error)
 
     def end(self, outcomes: Outcomes) -> None:
-        """Record all images, and write every page that is out of date.
+        """Record all images, hand over, and write every page that is out of date.
 
         A removed page or record is written again, with a warning that results may be missing.
         """
@@ -85,12 +123,29 @@ class RecordKeeper:
             ]
             self._rows.clear()
             self._methods_of.clear()
+            self._handed_over.clear()
             self._stale = _subjects(outcomes)
             self._write_own()
         self._write_rows(outcomes.images)
-        # Stacks are fused when their images have ended.
-        self._stale |= {done.image.subject for done in outcomes.images if done.image.fused_into}
+        self._pending.clear()
+        self._fused |= outcomes.fused
+        images = [outcome.image for outcome in outcomes.images]
+        later = self.not_handed_over(images)
+        self._stale |= {image.subject for image in later if image.processed}
+        self._hand_over(later)
+        hand_over.tell_what_is_as_acquired(self.config, images)
         self._write_pages(sorted(self._stale))
+
+    def not_handed_over(self, images: Iterable[AnatImage]) -> list[AnatImage]:
+        """Return the images of the subjects whose results have not been handed over yet."""
+        return [image for image in images if image.subject not in self._handed_over]
+
+    def _hand_over(self, images: Sequence[AnatImage]) -> None:
+        """Provide the results of whole subjects to other tools; a page names what is there."""
+        if not images:
+            return
+        hand_over.finish(self.config, images, self.fence, self.done, self._fused)
+        self._handed_over |= {image.subject for image in images}
 
     @property
     def done(self) -> list[str]:
@@ -99,6 +154,7 @@ class RecordKeeper:
 
     def interrupted(self) -> None:
         """Write the pages of the subjects of whom an image has ended."""
+        self._pending.clear()  # what has not ended is not finished
         try:
             self._write_pages(sorted(self._stale & self._told))
         except Exception as error:
@@ -170,7 +226,8 @@ class RecordKeeper:
     def _write_pages(self, subjects: Iterable[str]) -> None:
         for subject in subjects:
             with self.fence.around(f"page of sub-{subject}"):
-                LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject))
+                pending = self._pending.get(subject, ())
+                LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject, pending))
                 self._stale.discard(subject)
 
     def _row(self, outcome: Outcome) -> dict[str, str]:
@@ -211,10 +268,14 @@ def exceptions_text(left_out: Iterable[tuple[str, ...]]) -> str:
     )
 
 
-def write_page(output_dir: Path, subject: str) -> Path:
-    """Write the page of a subject from what lies on disk."""
+def write_page(output_dir: Path, subject: str, pending: Collection[str] = ()) -> Path:
+    """Write the page of a subject from what lies on disk.
+
+    ``pending`` holds the paths of its images, and the names of its fused volumes, that the run
+    has not come to the end of.
+    """
     from bids_sr.bids import subject_lock
     from bids_sr.reports.assemble import assemble_subject
 
     with subject_lock(output_dir, subject):  # its other sessions may have own jobs
-        return assemble_subject(output_dir, subject)
+        return assemble_subject(output_dir, subject, pending)

@@ -51,7 +51,12 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
     (reportlets.MaskFigure, {"in_file": "FILE", "in_mask": "FILE"}, FIGURE),
     (
         reportlets.BeforeAfterFigure,
-        {"before_file": "FILE", "after_file": "FILE", "record": MethodRecord()},
+        {
+            "acquired_file": "FILE",
+            "before_file": "FILE",
+            "after_file": "FILE",
+            "record": MethodRecord(),
+        },
         FIGURE,
     ),
     (

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.interfaces.reportlets import (
@@ -35,7 +37,10 @@ def test_figures_are_drawn(
         [
             MaskFigure(in_file=thick_file, in_mask=mask),
             BeforeAfterFigure(
-                before_file=thick_file, after_file=after, record=MethodRecord(method="self")
+                acquired_file=thick_file,
+                before_file=thick_file,
+                after_file=after,
+                record=MethodRecord(method="self"),
             ),
             SliceProfileFigure(acquisition=acquisition),
             LearningCurveFigure(curve=curve),
@@ -46,6 +51,29 @@ def test_figures_are_drawn(
         folder.mkdir()
         out_file = figure.run(cwd=folder).outputs.out_file
         assert "<svg" in Path(out_file).read_text()[:2000]
+
+
+@pytest.mark.parametrize(
+    ("record", "names"),
+    [
+        (MethodRecord(method="self"), ["Acquired", "Interpolated", "Super-resolved"]),
+        (MethodRecord(method="bspline"), ["Acquired", "Interpolated"]),
+        (MethodRecord(method="none"), ["Acquired", "Result"]),
+    ],
+)
+def test_the_figure_of_the_result_names_what_it_shows(
+    thick_file: Path, mni152_2mm: Volume, tmp_path: Path, record: MethodRecord, names: list[str]
+) -> None:
+    figure = BeforeAfterFigure(
+        acquired_file=thick_file,
+        before_file=thick_file,
+        after_file=mni152_2mm.save(tmp_path / "after.nii.gz"),
+        record=record,
+    )
+    text = Path(figure.run(cwd=tmp_path).outputs.out_file).read_text()
+    assert re.findall(r'<g class="layer[ shown]*" aria-label="([^"]+)"', text) == names
+    assert text.count('class="layer shown"') == 1
+    assert f'class="layer shown" aria-label="{names[-1]}"' in text
 
 
 def test_nothing_to_draw_is_none(thick_file: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from bids_sr.records.learning_curve import (
 )
 from bids_sr.records.method_record import MethodRecord, Output, SlicesUsed
 from bids_sr.reports import figures
+from bids_sr.reports.acquired_figure import plot_acquired_and_result
 from bids_sr.reports.boilerplate import write_citations
 
 METHODS = """
@@ -159,7 +160,7 @@ def draw_figures(reference: Volume, folder: Path, prefix: str, suffix: str) -> N
         return folder / f"{prefix}_desc-{kind}_{suffix}.svg"
 
     figures.plot_mask(lr, mask, name("mask"))
-    figures.plot_before_after(before, after, name("sr"))
+    plot_acquired_and_result(lr, [("Interpolated", before), ("Super-resolved", after)], name("sr"))
     figures.plot_slice_profile(acquisition.slice_profile, acquisition, name("sliceprofile"))
     figures.plot_learning_curve(learning_curve(), name("learningcurve"))
 

@@ -141,8 +141,10 @@ def test_skipped_images_stand_in_the_table_only(page: Page) -> None:
     assert "image-sub-01-ses-01-T2w" in page.ids
 
 
-def test_flip_is_in_line_and_other_figures_are_images(page: Page) -> None:
-    assert page.source.count('class="bids-sr-flip"') == 1
+def test_layers_are_in_line_and_other_figures_are_images(page: Page) -> None:
+    assert page.source.count('class="bids-sr-layers"') == 1
+    for name in ("Acquired", "Interpolated", "Super-resolved"):
+        assert page.source.count(f'aria-label="{name}"') == 1
     assert page.source.count("data:image/svg+xml,") == 3
 
 

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bids_sr.imaging import Volume
 from bids_sr.reports.assemble import assemble_subject
+from bids_sr.reports.figures import plot_before_after
 from bids_sr.reports.group import group_report
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -39,22 +42,59 @@ def browse(page: Path, script: str, folder: Path) -> tuple[str, set[str]]:
     return done.stdout, {url for url in addresses if re.match(r"https?:", url)}
 
 
-def test_flip_controls_work(run_copy: Path, tmp_path: Path) -> None:
+def test_layer_controls_say_what_is_seen(run_copy: Path, tmp_path: Path) -> None:
+    page = assemble_subject(run_copy, "01")
+    script = """
+      var svg = document.querySelector('.bids-sr-layers'), log = [];
+      var controls = document.querySelector('[data-layers]');
+      var buttons = Array.from(controls.querySelectorAll('button'));
+      function pressed() {
+        return buttons.filter(function (button) {
+          return button.getAttribute('aria-pressed') === 'true'; }).map(
+          function (button) { return button.textContent; }).join('+');
+      }
+      function note() {
+        var seen = Array.from(svg.querySelectorAll('.layer')).filter(function (layer) {
+          return getComputedStyle(layer).visibility === 'visible'; }).map(
+          function (layer) { return layer.getAttribute('aria-label'); }).join('+');
+        log.push(seen + '=' + pressed() + '=' +
+                 document.querySelector('[data-shown]').textContent.trim());
+      }
+      note();
+      buttons[0].click(); note();
+      svg.dispatchEvent(new MouseEvent('click')); note();
+      svg.dispatchEvent(new KeyboardEvent('keydown', {key: ' '})); note();
+      document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'f', bubbles: true})); note();
+      document.title = log.join(' | ');
+    """
+    document, addresses = browse(page, script, tmp_path)
+    order = ["Super-resolved", "Acquired", "Interpolated", "Super-resolved", "Acquired"]
+    expected = " | ".join(f"{name}={name}=Shown: {name}." for name in order)
+    assert f"<title>{expected}</title>" in document
+    assert not [url for url in addresses if "doi.org" in url]
+
+
+def test_flip_controls_say_what_is_seen(run_copy: Path, tmp_path: Path) -> None:
+    """A figure of two images, as guides and earlier versions have them."""
+    volume = Volume(np.random.default_rng(0).random((30, 30, 8), np.float32), np.eye(4))
+    (figure,) = (run_copy / "sub-01" / "figures").glob("*_desc-sr_*.svg")
+    plot_before_after(volume, volume, figure)
     page = assemble_subject(run_copy, "01")
     script = """
       var svg = document.querySelector('.bids-sr-flip'), log = [];
-      function note() { log.push(svg.classList.contains('flipped') ? 'before' : 'after'); }
+      function note() {
+        log.push((svg.classList.contains('flipped') ? 'before' : 'after') + '=' +
+          document.querySelector('[data-flip] [aria-pressed=true]').dataset.show);
+      }
       note();
-      document.querySelector('[data-show=before]').click(); note();
-      svg.dispatchEvent(new MouseEvent('click')); note();
-      svg.dispatchEvent(new KeyboardEvent('keydown', {key: ' '})); note();
-      document.dispatchEvent(new KeyboardEvent('keydown', {key: 'f'})); note();
-      document.title = log.join(' ');
+      document.querySelector('[data-show=before]').click();
+      setTimeout(note, 50);
+      setTimeout(function () { svg.dispatchEvent(new MouseEvent('click')); }, 100);
+      setTimeout(note, 150);
+      setTimeout(function () { document.title = log.join(' '); }, 200);
     """
-    document, addresses = browse(page, script, tmp_path)
-    assert "<title>after before after before after</title>" in document
-    assert re.search(r'<div class="controls" data-flip="">', document)
-    assert not [url for url in addresses if "doi.org" in url]
+    document, _ = browse(page, script, tmp_path)
+    assert "<title>after=after before=before after=after</title>" in document
 
 
 def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:

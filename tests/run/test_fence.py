@@ -3,21 +3,25 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.cli import run
+from bids_sr.config import RunConfig
+from bids_sr.imaging import Grid
 from bids_sr.run import execution, record_keeping
 from bids_sr.run.exit_codes import ExitCode
 from bids_sr.run.fence import Fence
 from bids_sr.run.outcome import REMOVED, Outcome, Outcomes
 from bids_sr.run.provenance import new_record
 from bids_sr.run.record_keeping import RecordKeeper
+
+GRID = Grid(shape=(8, 8, 8), affine=np.eye(4))
 
 
 @pytest.mark.parametrize(
@@ -45,14 +49,8 @@ def test_what_concerns_all_passes(error: BaseException) -> None:
 
 
 def keeper_of(output: Path, root: Path) -> RecordKeeper:
-    config = SimpleNamespace(
-        output_dir=output,
-        bids_dir=root,
-        derivatives={},
-        to_dict=dict,
-        to_toml=lambda path: path.parent.mkdir(parents=True, exist_ok=True) or path.touch(),
-    )
-    return RecordKeeper(config, new_record([]), "methods")  # type: ignore[arg-type]
+    config = RunConfig(bids_dir=root, output_dir=output, analysis_level="participant")
+    return RecordKeeper(config, new_record([]), "methods")
 
 
 def outcome(subject: str, **facts: Any) -> Outcome:
@@ -64,6 +62,9 @@ def outcome(subject: str, **facts: Any) -> Outcome:
         suffix="T1w",
         action="super-resolve",
         reason="",
+        source_grid=GRID,
+        target_grid=GRID,
+        target_spacing=1.0,
     )
     return Outcome(image=image, **{"status": "failed", "message": "told", **facts})
 
@@ -105,10 +106,10 @@ def test_a_page_that_cannot_be_written_costs_no_other(
     keeper, outcomes, output = three
     write = record_keeping.write_page
 
-    def refuse(folder: Path, subject: str) -> Path:
+    def refuse(folder: Path, subject: str, pending: Collection[str]) -> Path:
         if subject == "02":
             raise OSError(errno.ENAMETOOLONG, "File name too long")
-        return write(folder, subject)
+        return write(folder, subject, pending)
 
     monkeypatch.setattr(record_keeping, "write_page", refuse)
     keeper.begin(outcomes)
@@ -154,7 +155,7 @@ def test_one_bad_image_or_subject_in_a_real_run(
     )
     output, begin = tmp_path / "out", execution.run_graph
 
-    def vanish(*arguments: Any, ended: Callable[[Outcome], None]) -> Outcomes:
+    def vanish(*arguments: Any, ended: Callable[[Outcome], None], **others: Any) -> Outcomes:
         (empty_dataset / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()
 
         def also_remove(outcome: Outcome) -> None:
@@ -162,7 +163,7 @@ def test_one_bad_image_or_subject_in_a_real_run(
             if outcome.image.subject == "04":
                 shutil.rmtree(output / "sub-04")
 
-        return begin(*arguments, ended=also_remove)
+        return begin(*arguments, ended=also_remove, **others)
 
     monkeypatch.setattr(execution, "run_graph", vanish)
     monkeypatch.setattr(run, "end_on_sigterm", lambda: None)

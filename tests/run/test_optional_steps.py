@@ -17,7 +17,7 @@ import os, signal, sys
 from bids_sr.cli.run import main
 from bids_sr.engines import ants
 from bids_sr.engines.segmentation.atropos import Atropos
-from bids_sr.reports import figures
+from bids_sr.reports import acquired_figure, figures
 import bids_sr.sr, bids_sr.sr.methods.base
 
 def failing(how):
@@ -31,7 +31,9 @@ ants.denoise = failing(signal.SIGKILL)
 ants.n4 = failing(MemoryError("Unable to allocate 148. GiB"))
 ants.template_brain_mask = failing(signal.SIGSEGV)
 Atropos.segment, Atropos.needs_mask = failing(TimeoutError("no answer")), False
-figures.plot_before_after = failing(ValueError("Surface level must be within volume data range."))
+acquired_figure.plot_acquired_and_result = failing(
+    ValueError("Surface level must be within volume data range.")
+)
 figures.plot_slice_profile = failing(signal.SIGKILL)
 bids_sr.sr.data_consistency_residual = failing(MemoryError("no room"))
 bids_sr.sr.methods.base.agreement = failing(KeyError("x"))

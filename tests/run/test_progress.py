@@ -136,3 +136,16 @@ def test_a_step_beside_the_product_does_not_end_its_image(lines: StageLines) -> 
     assert ended == []
     watch(node("save_sr"), "end")
     assert ended == ["a"]
+
+
+def test_nodes_that_end_or_fail_are_told_of_after_their_image(lines: StageLines) -> None:
+    told: list[str] = []
+    watch = ImageEnds(
+        lines,
+        [(SimpleNamespace(relpath="image"), {"w.sub_01_T1w_wf.last"})],
+        lambda image: told.append(image.relpath),
+        node_ended=told.append,
+    )
+    for name, status in [("last", "start"), ("last", "end"), ("save_fused", "exception")]:
+        watch(node(name), status)
+    assert told == ["image", "w.sub_01_T1w_wf.last", "w.sub_01_T1w_wf.save_fused"]

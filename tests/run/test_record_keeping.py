@@ -8,14 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nb
+import numpy as np
 import pytest
 
 from bids_sr.bids import read_decisions
+from bids_sr.bids.image import AnatImage
+from bids_sr.config import RunConfig
+from bids_sr.imaging import Grid
 from bids_sr.run.exit_codes import ExitCode
-from bids_sr.run.record_keeping import exceptions_text
+from bids_sr.run.outcome import Outcome, planned
+from bids_sr.run.provenance import new_record
+from bids_sr.run.record_keeping import RecordKeeper, exceptions_text
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 NO_STEPS = (
@@ -23,6 +30,8 @@ NO_STEPS = (
     *("--skull-strip-method=none", "--skip-bids-validation", "--nprocs=1", "--omp-nthreads=1"),
 )
 NO_METHODS = "No image has a result: there is no methods text."
+
+GRID = Grid(shape=(8, 8, 8), affine=np.eye(4))
 
 
 def statuses(output: Path) -> dict[str, str]:
@@ -169,3 +178,61 @@ def test_the_methods_text_names_the_steps_that_failed() -> None:
     assert text.strip() == (
         "Steps failed and were left out in 2 of 4 images: no brain mask (2); not denoised (1)."
     )
+
+
+def of_plan(stem: str) -> AnatImage:
+    subject = stem.partition("_")[0]
+    return AnatImage(
+        path=Path(f"{subject}/anat/{stem}.nii.gz"),
+        relpath=f"{subject}/anat/{stem}.nii.gz",
+        entities={"subject": subject.removeprefix("sub-")},
+        suffix=stem.rpartition("_")[2],
+        action="super-resolve",
+        reason="",
+        source_grid=GRID,
+        target_grid=GRID,
+        target_spacing=1.0,
+    )
+
+
+def test_a_page_is_written_with_the_last_image_of_its_subject(
+    empty_dataset: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    first, second, other = map(of_plan, ("sub-01_T1w", "sub-01_T2w", "sub-02_T1w"))
+    config = RunConfig(bids_dir=empty_dataset, output_dir=output)
+    keeper = RecordKeeper(config, new_record([]))
+    keeper.begin(planned([first, second, other]))
+    page = output / "sub-01.html"
+    keeper.image_ended(Outcome(image=first, status="failed", message="why the first failed"))
+    text = page.read_text()
+    assert "This page is not complete" in text
+    assert "1 result of sub-01 was pending" in text
+    assert "why the first failed" in text
+    assert "was not finished" not in text  # the run goes on
+    keeper.image_ended(Outcome(image=second, status="failed", message="why the second failed"))
+    text = page.read_text()  # at once, however short a time after the last one
+    assert "This page is not complete" not in text
+    assert "why the second failed" in text
+    assert not (output / "sub-02.html").exists()
+    keeper.interrupted()
+    assert not (output / "sub-02.html").exists()
+    keeper.end(planned([first, second, other]))
+    assert "was not finished" in (output / "sub-02.html").read_text()
+
+
+def test_a_page_waits_for_the_fused_volumes_of_its_subject(
+    empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    stacks = [
+        replace(of_plan(f"sub-01_acq-{plane}_T2w"), fused_into="sub-01_desc-fused_T2w")
+        for plane in ("ax", "cor")
+    ]
+    keeper = RecordKeeper(RunConfig(bids_dir=empty_dataset, output_dir=output), new_record([]))
+    keeper.begin(planned(stacks))
+    for stack in stacks:
+        keeper.image_ended(Outcome(image=stack, status="failed", message="why"))
+    assert "<code>sub-01_desc-fused_T2w</code>" in (output / "sub-01.html").read_text()
+    keeper.stacks_fused("sub-01_desc-fused_T2w")
+    assert "This page is not complete" not in (output / "sub-01.html").read_text()

@@ -17,11 +17,10 @@
     var buttons = controls.querySelectorAll("button");
     var timer = null;
     function mark() {
-      var shown = timer ? "auto" : svg.classList.contains("flipped") ? "before" : "after";
+      var shown = svg.classList.contains("flipped") ? "before" : "after";
       buttons.forEach(function (button) {
-        if (button.dataset.show !== "full") {
-          button.setAttribute("aria-pressed", String(button.dataset.show === shown));
-        }
+        var pressed = button.dataset.show === "auto" ? timer !== null : button.dataset.show === shown;
+        if (button.dataset.show !== "full") { button.setAttribute("aria-pressed", String(pressed)); }
       });
     }
     function stop() { clearInterval(timer); timer = null; }
@@ -45,28 +44,44 @@
     new MutationObserver(mark).observe(svg, { attributes: true, attributeFilter: ["class"] });
     mark();
   });
+  var advances = [];
   document.querySelectorAll("[data-layers]").forEach(function (controls) {
     var figure = controls.nextElementSibling;
     var svg = figure && figure.querySelector(".bids-sr-layers");
     if (!svg) { return; }
     controls.hidden = false;
     var layers = Array.prototype.slice.call(svg.querySelectorAll(".layer"));
-    var buttons = controls.querySelectorAll("button");
+    var names = layers.map(function (layer, number) {
+      return layer.getAttribute("aria-label") || "Image " + (number + 1);
+    });
+    var caption = figure.querySelector("[data-shown]");
     var timer = null;
+    function add(text, layer) {
+      var button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.dataset.layer = layer;
+      controls.appendChild(button);
+      return button;
+    }
+    var buttons = names.map(function (name, number) { return add(name, number); });
+    var alternate = add("Alternate", "auto");
+    add("Full screen", "full");
     function current() {
       return layers.findIndex(function (layer) { return layer.classList.contains("shown"); });
     }
     function show(place) {
       layers.forEach(function (layer, number) { layer.classList.toggle("shown", number === place); });
-      buttons.forEach(function (button) {
-        if (button.dataset.layer !== "full") {
-          var pressed = timer ? button.dataset.layer === "auto" : button.dataset.layer === String(place);
-          button.setAttribute("aria-pressed", String(pressed));
-        }
+      buttons.forEach(function (button, number) {
+        button.setAttribute("aria-pressed", String(number === place));
       });
+      alternate.setAttribute("aria-pressed", String(timer !== null));
+      if (caption && timer === null) { caption.textContent = "Shown: " + names[place] + ". "; }
     }
     function next() { show((current() + 1) % layers.length); }
     function stop() { clearInterval(timer); timer = null; }
+    function step() { stop(); next(); }
+    advances.push(step);
     controls.addEventListener("click", function (event) {
       var layer = event.target.dataset.layer;
       if (!layer) { return; }
@@ -80,18 +95,19 @@
       if (!running) { timer = setInterval(next, 800); }
       show(current());
     });
-    svg.addEventListener("click", function () { stop(); next(); });
+    svg.addEventListener("click", step);
     svg.addEventListener("keydown", function (event) {
       if (event.key !== " " && event.key !== "Enter") { return; }
       event.preventDefault();
-      stop();
-      next();
+      step();
     });
     show(current());
   });
   document.addEventListener("keydown", function (event) {
     if (event.key !== "f" && event.key !== "F") { return; }
     if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) { return; }
+    advances.forEach(function (step) { step(); });
     flips.forEach(function (svg) { svg.classList.toggle("flipped"); });
   });
   window.addEventListener("beforeprint", function () {
