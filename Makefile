@@ -20,10 +20,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 REQUIREMENTS := pyproject.toml requirements/constraints.txt requirements/install_torch.sh
 # PATHS: what ruff reads; mypy's list is in pyproject.toml.
-PATHS := bids_sr workflows tests docs container requirements boutiques $(wildcard benchmarks)
+PATHS := .ci bids_sr workflows tests docs container requirements boutiques $(wildcard benchmarks)
 
 .PHONY: help demo test test-all test-container lint types structure docs site build image check \
-  format clean
+  release-check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make build      source distribution and wheel into dist/"
 	@echo "make image      container image $(IMAGE) with $(CONTAINER_ENGINE)"
 	@echo "make check      lint types docs site build test: what CI runs, and all that it runs"
+	@echo "make release-check  can a release be cut from this tree? builds, installs and tries the wheel"
 	@echo "make format     let ruff rewrite the files"
 	@echo "make clean      remove environments, builds and the demo"
 
@@ -111,6 +112,11 @@ image:
 
 # .ci/run and CircleCI call this target; `test` has the tests of `structure` among its own.
 check: lint types docs site build test
+
+# Not part of `check`: it asks for a dated changelog entry and a clean tree.
+release-check: $(VENV)/.developer
+	@$(PIP) install --quiet --constraint requirements/constraints.txt --editable ".[release]"
+	$(BIN)/python .ci/release_check.py
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis
