@@ -1,6 +1,6 @@
 """Measure how well slices that differ in brightness are brought to one.
 
-    python benchmarks/slice_gain.py simulated IMAGE ... [--methods bspline finetuned:adapt=none]
+    python benchmarks/slice_gain.py simulated IMAGE ... [--methods bspline --slab 40]
     python benchmarks/slice_gain.py real ../shared/data/clinical-2d --out FOLDER [--methods ...]
 
 `simulated`: fine images are degraded along z (5 mm thick every 6 mm; 4/4 mm), and the slices get
@@ -8,12 +8,14 @@ gains: odd-even (neighbours differ by so many percent), random (so many percent 
 deviation), or none.  Table: the difference of slices to the mean of both neighbours that the
 gains make, before and after the correction (RMS, percent, slices with at least half of the
 largest foreground); and with `--methods` the PSNR where the image is bright, minus that of the
-undisturbed slices, without and with correction.
+undisturbed slices, without and with correction.  With `--slab` only the middle so many mm along x
+are super-resolved and scored; the gains are those of the whole slices.
 
 `real`: each image of a folder.  Table: what was found, and the high-pass of plane medians of each
 method without and with correction (percent: medians of each output plane over their mean along
 one slice spacing, in the foreground without what is 1.5 times as bright as its median, such as
-fat).  Pictures: both planes across the slices.
+fat).  `--corrected` leaves out the slices without correction.  Pictures: both planes across
+the slices.
 """
 
 from __future__ import annotations
@@ -50,11 +52,14 @@ def main() -> None:
     simulated.add_argument("images", type=Path, nargs="+")
     simulated.add_argument("--percents", nargs="+", type=float, default=[1.0, 2.0, 5.0])
     simulated.add_argument("--methods", nargs="*", default=[])
+    simulated.add_argument("--kinds", nargs="+", default=["odd-even", "random"])
+    simulated.add_argument("--slab", type=float, help="mm along x that is super-resolved")
     real = commands.add_parser("real")
     real.add_argument("bids", type=Path)
     real.add_argument("--out", type=Path, required=True)
     real.add_argument("--include", nargs="*", default=["*"], help="patterns of file names")
     real.add_argument("--methods", nargs="*", default=["bspline", "finetuned:adapt=none"])
+    real.add_argument("--corrected", action="store_true", help="super-resolve only those")
     options = parser.parse_args()
     if options.command == "simulated":
         measure_simulated(options)
@@ -83,20 +88,21 @@ def measure_simulated(options: argparse.Namespace) -> None:
                 spacing=spacing, thickness=thickness, profile="slr", slice_axis=2
             )
             lr = degrade(image, acquisition, noise_fraction=NOISE)
-            undisturbed = [psnr(image, lr, acquisition, spec) for spec in specs]
-            for kind, percent in cases(options.percents):
+            scored = slab(image, options.slab)
+            undisturbed = [
+                psnr(scored, slab(lr, options.slab), acquisition, spec) for spec in specs
+            ]
+            for kind, percent in cases(options.kinds, options.percents):
                 gains = gains_of(kind, percent, lr.shape[2])
                 striped = banded(lr, gains, 2) if kind != "none" else lr
                 even, gain = correct_slice_gain(striped, acquisition)
                 changes = []
                 for spec, best in zip(specs, undisturbed, strict=True):
-                    without = (
-                        psnr(image, striped, acquisition, spec) - best if kind != "none" else 0.0
-                    )
-                    with_it = (
-                        psnr(image, even, acquisition, spec) - best if even is not lr else 0.0
-                    )
-                    changes += [f"{without:+.3f}", f"{with_it:+.3f}"]
+                    for slices in (striped, even):
+                        score = best
+                        if slices is not lr:
+                            score = psnr(scored, slab(slices, options.slab), acquisition, spec)
+                        changes.append(f"{score - best:+.3f}")
                 before, left = (
                     difference(values, lr) for values in (gains, gains * np.array(gain.factors))
                 )
@@ -108,9 +114,18 @@ def measure_simulated(options: argparse.Namespace) -> None:
                 )
 
 
-def cases(percents: list[float]) -> Iterator[tuple[str, float]]:
+def slab(volume: Volume, millimetres: float | None) -> Volume:
+    """Return the middle of a volume along x."""
+    if millimetres is None:
+        return volume
+    size = volume.shape[0]
+    half = min(round(millimetres / 2 / float(volume.spacings[0])), size // 2)
+    return volume.planes(0, slice(size // 2 - half, size // 2 + half))
+
+
+def cases(kinds: list[str], percents: list[float]) -> Iterator[tuple[str, float]]:
     yield "none", 0.0
-    for kind in ("odd-even", "random"):
+    for kind in kinds:
         for percent in percents:
             yield kind, percent
 
@@ -171,6 +186,9 @@ def measure_real(options: argparse.Namespace) -> None:
         region = None
         for spec in specs:
             for title, slices in (("without", lr), ("with", even)):
+                if title == "without" and options.corrected and even is not lr:
+                    cells.append("-")
+                    continue
                 if title == "with" and even is lr:
                     cells.append(cells[-1])
                     continue

@@ -78,6 +78,9 @@ def test_three_stacks_become_one_volume(
     assert sidecar["EchoTime"] == 0.1
     assert [stack["Used"] for stack in sidecar["Fusion"]["Stacks"]] == [True] * 3
     assert all("ResidualPercent" in stack for stack in sidecar["Fusion"]["Stacks"])
+    quality = json.loads((anat / "sub-01_acq-T2w_desc-fused_qc.json").read_text())
+    assert quality["Verdict"] == "ok"
+    assert "sub-01_desc-fused_T2w: fused, verdict ok" in done.stdout
     assert len(list(anat.glob("*_from-T2w_to-fused_mode-image_xfm.txt"))) == 3
     with (tmp_path / "out/decisions.tsv").open(newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -106,12 +109,18 @@ def test_a_stack_that_fails_is_left_out(command: Command, session: Path, tmp_pat
     done = run(command, session, tmp_path)
     assert done.returncode == 1
     assert "2 done, 1 failed" in done.stdout
+    assert "sub-01_desc-fused_T2w: fused, verdict look\n  look: stacks left out 1" in done.stdout
+    assert "1 of 1 fused volumes" in done.stdout
     quality = tmp_path / "out/sub-01/anat/sub-01_acq-T2w_desc-fused_qc.json"
     record = json.loads(quality.read_text())
     assert record["Status"] == "done"
     used = {Path(stack["Image"]).name: stack["Used"] for stack in record["Stacks"]}
     assert used["sub-01_acq-ax_T2w.nii.gz"] is False
     assert list(used.values()).count(True) == 2
+    assert record["Verdict"] == "look"
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "at 1 fused volume<" in page
+    assert "All stacks are in the fused volume." not in page
     assert "it has no result of its own" in (tmp_path / "out/sub-01.html").read_text()
 
 

@@ -139,14 +139,22 @@ def _print_outcomes(config: RunConfig, outcomes: Outcomes) -> None:
             print(outcome.line)
         for check in outcome.verdict.looks if outcome.needs_look and outcome.verdict else ():
             print(f"  look: {check.line}")
+    for name, verdict in outcomes.fused_verdicts.items():
+        print(f"{name}: fused, verdict {verdict.status}")
+        for check in verdict.looks:
+            print(f"  look: {check.line}")
     for crash in outcomes.other_crashes:
         where = f" ({crash.path})" if crash.path else ""
         print(f"{crash.node} failed: {crash.message}{where}")
     for line in outcomes.beside:
         print(line)
-    if outcomes.looks:
+    if outcomes.looks or outcomes.fused_looks:
+        asked = [f"{len(outcomes.looks)} of {len(counts['done'])} images"]
+        if outcomes.fused_verdicts:
+            total = len(outcomes.fused_verdicts)
+            asked.append(f"{len(outcomes.fused_looks)} of {total} fused volumes")
         strict = "; exit code 1, because of --strict" if config.strict else ""
-        print(f'verdict "look": {len(outcomes.looks)} of {len(counts["done"])} images{strict}')
+        print(f'verdict "look": {", ".join(asked)}{strict}')
     subjects = subjects_of(outcome.image for outcome in outcomes.images)
     for subject in subjects[:_SHOWN_REPORTS]:
         print(f"report: {config.output_dir / f'sub-{subject}.html'}")

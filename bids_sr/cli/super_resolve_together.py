@@ -12,6 +12,7 @@ import numpy as np
 
 from bids_sr import __version__
 from bids_sr.bids.sidecar import AUTO
+from bids_sr.cli.image_verdict import print_verdict
 from bids_sr.cli.slice_gain import with_even_slices
 from bids_sr.cli.super_resolve import (
     check_beside,
@@ -29,6 +30,9 @@ from bids_sr.exceptions import ConfigError
 from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Volume
 from bids_sr.imaging.itk_transform import write_itk_transform
+from bids_sr.records.fusion_checks import verdict_on_fused
+from bids_sr.records.fusion_record import FusionRecord
+from bids_sr.records.verdict import Verdict
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
 from bids_sr.run.feasibility import fusion_shortage, memory_shortage
@@ -41,7 +45,6 @@ ALONE = {
     "guide": "--guide",
     "save_model": "--save-model",
     "output_grid": "--output-grid",
-    "strict": "--strict",
 }
 """Options that hold for a single image."""
 
@@ -88,9 +91,8 @@ def super_resolve_files(options: argparse.Namespace) -> int:
         )
     fused.volume.save(out_file)
     save_uncertainty(fused.uncertainty, options)
-    write_json_atomic(
-        record_path(out_file), _record(fused, options.in_files, [gain for _, _, gain in stacks])
-    )
+    record = _record(fused, options.in_files, [gain for _, _, gain in stacks])
+    write_json_atomic(record_path(out_file), record)
     transforms = _save_transforms(fused, out_file)
     for warning in fused.warnings:
         print(f"warning: {warning}")
@@ -98,7 +100,11 @@ def super_resolve_files(options: argparse.Namespace) -> int:
         f"frame: {options.in_files[fused.frame]}; {len(transforms)} transforms beside {out_file}"
     )
     print(f"wrote {out_file}: {fused.volume.grid.words}, {time.monotonic() - start:.0f} s")
-    return ExitCode.OK
+    verdict = Verdict.from_dict(record["Fusion"])
+    if verdict is None:
+        return ExitCode.OK
+    print_verdict(verdict)
+    return ExitCode.SOME_FAILED if options.strict and verdict.looks else ExitCode.OK
 
 
 def _refuse_too_large(
@@ -149,10 +155,14 @@ def _record(
     """Say what was done, each stack with its file."""
     named = zip(fused.record["Stacks"], in_files, gains, strict=True)
     facts = [{"Image": str(path), **stack, **gain} for stack, path, gain in named]
+    used = sum(bool(stack["Used"]) for stack in facts)
+    status = "done" if used > 1 else "skipped"
+    verdict = verdict_on_fused(FusionRecord.from_dict({"Status": status, "Stacks": facts}))
     return {
         "Sources": [str(path) for path in in_files],
         "Fusion": {
             **fused.record,
+            **(verdict.to_dict() if verdict else {}),
             "Frame": str(in_files[fused.frame]),
             "Stacks": facts,
             "Warnings": list(fused.warnings),

@@ -28,6 +28,7 @@ from bids_sr.imaging.itk_transform import write_itk_transform
 from bids_sr.imaging.noise import estimate_noise
 from bids_sr.interfaces.optional import OptionalInputSpec, StepOfSeveralImages
 from bids_sr.interfaces.super_resolution import log_progress
+from bids_sr.records.fusion_checks import verdict_on_fused
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
 from bids_sr.records.method_record import Output
 from bids_sr.records.step_record import StepRecord
@@ -204,7 +205,7 @@ class _FuseMasksInputSpec(StacksInputSpec):
 
 class _FuseMasksOutputSpec(TraitedSpec):
     out_mask = traits.Either(None, File(exists=True), desc="mask on its grid, or None")
-    record = traits.Dict(desc="why there is none, if so")
+    record = traits.Dict(desc="its volume, or why there is none")
 
 
 class FuseMasks(OfStacks):
@@ -236,6 +237,9 @@ class FuseMasks(OfStacks):
             Volume.load(self.inputs.reference_file).grid,
         )
         self._results["out_mask"] = str(mask.save(Path(runtime.cwd) / "brain_mask.nii.gz"))
+        voxel = float(np.prod(mask.spacings)) / 1000
+        volume = round(float(np.count_nonzero(mask.data)) * voxel, 1)
+        self._results["record"] = {"VolumeMl": volume}
 
     def _do_without(self, reason: str) -> dict[str, Any]:
         return {"out_mask": None}
@@ -308,7 +312,7 @@ class _CompleteFusedQualityInputSpec(BaseInterfaceInputSpec):
 
 
 class CompleteFusedQuality(SimpleInterface):
-    """Add to the QC file of a fused volume what was made of it; the volume is written by then."""
+    """Add to the QC file of a fused volume what was made of it, and the verdict."""
 
     input_spec = _CompleteFusedQualityInputSpec
     output_spec = _SaveFusedOutputSpec
@@ -318,10 +322,17 @@ class CompleteFusedQuality(SimpleInterface):
         path = Path(self.inputs.in_file)
         record = FusionRecord.from_dict(read_json_or_empty(path))
         tools = tuple(StepRecord(facts) for facts in self.inputs.segmentations)
-        later = [*tools, *(StepRecord(facts) for facts in self.inputs.later)]
-        said = [step.warning for step in later if step.warning]
+        later = [StepRecord(facts) for facts in self.inputs.later]
+        said = [step.warning for step in (*tools, *later) if step.warning]
         warnings = tuple(dict.fromkeys([*record.warnings, *said]))
-        complete = replace(record, segmentations=tools, warnings=warnings)
+        volumes = [step.volume_ml for step in later if step.volume_ml is not None]
+        complete = replace(
+            record,
+            segmentations=tools,
+            warnings=warnings,
+            brain_mask_ml=volumes[0] if volumes else record.brain_mask_ml,
+        )
+        complete = replace(complete, verdict=verdict_on_fused(complete))
         write_json_atomic(path, complete.to_dict())
         self._results["out_quality"] = str(path)
         return runtime

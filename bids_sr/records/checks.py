@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bids_sr.records.json_values import mapping, number
 from bids_sr.records.quality import QualityRecord
 from bids_sr.records.verdict import LOOK, OK, Check, Verdict
 
+Record = TypeVar("Record")
+
 LEAST_NOISE_PERCENT = 1.0
 """Noise below it says little: what a residual is compared with is never less."""
+BRAIN_VOLUME_ML = (900, 2000)
+"""Volumes that a brain mask may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckRule:
+class CheckRule(Generic[Record]):
     """Say what one check reads, what it expects, and what follows."""
 
     name: str
@@ -27,16 +32,16 @@ class CheckRule:
     unit: str = ""
     low: float | None = None
     high: float | None = None
-    value: Callable[[QualityRecord], float | None]
+    value: Callable[[Record], float | None]
     """Reads the value; None where the image does not have it, and the check is left out."""
     ok: str
     """What a value within the range means."""
     look: str
     """What a value outside of the range means, and what to do."""
 
-    def check(self, quality: QualityRecord) -> Check | None:
+    def check(self, record: Record) -> Check | None:
         """Check an image; None where it does not have the value."""
-        value = self.value(quality)
+        value = self.value(record)
         if value is None:
             return None
         expected = self.expects(value)
@@ -147,7 +152,7 @@ def _clear_faults(quality: QualityRecord) -> float | None:
 _TOLERATED_FAULTS = 2  # now and then a good slice is accused
 
 RULES = (
-    CheckRule(
+    CheckRule[QualityRecord](
         name="steps",
         title="Steps left out",
         high=0,
@@ -155,18 +160,18 @@ RULES = (
         ok="All steps were done.",
         look="A step failed or was replaced by a simpler one: read the warnings of the image.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="mask_volume",
         title="Brain mask volume",
         unit="mL",
-        low=900,
-        high=2000,
+        low=BRAIN_VOLUME_ML[0],
+        high=BRAIN_VOLUME_ML[1],
         value=_mask_volume,
         ok="The brain mask is as large as a brain.",
         look="The brain mask is not as large as a brain: look at its outline, and do not use "
         "volumes until it is right.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="mask_rim",
         title="Dark voxels in the rim of the brain mask",
         unit="%",
@@ -175,7 +180,7 @@ RULES = (
         ok="The brain mask holds brain up to its surface.",
         look="The brain mask seems to reach into bone or air on one side: look at its outline.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="brain_cut",
         title="Brain at the edge of the image",
         unit="% of its largest section",
@@ -184,7 +189,7 @@ RULES = (
         ok="The image holds the whole brain.",
         look="The brain is cut off at an edge of the image: volumes are too small.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="brain_cut_below",
         title="Brain at the lower edge of the image",
         unit="% of its largest section",
@@ -193,7 +198,7 @@ RULES = (
         ok="The image reaches down to the brain stem.",
         look="The lower part of the brain is missing: volumes are too small.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="both_edges",
         title="Lines with anatomy at both edges",
         unit="%",
@@ -203,7 +208,7 @@ RULES = (
         look="The head reaches both edges of the slices: it is cut off, or folded over "
         "(wrap-around). Look at the edges of the image.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="clipped",
         title="Tissue at the highest intensity",
         unit="%",
@@ -213,7 +218,7 @@ RULES = (
         look="The brightest tissue is clipped to one intensity: its contrast is lost. Convert or "
         "export the image again.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="bright_voxels",
         title="Brightest voxels of the brain mask, against its median",
         unit="times",
@@ -223,7 +228,7 @@ RULES = (
         look="Parts of the brain mask are much brighter than white matter: vessels after "
         "a contrast agent, or fat outside the brain. Look at the mask, and whether one was given.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="banding",
         title="Brightness of odd against even slices",
         unit="% apart",
@@ -232,7 +237,7 @@ RULES = (
         ok="Odd and even slices are about equally bright.",
         look="Odd and even slices differ in brightness: look for stripes across the slices.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="slices",
         title="Slices at fault",
         high=_TOLERATED_FAULTS,
@@ -241,7 +246,7 @@ RULES = (
         look="Slices moved, lost signal, or are repeated or missing: read the warnings of the "
         "image, and look at these slices.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="clear_faults",
         title="Slices clearly at fault",
         high=0,
@@ -250,7 +255,7 @@ RULES = (
         look="A slice is there twice or out of order, or moved or lost signal so much that it "
         "counts less than half: read the warnings of the image, and look at this slice.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="snr",
         title="Signal-to-noise ratio of the tissues",
         low=4.5,
@@ -258,7 +263,7 @@ RULES = (
         ok="The tissues stand out from the noise.",
         look="Tissues hardly stand out from the noise: fine detail of the result may be noise.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="cnr",
         title="Contrast-to-noise ratio of grey and white matter",
         low=0.8,
@@ -266,7 +271,7 @@ RULES = (
         ok="Grey and white matter differ by more than the noise.",
         look="Grey and white matter hardly differ: segmentations of tissues will be poor.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="noise",
         title="Noise",
         unit="% of the intensity range",
@@ -275,7 +280,7 @@ RULES = (
         ok="The acquired slices have usual noise.",
         look="The acquired slices are very noisy: fine detail of the result may be noise.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="residual",
         title="Difference from the acquired slices",
         unit="times the noise",
@@ -285,7 +290,7 @@ RULES = (
         look="The result differs from the acquired slices by more than their noise: flip between "
         "the acquired image and the result, and look for what is new or missing.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="sharpness",
         title="Fine detail across the slices, against within",
         unit="times",
@@ -295,7 +300,7 @@ RULES = (
         look="The result is sharper across the slices than within them: the slices may be thinner "
         "than stated, and edges exaggerated.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="stripes",
         title="Stripes at the slice spacing",
         unit="dB",
@@ -304,7 +309,7 @@ RULES = (
         ok="The slices do not show through in the result.",
         look="The slices show through in the result as stripes: look at the planes across them.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="uncertainty",
         title="Median uncertainty",
         unit="% of the intensity range",
@@ -313,7 +318,7 @@ RULES = (
         ok="The errors to expect are small.",
         look="Large errors are to be expected: do not rely on fine detail.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="overshoot",
         title="Intensities beyond the acquired range",
         unit="% of the range",
@@ -323,7 +328,7 @@ RULES = (
         look="The result has intensities that the acquired image does not have: look for bright "
         "or dark edges.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="adaptation",
         title="Gain of the network over interpolation",
         unit="dB",
@@ -333,7 +338,7 @@ RULES = (
         look="On parts of this image that it did not see, the network is no better than "
         "interpolation: compare it with --sr-method bspline.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="thickness",
         title="Gain on left-out slices with the assumed thickness",
         unit="dB",
@@ -343,7 +348,7 @@ RULES = (
         look="The slice thickness was assumed, and slices that were left out and made again do "
         "not support it: state SliceThickness in the sidecar, or give --slice-thickness.",
     ),
-    CheckRule(
+    CheckRule[QualityRecord](
         name="in_plane",
         title="Output voxel size within the slices",
         unit="times the acquired one",

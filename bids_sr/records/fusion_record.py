@@ -9,6 +9,7 @@ from typing import Any
 from bids_sr.records.json_values import mapping, number, numbers, text, texts
 from bids_sr.records.method_record import Output
 from bids_sr.records.step_record import StepRecord
+from bids_sr.records.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,12 @@ class FusionRecord:
     seconds: float | None = None
     output: Output | None = None
     """Grid and range of the fused volume."""
+    brain_mask_ml: float | None = None
+    """Volume of its brain mask."""
     segmentations: tuple[StepRecord, ...] = ()
     """What each segmentation tool did with it."""
+    verdict: Verdict | None = None
+    """None where nothing was fused, and in sidecars and files of earlier versions."""
     software: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -130,13 +135,15 @@ class FusionRecord:
             "Product": self.product,
             "Frame": self.frame,
             "Seconds": self.seconds,
+            "BrainMaskVolumeMl": self.brain_mask_ml,
             "Software": dict(self.software),
         }
         values |= self.output.to_dict() if self.output else {}
         values["Segmentations"] = {step.tool: dict(step.facts) for step in self.segmentations}
         known = {key: value for key, value in values.items() if value not in (None, "", {})}
         stacks = [stack.to_dict() for stack in self.stacks]
-        return {**known, "Stacks": stacks, "Warnings": list(self.warnings)}
+        verdict = self.verdict.to_dict() if self.verdict else {}
+        return {**known, **verdict, "Stacks": stacks, "Warnings": list(self.warnings)}
 
     @classmethod
     def from_dict(cls, values: Any) -> FusionRecord:
@@ -152,6 +159,8 @@ class FusionRecord:
             warnings=texts(known.get("Warnings")),
             seconds=number(known.get("Seconds")),
             output=Output.from_dict(known),
+            brain_mask_ml=number(known.get("BrainMaskVolumeMl")),
+            verdict=Verdict.from_dict(known),
             segmentations=tuple(
                 StepRecord({"Tool": str(tool), **mapping(facts)})
                 for tool, facts in mapping(known.get("Segmentations")).items()

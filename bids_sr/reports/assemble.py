@@ -92,6 +92,7 @@ def assemble_subject(
     methods, problem = _methods(record.methods)
     sections = [_section(image) for image in record.images if image.outcome != "skipped"]
     shown = [section["image"] for section in sections]
+    volumes = read_fused(root, record.label)
     context = {
         "subject": record,
         "viewer": viewer,
@@ -127,7 +128,12 @@ def assemble_subject(
                 "figures": {key: figure_html(key, at) for key, at in volume.figures.items()},
                 "segmentations": _segmentations(volume.record.segmentations, volume.figures),
             }
-            for volume in read_fused(root, record.label)
+            for volume in volumes
+        ],
+        "fused_looks": [
+            volume
+            for volume in volumes
+            if volume.record.verdict is not None and volume.record.verdict.looks
         ],
         "methods": methods,
         "has_result": bool(record.methods),

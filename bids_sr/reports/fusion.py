@@ -120,6 +120,7 @@ def _summary(volume: FusedVolume, address: str) -> dict[str, str]:
         "rotation": largest("rotation_degrees", "°"),
         "residual": largest("residual_percent", "%"),
         "slices": str(sum(len(stack.odd_slices) for stack in used)) if used else wording.DASH,
+        "verdict": record.verdict.cell if record.verdict else "",
         "message": record.reason or "; ".join(volume.warnings),
     }
 

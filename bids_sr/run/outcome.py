@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -69,6 +69,8 @@ class Outcomes:
     """Failures of steps that belong to no single image."""
     fused: frozenset[str] = frozenset()
     """Names of the groups of stacks whose step has ended, whatever came of it."""
+    fused_verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """On the volumes that were fused, by their names."""
     beside: list[str] = field(default_factory=list)
     """What else went wrong, a line each: a page that could not be written."""
     strict: bool = False
@@ -84,12 +86,18 @@ class Outcomes:
         return [outcome for outcome in self.images if outcome.needs_look]
 
     @property
+    def fused_looks(self) -> dict[str, Verdict]:
+        """Return the verdicts on fused volumes that are ``look``, by their names."""
+        return {name: verdict for name, verdict in self.fused_verdicts.items() if verdict.looks}
+
+    @property
     def code(self) -> ExitCode:
         """Return the exit code of the run."""
         if self.images and not any(outcome.image.processed for outcome in self.images):
             return ExitCode.BAD_DATA
         incomplete = any(outcome.incomplete for outcome in self.images)
-        others = incomplete or self.other_crashes or self.beside or (self.strict and self.looks)
+        looks = self.strict and (self.looks or self.fused_looks)
+        others = incomplete or self.other_crashes or self.beside or looks
         if self.having("failed") or self.having("planned") or others:
             return ExitCode.SOME_FAILED
         return ExitCode.OK
@@ -211,6 +219,20 @@ def not_fused(output_dir: Path, outcomes: Outcomes) -> list[str]:
             LOGGER.warning("%s: not fused: %s", group.name, record.reason)
         lines += [f"{group.name}: {step.warning}" for step in record.segmentations if step.failed]
     return lines
+
+
+def fused_verdicts(output_dir: Path, outcomes: Outcomes) -> dict[str, Verdict]:
+    """Read the verdicts on the volumes that were fused in this run, by their names."""
+    from bids_sr.bids.fused_outputs import read_fusion
+    from bids_sr.bids.stacks import stack_groups
+
+    groups = stack_groups(outcome.image for outcome in outcomes.images)
+    records = {group.name: read_fusion(output_dir, group) for group in groups}
+    return {
+        name: record.verdict
+        for name, record in records.items()
+        if name in outcomes.fused and record.verdict is not None
+    }
 
 
 def _before(image: AnatImage) -> Outcome:

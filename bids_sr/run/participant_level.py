@@ -41,7 +41,7 @@ def process_images(
         The command line, for the record.
     """
     from bids_sr.run.graph import build
-    from bids_sr.run.outcome import not_fused, planned, without_removed
+    from bids_sr.run.outcome import fused_verdicts, not_fused, planned, without_removed
     from bids_sr.run.provenance import new_record
     from bids_sr.run.record_keeping import RecordKeeper
 
@@ -65,6 +65,8 @@ def process_images(
         outcomes = without_removed(outcomes, config.output_dir)
         keeper.end(outcomes)
         keeper.fence.lines += not_fused(config.output_dir, outcomes)
+        verdicts = fused_verdicts(config.output_dir, outcomes)
+        outcomes = replace(outcomes, fused_verdicts=verdicts)
     with keeper.fence.around("names of the results"):
         _warn_of_names(config, images)
     return replace(outcomes, beside=keeper.fence.lines)

@@ -59,7 +59,24 @@ def test_several_inputs_are_fused(
     assert record["Fusion"]["Frame"] == str(stacks[0])
     assert [stack["Used"] for stack in record["Fusion"]["Stacks"]] == [True] * 3
     assert len(list(tmp_path.glob("fused_from-?_xfm.txt"))) == 3
-    assert "super-resolving 3 stacks" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "super-resolving 3 stacks" in said
+    assert record["Fusion"]["Verdict"] == "ok"
+    assert "verdict: ok (5 checks)" in said
+
+
+def test_a_stack_that_does_not_fit_asks_for_a_look(
+    stacks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Volume.load(stacks[2])
+    other.with_data(
+        np.random.default_rng(0).permutation(other.data.ravel()).reshape(other.shape)
+    ).save(stacks[2])
+    out = tmp_path / "fused.nii.gz"
+    assert run(*stacks, out, *WORDS, "--strict") == ExitCode.SOME_FAILED
+    assert "verdict: look" in (said := capsys.readouterr().out)
+    assert "look: stacks left out 1" in said
+    assert json.loads((tmp_path / "fused.json").read_text())["Fusion"]["Verdict"] == "look"
 
 
 @pytest.mark.parametrize("option", ["--labels", "--save-model", "--output-grid=slice"])

@@ -88,7 +88,15 @@ def test_a_stack_without_a_result_is_left_out(
     masks.inputs.trait_set(fusion=outputs.record, reference_file=outputs.out_file)
     masks.set_input("mask_0", stacks[0]["mask"])
     masks.set_input("mask_2", stacks[2]["mask"])
-    mask = Volume.load(masks.run().outputs.out_mask, dtype=np.uint8)
+    joined = masks.run().outputs
+    mask = Volume.load(joined.out_mask, dtype=np.uint8)
+    quality = tmp_path / "qc.json"
+    quality.write_text(json.dumps(outputs.record))
+    CompleteFusedQuality(in_file=str(quality), later=[joined.record], segmentations=[]).run()
+    written = FusionRecord.from_dict(json.loads(quality.read_text()))
+    assert written.brain_mask_ml == pytest.approx(np.count_nonzero(mask.data) * 0.008, abs=0.1)
+    assert written.verdict is not None
+    assert {check.name for check in written.verdict.looks} >= {"stacks", "mask_volume"}
     fused = Volume.load(outputs.out_file)
     assert mask.same_grid(fused)
     assert np.mean(fused.data[mask.data > 0]) > 5 * np.mean(fused.data[mask.data == 0])
@@ -141,6 +149,7 @@ def test_a_failure_leaves_a_record(
     assert written["Warnings"] == ["no segmentation by atropos: y", "no figure: x"]
     assert written["Segmentations"]["atropos"]["Status"] == "failed"
     assert written["Reason"] == "ValueError: no room"
+    assert "Verdict" not in written
 
 
 def test_a_record_is_read_as_it_was_written(stacks: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -156,6 +156,10 @@ def test_only_a_strict_run_counts_an_image_to_look_at_as_failed(
     assert result.images[0].line == f"sub-01_T1w: done, verdict {status}"
     assert result.code == lenient
     assert replace(result, strict=True).code == strict
+    fused = {"sub-01_desc-fused_T2w": Verdict(checks=checks)}
+    beside = Outcomes(fused_verdicts=fused)
+    assert set(beside.fused_looks) == (set(fused) if checks else set())
+    assert (beside.code, replace(beside, strict=True).code) == (lenient, strict)
 
 
 class Terminal(io.StringIO):
