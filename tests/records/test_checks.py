@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bids_sr.imaging import Acquisition
-from bids_sr.records.checks import RULES, verdict_on
+from bids_sr.records.checks import RULES, CheckRule, verdict_on
+from bids_sr.records.fusion_checks import FUSION_RULES
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, Output, SlicesUsed
 from bids_sr.records.quality import QualityRecord
 from bids_sr.records.slice_faults import (
@@ -177,9 +178,13 @@ def test_a_small_residual_is_compared_with_a_least_noise() -> None:
     assert "residual" not in fired(with_method(details=clean))
 
 
-def test_the_page_has_every_check_with_its_range() -> None:
+@pytest.mark.parametrize(("part", "rules"), [(0, RULES), (1, FUSION_RULES)])
+def test_the_page_has_every_check_with_its_range(
+    part: int, rules: Iterable[CheckRule[Any]]
+) -> None:
     page = (REPOSITORY / "docs/explanation/verdict.md").read_text(encoding="utf-8")
-    for rule in RULES:
+    page = page.split("## Fused volumes")[part]
+    for rule in rules:
         check = Check(
             name=rule.name, title=rule.title, value=0, unit=rule.unit, low=rule.low, high=rule.high
         )
