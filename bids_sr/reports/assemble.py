@@ -24,12 +24,15 @@ from bids_sr.records.quality import QualityRecord
 from bids_sr.records.step_record import StepRecord
 from bids_sr.reports import wording
 from bids_sr.reports.boilerplate import MethodsText, convert
-from bids_sr.reports.fusion import read_fused
+from bids_sr.reports.fusion import FusedVolume, read_fused
 from bids_sr.reports.guide import guide_words
 from bids_sr.reports.inline_figure import inline_svg
+from bids_sr.reports.next_steps import steps_of_session, steps_of_subject, warnings_of_use
+from bids_sr.reports.output_files import read_output_files
 from bids_sr.reports.page import render
 from bids_sr.reports.quality_lines import Line, quality_lines
 from bids_sr.reports.records import SEGMENTATION, ImageRecord, SubjectRecord, read_subject
+from bids_sr.reports.step_of_user import Places
 
 OUTCOMES = {
     "done": "super-resolved",
@@ -90,9 +93,10 @@ def assemble_subject(
     root = Path(output_dir)
     record = read_subject(root, subject)
     methods, problem = _methods(record.methods)
+    fused = read_fused(root, record.label)
+    use, use_problem = _use(root, record, fused)
     sections = [_section(image) for image in record.images if image.outcome != "skipped"]
     shown = [section["image"] for section in sections]
-    volumes = read_fused(root, record.label)
     context = {
         "subject": record,
         "viewer": viewer,
@@ -102,14 +106,20 @@ def assemble_subject(
             if (count := Counter(image.outcome for image in record.images)[name])
         ],
         "outcomes": OUTCOMES,
-        "looks": [image for image in record.images if image.verdict and image.verdict.looks],
-        "judged": [image for image in record.images if image.verdict],
+        "judged": [
+            {"name": name, "anchor": anchor, "fused": joined, "verdict": verdict}
+            for name, anchor, joined, verdict in (
+                *((image.stem, image.anchor, False, image.verdict) for image in record.images),
+                *((part.record.product, part.anchor, True, part.record.verdict) for part in fused),
+            )
+            if verdict is not None
+        ],
         "sloppy": sum(image.sloppy for image in record.images),
         "sections": sections,
         "navigation": [
             (session, list(group)) for session, group in groupby(shown, key=lambda i: i.session)
         ],
-        "problems": _problems(record, problem),
+        "problems": [*_problems(record, problem), *filter(None, [use_problem])],
         "failed": [image for image in record.images if image.outcome == "failed"],
         "unfinished": [
             image
@@ -128,13 +138,10 @@ def assemble_subject(
                 "figures": {key: figure_html(key, at) for key, at in volume.figures.items()},
                 "segmentations": _segmentations(volume.record.segmentations, volume.figures),
             }
-            for volume in volumes
+            for volume in fused
         ],
-        "fused_looks": [
-            volume
-            for volume in volumes
-            if volume.record.verdict is not None and volume.record.verdict.looks
-        ],
+        "use": use,
+        "suffixes": sorted({image.suffix for image in shown}),
         "methods": methods,
         "has_result": bool(record.methods),
         "run": _run_lines(record),
@@ -180,6 +187,25 @@ def figure_html(name: str, path: Path) -> Markup:
 
         uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
     return Markup('<img class="{}" src="{}" alt="{}">').format(name, uri, alt)
+
+
+def _use(
+    root: Path, record: SubjectRecord, fused: Sequence[FusedVolume]
+) -> tuple[dict[str, Any] | None, str]:
+    """Gather which files to use for what; None and the reason where that cannot be told."""
+    try:
+        places = Places.of_run(root, record.label, record.run.table if record.run else {})
+        sessions = read_output_files(root, record.label, record.images, fused)
+        if not sessions:
+            return None, ""
+        return {
+            "root": str(places.root),
+            "subject": steps_of_subject(places, sessions),
+            "sessions": [(part, steps_of_session(places, part)) for part in sessions],
+            "warnings": warnings_of_use(sessions),
+        }, ""
+    except Exception as error:  # the page is worth more than this part of it
+        return None, f"Which file to use could not be told ({in_words(error)})."
 
 
 def _section(image: ImageRecord) -> dict[str, Any]:

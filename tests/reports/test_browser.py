@@ -97,6 +97,29 @@ def test_flip_controls_say_what_is_seen(run_copy: Path, tmp_path: Path) -> None:
     assert "<title>after=after before=before after=after</title>" in document
 
 
+@pytest.mark.parametrize("clipboard", ["undefined", "{writeText: note}"])
+def test_commands_are_copied_from_disk(run_copy: Path, tmp_path: Path, clipboard: str) -> None:
+    """With the browser's clipboard, and where it keeps that from pages on disk."""
+    page = assemble_subject(run_copy, "01")
+    script = f"""
+      var copied = [];
+      function note(text) {{ copied.push(text); return Promise.resolve(); }}
+      Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}}});
+      document.execCommand = function () {{
+        copied.push(document.activeElement.value); return true; }};
+      var buttons = Array.from(document.querySelectorAll('.command .copy'));
+      document.querySelectorAll('details').forEach(function (part) {{ part.open = true; }});
+      buttons[0].click();
+      setTimeout(function () {{
+        var command = buttons[0].parentNode.querySelector('code').textContent;
+        document.title = [copied.length, copied[0] === command, buttons[0].textContent,
+          buttons.every(function (button) {{ return !button.hidden; }})].join(' ');
+      }}, 300);
+    """
+    document, _ = browse(page, script, tmp_path)
+    assert "<title>1 true Copied true</title>" in document
+
+
 def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:
     group_report(run_copy)
     script = """
