@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_sr.cli.evaluate_options import MASKS, MethodSpec, read_specs
+from bids_sr.cli.evaluate_options import COMPARED, MASKS, MethodSpec, read_specs
 from bids_sr.compute.environment import Terminated, end_on_sigterm
 from bids_sr.evaluation.comparison import Comparison
-from bids_sr.evaluation.job import Job
+from bids_sr.evaluation.external import write_test
+from bids_sr.evaluation.job import Job, load_case
 from bids_sr.evaluation.masks import Mask, MaskFinder
 from bids_sr.evaluation.pool import Ended
 from bids_sr.evaluation.protocol import Protocol
+from bids_sr.evaluation.protocol_file import ProtocolFile
 from bids_sr.evaluation.references import Reference, find_references, own_derivatives
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import BidsSrError, ConfigError
 from bids_sr.files import write_text_atomic
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
@@ -43,12 +45,25 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ExitError(ExitCode.NO_INPUT, f"{options.path} does not exist: check the path")
     specs, protocols = read_specs(options), read_protocols(options)
     references = find_references(options.path, options.include, options.exclude)
+    frozen = None if options.protocol_file is None else ProtocolFile.read(options.protocol_file)
+    chosen = list[str]()
+    if frozen is not None:
+        protocols, options.random_seed = list(frozen.protocols), frozen.seed
+        references, chosen = frozen.chosen(references)
+    tests = [
+        (reference, protocol)
+        for reference, protocol in itertools.product(references, protocols)
+        if frozen is None or frozen.fits(reference, protocol)
+    ]
     comparison, notes = _comparison(options)
+    notes = [*chosen, *notes]
+    if options.write_tests:
+        return _write_tests(comparison, tests, options.write_tests)
     for note in notes:
         print(note)
     masks = _masks(comparison, references, options)
     jobs, without_mask = [], 0
-    for reference, protocol, spec in itertools.product(references, protocols, specs):
+    for (reference, protocol), spec in itertools.product(tests, specs):
         mask = masks[reference.name]
         job = comparison.job(
             reference,
@@ -57,6 +72,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             label=spec.label,
             method=spec.method,
             parameters=spec.parameters,
+            results=spec.results,
         )
         if mask.problem:
             message = f"no mask, give one or --mask none: {mask.problem}"
@@ -93,6 +109,24 @@ def _comparison(options: argparse.Namespace) -> tuple[Comparison, list[str]]:
         derivatives=[*options.derivatives, *own_derivatives(options.path)],
     )
     return comparison, [] if options.no_perceptual else list(measures.notes)
+
+
+def _write_tests(
+    comparison: Comparison, tests: Sequence[tuple[Reference, Protocol]], folder: Path
+) -> int:
+    """Write each test; one that cannot be made does not stop the others."""
+    mask, failed = Mask(), 0
+    for reference, protocol in tests:
+        job = comparison.job(
+            reference, protocol, mask, label="", method=COMPARED[0], parameters={}
+        )
+        try:
+            files = write_test(load_case(job).case, folder / job.test_stem)
+            print(f"wrote {', '.join(file.name for file in files)}", flush=True)
+        except BidsSrError as error:
+            failed += 1
+            print(f"{job.test_stem}: failed: {error}", flush=True)
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
 
 def _masks(
@@ -149,7 +183,9 @@ def _result(ended: Ended) -> str:
     if ended.row is None:
         return f"failed: {ended.message}"
     scores = ended.row["scores"]
-    return f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}, {ended.row['seconds']:.0f} s"
+    seconds = ended.row["seconds"]
+    time = "" if seconds is None else f", {seconds:.0f} s"
+    return f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}{time}"
 
 
 def write_results(

@@ -34,6 +34,8 @@ class MethodSpec:
     label: str
     method: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    results: Path | None = None
+    """Folder of another program's volumes; the method is of no account then."""
 
 
 def add_evaluate(command: argparse.ArgumentParser) -> None:
@@ -83,6 +85,26 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default=[0.0],
         metavar="FRACTION",
         help="Rician noise of simulated slices, as a fraction of their 99th percentile",
+    )
+    tests.add_argument(
+        "--protocol-file",
+        type=Path,
+        metavar="TOML",
+        help="the frozen tests of a benchmark, in place of --protocols, --slices, --noise and "
+        "--random-seed",
+    )
+    tests.add_argument(
+        "--write-tests",
+        type=Path,
+        metavar="DIR",
+        help="write the slices of every test for another program, and stop",
+    )
+    tests.add_argument(
+        "--results",
+        nargs="+",
+        default=[],
+        metavar="LABEL=DIR",
+        help="folders of volumes that other programs made of these tests, to be scored",
     )
     images = command.add_argument_group("images and masks")
     images.add_argument(
@@ -160,9 +182,11 @@ def read_specs(options: argparse.Namespace) -> list[MethodSpec]:
         If one cannot be understood or two have the same name.
     """
     tables = read_tables(options.methods_file) if options.methods_file else {}
-    texts: Sequence[str] = options.methods or ([] if tables else COMPARED)
+    default = COMPARED[:1] if options.results else COMPARED  # what others made, and a baseline
+    texts: Sequence[str] = options.methods or ([] if tables else default)
     specs = [tables[text] if text in tables else parse_spec(text) for text in texts]
     specs = specs or list(tables.values())
+    specs += [_results_of(text) for text in options.results]
     labels = [spec.label for spec in specs]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
@@ -171,6 +195,17 @@ def read_specs(options: argparse.Namespace) -> list[MethodSpec]:
             "method. Write NAME=METHOD:..."
         )
     return specs
+
+
+def _results_of(text: str) -> MethodSpec:
+    """Turn ``LABEL=DIR`` into what another program made."""
+    label, equals, folder = text.partition("=")
+    if not (label and equals and Path(folder).is_dir()):
+        raise ConfigError(
+            f"Found --results {text}; expected LABEL=DIR with an existing folder. Give the "
+            "name of the program and the folder of its volumes."
+        )
+    return MethodSpec(label=label, method=COMPARED[0], results=Path(folder).absolute())
 
 
 def parse_spec(text: str) -> MethodSpec:

@@ -54,6 +54,7 @@ class Comparison:
         label: str,
         method: str,
         parameters: Mapping[str, Any],
+        results: Path | None = None,
     ) -> Job:
         """Say how one method is measured on one test of an image.
 
@@ -68,10 +69,12 @@ class Comparison:
             Name in :data:`bids_sr.sr.METHODS`.
         parameters : mapping
             Hyper-parameters of the method.
+        results : Path, optional
+            Folder of another program's volumes, scored in place of the method's.
         """
         known = make_method(method, parameters).parameters()
         common = {"threads": self.threads, "seed": self.seed, "device": self.device}
-        return Job(
+        job = Job(
             image=reference.name,
             path=reference.path,
             protocol=protocol,
@@ -90,6 +93,7 @@ class Comparison:
             measures=self.measures,
             downstream=self.downstream and mask.path is not None,
         )
+        return replace(job, results=results and results / f"{job.test_stem}.nii.gz")
 
     def pool(self, on_line: Callable[[int, str], None] = lambda number, line: None) -> TaskPool:
         """Return the processes of this comparison."""
@@ -131,6 +135,7 @@ class Comparison:
             "protocol": job.protocol.name,
             "slices": job.protocol.slices,
             "noise": job.protocol.noise,
+            "told": job.protocol.told,
             "method": job.label,
             "mask": job.mask_origin,
             "key": job.key(),

@@ -22,6 +22,7 @@ from bids_sr import __version__
 from bids_sr.compute.memory import peak_memory_gb
 from bids_sr.evaluation.calibration import calibration
 from bids_sr.evaluation.downstream import Segmenter, downstream_scores
+from bids_sr.evaluation.external import read_result
 from bids_sr.evaluation.guides import WITHOUT_GUIDE, load_guide
 from bids_sr.evaluation.protocol import Protocol, TestCase, make_case
 from bids_sr.evaluation.scoring import on_grid, score
@@ -70,14 +71,20 @@ class Job:
     """Of the noise."""
     measures: tuple[str, ...] = ()
     """Perceptual measures to compute."""
+    results: Path | None = None
+    """The volume that another program made of the test; None: the method makes it."""
     downstream: bool = False
     """Whether segmentations of reconstruction and reference are compared."""
 
     @property
     def stem(self) -> str:
         """Name of the job's files: image, protocol and method."""
-        words = (self.image, self.protocol.label, self.label)
-        return "_".join(re.sub(r"[^\w.+-]+", "-", word).strip("-") for word in words)
+        return f"{self.test_stem}_{_in_name(self.label)}"
+
+    @property
+    def test_stem(self) -> str:
+        """Name of the job's test: image and protocol."""
+        return f"{_in_name(self.image)}_{_in_name(self.protocol.label)}"
 
     def rival(self, name: str) -> Job:
         """Return the job under whose name a rival of it stands in the tables."""
@@ -87,16 +94,19 @@ class Job:
         """Return everything that the row depends on, as plain values."""
         values = plain(self)
         is_segmented = values.pop("downstream")  # rows without it stay what they are
-        guide = values.pop("guide")
+        guide, results = values.pop("guide"), values.pop("results")
+        if self.protocol.told == "all":  # likewise
+            del values["protocol"]["told"]
         return {
             **values,
+            **({"results": results} if self.results else {}),
             **({"guide": guide} if self.guide else {}),
             **({"downstream": _SEGMENTATION_VERSION} if is_segmented else {}),
             "parameters": make_method(self.method, self.parameters).parameters(),
             "files": {
                 str(path): _fingerprint(Path(path))
                 for path in (
-                    *(self.path, self.mask, self.lesions, self.guide),
+                    *(self.path, self.mask, self.lesions, self.guide, self.results),
                     *_files(self.parameters),
                 )
                 if path is not None
@@ -165,6 +175,10 @@ def run(
     """
     test, method = load_case(job), make_method(job.method, job.parameters)
     case = test.case
+    if job.results is not None:
+        estimate = on_grid(case, read_result(job.results))
+        nothing = {"seconds": None, "cpu_seconds": None, "peak_gb": None, "peak_gpu_gb": None}
+        return _outcome(job, test, estimate, None, {**nothing, "record": {}})
     wall, cpu = time.perf_counter(), time.process_time()
 
     def cost(record: dict[str, Any]) -> dict[str, Any]:
@@ -327,6 +341,11 @@ def _peak_gpu_gb() -> float | None:
     if not torch.cuda.is_available() or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     return float(torch.cuda.max_memory_allocated()) / 1e9
+
+
+def _in_name(words: str) -> str:
+    """Return words as a part of a file name."""
+    return re.sub(r"[^\w.+-]+", "-", words).strip("-")
 
 
 def _mask(path: Path | None, reference: Volume, case: TestCase) -> npt.NDArray[np.bool_] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Acquisition, Grid, Volume, degrade
 from bids_sr.seed import DEFAULT_SEED
 
+Told = Literal["all", "thickness", "nothing"]
+TOLD: tuple[Told, ...] = ("all", "thickness", "nothing")
+"""What a method is told of simulated slices: all, all but the profile, or their spacing alone."""
+TOLD_WORDS = {"all": "", "thickness": ", profile not told", "nothing": ", nothing told"}
 _PROFILE = "gaussian"  # of slices that were left out
 _LEAST_SCALE = 1.2
 _LEAST_SLICES = 5
@@ -38,12 +43,15 @@ class Protocol:
     ``own`` where it says all, or where slices are left out."""
     noise: float = 0.0
     """Rician noise of the slices, as a fraction of their 99th percentile."""
+    told: Told = "all"
+    """What a method is told of the slices: a name in :data:`TOLD`."""
 
     def __post_init__(self) -> None:
         """Refuse invalid settings (ConfigError)."""
         if self.leaves_out:
             object.__setattr__(self, "slices", "own")
             object.__setattr__(self, "noise", 0.0)
+            object.__setattr__(self, "told", "all")
             return
         named = ProtocolName.read(self.name)
         if all(stack.slice_axis is not None for stack in named.stacks):
@@ -52,6 +60,8 @@ class Protocol:
             raise ConfigError(f"Found slices {self.slices!r}; expected {', '.join(SLICES)}.")
         if not (math.isfinite(self.noise) and 0 <= self.noise < 1):
             raise ConfigError(f"Found noise {self.noise}; expected a fraction, 0 to 1.")
+        if self.told not in TOLD:
+            raise ConfigError(f"Found told = {self.told!r}; expected {', '.join(TOLD)}.")
 
     @property
     def leaves_out(self) -> bool:
@@ -62,7 +72,8 @@ class Protocol:
     def label(self) -> str:
         """Words for tables: ``5/6 axial``, ``5/6 axial, noise 2 %``, ``leave-slices-out``."""
         noise = f", noise {100 * self.noise:g} %" if self.noise else ""
-        return self.name + ("" if self.slices == "own" else f" {self.slices}") + noise
+        slices = "" if self.slices == "own" else f" {self.slices}"
+        return self.name + slices + noise + TOLD_WORDS[self.told]
 
     @property
     def guide(self) -> str:
@@ -92,7 +103,7 @@ class TestCase:
     lr: Volume
     """The slices that a method gets."""
     acquisition: Acquisition
-    """How they were taken, or would have been."""
+    """How they were taken, or would have been, as a method is told."""
     grid: Grid
     """Where the voxels of the reconstruction shall lie."""
     truth: Volume
@@ -147,7 +158,10 @@ def make_case(
     for acquisition in named.stacks:
         _refuse_coarse(reference, acquisition, protocol)
     if len(named.stacks) > 1:
-        stacks = simulated_stacks(reference, named, noise=protocol.noise, seed=seed)
+        stacks = tuple(
+            replace(stack, acquisition=as_told(stack.acquisition, protocol.told))
+            for stack in simulated_stacks(reference, named, noise=protocol.noise, seed=seed)
+        )
         lr, acquisition = stacks[0].lr, stacks[0].acquisition
         region = covered_by_all(stacks, reference.grid)
     else:
@@ -156,12 +170,22 @@ def make_case(
         region = covered(reference.grid, lr.grid)
     return TestCase(
         lr=lr,
-        acquisition=acquisition.for_volume(lr),
+        acquisition=as_told(acquisition.for_volume(lr), protocol.told),
         grid=reference.grid,
         truth=reference,
         region=region,
         stacks=stacks,
         guide=guide and moved_guide(guide, named, seed),
+    )
+
+
+def as_told(acquisition: Acquisition, told: Told) -> Acquisition:
+    """Return what a method is told of an acquisition; what it is not is assumed."""
+    if told == "all":
+        return acquisition
+    thickness = acquisition.thickness if told == "thickness" else None
+    return Acquisition(
+        spacing=acquisition.spacing, thickness=thickness, slice_axis=acquisition.slice_axis
     )
 
 

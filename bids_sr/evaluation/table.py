@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bids_sr.evaluation.protocol import TOLD_WORDS
 from bids_sr.evaluation.scoring import MEASURES
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import read_json
 from bids_sr.files.writing import write_json_atomic
 
 Row = Mapping[str, Any]
-FACTS = ("image", "protocol", "slices", "noise", "method", "status")
+FACTS = ("image", "protocol", "slices", "noise", "told", "method", "status")
 COSTS = {"seconds": 1, "cpu_seconds": 1, "peak_gb": 2, "peak_gpu_gb": 2}
 """What a row cost, and with how many digits that is shown."""
 COLUMNS = (*FACTS, *(measure.name for measure in MEASURES), *COSTS, "mask", "message")
@@ -63,7 +64,7 @@ def label_of(row: Row) -> str:
     """Return the protocol of a row in words."""
     noise = f", noise {100 * row['noise']:g} %" if row.get("noise") else ""
     slices = "" if row.get("slices") in (None, "own") else f" {row['slices']}"
-    return f"{row['protocol']}{slices}{noise}"
+    return f"{row['protocol']}{slices}{noise}{TOLD_WORDS[row.get('told', 'all')]}"
 
 
 def tsv(rows: Iterable[Row]) -> str:
