@@ -33,9 +33,9 @@ SLOPPY_TEXT = (
     "coarse, to see that all works. Do not publish what it made.\n\n"
 )
 INTRODUCTION = (
-    "Results included in this manuscript come from processing with *bids_sr* {version}, which is "
-    "based on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and *pybids* "
-    "[@yarkoni2019], and on data organised by BIDS [@gorgolewski2016]. "
+    "Images with thick slices were processed with *bids_sr* {version}, a BIDS App "
+    "[@gorgolewski2017] built on *Nipype* [@gorgolewski2011], *nibabel* [@brett_nibabel] and "
+    "*pybids* [@yarkoni2019]; the data were organised by BIDS [@gorgolewski2016]. "
 )
 
 

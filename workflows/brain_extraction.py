@@ -16,11 +16,11 @@ from bids_sr.seed import DEFAULT_SEED
 from .resources import Resources
 
 TEXT = {
-    "template": "A brain mask was computed by affine registration [ANTs, @avants2011] of "
+    "template": "Brain masks were computed by affine registration [ANTs, @avants2011] of "
     "{template}, whose surface was then fitted to the edge of the brain. ",
-    "hdbet": "A brain mask was computed with HD-BET [@isensee2019]. ",
-    "existing": "A brain mask given with the dataset's derivatives was used. ",
-    "none": "No brain mask was computed. ",
+    "hdbet": "Brain masks were computed with HD-BET [@isensee2019]. ",
+    "existing": "Brain masks given with the dataset's derivatives were used. ",
+    "none": "No brain masks were computed. ",
 }
 STRIPPED_TEXT = "For skull-stripped images, all non-background voxels formed the mask. "
 

@@ -31,9 +31,9 @@ from .segmentation import init_segmentation_wf
 TEXT = (
     "Where two or more stacks of one contrast and session had a result, they were fused: their "
     "reconstructions were registered rigidly to that of the finest, their intensities matched by "
-    "a factor and a smooth field, slices that disagree with the other stacks weighed down, and "
-    "the mean of the reconstructions was changed until it agreed with the acquired slices of all "
-    "stacks, as far as their noise allows (regularised least squares, conjugate gradients). "
+    "a factor and a smooth field, slices that disagreed with the other stacks given less weight, "
+    "and the mean of the reconstructions was changed until it agreed with the acquired slices of "
+    "all stacks, as far as their noise allows (regularised least squares, conjugate gradients). "
 )
 LAST_NODE = "save_fused"
 """Writes the volume and the QC file."""

@@ -20,9 +20,9 @@ from bids_sr.seed import DEFAULT_SEED
 from .resources import Resources
 
 DENOISE_TEXT = {
-    "nlm": "The image was denoised by adaptive non-local means [@manjon2010] as implemented in "
+    "nlm": "Images were denoised by adaptive non-local means [@manjon2010] as implemented in "
     "ANTs [@avants2011]. ",
-    "none": "The image was not denoised. ",
+    "none": "Images were not denoised. ",
 }
 BIAS_TEXT = {
     "n4": "Intensity non-uniformity was corrected with `N4BiasFieldCorrection` "
@@ -33,9 +33,10 @@ BIAS_TEXT = {
 }
 
 GAIN_TEXT = {
-    "auto": "Slices were tested for a brightness that differs from that of their neighbours by "
-    "more than anatomy explains; where it did, each slice was multiplied by one factor, estimated "
-    "from the log ratios of neighbouring slices by Gaussian process regression [@rasmussen2006]. ",
+    "auto": "Each image was tested for slices whose brightness differs from that of their "
+    "neighbours by more than anatomy explains; if there were any, each slice was multiplied by "
+    "one factor, estimated from the log ratios of neighbouring slices by Gaussian process "
+    "regression [@rasmussen2006]. ",
     "none": "",
 }
 

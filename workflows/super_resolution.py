@@ -21,19 +21,19 @@ from bids_sr.seed import DEFAULT_SEED
 from .resources import Resources
 
 PROFILE_TEXT = (
-    "What was not known of the slice profile was estimated from the image, by comparing its "
+    "Where the slice profile was not known, it was estimated from the image by comparing its "
     "spectra within and across the slices [after @han2023]. "
 )
 
 SLICES_TEXT = (
-    "Slices that had moved or lost signal were sought by comparing each with its neighbours, "
-    "and counted less. "
+    "Slices that had moved or lost signal were identified by comparison with their neighbours and "
+    "given less weight. "
 )
 GUIDE_TEXT = (
     "A thin scan of another contrast and the same session was registered rigidly to the result. A "
     "small network learnt from slices of the image itself, degraded along one in-plane direction, "
-    "what the result lacks and the scan shows; its correction was added if slices that were held "
-    "out improved. "
+    "what the result lacks and the scan shows; its correction was added if held-out slices "
+    "improved. "
 )
 
 PLACES = ("weights_dir", "offline")

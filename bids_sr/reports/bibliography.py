@@ -18,6 +18,7 @@ from bids_sr.exceptions import BidsSrError
 
 _ENTRY = re.compile(r"^@(\w+)\{([^,\s]+),\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?\s*$", re.MULTILINE)
+_RIS_TYPES = {"article": "JOUR", "inproceedings": "CPAPER", "misc": "GEN", "book": "BOOK"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,28 @@ class Reference:
         """Address of the DOI, or None."""
         doi = self.fields.get("doi")
         return f"https://doi.org/{quote(doi, safe='/():;')}" if doi else None
+
+    @property
+    def ris(self) -> str:
+        """The entry in the RIS format, which reference managers import."""
+        kind = self.source.partition("{")[0].removeprefix("@").lower()
+        get = self.fields.get
+        start, _, end = get("pages", "").partition("--")
+        names = [name for name in self.fields["author"].split(" and ") if name != "others"]
+        lines = [
+            ("TY", _RIS_TYPES.get(kind, "GEN")),
+            *(("AU", name) for name in names),
+            ("TI", self.fields["title"]),
+            ("T2", get("journal") or get("booktitle") or get("howpublished") or ""),
+            ("VL", get("volume", "")),
+            ("IS", get("number", "")),
+            ("SP", start),
+            ("EP", end),
+            ("PY", get("year", "")),
+            ("DO", get("doi", "")),
+            ("UR", self.url or ""),
+        ]
+        return "".join(f"{tag}  - {value}\n" for tag, value in lines if value) + "ER  - \n"
 
     def html(self) -> Markup:
         """Print the reference in full, with the DOI as a link."""

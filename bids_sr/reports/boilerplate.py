@@ -33,6 +33,16 @@ class MethodsText:
     references: tuple[Reference, ...]
     """In the order of their first mention; number n is the n-th."""
 
+    @property
+    def bibtex(self) -> str:
+        """What is cited, as BibTeX."""
+        return "\n".join(reference.source for reference in self.references)
+
+    @property
+    def ris(self) -> str:
+        """What is cited, in the RIS format."""
+        return "\n".join(reference.ris for reference in self.references)
+
 
 def gather_citations(text: str) -> tuple[str, ...]:
     """List the keys that a text cites, each once, in the order of their first mention.
@@ -81,19 +91,19 @@ def convert(text: str) -> MethodsText:
 
 
 def write_citations(text: str, logs_dir: str | Path) -> list[Path]:
-    """Write the methods text as ``CITATION.md``, ``.html`` and ``.bib``.
+    """Write the methods text as ``CITATION.md``, ``.html``, ``.bib`` and ``.ris``.
 
     Parameters
     ----------
     text : str
         Markdown with pandoc citations.
     logs_dir : path
-        Folder of the three files.
+        Folder of the four files.
 
     Returns
     -------
     list of Path
-        The files written; the ``.bib`` holds only what is cited.
+        The files written; ``.bib`` and ``.ris`` hold only what is cited.
 
     Raises
     ------
@@ -103,11 +113,11 @@ def write_citations(text: str, logs_dir: str | Path) -> list[Path]:
     folder = Path(logs_dir)
     methods = convert(text)
     page = render("citation.html.j2", {"methods": methods})
-    entries = "\n".join(reference.source for reference in methods.references)
     return [
         write_text_atomic(folder / "CITATION.md", text.strip() + "\n"),
         write_text_atomic(folder / "CITATION.html", page),
-        write_text_atomic(folder / "CITATION.bib", entries),
+        write_text_atomic(folder / "CITATION.bib", methods.bibtex),
+        write_text_atomic(folder / "CITATION.ris", methods.ris),
     ]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
+    from bids_sr.reports.results_text import ResultFacts
     from bids_sr.run.provenance import RunRecord
 
 LOGGER = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class RecordKeeper:
         self._told: set[str] = set()
         self._methods_of: dict[str, str] = {}
         self._left_out: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._facts: dict[str, ResultFacts] = {}
+        """Of the results of each subject; of all under an empty name."""
         self._pages_until = 0.0
         self._images: list[AnatImage] = []
         self._pending: dict[str, set[str]] = {}
@@ -198,30 +201,43 @@ class RecordKeeper:
 
     def _write_methods(self, done: Iterable[Outcome]) -> None:
         """Write the methods text of the run and of each subject with a result, where it is new."""
-        from bids_sr.bids import dataset_lock
+        from bids_sr.bids import dataset_lock, output_paths
+        from bids_sr.records.method_record import MethodRecord
+        from bids_sr.records.quality import read_quality
         from bids_sr.reports.boilerplate import write_citations
+        from bids_sr.reports.results_text import ResultFacts
 
         if not self.methods:
             return
-        subjects = set()
+        subjects, output_dir = set(), self.config.output_dir
         for outcome in done:
             subjects.add(outcome.image.subject)
             self._left_out.setdefault(outcome.image.subject, {})[outcome.image.relpath] = (
                 outcome.left_out
             )
-        output_dir = self.config.output_dir
+            quality = read_quality(output_paths(output_dir, outcome.image).quality)
+            method = quality.method if quality else MethodRecord()
+            for name in (outcome.image.subject, ""):
+                self._facts.setdefault(name, ResultFacts()).add(outcome.image.suffix, method)
         for subject in sorted(subjects):
-            text = self.methods + exceptions_text(self._left_out[subject].values())
+            text = self._text_with(subject, self._left_out[subject].values())
             if self._methods_of.get(subject) != text:
                 with self.fence.around(f"log of sub-{subject}"):
                     self.record.write_methods(output_dir, subject, text)
                     self._methods_of[subject] = text
         every = [steps for images in self._left_out.values() for steps in images.values()]
-        text = self.methods + exceptions_text(every)
+        text = self._text_with("", every)
         if every and self._methods_of.get("") != text:
             with dataset_lock(output_dir):
                 write_citations(text, output_dir / "logs")
             self._methods_of[""] = text
+
+    def _text_with(self, name: str, left_out: Iterable[tuple[str, ...]]) -> str:
+        """Return the methods text with what is true of the results of a subject, or of all."""
+        facts = self._facts.get(name)
+        return " ".join(filter(None, [self.methods.strip(), facts.text if facts else ""])) + (
+            exceptions_text(left_out)
+        )
 
     def _write_pages(self, subjects: Iterable[str]) -> None:
         for subject in subjects:

@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,6 +18,10 @@ from bids_sr.reports.group import group_report
 
 from .conftest import acquired, decision, write_decisions, write_quality
 
+DOWNLOADS = (
+    "data:application/x-bibtex;charset=utf-8,",
+    "data:application/x-research-info-systems;charset=utf-8,",
+)
 # Written with a start tag only.
 VOID = {"meta", "link", "img", "input", "br", "hr", "image", "rect", "path", "circle", "use"}
 
@@ -69,7 +74,7 @@ def assert_self_contained(page: Page) -> None:
     assert not re.search(r"fetch\(|XMLHttpRequest|import\(", page.source)
     assert len(page.ids) == len(set(page.ids))
     for link in page.links:
-        assert link.startswith(("https://doi.org/", "#", "sub-", "group_"))
+        assert link.startswith(("https://doi.org/", "#", "sub-", "group_", *DOWNLOADS))
         if link.startswith("#"):
             assert link[1:] in page.ids
     assert page.open == []
@@ -134,6 +139,18 @@ def test_names_are_escaped(page: Page) -> None:
 
 def test_negative_overshoot_is_pointed_out(page: Page) -> None:
     assert "negative, where the acquired image is not" in page.text
+
+
+def test_references_can_be_taken_along(page: Page) -> None:
+    bibtex, ris = (
+        unquote(next(link for link in page.links if link.startswith(start))).partition(",")[2]
+        for start in DOWNLOADS
+    )
+    assert bibtex.count("@article{zhao2021,") == 1
+    assert ris.count("TY  - ") == bibtex.count("@") == 7
+    assert "Martí-Bonmatí, Luis" in bibtex
+    assert "AU  - Martí-Bonmatí, Luis" in ris
+    assert "methods-text" in page.ids
 
 
 def test_skipped_images_stand_in_the_table_only(page: Page) -> None:

@@ -63,6 +63,41 @@ def test_reference_in_running_text(key: str, short: str) -> None:
     assert look_up(key).short == short
 
 
+def test_reference_in_ris_format() -> None:
+    assert look_up("roura2015").ris.splitlines() == [
+        "TY  - JOUR",
+        "AU  - Roura, Eloy",
+        "AU  - Oliver, Arnau",
+        "AU  - Cabezas, Mariano",
+        "AU  - Valverde, Sergi",
+        "AU  - Pareto, Deborah",
+        "AU  - Vilanova, Joan C.",
+        "AU  - Ramió-Torrentà, Lluís",
+        "AU  - Rovira, Àlex",
+        "AU  - Lladó, Xavier",
+        "TI  - A toolbox for multiple sclerosis lesion segmentation",
+        "T2  - Neuroradiology",
+        "VL  - 57",
+        "IS  - 10",
+        "SP  - 1031",
+        "EP  - 1043",
+        "PY  - 2015",
+        "DO  - 10.1007/s00234-015-1552-2",
+        "UR  - https://doi.org/10.1007/s00234-015-1552-2",
+        "ER  - ",
+    ]
+
+
+@pytest.mark.parametrize("key", list(bibliography()))
+def test_ris_entries_are_whole(key: str) -> None:
+    lines = look_up(key).ris.splitlines()
+    assert re.fullmatch("TY  - (JOUR|CPAPER|GEN|BOOK)", lines[0])
+    assert lines[-1] == "ER  - "
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9]  - \S.*", line) for line in lines[:-1])
+    assert not any(name == "AU  - others" for name in lines)
+    assert not re.search(r"[{}\\\\]", "".join(lines))
+
+
 def test_unknown_key_is_refused() -> None:
     with pytest.raises(BidsSrError, match="cites 'nobody1900', which is not in"):
         look_up("nobody1900")

@@ -48,7 +48,8 @@ def test_conversion(text: str, html: str) -> None:
 
 def test_files_hold_text_page_and_only_what_is_cited(tmp_path: Path) -> None:
     written = write_citations("Text [@zhao2021].", tmp_path / "logs")
-    assert [path.name for path in written] == ["CITATION.md", "CITATION.html", "CITATION.bib"]
+    names = ["CITATION.md", "CITATION.html", "CITATION.bib", "CITATION.ris"]
+    assert [path.name for path in written] == names
     assert written[0].read_text() == "Text [@zhao2021].\n"
     page = written[1].read_text()
     assert 'id="ref-1"' in page
@@ -56,6 +57,9 @@ def test_files_hold_text_page_and_only_what_is_cited(tmp_path: Path) -> None:
     bib = written[2].read_text()
     assert bib.startswith("@article{zhao2021,")
     assert bib.count("@") == 1
+    ris = written[3].read_text()
+    assert ris.startswith("TY  - JOUR\nAU  - Zhao, Can\n")
+    assert ris.count("ER  - ") == 1
 
 
 def test_unknown_key_writes_nothing(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_a_result_of_an_earlier_run_stays_on_record(
     assert "<code>sub-01_FLAIR</code>" in page
     assert "cubic B-splines" in page
     assert "across slices linearly" in page
+    assert page.count("The resulting images have voxels of") == 2
     (output / rows[1]["output"]).unlink()
     assert command(*words, "--reports-only").returncode == ExitCode.OK
     flair, t1w = read_decisions(output)

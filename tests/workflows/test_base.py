@@ -376,6 +376,6 @@ def test_slices_of_thick_images_are_compared_if_wanted(
         nodes = {node.name: node for node in graph.nodes}
         chosen = nodes["correct_slice_gain"]
         assert isinstance(chosen.interface, CorrectSliceGain) == wanted
-        assert ("brightness that differs" in methods_text(workflow)) == wanted
+        assert ("whose brightness differs" in methods_text(workflow)) == wanted
         assert chosen in nx.ancestors(graph, nodes["super_resolve"])
         assert chosen in nx.ancestors(graph, nodes["extract_brain"])
