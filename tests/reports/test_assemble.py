@@ -153,6 +153,14 @@ def test_references_can_be_taken_along(page: Page) -> None:
     assert "methods-text" in page.ids
 
 
+def test_the_page_leads_to_those_of_the_group(page: Page) -> None:
+    assert {link for link in page.links if link.startswith("group_")} == {
+        "group_FLAIR.html",
+        "group_T1w.html",
+        "group_T2w.html",
+    }
+
+
 def test_skipped_images_stand_in_the_table_only(page: Page) -> None:
     assert "image-sub-01-ses-01-MESE" not in page.ids
     assert "image-sub-01-ses-01-T2w" in page.ids

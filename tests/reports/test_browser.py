@@ -16,6 +16,8 @@ from bids_sr.reports.assemble import assemble_subject
 from bids_sr.reports.figures import plot_before_after
 from bids_sr.reports.group import group_report
 
+from .conftest import decision, write_decisions, write_quality
+
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
@@ -138,6 +140,35 @@ def test_table_is_sorted_and_filtered(run_copy: Path, tmp_path: Path) -> None:
     document, _ = browse(run_copy / "group_FLAIR.html", script, tmp_path)
     first, second = "sub-01_ses-01_FLAIR", "sub-02_FLAIR"
     assert f"<title>{first},{second} | {second},{first} | {first}</title>" in document
+
+
+def test_table_is_sorted_by_the_verdict(run_copy: Path, tmp_path: Path) -> None:
+    """Images with the most checks that ask for a look at one end, those without a verdict last."""
+    rows = []
+    for label, mask in (("1", 1400.0), ("2", 300.0), ("3", 1400.0)):
+        image = f"sub-{label}/anat/sub-{label}_PDw.nii.gz"
+        write_quality(
+            run_copy / f"sub-{label}/anat/sub-{label}_desc-sr_qc.json",
+            image,
+            brain_mask={"Method": "template", "VolumeMl": mask},
+        )
+        rows.append(decision(image, action="super-resolve", status="done"))
+    rows[2]["status"] = "failed"
+    write_decisions(run_copy, rows)
+    group_report(run_copy)
+    script = """
+      var order = function () {
+        return Array.from(document.querySelectorAll('#images tbody tr')).map(
+          function (row) { return row.cells[0].textContent.trim(); }).join(','); };
+      var head = Array.from(document.querySelectorAll('#images thead button')).filter(
+        function (button) { return button.textContent === 'Verdict'; })[0];
+      head.click(); var up = order(); head.click();
+      document.title = up + ' | ' + order();
+    """
+    document, _ = browse(run_copy / "group_PDw.html", script, tmp_path)
+    assert (
+        "<title>sub-1_PDw,sub-2_PDw,sub-3_PDw | sub-2_PDw,sub-1_PDw,sub-3_PDw</title>" in document
+    )
 
 
 def test_nothing_that_others_wrote_runs_in_a_page(run_copy: Path, tmp_path: Path) -> None:

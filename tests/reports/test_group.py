@@ -15,8 +15,11 @@ from bids_sr.records.learning_curve import GAIN_OVER_CUBIC, GAIN_OVER_LINEAR, Va
 from bids_sr.records.quality import QualityRecord
 from bids_sr.records.step_record import StepRecord
 from bids_sr.reports.assemble import assemble_subject
-from bids_sr.reports.group import METRICS, group_report, strip_plot, table
+from bids_sr.reports.group import group_report, table
+from bids_sr.reports.measures import METRICS, Metric
+from bids_sr.reports.outliers import LEAST_IMAGES, find_outliers, protocol_of, robust_scores
 from bids_sr.reports.records import ImageRecord
+from bids_sr.reports.strip_plot import PLOT_HEIGHT, PLOT_WIDTH, strip_plot
 
 from .conftest import acquired, decision, learning_curve, write_decisions, write_quality
 
@@ -194,7 +197,7 @@ def test_table_cells_hold_no_tabs() -> None:
 
 def test_plot_points_lie_inside_and_in_order() -> None:
     names = [(f"image {n}", f"#{n}") for n in range(4)]
-    svg = str(strip_plot([3.0, None, 1.0, 2.0], names))
+    svg = str(strip_plot(BRAIN_MASK, [3.0, None, 1.0, 2.0], names))
     points = {int(n): float(x) for n, x in re.findall(r'data-n="(\d)" cx="([\d.]+)"', svg)}
     assert set(points) == {0, 2, 3}
     assert 0 < points[2] < points[3] < points[0] < 320
@@ -203,14 +206,14 @@ def test_plot_points_lie_inside_and_in_order() -> None:
 
 @pytest.mark.parametrize("values", [[5.0, 5.0], [0.0], [1e-9, 2e-9]])
 def test_plot_of_equal_or_tiny_values(values: list[float]) -> None:
-    svg = str(strip_plot(values, [("a", ""), ("b", "")]))
+    svg = str(strip_plot(BRAIN_MASK, values, [("a", ""), ("b", "")]))
     assert "nan" not in svg
     assert svg.count("<circle") == len(values)
     assert "<a " not in svg
 
 
 def test_plot_of_nothing_says_so() -> None:
-    assert "not measured" in strip_plot([None], [("a", "")])
+    assert "not measured" in strip_plot(BRAIN_MASK, [None], [("a", "")])
 
 
 def test_segmentations_have_columns_of_their_own() -> None:
@@ -236,3 +239,100 @@ def test_segmentations_have_columns_of_their_own() -> None:
     assert [row[volume] for row in rows] == ["3.25", "n/a"]
     assert [row[count] for row in rows] == ["7", "n/a"]
     assert not [name for name in head if name.startswith("atropos")]
+
+
+def of_protocol(values: list[float], spacing: str = "3", first: int = 0) -> list[ImageRecord]:
+    """Make images of one protocol with these brain mask volumes."""
+    return [
+        ImageRecord(
+            image=f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz",
+            row={"status": "done", "spacing": spacing, "thickness": "2.55"},
+            quality=with_mask({"VolumeMl": value}),
+        )
+        for n, value in enumerate(values, first)
+    ]
+
+
+USUAL = [1400.0, 1410.0, 1390.0, 1405.0, 1395.0, 1402.0, 1398.0, 1407.0, 1393.0, 1401.0]
+
+
+def test_robust_scores_are_those_of_the_definition() -> None:
+    scores = robust_scores([*USUAL, 1500.0])
+    assert scores is not None
+    values = sorted([*USUAL, 1500.0])
+    median = values[5]
+    spread = sorted(abs(value - median) for value in values)[5]
+    assert scores[-1] == pytest.approx((1500 - median) / (1.4826 * spread))
+    assert max(abs(score) for score in scores[:-1]) < 3.5 < scores[-1]
+
+
+def test_nothing_is_said_of_few_or_equal_values() -> None:
+    assert robust_scores([*USUAL[: LEAST_IMAGES - 2], 9000.0]) is None
+    assert robust_scores([5.0] * 9 + [6.0]) is None
+
+
+def test_an_image_stands_out_within_its_protocol_only() -> None:
+    odd = of_protocol([*USUAL, 1500.0])
+    others = of_protocol([1500.0 + value / 1000 for value in USUAL], spacing="6", first=40)
+    (outlier,) = find_outliers([*others, *odd], METRICS)
+    assert (outlier.place, outlier.metric.name) == (20, "brain_mask_volume_ml")
+    assert outlier.value == 1500.0
+    assert protocol_of(odd[0]) == "3.0 mm apart, 2.5 mm thick"
+    few = of_protocol([*USUAL[:5], 1500.0])
+    assert find_outliers([*others, *few], METRICS) == []
+
+
+def test_failed_images_do_not_count() -> None:
+    images = of_protocol([*USUAL[: LEAST_IMAGES - 1], 1500.0])
+    assert find_outliers(images, METRICS)
+    failed = [*images[1:], ImageRecord(image=images[0].image, row={"status": "failed"})]
+    assert find_outliers(failed, METRICS) == []
+
+
+def test_outliers_are_marked_listed_and_in_the_table(tmp_path: Path) -> None:
+    rows = []
+    for n, volume in enumerate([*USUAL, 1900.0]):
+        image = f"sub-{n:02d}/anat/sub-{n:02d}_T2w.nii.gz"
+        product = f"sub-{n:02d}/anat/sub-{n:02d}_res-1mm_desc-sr_T2w.nii.gz"
+        mask = {"Method": "template", "VolumeMl": volume}
+        write_quality(
+            tmp_path / f"sub-{n:02d}/anat/sub-{n:02d}_desc-sr_qc.json", image, brain_mask=mask
+        )
+        (tmp_path / product).touch()
+        rows.append(
+            decision(image, action="super-resolve", status="done", output=product, **acquired())
+        )
+    write_decisions(tmp_path, rows)
+    for n in range(11):
+        assemble_subject(tmp_path, f"{n:02d}")
+    group_report(tmp_path)
+    *usual, odd = read_table(tmp_path / "group_T2w.tsv")
+    assert odd["stands_out_in"] == "brain_mask_volume_ml"
+    assert odd["protocol"] == "6.0 mm apart, 5.0 mm thick, self"
+    assert {row["stands_out_in"] for row in usual} == {"n/a"}
+    page = (tmp_path / "group_T2w.html").read_text()
+    assert "1 of 11 images stands out" in page
+    (point,) = re.findall(r'<a href="([^"]+)"><circle class="outlier" data-n="(\d+)"', page)
+    assert point == ("sub-10.html#image-sub-10-T2w", "10")
+    assert "stands out, robust z" in page
+    assert "more than 3.5 robust standard deviations" in page
+    assert "where 10 or more images" in page
+
+
+def test_what_checks_read_is_plotted_with_its_range(group: Path) -> None:
+    (row, _) = read_table(group / "group_FLAIR.tsv")
+    assert float(row["check_overshoot"]) >= 0
+    assert "check_mask_volume" not in row
+    metric = Metric(name="x", title="X", value=lambda _: None, low=1.5, high=100.0)
+    svg = str(strip_plot(metric, [1.0, 2.0], [("a", ""), ("b", "")]))
+    assert svg.count('class="limit"') == 1  # the other end lies outside of the plot
+    assert "expected: at least 1.5" in svg
+
+
+@pytest.mark.parametrize("count", [30, 500])
+def test_near_points_lie_side_by_side_within_the_plot(count: int) -> None:
+    values = [1.0] * count + [2.0]
+    svg = str(strip_plot(BRAIN_MASK, list(values), [("a", "")] * len(values)))
+    points = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
+    assert len(set(points)) > 0.5 * min(count, 60)
+    assert all(0 < float(y) < PLOT_HEIGHT - 18 and 0 < float(x) < PLOT_WIDTH for x, y in points)

@@ -7,7 +7,7 @@
 
   function key(row, column) {
     var cell = row.cells[column];
-    if (cell.classList.contains("number")) {
+    if (cell.classList.contains("number") || cell.dataset.number !== undefined) {
       return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
     }
     return cell.textContent.trim();
