@@ -24,6 +24,8 @@ MARGIN_MM = 5.0
 """Left around the head."""
 HIGH_PERCENTILE = 99.95
 """Of the foreground: what is brighter is shown as this bright, and told as "at least"."""
+WITHIN = 1.5
+"""Times that range, up to which the brightest voxel is within what 8 bits hold."""
 BRIGHT_PERCENTILE = 99.0
 """Of an uncertainty map: shown in the brightest colour."""
 DATA_OFFSET = 352
@@ -92,7 +94,8 @@ class Copy:
     """A NIfTI-1 file, compressed by gzip; the same bytes for the same volume."""
     facts: Mapping[str, Any]
     """What the page needs to know: ``shape``, ``affine``, ``slope``, ``inter``, and for an image
-    ``low`` and ``high`` (ends of what 8 bits hold) and ``window`` (black and white)."""
+    ``low`` and ``high`` (ends of what 8 bits hold), ``clipped`` (whether some are brighter) and
+    ``window`` (black and white)."""
 
 
 def grey_copy(volume: Volume) -> Copy:
@@ -108,9 +111,11 @@ def grey_copy(volume: Volume) -> Copy:
     low = min(black, float(data.min()))
     inside = data[foreground(data)]
     high = max(white, float(np.percentile(inside, HIGH_PERCENTILE)))
+    if (highest := float(data.max())) - low <= WITHIN * (high - low):
+        high = highest
     slope = (high - low) / 255
     stored = np.rint(np.clip((data - low) * np.float32(1 / slope), 0, 255)).astype(np.uint8)
-    ends = {"low": low, "high": high, "window": [black, white]}
+    ends = {"low": low, "high": high, "clipped": highest > high, "window": [black, white]}
     return _copy(stored, volume.affine, slope, low, ends)
 
 
@@ -128,7 +133,8 @@ def uncertainty_copy(volume: Volume) -> Copy:
     high = float(np.percentile(volume.data, HIGH_PERCENTILE)) or 1.0
     stored = np.rint(np.clip(volume.data / high, 0, 1) * 255).astype(np.uint8)
     bright = float(np.percentile(volume.data, BRIGHT_PERCENTILE)) or high
-    ends = {"low": 0.0, "high": high, "window": [0.0, min(bright, high)]}
+    clipped = bool(volume.data.max() > high)
+    ends = {"low": 0.0, "high": high, "clipped": clipped, "window": [0.0, min(bright, high)]}
     return _copy(stored, volume.affine, high / 255, 0.0, ends)
 
 

@@ -82,8 +82,7 @@
   function valueWords(part, found) {
     if (!found) { return "outside"; }
     if (part.labels) { return found.byte ? part.labels[found.byte - 1].name : "–"; }
-    const bound = found.byte === 255 ? "at least " : found.byte === 0 && facts(part).low > 0 ? "at most " : "";
-    return bound + words(found.value);
+    return (found.byte === 255 && facts(part).clipped ? "at least " : "") + words(found.value);
   }
 
   // --- canvases ------------------------------------------------------------------------------

@@ -1,0 +1,224 @@
+"""The viewer's page: all that belongs to an image and nothing else, bounded, never stale."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bids_sr.files import file_digest
+from bids_sr.imaging import Volume
+from bids_sr.reports import viewer
+from bids_sr.reports.assemble import assemble_subject
+from bids_sr.reports.viewer import update_viewer
+
+from .conftest import decision, write_decisions, write_quality
+from .viewer_phantom import FLAIR, HOSTILE, PRODUCT, build, phantom
+
+T1W = "sub-01/anat/sub-01_T1w.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold a dataset and its output folder; shared, not to be changed."""
+    root = tmp_path_factory.mktemp("phantom")
+    build(root)
+    return root
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return a dataset and its output folder, of one's own."""
+    root = shutil.copytree(finished, tmp_path / "run")
+    return root / "bids", root / "out"
+
+
+def write(run: tuple[Path, Path]) -> str:
+    return update_viewer(run[1], "01", run[0], write=True)
+
+
+def content(out: Path) -> dict[str, Any]:
+    page = (out / "sub-01_viewer.html").read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="content">(.*?)</script>', page)
+    assert found
+    shown: dict[str, Any] = json.loads(found[1])
+    return shown
+
+
+def test_the_page_shows_all_that_an_image_has(run: tuple[Path, Path]) -> None:
+    assert write(run) == "sub-01_viewer.html"
+    (image,) = content(run[1])["images"]
+    assert [part["title"] for part in image["images"]] == ["Acquired", "Super-resolved"]
+    assert [part["title"] for part in image["overlays"]] == [
+        "Uncertainty (standard deviation, calibrated)",
+        "Brain mask",
+        "Segmentation: atropos",
+    ]
+    assert [label["name"] for label in image["overlays"][2]["labels"]] == ["head", "ball"]
+    assert image["image"] == FLAIR
+    assert image["output"] == PRODUCT
+    assert image["sha256"] == file_digest(run[1] / PRODUCT)
+    assert image["sliceAxis"] == 2
+    page = (run[1] / "sub-01_viewer.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!sub-01\.html|data:)[^"#]', page)
+    assert "Copyright (c) 2021, Niivue" in page
+
+
+def test_the_report_links_to_it_and_stands_without_it(run: tuple[Path, Path]) -> None:
+    page = assemble_subject(run[1], "01", viewer=write(run)).read_text()
+    assert page.count('href="sub-01_viewer.html"') == 2
+    assert "viewer" not in assemble_subject(run[1], "01").read_text()
+
+
+def test_the_same_files_give_the_same_bytes(run: tuple[Path, Path]) -> None:
+    write(run)
+    path = run[1] / "sub-01_viewer.html"
+    before = path.read_bytes()
+    path.unlink()
+    write(run)
+    assert path.read_bytes() == before
+
+
+def test_a_page_that_is_up_to_date_is_left_alone(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(run)
+    monkeypatch.setattr(viewer, "_page", None)  # would be an error if called
+    assert write(run) == "sub-01_viewer.html"
+    assert update_viewer(run[1], "01", run[0], write=False) == "sub-01_viewer.html"
+
+
+@pytest.mark.parametrize("changed", ["result", "acquired", "mask", "gone"])
+def test_a_page_of_other_files_is_never_linked(run: tuple[Path, Path], changed: str) -> None:
+    write(run)
+    mask = run[1] / "sub-01/anat/sub-01_space-FLAIR_desc-brain_mask.nii.gz"
+    path = {"result": run[1] / PRODUCT, "acquired": run[0] / FLAIR}.get(changed, mask)
+    if changed == "gone":
+        path.unlink()
+    else:
+        volume = Volume.load(path)
+        volume.with_data(np.flip(volume.data, axis=0)).save(path)
+    assert update_viewer(run[1], "01", run[0], write=False) == ""
+    assert not (run[1] / "sub-01_viewer.html").exists()
+    assert write(run) == "sub-01_viewer.html"
+
+
+def test_an_image_whose_result_is_gone_is_not_shown(run: tuple[Path, Path]) -> None:
+    write(run)
+    (run[1] / PRODUCT).unlink()
+    assert write(run) == ""
+    assert not (run[1] / "sub-01_viewer.html").exists()
+
+
+def add_passed_through(run: tuple[Path, Path]) -> None:
+    """Add a second image to the output folder, which was passed through."""
+    bids, out = run
+    product = "sub-01/anat/sub-01_res-2mm_desc-sr_T1w.nii.gz"
+    noise = np.random.default_rng(1).uniform(0, 300, phantom().shape).astype(np.float32)
+    volume = phantom().with_data(phantom().data + noise)
+    for path in (bids / T1W, out / product):
+        volume.save(path)
+    rows = [
+        decision(FLAIR, action="super-resolve", status="done", output=PRODUCT),
+        decision(T1W, action="pass-through", status="done", output=product),
+    ]
+    write_decisions(out, rows)
+    write_quality(out / "sub-01/anat/sub-01_desc-sr_qc.json", T1W, action="pass-through")
+
+
+def test_further_images_of_a_later_run_are_shown_too(run: tuple[Path, Path]) -> None:
+    write(run)
+    add_passed_through(run)
+    assert write(run)
+    assert [image["image"] for image in content(run[1])["images"]] == [FLAIR, T1W]
+
+
+def test_a_page_that_would_be_too_large_is_reduced_by_the_rule(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_passed_through(run)
+    write(run)
+    size = (run[1] / "sub-01_viewer.html").stat().st_size
+    for most, levels, images in (
+        (size + 9000, None, 2),
+        (size - 9000, 128, 2),
+        (size - 400_000, 64, 1),
+    ):
+        monkeypatch.setattr(viewer, "MOST_BYTES", most)
+        (run[1] / "sub-01_viewer.html").unlink()
+        write(run)
+        assert (run[1] / "sub-01_viewer.html").stat().st_size <= most
+        shown = content(run[1])
+        assert len(shown["images"]) == images
+        found = {v.get("levels") for v in shown["volumes"].values() if "window" in v}
+        page = (run[1] / "sub-01_viewer.html").read_text()
+        assert levels in found
+        assert ("Grey levels: " in page) == (levels is not None)
+        assert ("Left out, so that the page stays below 25 MB: sub-01_T1w" in page) == (
+            images == 1
+        )
+        used = {
+            part["volume"]
+            for i in shown["images"]
+            for k in ("images", "overlays")
+            for part in i[k]
+        }
+        assert used == set(shown["volumes"])
+
+
+def test_what_cannot_be_shown_is_told(run: tuple[Path, Path]) -> None:
+    (run[0] / FLAIR).unlink()
+    mask = run[1] / "sub-01/anat/sub-01_space-FLAIR_desc-brain_mask.nii.gz"
+    mask.write_bytes(b"not an image")
+    write(run)
+    (image,) = content(run[1])["images"]
+    assert [part["title"] for part in image["images"]] == ["Super-resolved"]
+    assert len(image["overlays"]) == 2
+    lost, broken = image["notes"]
+    assert lost == f"Acquired: {FLAIR} was not found in the input dataset."
+    assert broken.startswith("Brain mask: cannot be shown.")
+
+
+def test_a_failure_is_a_warning_and_leaves_no_page(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(run)
+    (run[0] / FLAIR).unlink()
+
+    def fail(*_: object) -> str:
+        raise MemoryError("too much")
+
+    monkeypatch.setattr(viewer, "_page", fail)
+    assert write(run) == ""
+    assert "no viewer of sub-01" in caplog.text
+    assert not (run[1] / "sub-01_viewer.html").exists()
+    assert not list(run[1].glob(".*"))
+
+
+def test_a_subject_without_anything_has_none(
+    run: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert update_viewer(run[1], "09", run[0], write=True) == ""
+    assert "no viewer of sub-09" in caplog.text
+
+
+def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
+    run = build(tmp_path, words=HOSTILE)
+    write(run)
+    (image,) = content(run[1])["images"]
+    assert image["overlays"][2]["labels"][0]["name"] == HOSTILE[:80]
+    assert "<img src=x" not in (run[1] / "sub-01_viewer.html").read_text()
+
+
+@pytest.mark.parametrize("path", ["../../secret.nii.gz", "/etc/passwd", "sub-02/anat/x.nii.gz"])
+def test_files_outside_of_the_subjects_folders_are_not_shown(
+    run: tuple[Path, Path], path: str
+) -> None:
+    known = decision(FLAIR, action="super-resolve", status="done", output=path)
+    write_decisions(run[1], [known])
+    assert write(run) == ""
