@@ -22,7 +22,7 @@ REQUIREMENTS := pyproject.toml requirements/constraints.txt requirements/install
 # PATHS: what ruff reads; mypy's list is in pyproject.toml.
 PATHS := .ci bids_sr workflows tests docs container requirements boutiques $(wildcard benchmarks)
 
-.PHONY: help demo test test-all test-container lint types structure docs site build image check \
+.PHONY: help demo test test-all test-container lint types structure docs site viewer-bundle build image check \
   release-check format clean
 .DEFAULT_GOAL := help
 
@@ -36,6 +36,7 @@ help:
 	@echo "make structure  the floors, the package list, the wheel and the editable install"
 	@echo "make docs       links, commands, options and names of code in the docs exist"
 	@echo "make site       the documentation site in site/; dead links and unknown symbols are errors"
+	@echo "make viewer-bundle  fetch the copy of NiiVue in the viewer again (npm), by its checksums"
 	@echo "make build      source distribution and wheel into dist/"
 	@echo "make image      container image $(IMAGE) with $(CONTAINER_ENGINE)"
 	@echo "make check      lint types docs site build test: what CI runs, and all that it runs"
@@ -103,7 +104,11 @@ docs: $(VENV)/.installed
 site: $(VENV)/.developer
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+viewer-bundle:
+	$(PYTHON) requirements/viewer_bundle.py --fetch
+
 build: $(VENV)/.developer
+	$(BIN)/python requirements/viewer_bundle.py
 	rm -rf build dist
 	$(BIN)/python -m build --outdir dist .
 

@@ -28,6 +28,7 @@ SkullStripAnat = Literal["auto", "force", "skip"]
 Level = Literal["minimal", "full"]
 FuseStacks = Literal["auto", "none"]
 SliceGainChoice = Literal["auto", "none"]
+ViewerChoice = Literal["auto", "none"]
 
 SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
@@ -145,6 +146,8 @@ class RunConfig:
     """Load checkpoints that can run code and are not the released files."""
     segmentation: tuple[str, ...] = ()
     """Segmentation tools, ``NAME`` or ``NAME=PATH``."""
+    viewer: ViewerChoice = "auto"
+    """Whether each subject gets a page to scroll through its images, beside the report."""
     device: str = "auto"
     weights_dir: Path | None = None
     offline: bool = False

@@ -21,6 +21,7 @@ from bids_sr.cli.step_options import (
     add_preprocessing,
     add_segmentation,
     add_session,
+    add_viewer,
 )
 from bids_sr.compute.resources import available_cpus, available_memory_gb, default_threads
 from bids_sr.config import RunConfig, read_toml
@@ -166,7 +167,9 @@ def build_parser(*, positions: bool = True) -> CommandParser:
         )
     )
     add_preprocessing(parser.add_argument_group("Steps before super-resolution"))
-    add_segmentation(parser.add_argument_group("Steps after super-resolution"))
+    after = parser.add_argument_group("Steps after super-resolution")
+    add_segmentation(after)
+    add_viewer(after)
     add_hand_over(parser.add_argument_group("Hand-over to other tools"))
     options.add_resources(parser.add_argument_group("CPUs, memory, device"))
     options.add_modes(parser.add_argument_group("What to do"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from bids_sr.cli.slice_gain import add_slice_gain
-from bids_sr.config import FuseStacks
+from bids_sr.config import FuseStacks, ViewerChoice
 from bids_sr.engines.segmentation import SEGMENTATIONS
 
 
@@ -89,6 +89,16 @@ def add_segmentation(group: argparse._ArgumentGroup) -> None:
         help=f"segment the super-resolved images with {', '.join(SEGMENTATIONS)} "
         "(nnunet=PATH: a model folder of nnU-Net v2); if a tool is missing, the run stops before "
         "any processing",
+    )
+
+
+def add_viewer(group: argparse._ArgumentGroup) -> None:
+    """Add the option that says whether the viewer is written."""
+    group.add_argument(
+        "--viewer",
+        choices=get_args(ViewerChoice),
+        help="auto: beside each report, a page to scroll through the images before and after and "
+        "to rate them (at most 25 MB); none: the report alone",
     )
 
 

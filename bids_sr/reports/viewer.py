@@ -78,8 +78,13 @@ def update_viewer(root: Path, subject: str, bids_dir: Path, *, write: bool) -> s
     """
     label = f"sub-{subject.removeprefix('sub-')}"
     path = viewer_path(root, label)
+    if not write and not path.is_file():
+        return ""
     try:
         record = read_subject(root, label)
+    except InputDataError:  # nothing is known of it, which the report says
+        return ""
+    try:
         entries = entries_of(root, record, bids_dir)
         made_of = _made_of(entries)
         if entries and _is_of(path, made_of):

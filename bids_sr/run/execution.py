@@ -102,7 +102,7 @@ def run_graph(
     )
     error: Exception | None = None
     with _in_folder(config.work_dir), _graph_kept():
-        planned = memory_for_steps_gb(config)
+        planned = memory_for_steps_gb(config, images)
         if not is_queued(config):  # a batch system gives each step memory of its own
             warn_of_memory(workflow, config, planned)
         plugin = _plugin(config, watch, graph.gpus, planned)

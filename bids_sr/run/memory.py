@@ -6,6 +6,7 @@ How much of it there is stands in :mod:`bids_sr.compute.resources`; the schedule
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ LOGGER = logging.getLogger(__name__)
 MAIN_PROCESS_GB = 0.25
 """Resident memory of the main process while the steps of one participant run
 (benchmarks/RESULTS.md)."""
+
+VIEWER_GB = 0.014
+"""Memory of the main process per million voxels of a result, while it copies it for the viewer."""
 
 
 def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> float:
@@ -81,11 +85,22 @@ def participant_memory_gb(config: RunConfig, images: Sequence[AnatImage]) -> flo
     return round(float(needed) / MEMORY_SHARE, 2)
 
 
-def memory_for_steps_gb(config: RunConfig) -> float:
-    """Return what ``--mem`` leaves for the steps, GB: all but what this process holds."""
+def memory_for_steps_gb(config: RunConfig, images: Sequence[AnatImage] = ()) -> float:
+    """Return what ``--mem`` leaves for the steps, GB: all but what this process holds.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    images : sequence of AnatImage
+        The plan.  Viewers of several participants are written while steps of others run.
+    """
     import psutil
 
     held: float = psutil.Process().memory_info().rss / 1e9
+    grids = [image.target_grid for image in images if image.target_grid is not None]
+    if config.viewer == "auto" and len({image.subject for image in images}) > 1:
+        held += VIEWER_GB * max((math.prod(grid.shape) for grid in grids), default=0) / 1e6
     return max(round(config.mem_gb - held, 2), 0.1)
 
 

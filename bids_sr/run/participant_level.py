@@ -134,4 +134,4 @@ def write_pages(config: RunConfig, images: Sequence[AnatImage], fence: Fence) ->
     hand_over.tell_what_is_as_acquired(config, images)
     for subject in known:
         with fence.around(f"page of sub-{subject}"):
-            yield write_page(config.output_dir, subject)
+            yield write_page(config, subject)

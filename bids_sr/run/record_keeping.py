@@ -59,6 +59,7 @@ class RecordKeeper:
         self._facts: dict[str, ResultFacts] = {}
         """Of the results of each subject; of all under an empty name."""
         self._pages_until = 0.0
+        self._viewers = True
         self._images: list[AnatImage] = []
         self._pending: dict[str, set[str]] = {}
         """Paths of images and names of fused volumes that have not ended, by subject."""
@@ -158,6 +159,7 @@ class RecordKeeper:
     def interrupted(self) -> None:
         """Write the pages of the subjects of whom an image has ended."""
         self._pending.clear()  # what has not ended is not finished
+        self._viewers = False  # they take seconds
         try:
             self._write_pages(sorted(self._stale & self._told))
         except Exception as error:
@@ -243,7 +245,8 @@ class RecordKeeper:
         for subject in subjects:
             with self.fence.around(f"page of sub-{subject}"):
                 pending = self._pending.get(subject, ())
-                LOGGER.debug("wrote %s", write_page(self.config.output_dir, subject, pending))
+                page = write_page(self.config, subject, pending, viewer=self._viewers)
+                LOGGER.debug("wrote %s", page)
                 self._stale.discard(subject)
 
     def _row(self, outcome: Outcome) -> dict[str, str]:
@@ -284,14 +287,29 @@ def exceptions_text(left_out: Iterable[tuple[str, ...]]) -> str:
     )
 
 
-def write_page(output_dir: Path, subject: str, pending: Collection[str] = ()) -> Path:
-    """Write the page of a subject from what lies on disk.
+def write_page(
+    config: RunConfig, subject: str, pending: Collection[str] = (), *, viewer: bool = True
+) -> Path:
+    """Write the page of a subject, and its viewer, from what lies on disk.
 
-    ``pending`` holds the paths of its images, and the names of its fused volumes, that the run
-    has not come to the end of.
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    subject : str
+        Label without ``sub-``.
+    pending : collection of str
+        Paths of its images, and names of its fused volumes, that the run has not come to the end
+        of; the viewer waits for them.
+    viewer : bool
+        Whether the viewer may be written; one that is out of date is removed in any case.
     """
     from bids_sr.bids import subject_lock
     from bids_sr.reports.assemble import assemble_subject
+    from bids_sr.reports.viewer import update_viewer
 
-    with subject_lock(output_dir, subject):  # its other sessions may have own jobs
-        return assemble_subject(output_dir, subject, pending)
+    root = config.output_dir
+    wanted = viewer and config.viewer == "auto" and not pending
+    with subject_lock(root, subject):  # its other sessions may have own jobs
+        name = update_viewer(root, subject, config.bids_dir, write=wanted)
+        return assemble_subject(root, subject, pending, viewer=name)

@@ -26,6 +26,7 @@ NO_STEPS = (
     "--anat-biascorrect=none",
     "--skull-strip-method=none",
     "--skip-bids-validation",
+    "--viewer=none",
 )
 """Options that leave only interpolation: a run of seconds."""
 

@@ -100,7 +100,7 @@ def file_lines(path: Path) -> Iterator[str]:
         yield from value_lines(tomllib.loads(path.read_text(encoding="utf-8")))
     elif name.endswith(".tsv"):
         yield from table_lines(path)
-    elif name.endswith(".html"):
+    elif name.endswith(".html") and not name.endswith("_viewer.html"):
         yield from page_lines(path.read_text(encoding="utf-8"))
     elif name.endswith(".svg"):
         yield from figure_lines(path.read_text(encoding="utf-8"))
@@ -108,7 +108,9 @@ def file_lines(path: Path) -> Iterator[str]:
         yield from re.findall(r"^@\w+\{[^,]+", path.read_text(encoding="utf-8"), re.MULTILINE)
     elif name.endswith(".md"):
         yield from markdown_lines(path.read_text(encoding="utf-8"))
-    elif not name.startswith("crash-") and not name.endswith((".png", ".npz", ".lock")):
+    elif not name.startswith("crash-") and not name.endswith(
+        (".png", ".npz", ".lock", "_viewer.html")
+    ):
         yield from filter(None, path.read_text(encoding="utf-8").splitlines())
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bids_sr.config import RunConfig
 from bids_sr.files import file_digest
 from bids_sr.imaging import Volume
 from bids_sr.reports import viewer
 from bids_sr.reports.assemble import assemble_subject
 from bids_sr.reports.viewer import update_viewer
+from bids_sr.run.record_keeping import write_page
 
 from .conftest import decision, write_decisions, write_quality
 from .viewer_phantom import FLAIR, HOSTILE, PRODUCT, build, phantom
@@ -72,7 +74,7 @@ def test_the_page_shows_all_that_an_image_has(run: tuple[Path, Path]) -> None:
 def test_the_report_links_to_it_and_stands_without_it(run: tuple[Path, Path]) -> None:
     page = assemble_subject(run[1], "01", viewer=write(run)).read_text()
     assert page.count('href="sub-01_viewer.html"') == 2
-    assert "viewer" not in assemble_subject(run[1], "01").read_text()
+    assert "_viewer.html" not in assemble_subject(run[1], "01").read_text()
 
 
 def test_the_same_files_give_the_same_bytes(run: tuple[Path, Path]) -> None:
@@ -200,11 +202,8 @@ def test_a_failure_is_a_warning_and_leaves_no_page(
     assert not list(run[1].glob(".*"))
 
 
-def test_a_subject_without_anything_has_none(
-    run: tuple[Path, Path], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_subject_without_anything_has_none(run: tuple[Path, Path]) -> None:
     assert update_viewer(run[1], "09", run[0], write=True) == ""
-    assert "no viewer of sub-09" in caplog.text
 
 
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
@@ -222,3 +221,37 @@ def test_files_outside_of_the_subjects_folders_are_not_shown(
     known = decision(FLAIR, action="super-resolve", status="done", output=path)
     write_decisions(run[1], [known])
     assert write(run) == ""
+
+
+def page_of(run: tuple[Path, Path], pending: tuple[str, ...] = (), **options: Any) -> str:
+    config = RunConfig(bids_dir=run[0], output_dir=run[1], **options)
+    return write_page(config, "01", pending).read_text(encoding="utf-8")
+
+
+def test_a_run_writes_the_viewer_when_nothing_is_pending(run: tuple[Path, Path]) -> None:
+    assert "sub-01_viewer.html" not in page_of(run, pending=(T1W,))
+    assert not (run[1] / "sub-01_viewer.html").exists()
+    assert "sub-01_viewer.html" in page_of(run)
+    assert (run[1] / "sub-01_viewer.html").is_file()
+    # A later run that has not ended yet, and has changed nothing so far.
+    assert "sub-01_viewer.html" in page_of(run, pending=(T1W,))
+
+
+def test_viewer_none_writes_none_and_keeps_one_that_is_true(run: tuple[Path, Path]) -> None:
+    assert "sub-01_viewer.html" not in page_of(run, viewer="none")
+    assert not (run[1] / "sub-01_viewer.html").exists()
+    page_of(run)
+    assert "sub-01_viewer.html" in page_of(run, viewer="none")
+    Volume.load(run[1] / PRODUCT).with_data(phantom("LAS").data).save(run[1] / PRODUCT)
+    assert "sub-01_viewer.html" not in page_of(run, viewer="none")
+    assert not (run[1] / "sub-01_viewer.html").exists()
+
+
+def test_a_failing_viewer_costs_the_page_nothing(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(viewer, "_page", None)
+    page = page_of(run)
+    assert "_viewer.html" not in page
+    assert "sub-01_FLAIR" in page
+    assert "no viewer of sub-01" in caplog.text

@@ -106,10 +106,10 @@ def test_a_page_that_cannot_be_written_costs_no_other(
     keeper, outcomes, output = three
     write = record_keeping.write_page
 
-    def refuse(folder: Path, subject: str, pending: Collection[str]) -> Path:
+    def refuse(config: RunConfig, subject: str, pending: Collection[str], **more: Any) -> Path:
         if subject == "02":
             raise OSError(errno.ENAMETOOLONG, "File name too long")
-        return write(folder, subject, pending)
+        return write(config, subject, pending, **more)
 
     monkeypatch.setattr(record_keeping, "write_page", refuse)
     keeper.begin(outcomes)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_sr.bids.image import AnatImage
 from bids_sr.config import RunConfig
+from bids_sr.imaging import Grid
 from bids_sr.run import memory
 
 
@@ -34,6 +39,25 @@ def workflow_of(*gigabytes: float) -> pe.Workflow:
 def test_the_main_process_counts(config: RunConfig) -> None:
     held = psutil.Process().memory_info().rss / 1e9
     assert memory.memory_for_steps_gb(config) == pytest.approx(2.0 - held, abs=0.05)
+
+
+def test_viewers_of_several_participants_count(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "VIEWER_GB", 0.1)
+    grid = Grid(shape=(200, 200, 250), affine=np.eye(4))
+    facts: dict[str, Any] = {"relpath": "x", "entities": {}, "suffix": "T1w", "reason": ""}
+    images = [
+        AnatImage(
+            path=Path("x"), action="super-resolve", target_grid=grid,
+            **{**facts, "entities": {"subject": label}},
+        )
+        for label in ("01", "02")
+    ]  # fmt: skip
+    alone = memory.memory_for_steps_gb(config, images[:1])
+    assert memory.memory_for_steps_gb(config, images) == pytest.approx(alone - 1.0, abs=0.05)
+    without = replace(config, viewer="none")
+    assert memory.memory_for_steps_gb(without, images) == pytest.approx(alone, abs=0.05)
 
 
 def test_what_does_not_fit_is_said_before_the_run(

@@ -11,7 +11,8 @@
   const SIDE_LETTERS = ["LRAP", "LRSI", "PASI"]; // left, right, top, bottom of each plane
   // Clear where a result is certain, red and then yellow where it is not.
   const UNCERTAINTY = { R: [90, 190, 255, 255, 255], G: [0, 0, 60, 170, 255], B: [0, 0, 0, 0, 130],
-    A: [0, 90, 170, 220, 255], I: [0, 64, 128, 192, 255] };
+    A: [255, 255, 255, 255, 255], I: [0, 64, 128, 192, 255] };
+  const CERTAIN = 0.35; // share of the brightest colour's value
   const CHOICES = { accept: 1, "look again": 1, reject: 1 };
   const view = { image: 0, mm: [0, 0, 0], pan: [0, 0, 0], zoom: 1, window: [0, 1], overlay: -1, lastOverlay: 0,
     opacity: 0.5, mode: "blink", shown: "after", plane: 0, swipe: 0.5, smooth: false, cross: true,
@@ -89,7 +90,7 @@
   async function makeCanvas(side) {
     const nv = new niivue.Niivue({ interactive: false, isSliceMM: true, sliceType: 3, multiplanarLayout: 3,
       multiplanarShowRender: 0, show3Dcrosshair: false, backColor: [0, 0, 0, 1], crosshairColor: [1, 0.84, 0.3, 0.8],
-      crosshairGap: 6, dragAndDropEnabled: false, loadingText: "", isColorbar: false, tileMargin: 2,
+      crosshairWidthUnit: "mm", crosshairGap: 6, dragAndDropEnabled: false, loadingText: "", isColorbar: false, tileMargin: 2,
       multiplanarPadPixels: 6, isOrientationTextVisible: false, logLevel: "error" });
     // One box for all volumes of an image, so that both canvases show the same places.
     nv.screenFieldOfViewExtendedMM = function (plane) {
@@ -109,9 +110,11 @@
     header.setInt16(254, 1, true);
     shownAffine(part).slice(0, 3).flat().forEach((v, n) => header.setFloat32(280 + 4 * n, v, true));
     const isOverlay = part.kind !== "image";
-    const [low, high] = facts(part).window || [0, 1];
+    let [low, high] = facts(part).window || [0, 1];
+    if (part.kind === "uncertainty") { low = CERTAIN * high; }
     const volume = await niivue.NVImage.new(bytes.buffer, part.volume + ".nii", part.kind === "uncertainty" ? "uncertainty" : "gray",
       isOverlay ? view.opacity : 1, null, low, high, false);
+    if (part.kind === "uncertainty") { volume.colormapType = 2; } // fades out below `low`
     if (part.labels) {
       const colours = part.labels.map((label) => [1, 3, 5].map((n) => parseInt(label.colour.slice(n, n + 2), 16)));
       const column = (n) => [0, ...colours.map((c) => c[n])];
@@ -157,7 +160,7 @@
       if (!nv || !nv.volumes.length) { continue; }
       nv.scene.crosshairPos = nv.mm2frac(view.mm, 0, true);
       nv.scene.pan2Dxyzmm = [...view.pan, view.zoom];
-      nv.opts.crosshairWidth = view.cross ? 1 : 0;
+      nv.opts.crosshairWidth = view.cross ? 0.6 : 0;
       nv.opts.isRadiologicalConvention = view.radiological;
       if (view.mode !== "blink" || view.shown === side) { nv.drawScene(); }
     }
