@@ -1,11 +1,12 @@
 """Plant faults in slices and count which are found, and which good slices are accused.
 
-    python benchmarks/slice_faults.py IMAGE ... [--protocol 5/6 4/4 3/3] [--acquired]
+    python benchmarks/slice_faults.py IMAGE ... [--protocol 5/6 4/4 3/3] [--in-turn] [--acquired]
 
-Each image is degraded along z with 1 % of noise, or taken as acquired; then 2, 5 and 10 % of its
-slices are spoilt (at least one), at random places between the second and the last but one that
-show something.  Table: slices spoilt, found (named with any fault), named rightly, and good
-slices accused.  The row "nothing" has no fault planted.
+Each image is degraded along z with 1 % of noise by all protocols, or by one of them in turn, or
+taken as acquired; then 2, 5 and 10 % of its slices are spoilt (at least one), at random places
+between the second and the last but one that show something.  Table for each share: slices found
+(named with any fault) of those spoilt, named rightly, and good slices accused.  The row "nothing"
+has no fault planted.
 """
 
 from __future__ import annotations
@@ -58,28 +59,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="+", type=Path, help="NIfTI images")
     parser.add_argument("--protocol", nargs="+", default=["5/6", "4/4", "3/3"], help="mm")
+    parser.add_argument("--in-turn", action="store_true", help="one protocol an image")
     parser.add_argument("--acquired", action="store_true", help="images are thick slices already")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the slices")
     parser.add_argument("--verbose", action="store_true", help="name what was missed")
     arguments = parser.parse_args()
-    tallies = {kind: Tally() for kind in arguments.kinds}
-    for path in arguments.images:
-        for protocol in ["acquired"] if arguments.acquired else arguments.protocol:
+    tallies = {
+        (kind, share): Tally()
+        for kind in arguments.kinds
+        for share in (arguments.shares if kind != "nothing" else (0.0,))
+    }
+    for place, path in enumerate(arguments.images):
+        protocols = ["acquired"] if arguments.acquired else arguments.protocol
+        for protocol in [protocols[place % len(protocols)]] if arguments.in_turn else protocols:
             lr, acquisition = stack_of(path, protocol)
-            for kind in arguments.kinds:
-                for share in arguments.shares if kind != "nothing" else (0.0,):
-                    seed = zlib.crc32(f"{path.name} {protocol} {kind} {share}".encode())
-                    count(tallies[kind], lr, acquisition, kind, share, seed)
-    print("| fault | slices spoilt | found | named rightly | good slices accused |")
+            for (kind, share), tally in tallies.items():
+                seed = zlib.crc32(f"{path.name} {protocol} {kind} {share}".encode())
+                count(tally, lr, acquisition, kind, share, seed)
+    print("| fault | of the slices | found | named rightly | good slices accused |")
     print("|" + " --- |" * 5)
-    for kind, tally in tallies.items():
+    for (kind, share), tally in tallies.items():
         found, named = (
-            f"{100 * part / tally.spoilt:.1f} %" if tally.spoilt else "-"
+            f"{part} of {tally.spoilt} ({100 * part / tally.spoilt:.0f} %)"
+            if tally.spoilt
+            else "-"
             for part in (tally.found, tally.named)
         )
-        accused = f"{tally.accused} of {tally.good} ({100 * tally.accused / tally.good:.2f} %)"
-        print(f"| {kind} | {tally.spoilt} | {found} | {named} | {accused} |")
+        accused = f"{tally.accused} of {tally.good} ({100 * tally.accused / tally.good:.1f} %)"
+        print(f"| {kind} | {100 * share:g} % | {found} | {named} | {accused} |")
     if arguments.verbose:
         print("\n".join(line for tally in tallies.values() for line in tally.examples))
 

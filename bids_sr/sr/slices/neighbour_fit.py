@@ -158,7 +158,7 @@ class CoarseSlices:
         levels = [_level(given[seen], near[seen], self.limit) for near in (one, other)]
         return NeighbourFit(
             reach=after - before,
-            motion_mm=float(np.linalg.norm(motion)),
+            motion=(float(motion[0]), float(motion[1]), float(motion[2])),
             gain=float(values[3]),
             levels=(min(levels), max(levels)),
             position=float(values[4]) / gain,
@@ -174,8 +174,8 @@ class NeighbourFit:
 
     reach: int
     """Slices from the neighbour before to that after: 2 where both are next to it."""
-    motion_mm: float
-    """Root of the sum of squares of shift, and rotation at the radius of the slice, mm."""
+    motion: tuple[float, float, float]
+    """Shift along both axes of the plane, and rotation at the radius of the slice, mm."""
     gain: float
     """Signal relative to the prediction."""
     levels: tuple[float, float]
@@ -188,6 +188,11 @@ class NeighbourFit:
     """The same without motion."""
     difference: float
     """Mean absolute difference to the prediction."""
+
+    @property
+    def motion_mm(self) -> float:
+        """Root of the sum of squares of shift and rotation."""
+        return float(np.linalg.norm(self.motion))
 
     @property
     def explained(self) -> float:

@@ -32,13 +32,13 @@ from bids_sr.sr.slices.slice_order import missing_score, ordered, repeated
 LEAST_SLICES = 6
 """Fewer slices that show enough are not judged."""
 _MOTION_MM = 1.3
-_MOTION_EXPLAINS = 0.07  # share by which the residual is larger without the motion
-_MOTION_SPREADS = 1.8  # times the usual motion of the slices around
+_MOTION_EXPLAINS = 0.055  # share by which the residual is larger without the motion
+_MOTION_SPREADS = 1.5  # times the usual motion of the slices around
 _DARK = 0.13  # share of the signal; less is banding
 _DARKER = 0.95  # signal relative to each of the neighbours; a gradient lies between them
 _BRIGHT = 0.15
 _LEAST_GAIN = 0.05
-_GAIN_SPREADS = 4.0
+_GAIN_SPREADS = 3.0
 _LOCAL_RATIO = 0.4  # of the darker neighbour, below which signal is lost in a place
 _LOCAL_AREA = 0.12  # of the slice
 _LOCAL_BLUR = 2.0  # coarse pixels
@@ -46,6 +46,8 @@ _LOCAL_SIGNAL = 3.0  # times the limit of the foreground
 _LOCAL_PIXELS = 50
 _MOTION_WITNESS = 0.02  # the same for slices further away
 _MOTION_WITNESS_MM = 0.9
+_MOTION_WITNESS_SHARE = 0.4  # of the motion
+_PUSHED = 0.1  # share of its motion by which neighbours seem to move back; one half in theory
 _AROUND = 5
 _USUAL = 0.3  # quantile of motion and gains: a slice at fault spoils several
 _QUANTILE_TO_SIGMA = 2.6  # of normal values without their sign
@@ -234,10 +236,9 @@ class _Stack:
             first, second = (self._fit_of(number) for number in (place, place + 1))
             if place in beside or first is None or second is None:
                 continue
-            jumps = [self._jump(steps, place), self.slices.jump(place)]
-            jump = min((value for value in jumps if value is not None), default=0.0)
-            if missing_score(jump, first, second) > 1:
-                size = float(np.exp(jump))
+            jump, usual = self._jump(steps, place), self.slices.jump(place)
+            if missing_score(jump, usual, first, second) > 1:
+                size = float(np.exp(jump if usual is None else min(jump, usual)))
                 faults.append(SliceFault(slice_number=place, what=MISSING, size=size))
         return faults
 
@@ -339,9 +340,20 @@ class _Stack:
             witness.motion_mm if witness.explained > 1 + _MOTION_WITNESS else 0.0
             for witness in self._witnesses(place)
         ]
-        if min(motions) < max(_MOTION_WITNESS_MM, fit.motion_mm / 2):
+        if min(motions) < max(_MOTION_WITNESS_MM, _MOTION_WITNESS_SHARE * fit.motion_mm):
+            return None
+        if self._pushed(place, fit) < _PUSHED:
             return None
         return SliceFault(slice_number=place, what=MOTION, size=fit.motion_mm)
+
+    def _pushed(self, place: int, fit: NeighbourFit) -> float:
+        """Return by what share of its motion a slice makes its neighbours seem to move back."""
+        motion = np.array(fit.motion)
+        beside = [self.first[other] for other in (place - 1, place + 1) if other in self.first]
+        shares = [
+            -float(motion @ np.array(other.motion)) / float(motion @ motion) for other in beside
+        ]
+        return float(np.mean(shares)) if shares else 1.0
 
     def _bright(self, place: int, fit: NeighbourFit, spread: float) -> SliceFault | None:
         """Accuse a slice that all others around say to be brighter than both neighbours."""

@@ -20,7 +20,9 @@ _JUMP = 1.15  # distance at the end of a block over those beside it
 _REPEATED_RATIO = 0.5  # of the least distance of the neighbours around
 _AROUND = 3  # neighbours on each side that tell what is usual
 _LEAST_STEP = 0.1  # by how much position and distance each must point to a missing slice
-_MISSING_SCORE = 0.43  # of both together
+_LEAST_ASIDE = 0.05  # of each of both neighbours: where anatomy appears at once, one is aside
+_MISSING_SCORE = (0.52, 0.72)
+"""Of position and distance together: where most blocks agree, and where they do not."""
 
 
 def ordered(distances: Matrix, judged: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
@@ -118,13 +120,17 @@ def repeated(steps: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
     return pairs
 
 
-def missing_score(jump: float, before: NeighbourFit, after: NeighbourFit) -> float:
+def missing_score(
+    jump: float, usual: float | None, before: NeighbourFit, after: NeighbourFit
+) -> float:
     """Say how clearly a slice is missing between two neighbours.
 
     Parameters
     ----------
     jump : float
         Logarithm of their difference over that of the slices around.
+    usual : float, optional
+        The same, the median over blocks of the plane (:meth:`.CoarseSlices.jump`).
     before, after : NeighbourFit
         How the neighbours of each predict it.
 
@@ -137,7 +143,13 @@ def missing_score(jump: float, before: NeighbourFit, after: NeighbourFit) -> flo
     -----
     Two signs: the step is larger than those beside it (the logarithm of the ratio is 0.7 at
     most, the slices twice as far apart), and both slices lie nearer to their other neighbour
-    (each by 1/6 of the distance of its neighbours: at one third instead of one half).
+    (each by 1/6 of the distance of its neighbours: at one third instead of one half).  Where
+    anatomy appears at once, only one does, or only a few blocks differ: then more is asked for.
     """
     aside = before.position - after.position
-    return 0.0 if min(jump, aside) < _LEAST_STEP else (jump + aside) / _MISSING_SCORE
+    if min(before.position, -after.position) < _LEAST_ASIDE or min(jump, aside) < _LEAST_STEP:
+        return 0.0
+    common = jump if usual is None else min(jump, usual)
+    agreed, alone = _MISSING_SCORE
+    score = (jump + aside) / alone
+    return score if common < _LEAST_STEP else max(score, (common + aside) / agreed)
