@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.evaluation.field_of_view import at_both_edges_percent, brain_cut
-from bids_sr.evaluation.mask_fit import dark_rim_percent
+from bids_sr.evaluation.mask_fit import brain_outside_percent, dark_rim_percent
 from bids_sr.evaluation.sharpness import sharpness
 from bids_sr.evaluation.tissue_contrast import tissue_contrast
 from bids_sr.imaging import Acquisition, RobustScaler, Volume
+from bids_sr.imaging.noise import estimate_noise
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -80,6 +81,7 @@ def measures_of(image: MeasuredImage) -> dict[str, float]:
         "SharpnessRatio": sharpness_ratio(image),
         "UncertaintyPercent": uncertainty_percent(image),
         "StripesDecibel": stripes_decibel(image),
+        "NoisePercent": noise_percent(image.acquired, image.slice_axis),
         "ClippedPercent": clipped_percent(image.acquired.data, image.tissue),
         "BandingPercent": banding_percent(
             (image.prepared or image.acquired).data, image.tissue, image.slice_axis
@@ -111,6 +113,7 @@ def _of_brain(image: MeasuredImage) -> dict[str, float | None]:
         "BrainCutBelowPercent": cut.below_percent,
         "BothEdgesPercent": at_both_edges_percent(image.acquired, image.slice_axis),
         "MaskDarkRimPercent": dark_rim_percent(image.acquired, mask) if head else None,
+        "BrainOutsideMaskPercent": brain_outside_percent(image.acquired, mask),
         "BrightTail": bright_tail(data[inside]),
     }
 
@@ -152,6 +155,12 @@ def banding_percent(data: Array, tissue: Mask, slice_axis: int) -> float | None:
     spread = _MAD_PER_SIGMA * float(np.median(np.abs(alternating - middle)))
     error = _MEDIAN_ERROR * spread / np.sqrt(alternating.size)
     return float(100 * max(0.0, abs(middle) - 2 * error))
+
+
+def noise_percent(acquired: Volume, slice_axis: int) -> float:
+    """Return the noise of acquired slices, percent of their robust range."""
+    width = RobustScaler.fit(acquired.data).width
+    return 100 * estimate_noise(acquired, slice_axis) / width
 
 
 def bright_tail(inside: Array) -> float | None:

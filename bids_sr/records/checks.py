@@ -90,6 +90,12 @@ def _noise(quality: QualityRecord) -> float | None:
     return number(mapping(quality.method.details.get("DataConsistency")).get("NoisePercent"))
 
 
+def _acquired_noise(quality: QualityRecord) -> float | None:
+    """Return the noise before denoising; of files of earlier versions that after it."""
+    known = measured("NoisePercent")(quality)
+    return _noise(quality) if known is None else known
+
+
 def _residual_per_noise(quality: QualityRecord) -> float | None:
     output, noise = quality.method.output, _noise(quality)
     if output is None or output.residual_percent is None or noise is None:
@@ -179,6 +185,16 @@ RULES = (
         value=measured("MaskDarkRimPercent"),
         ok="The brain mask holds brain up to its surface.",
         look="The brain mask seems to reach into bone or air on one side: look at its outline.",
+    ),
+    CheckRule[QualityRecord](
+        name="mask_outside",
+        title="Brain beside the brain mask",
+        unit="% of the voxels there",
+        high=40,
+        value=measured("BrainOutsideMaskPercent"),
+        ok="The brain mask leaves no brain out.",
+        look="On one side, what lies beside the brain mask looks like brain: the mask is shifted "
+        "or too small. Look at its outline.",
     ),
     CheckRule[QualityRecord](
         name="brain_cut",
@@ -275,8 +291,8 @@ RULES = (
         name="noise",
         title="Noise",
         unit="% of the intensity range",
-        high=5,
-        value=_noise,
+        high=2.7,
+        value=_acquired_noise,
         ok="The acquired slices have usual noise.",
         look="The acquired slices are very noisy: fine detail of the result may be noise.",
     ),

@@ -61,6 +61,7 @@ GOOD = QualityRecord(
             "BrainCutBelowPercent": 18.0,
             "BothEdgesPercent": 0.0,
             "MaskDarkRimPercent": 9.0,
+            "BrainOutsideMaskPercent": 20.0,
             "BrightTail": 1.3,
         }
     ),
@@ -142,6 +143,8 @@ def test_what_is_not_known_is_not_checked() -> None:
         ("thickness", with_method(held_out=HeldOutSlices(assumption="thinner slices", gain=0.0))),
         ("in_plane", with_method(output=replace(OUTPUT, spacings=(3.0, 3.0, 1.0)))),
         ("mask_rim", measured(MaskDarkRimPercent=60)),
+        ("mask_outside", measured(BrainOutsideMaskPercent=70)),
+        ("noise", measured(NoisePercent=3.1)),
         ("brain_cut", measured(BrainCutPercent=40)),
         ("brain_cut_below", measured(BrainCutBelowPercent=80)),
         ("both_edges", measured(BothEdgesPercent=20)),
