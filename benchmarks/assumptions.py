@@ -7,6 +7,7 @@ Fine images are degraded along z with each true profile and gap, and reconstruct
 thing that a method may be told.  Of stacks of thick slices every second slice is left out, so
 that half of each spacing is gap.  Scores: gain over cubic interpolation, dB, where the image
 is bright.  `guard` counts the images whose assumption was changed, or that were interpolated.
+What is estimated is estimated from the slices of the whole image; the rest is done on its middle.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from bids_sr.cli.evaluate_options import parse_spec
 from bids_sr.evaluation.protocol import LEAVE_OUT, Protocol, TestCase, covered, make_case
 from bids_sr.imaging import Acquisition, Volume, degrade, resample
 from bids_sr.sr import reconstruct
+from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
-NOISE = 0.01
 _BRIGHT = 0.05  # of the 99th percentile
 
 
@@ -42,6 +43,9 @@ class Cell:
     spacing: float = 0.0
     gap: float = 0.0
     """As a share of the spacing."""
+    noise: float = 0.01
+    crop: float = 0.6
+    """Share of each in-plane axis of the head that is reconstructed."""
     told: tuple[str, ...] = ()
     """What the method is told, by name; empty: everything."""
 
@@ -50,18 +54,28 @@ class Cell:
         """What a line of the summary is about."""
         if not self.profile:
             return (self.method, "slices left out")
-        return (self.method, f"{self.spacing:g} mm", self.profile, f"{100 * self.gap:g} %")
+        return (
+            self.method,
+            f"{self.spacing:g} mm",
+            self.profile,
+            f"{100 * self.gap:g} %",
+            f"noise {100 * self.noise:g} %",
+        )
 
 
-def tellings(true: Acquisition) -> dict[str, Acquisition]:
-    """Return what a method may be told, by name."""
+def tellings(true: Acquisition, whole: Volume) -> dict[str, Acquisition]:
+    """Return what a method may be told, by name; the rest is assumed, or estimated from slices."""
     thickness, spacing, axis = true.nominal_thickness, true.spacing, true.slice_axis
     known = replace(true, assumed=())
+    kind_unknown = Acquisition(spacing=spacing, thickness=thickness, slice_axis=axis)
+    nothing = Acquisition(spacing=spacing, slice_axis=axis)
     return {
         "all": known,
-        "profile unknown": Acquisition(spacing=spacing, thickness=thickness, slice_axis=axis),
+        "profile unknown": kind_unknown,
+        "profile estimated": estimated_acquisition(whole, kind_unknown).acquisition,
         "thickness unknown": Acquisition(spacing=spacing, profile=true.profile, slice_axis=axis),
-        "nothing": Acquisition(spacing=spacing, slice_axis=axis),
+        "nothing": nothing,
+        "all estimated": estimated_acquisition(whole, nothing).acquisition,
         "gaussian, no gap": replace(known, thickness=spacing, profile="gaussian"),
         "20 % too thick": replace(known, thickness=1.2 * thickness),
         "20 % too thin": replace(known, thickness=0.8 * thickness),
@@ -70,7 +84,7 @@ def tellings(true: Acquisition) -> dict[str, Acquisition]:
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Reconstruct one image with everything that can be told; gains over cubic, dB."""
-    case = _case(cell)
+    case, whole = _case(cell)
     spec = parse_spec(cell.method)
     truth = case.truth.data
     bright = case.region & (truth > _BRIGHT * np.percentile(truth, 99))
@@ -83,7 +97,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     linear = error(resample(case.lr, case.grid, kernel="linear"))
     gains: dict[str, Any] = {"linear": 10 * np.log10(cubic / linear)}
     results: dict[tuple[Any, ...], Any] = {}
-    for name, assumed in tellings(case.acquisition).items():
+    for name, assumed in tellings(case.acquisition, whole).items():
         if cell.told and name not in cell.told:
             continue
         key = (assumed.profile, round(assumed.nominal_thickness, 6), assumed.assumed)
@@ -100,7 +114,7 @@ def measure(cell: Cell) -> dict[str, Any]:
                 reconstruction.record,
             )
         gains[name], record = results[key]
-        if name == "nothing":
+        if name in ("nothing", "all estimated"):
             tested = record.held_out
             gains["guard"] = tested.assumption if tested else "not asked"
             gains["guard gain"] = tested.gain if tested else np.nan
@@ -112,23 +126,27 @@ def _load(path: Path) -> Volume:
     return Volume.load(path).canonical()
 
 
-def _case(cell: Cell) -> TestCase:
+def _case(cell: Cell) -> tuple[TestCase, Volume]:
+    """Return what is reconstructed, and all slices."""
     image = _load(cell.image)
     if not cell.profile:
-        return make_case(image, Protocol(name=LEAVE_OUT))
+        case = make_case(image, Protocol(name=LEAVE_OUT))
+        return case, case.lr
     true = Acquisition(
         spacing=cell.spacing,
         thickness=(1 - cell.gap) * cell.spacing,
         profile=cell.profile,
         slice_axis=2,
     )
-    image = _middle(image)
-    lr = degrade(image, true, noise_fraction=NOISE, seed=0)
+    whole = degrade(image, true, noise_fraction=cell.noise, seed=0)
+    image = middle(image, cell.crop)
+    lr = degrade(image, true, noise_fraction=cell.noise, seed=0)
     region = covered(image.grid, lr.grid)
-    return TestCase(lr=lr, acquisition=true, grid=image.grid, truth=image, region=region)
+    case = TestCase(lr=lr, acquisition=true, grid=image.grid, truth=image, region=region)
+    return case, whole
 
 
-def _middle(image: Volume, share: float = 0.6) -> Volume:
+def middle(image: Volume, share: float) -> Volume:
     """Cut out the middle of the head, whole along z: a fair sample at a third of the time."""
     bright = image.data > 0.1 * np.percentile(image.data, 99.5)
     box, affine = [slice(None)] * 3, image.affine.copy()
@@ -148,8 +166,8 @@ def cells(options: argparse.Namespace) -> Iterator[Cell]:
         if options.leave_out:
             yield Cell(image=image, method=method, told=names)
             continue
-        for spacing, profile, gap in itertools.product(
-            options.spacings, options.profiles, options.gaps
+        for spacing, profile, gap, noise in itertools.product(
+            options.spacings, options.profiles, options.gaps, options.noises
         ):
             yield Cell(
                 image=image,
@@ -157,6 +175,8 @@ def cells(options: argparse.Namespace) -> Iterator[Cell]:
                 spacing=spacing,
                 profile=profile,
                 gap=gap,
+                noise=noise,
+                crop=options.crop,
                 told=names,
             )
 
@@ -184,6 +204,8 @@ def main() -> None:
     parser.add_argument("--profiles", nargs="+", default=["gaussian", "slr", "rect"])
     parser.add_argument("--spacings", nargs="+", type=float, default=[4.0, 6.0], help="mm")
     parser.add_argument("--gaps", nargs="+", type=float, default=[0.0, 0.1, 0.2, 0.35, 0.5])
+    parser.add_argument("--noises", nargs="+", type=float, default=[0.01], help="of the range")
+    parser.add_argument("--crop", type=float, default=0.6, help="share of each in-plane axis")
     parser.add_argument("--told", nargs="+", default=[], help="only these (default: all)")
     parser.add_argument("--leave-out", action="store_true", help="the images are thick slices")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")

@@ -30,7 +30,7 @@ FuseStacks = Literal["auto", "none"]
 SliceGainChoice = Literal["auto", "none"]
 ViewerChoice = Literal["auto", "none"]
 
-SLICE_PROFILES = ("auto", "gaussian", "rect", "slr")
+SLICE_PROFILES = ("auto", "assumed", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _MODALITY = re.compile(r"[A-Za-z0-9]+")
@@ -129,8 +129,8 @@ class RunConfig:
     """mm, overrides the sidecar."""
     slice_spacing: float | None = None
     """mm, overrides sidecar and header."""
-    slice_profile: str | None = None
-    """One of :data:`SLICE_PROFILES` or the path of a TSV file; None: assumed."""
+    slice_profile: str = "auto"
+    """One of :data:`SLICE_PROFILES` or the path of a TSV file."""
     denoise_method: DenoiseMethod = "nlm"
     anat_biascorrect: BiasCorrection = "n4"
     slice_gain: SliceGainChoice = "auto"
@@ -162,7 +162,7 @@ class RunConfig:
                 ) from error
             object.__setattr__(self, name, value)
         profile = self.slice_profile
-        if profile is not None and profile not in SLICE_PROFILES:  # nodes run in other folders
+        if profile not in SLICE_PROFILES:  # nodes run in other folders
             object.__setattr__(self, "slice_profile", os.path.abspath(profile))
         tools = tuple(_with_absolute_path(tool) for tool in self.segmentation)
         object.__setattr__(self, "segmentation", tools)

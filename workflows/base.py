@@ -165,7 +165,7 @@ def _dataset_graphs(
         recipe=recipe,
         parameters=parameters,
         start_file=next(iter(steps.super_resolution.weights_files), None),
-        estimates_thickness=steps.super_resolution.estimates_thickness,
+        estimates_profile=steps.super_resolution.estimates_profile,
     )
     return {
         suffix: init_dataset_wf(

@@ -28,8 +28,8 @@ class DatasetLearning:
     """Its settings; those that it lacks are left out."""
     start_file: Path | None = None
     """Weights to begin with."""
-    estimates_thickness: bool = False
-    """Whether an assumed thickness is estimated from each image."""
+    estimates_profile: bool = False
+    """Whether what is not stated of the slices is estimated from each image."""
 
 
 def init_dataset_wf(
@@ -59,7 +59,7 @@ def init_dataset_wf(
         LearnFromImages(
             in_files=[str(image.path) for image in images],
             acquisitions=[image.facts.acquisition for image in images if image.facts],
-            estimates_thickness=options.estimates_thickness,
+            estimates_profile=options.estimates_profile,
             recipe=recipe.name,
             parameters=options.parameters,
             start_file=options.start_file and str(options.start_file),

@@ -139,7 +139,7 @@ def init_reports_wf(
         ]),
         (inputnode, draw["slices"], [("record", "record")]),
         (inputnode, draw["slicegain"], [("gain_record", "gain_record")]),
-        (inputnode, draw["sliceprofile"], [("acquisition", "acquisition")]),
+        (inputnode, draw["sliceprofile"], [("acquisition", "acquisition"), ("record", "record")]),
         (inputnode, draw["learningcurve"], [("curve", "curve")]),
         *of_guide,
         *((draw[figure], save[figure], [("out_file", "in_file")]) for figure in figures),

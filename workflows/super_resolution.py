@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 
 from bids_sr.bids.derivatives import guide_uri
 from bids_sr.bids.image import AnatImage
-from bids_sr.bids.sidecar import AUTO
+from bids_sr.bids.sidecar import AcquisitionOverrides
 from bids_sr.interfaces.brain_extraction import MaskToGrid
 from bids_sr.interfaces.guide import NEEDED, PASSED, ApplyGuide
 from bids_sr.interfaces.super_resolution import EstimateProfile, SuperResolve
@@ -59,7 +59,7 @@ class SuperResolution:
     save_model: bool = False
     """Whether the trained network is returned."""
     slice_profile: str | None = None
-    """``auto``: assumed values of the slices are estimated from the image."""
+    """As on the command line; None: nothing is estimated."""
     output_resolution: float | str | None = None
     """Target spacing, mm, or ``native``; None for the default."""
     output_grid: str = "fov"
@@ -74,9 +74,10 @@ class SuperResolution:
         return SuperResolution(sr_method=PASS_THROUGH)
 
     @property
-    def estimates_thickness(self) -> bool:
-        """Whether an assumed thickness is estimated from the image."""
-        return self.slice_profile == AUTO and not METHOD_FACTS[self.sr_method].keeps_grid
+    def estimates_profile(self) -> bool:
+        """Whether what is not stated of the slice profile is estimated from the image."""
+        overrides = AcquisitionOverrides(slice_profile=self.slice_profile)
+        return overrides.estimates and not METHOD_FACTS[self.sr_method].keeps_grid
 
 
 def init_super_resolution_wf(
@@ -129,7 +130,7 @@ def init_super_resolution_wf(
     options = options.of_image(image)
     method, parameters = options.sr_method, options.parameters
     workflow = pe.Workflow(name=name)
-    workflow.__desc__ = PROFILE_TEXT if options.estimates_thickness else ""
+    workflow.__desc__ = PROFILE_TEXT if options.estimates_profile else ""
     workflow.__desc__ += "" if METHOD_FACTS[method].keeps_grid else SLICES_TEXT
     workflow.__desc__ += METHOD_FACTS[method].methods_text(parameters)
     workflow.__desc__ += GUIDE_TEXT if image.guide else ""
@@ -200,8 +201,8 @@ def _estimate_profile(image: AnatImage, options: SuperResolution, resources: Res
     """Make the node that completes the acquisition, or one that returns it as planned."""
     assert image.facts is not None
     acquisition, name = image.facts.acquisition, "estimate_profile"
-    if options.estimates_thickness:
-        interface = EstimateProfile(acquisition=acquisition)
+    if options.estimates_profile:
+        interface = EstimateProfile(acquisition=acquisition, sequence=image.facts.sequence)
         return pe.Node(interface, name=name, mem_gb=resources.acquired_gb)
     planned = niu.IdentityInterface(fields=["in_file", "acquisition", "record"])
     planned.inputs.trait_set(acquisition=acquisition, record={})

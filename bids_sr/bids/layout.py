@@ -216,17 +216,21 @@ class _Planner:
 
     def _acquisition(self, report: InputReport, metadata: dict[str, Any]) -> AcquisitionFacts:
         """Read the acquisition; an impossible thickness fails only the methods that need it."""
+        unseen = self.selection.overrides.without_estimate()  # of images that are passed through
         try:
-            return read_acquisition(report, metadata, self.selection.overrides)
+            facts = read_acquisition(report, metadata, self.selection.overrides)
+            passed = self._passes_through(report, facts)
+            return read_acquisition(report, metadata, unseen) if passed else facts
         except AcquisitionError as error:
             others = {key: value for key, value in metadata.items() if key != "SliceThickness"}
-            overrides = replace(self.selection.overrides, slice_thickness=None)
-            facts = read_acquisition(report, others, overrides)
-            action, _, _ = decide(_respaced(report.grid, facts), facts, self.selection)
-            if action != "pass-through":
+            facts = read_acquisition(report, others, replace(unseen, slice_thickness=None))
+            if not self._passes_through(report, facts):
                 raise
             warning = f"the image is passed through, so this does not matter: {in_words(error)}"
             return replace(facts, warnings=(*facts.warnings, warning))
+
+    def _passes_through(self, report: InputReport, facts: AcquisitionFacts) -> bool:
+        return decide(_respaced(report.grid, facts), facts, self.selection)[0] == "pass-through"
 
 
 def decide(
@@ -237,17 +241,13 @@ def decide(
     Parameters
     ----------
     source : Grid
-        Acquired grid.
     facts : AcquisitionFacts
-        Its acquisition.
     selection : Selection
-        Method, output resolution, output grid and the smallest anisotropy.
 
     Returns
     -------
     action : {"super-resolve", "pass-through"}
     reason : str
-        With the numbers that it rests on.
     grid : Grid
         Output grid.
     """

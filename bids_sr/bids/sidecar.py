@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,8 @@ from bids_sr.imaging.acquisition import ASSUMED_PROFILE, ASSUMED_SHARE, PROFILES
 
 Origin = Literal["sidecar", "header", "command line", "assumed", "estimated"]
 AUTO = "auto"
-"""Stands for a slice profile that is estimated from the image."""
+ASSUMED = "assumed"
+"""Where all that is not stated of the slice profile comes from: the image, or nowhere."""
 
 # A spacing may differ by this much from the zoom before it counts as another one.
 SPACING_TOLERANCE = 0.01
@@ -48,18 +49,23 @@ class AcquisitionOverrides:
     slice_spacing: float | None = None
     """mm."""
     slice_profile: str | None = None
-    """``gaussian``, ``rect``, ``slr``, the path of a TSV file, or ``auto``: its
-    width is estimated from the image once it is read, where the sidecar does not state it."""
+    """``gaussian``, ``rect``, ``slr``, the path of a TSV file; what is not stated is estimated
+    from the image if that is seen, except for ``assumed`` and None."""
+    sees_image: bool = True
 
     @property
     def estimates(self) -> bool:
-        """Whether the slice profile is estimated from the image."""
-        return self.slice_profile == AUTO
+        """Whether what is not stated of the slice profile is estimated from the image."""
+        return self.sees_image and self.slice_profile not in (ASSUMED, None)
 
     @property
     def stated_profile(self) -> str | None:
         """The profile stated on the command line, if any."""
-        return None if self.estimates else self.slice_profile
+        return None if self.slice_profile in (AUTO, ASSUMED) else self.slice_profile
+
+    def without_estimate(self) -> AcquisitionOverrides:
+        """Return the same values where no image is looked at: the rest is assumed."""
+        return replace(self, sees_image=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,8 @@ class AcquisitionFacts:
     """What was assumed or interpreted, one sentence each."""
     warnings: tuple[str, ...] = ()
     """Contradictions that a user should check, one sentence each."""
+    sequence: str = ""
+    """``3D``, ``SE`` (spin echo) or ``GR`` (gradient echo), as the sidecar says; else empty."""
 
     @property
     def respaced(self) -> bool:
@@ -129,7 +137,7 @@ def read_acquisition(
         known = notes.sources["thickness"] in ("sidecar", "command line")
         _compare_spacing(sidecar, header_spacing, thickness if known else None, notes)
     profile = _profile(overrides, notes)
-    if str(sidecar.get("MRAcquisitionType", "")).upper() == "3D":
+    if _sequence(sidecar) == "3D":
         notes.assumptions.append(
             "MRAcquisitionType is 3D: the slices are partitions of an encoded slab; "
             f"the {Path(profile).name} profile stands for their point spread function"
@@ -147,6 +155,7 @@ def read_acquisition(
         sources=notes.sources,
         assumptions=tuple(notes.assumptions),
         warnings=tuple(notes.warnings),
+        sequence=_sequence(sidecar),
     )
 
 
@@ -178,6 +187,14 @@ class _Notes:
         self.sources: dict[str, Origin] = {}
         self.assumptions: list[str] = []
         self.warnings: list[str] = list(report.warnings)
+
+
+def _sequence(sidecar: Mapping[str, Any]) -> str:
+    """Name the sequence by `MRAcquisitionType` and `ScanningSequence`, as far as it matters."""
+    if str(sidecar.get("MRAcquisitionType", "")).upper() == "3D":
+        return "3D"
+    stated = str(sidecar.get("ScanningSequence", "")).upper()  # a text or a list
+    return next((kind for kind in ("GR", "SE") if kind in stated), "")
 
 
 def _slice_axis(report: InputReport, notes: _Notes) -> int:
@@ -299,8 +316,8 @@ def _unstated_thickness(
     if overrides.estimates:
         notes.sources["thickness"] = "estimated"
         notes.assumptions.append(
-            f"{ASSUMED_THICKNESS}the width of the slice profile is estimated from "
-            f"the image; where that fails it is taken as {words}"
+            f"{ASSUMED_THICKNESS}it is estimated from the image; where that fails it is "
+            f"taken as {words}"
         )
     else:
         notes.sources["thickness"] = "assumed"
@@ -312,11 +329,16 @@ def _profile(overrides: AcquisitionOverrides, notes: _Notes) -> str:
     if overrides.stated_profile is not None:
         notes.sources["profile"] = "command line"
         return overrides.stated_profile
-    notes.sources["profile"] = "assumed"
-    notes.assumptions.append(
-        f"the slice profile is not stated: assumed {ASSUMED_PROFILE}, the profile of a "
-        "selective pulse"
-    )
+    usual = f"{ASSUMED_PROFILE}, the profile of a selective pulse"
+    if overrides.estimates:
+        notes.sources["profile"] = "estimated"
+        notes.assumptions.append(
+            "the slice profile is not stated: it is estimated from the image; where that fails "
+            f"it is taken as {usual}"
+        )
+    else:
+        notes.sources["profile"] = "assumed"
+        notes.assumptions.append(f"the slice profile is not stated: assumed {usual}")
     return ASSUMED_PROFILE
 
 

@@ -166,7 +166,7 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
         "--slice-thickness",
         type=float,
         metavar="MM",
-        help="slice thickness (default: sidecar, otherwise 0.85 of the spacing)",
+        help="slice thickness (default: sidecar, otherwise estimated from the image)",
     )
     group.add_argument(
         "--slice-spacing",
@@ -176,9 +176,9 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--slice-profile",
-        metavar="{auto,gaussian,rect,slr,FILE}",
-        help="slice profile (default: slr); auto: estimate the slice thickness from the image "
-        "if it is not stated; FILE: a TSV with position (mm) and weight",
+        metavar="{auto,assumed,gaussian,rect,slr,FILE}",
+        help="slice profile (default: auto); auto: estimate what is not stated from the image; "
+        "assumed: take it as slr, 0.85 of the spacing; FILE: a TSV with position (mm) and weight",
     )
 
 

@@ -22,14 +22,15 @@ def add_slice_profile_arguments(command: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="TSV", help="write the profile; --slice-profile reads it"
     )
     command.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the compared spectra (SVG or PNG)"
+        "--plot", type=Path, metavar="FILE", help="draw the estimate (SVG or PNG)"
     )
 
 
 def estimate_file(options: argparse.Namespace) -> int:
     """Estimate the profile of ``options.in_file``, print it as JSON and write the chosen files."""
     from bids_sr.bids.sidecar import read_acquisition
-    from bids_sr.imaging import Series, check_input
+    from bids_sr.imaging import Acquisition, Series, check_input
+    from bids_sr.sr.slices.estimated_acquisition import completed
     from bids_sr.sr.slices.profile_estimation import estimate_slice_profile
 
     for path in (options.out, options.plot):
@@ -45,12 +46,13 @@ def estimate_file(options: argparse.Namespace) -> int:
         axis = read_acquisition(report, {}).acquisition.slice_axis
     assert axis is not None
     estimate = estimate_slice_profile(volume, axis)
+    estimated = completed(Acquisition.from_volume(volume, slice_axis=axis), estimate)
     facts = {"SpacingBetweenSlices": round(float(volume.spacings[axis]), 4), "SliceAxis": axis}
-    print(json.dumps({**facts, **estimate.to_dict()}, indent=2))
+    print(json.dumps({**facts, **estimated.record.to_dict()}, indent=2))
     if options.out is not None:
-        print(f"wrote {estimate.profile.save(options.out)}")
+        print(f"wrote {estimated.acquisition.slice_profile.save(options.out)}")
     if options.plot is not None:
         from bids_sr.reports.profile_figure import plot_profile_estimate
 
-        print(f"wrote {plot_profile_estimate(estimate, options.plot)}")
+        print(f"wrote {plot_profile_estimate(estimated.record, estimate, options.plot)}")
     return ExitCode.OK

@@ -20,19 +20,19 @@ from bids_sr import __version__
 from bids_sr.bids.derivatives import assumptions_made
 from bids_sr.bids.layout import KEEP_IN_PLANE, lost_in_plane
 from bids_sr.bids.sidecar import (
-    AUTO,
     AcquisitionFacts,
     AcquisitionOverrides,
     read_acquisition,
 )
 from bids_sr.cli.image_verdict import print_verdict, verdict_of
+from bids_sr.cli.slice_estimate import with_estimated_profile
 from bids_sr.cli.slice_gain import with_even_slices
 from bids_sr.compute.environment import refuse_network
 from bids_sr.compute.resources import memory_limit_gb
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_json, read_json_or_empty
 from bids_sr.files.writing import write_json_atomic
-from bids_sr.imaging import Acquisition, Series, Volume, check_input
+from bids_sr.imaging import Series, Volume, check_input
 from bids_sr.imaging.resample import DEFAULT_SPACING_MM
 from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_that
 from bids_sr.method_options import MethodOptions
@@ -126,9 +126,7 @@ def _image(
     if len(series) == 1:
         volume, gain = with_even_slices(volume, facts.acquisition, options.slice_gain)
         series = Series.of([volume], series.frame_spacing)
-    acquisition, estimate = facts.acquisition, dict[str, Any]()
-    if options.slice_profile == AUTO:
-        acquisition, estimate = estimated_from(volume, facts)
+    acquisition, estimate = with_estimated_profile(volume, facts, options, chosen)
     grid = grid_of_result(
         volume,
         acquisition,
@@ -194,22 +192,6 @@ def _guide(options: argparse.Namespace, series: Series) -> Volume | None:
                 f"--guide: {path} has {len(image)} frames, expected one: give single volumes",
             )
     return _first(guide)
-
-
-def estimated_from(volume: Volume, facts: AcquisitionFacts) -> tuple[Acquisition, dict[str, Any]]:
-    """Return the acquisition with the profile that the image shows, and the record of it."""
-    from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
-
-    estimated = estimated_acquisition(volume, facts.acquisition)
-    if estimated.warning:
-        print(f"warning: {estimated.warning}")
-    if (estimate := estimated.estimate) is not None:
-        print(
-            f"estimated: {estimate.kind} profile of {round(estimate.fwhm, 3):g} mm, "
-            f"confidence {estimate.confidence:.2f}"
-        )
-    acquisition = estimated.acquisition
-    return acquisition, {**acquisition.to_dict(), "SliceProfileEstimate": estimated.to_dict()}
 
 
 def _labels(
@@ -340,6 +322,8 @@ def read_facts(in_file: Path, options: argparse.Namespace) -> AcquisitionFacts:
         slice_spacing=options.slice_spacing,
         slice_profile=options.slice_profile,
     )
+    if options.labels:
+        overrides = overrides.without_estimate()
     return read_acquisition(check_input(in_file), _sidecar(in_file), overrides)
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_sr import __version__
-from bids_sr.bids.sidecar import AUTO
 from bids_sr.cli.image_verdict import print_verdict
+from bids_sr.cli.slice_estimate import with_estimated_profile
 from bids_sr.cli.slice_gain import with_even_slices
 from bids_sr.cli.super_resolve import (
     check_beside,
     checked_output,
-    estimated_from,
     method_options,
     print_facts,
     read_facts,
@@ -144,9 +143,8 @@ def _read(
     if facts.respaced:
         volume = volume.with_slice_spacing(facts.acquisition.spacing, axis)
     volume, gain = with_even_slices(volume, facts.acquisition, options.slice_gain)
-    if options.slice_profile == AUTO:
-        return volume, estimated_from(volume, facts)[0], gain
-    return volume, facts.acquisition, gain
+    acquisition, _ = with_estimated_profile(volume, facts, options, method_options(options))
+    return volume, acquisition, gain
 
 
 def _record(

@@ -38,7 +38,10 @@ from bids_sr.seed import DEFAULT_SEED
 
 SR_METHODS = methods_that(lambda facts: not facts.keeps_grid)
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
-ESTIMABLE = "; auto: estimate the slice thickness from the image if it is not stated"
+ESTIMABLE = (
+    "; auto: estimate what is not stated from the image; assumed: take it as slr, 0.85 of the "
+    "spacing"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -204,7 +207,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes next to it"
     )
-    _add_acquisition(command, "sidecar next to IN, otherwise 0.85 of the spacing")
+    _add_acquisition(command, "sidecar next to IN, otherwise estimated from the image")
     command.add_argument(
         "--sr-method",
         choices=SR_METHODS,
@@ -306,8 +309,10 @@ def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:
     command.add_argument(
         "--slice-spacing", type=positive, metavar="MM", help="distance between slice centres"
     )
-    estimable = "" if default.startswith("required") else ESTIMABLE
-    command.add_argument("--slice-profile", help=f"{PROFILE_HELP}{estimable} (default: slr)")
+    words, profile = f"{PROFILE_HELP} (default: slr)", None
+    if not default.startswith("required"):
+        words, profile = f"{PROFILE_HELP}{ESTIMABLE} (default: auto)", "auto"
+    command.add_argument("--slice-profile", default=profile, help=words)
 
 
 if __name__ == "__main__":

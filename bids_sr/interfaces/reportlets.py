@@ -164,10 +164,11 @@ class SliceGainFigure(_Figure):
 
 class _SliceProfileFigureInputSpec(OptionalInputSpec):
     acquisition = traits.Instance(Acquisition, mandatory=True, desc="by which it was made")
+    record = traits.Instance(MethodRecord, mandatory=True, desc="what the super-resolution did")
 
 
 class SliceProfileFigure(_Figure):
-    """Draw the slice profile that was used."""
+    """Draw the slice profile that was used, and what the image shows of it."""
 
     input_spec = _SliceProfileFigureInputSpec
     without = "no figure of the slice profile"
@@ -175,8 +176,10 @@ class SliceProfileFigure(_Figure):
     def _draw(self, out_file: Path) -> bool:
         from bids_sr.reports import figures
 
-        acquisition = self.inputs.acquisition
-        figures.plot_slice_profile(acquisition.slice_profile, acquisition, out_file)
+        acquisition, record = self.inputs.acquisition, self.inputs.record
+        figures.plot_slice_profile(
+            acquisition.slice_profile, acquisition, out_file, record.profile_estimate
+        )
         return True
 
 

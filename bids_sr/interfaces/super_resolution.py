@@ -23,6 +23,7 @@ from bids_sr.imaging import Acquisition, Grid, Series, Volume
 from bids_sr.interfaces.optional import OptionalInputSpec, OptionalStep
 from bids_sr.records.learning_curve import LearningCurve
 from bids_sr.records.method_record import MethodRecord, Output, SlicesUsed
+from bids_sr.records.profile_record import RECORD as PROFILE_RECORD
 from bids_sr.records.step_record import StepRecord
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class SuperResolve(SimpleInterface):
         """Return the record with the estimate of the slice profile, and what was not measured."""
         estimate = StepRecord(self.inputs.profile_record)
         if estimate.facts:
-            record = record.with_details(SliceProfileEstimate=dict(estimate.facts))
+            record = record.with_details(**{PROFILE_RECORD: dict(estimate.facts)})
         return replace(
             record,
             remarks=tuple(filter(None, [estimate.warning, *record.remarks])),
@@ -220,11 +221,12 @@ class SuperResolve(SimpleInterface):
 class _EstimateProfileInputSpec(OptionalInputSpec):
     in_file = File(exists=True, mandatory=True, desc="preprocessed image")
     acquisition = traits.Instance(Acquisition, mandatory=True, desc="what is known and assumed")
+    sequence = traits.Str(usedefault=True, desc="SE, GR or 3D; empty where it is not known")
 
 
 class _EstimateProfileOutputSpec(TraitedSpec):
     acquisition = traits.Instance(Acquisition, desc="the acquisition, completed")
-    record = traits.Dict(desc="the estimate with its confidence")
+    record = traits.Dict(desc="what was told, estimated and used")
 
 
 class EstimateProfile(OptionalStep):
@@ -238,8 +240,8 @@ class EstimateProfile(OptionalStep):
         from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
         volume = next(Series.load(self.inputs.in_file).frames())
-        estimated = estimated_acquisition(volume, self.inputs.acquisition)
-        self._results.update(acquisition=estimated.acquisition, record=estimated.to_dict())
+        estimated = estimated_acquisition(volume, self.inputs.acquisition, self.inputs.sequence)
+        self._results.update(acquisition=estimated.acquisition, record=estimated.record.to_dict())
 
     def _do_without(self, reason: str) -> dict[str, Any]:
         return {"acquisition": self.inputs.acquisition}
@@ -250,8 +252,8 @@ class _LearnFromImagesInputSpec(BaseInterfaceInputSpec):
     acquisitions = traits.List(
         traits.Instance(Acquisition), mandatory=True, desc="how the slices of each were taken"
     )
-    estimates_thickness = traits.Bool(
-        False, usedefault=True, desc="an assumed thickness is estimated from the image"
+    estimates_profile = traits.Bool(
+        False, usedefault=True, desc="what is not stated of the slices is estimated from the image"
     )
     recipe = traits.Str(mandatory=True, desc="name of a registered recipe")
     parameters = traits.Dict({}, usedefault=True, desc="settings of the recipe")
@@ -314,7 +316,7 @@ class LearnFromImages(SimpleInterface):
         for path, acquisition in zip(files, self.inputs.acquisitions, strict=True):
             try:
                 first = next(Series.load(path).frames())
-                if self.inputs.estimates_thickness and "thickness" in acquisition.assumed:
+                if self.inputs.estimates_profile and acquisition.assumed:
                     acquisition = estimated_acquisition(first, acquisition).acquisition
             except Exception as error:  # the others of the dataset continue without it
                 LOGGER.warning("Not used for training: %s: %s", path.name, in_words(error))

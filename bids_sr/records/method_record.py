@@ -10,6 +10,8 @@ from bids_sr.imaging import Acquisition
 from bids_sr.method_facts import methods_that
 from bids_sr.records.guide_record import GuideRecord
 from bids_sr.records.json_values import mapping, number, numbers, text, texts
+from bids_sr.records.profile_record import RECORD as PROFILE
+from bids_sr.records.profile_record import ProfileRecord
 from bids_sr.records.slice_faults import SliceRecord, axes_from, faults_from
 from bids_sr.records.uncertainty import RECORD as UNCERTAINTY
 from bids_sr.records.uncertainty import UncertaintyRecord
@@ -200,6 +202,11 @@ class MethodRecord:
     def uncertainty(self) -> UncertaintyRecord | None:
         """What the uncertainty of the result means; None where it has none."""
         return UncertaintyRecord.from_dict(self.details.get(UNCERTAINTY))
+
+    @property
+    def profile_estimate(self) -> ProfileRecord:
+        """What is known of the slice profile; empty where it was not estimated."""
+        return ProfileRecord.from_dict(self.details.get(PROFILE))
 
     @property
     def guide(self) -> GuideRecord | None:

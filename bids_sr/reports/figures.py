@@ -19,6 +19,7 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.files.writing import write_text_atomic
 from bids_sr.imaging import Acquisition, SliceProfile, Volume
 from bids_sr.records.learning_curve import LearningCurve
+from bids_sr.records.profile_record import ProfileRecord
 from bids_sr.reports import drawing
 from bids_sr.reports import montage as mt
 from bids_sr.reports.wording import number
@@ -168,7 +169,10 @@ def outlines(inside: npt.NDArray[np.bool_], plan: mt.Montage) -> str:
 
 
 def plot_slice_profile(
-    profile: SliceProfile, acquisition: Acquisition, out_file: str | os.PathLike[str]
+    profile: SliceProfile,
+    acquisition: Acquisition,
+    out_file: str | os.PathLike[str],
+    estimate: ProfileRecord | None = None,
 ) -> Path:
     """Draw the sensitivity across a slice, with its neighbours one spacing away.
 
@@ -180,6 +184,8 @@ def plot_slice_profile(
         Spacing and thickness, mm.
     out_file : path
         SVG to write.
+    estimate : ProfileRecord, optional
+        What the image shows: drawn below, if it shows anything.
 
     Returns
     -------
@@ -190,7 +196,8 @@ def plot_slice_profile(
     thickness = spacing - gap
     positions = np.asarray(profile.positions, float)
     weights = np.asarray(profile.weights, float) / np.max(profile.weights)
-    figure, axes = new_figure(7.2, 3.3)
+    estimated = estimate is not None and bool(estimate.widths)
+    figure, axes = new_figure(7.2, 5.6 if estimated else 3.3, rows=2 if estimated else 1)
     for shift in (-spacing, spacing):
         axes.plot(positions + shift, weights, color=MUTED, linewidth=1.1)
         axes.axvspan(shift - thickness / 2, shift + thickness / 2, color=MUTED, alpha=0.12, lw=0)
@@ -214,7 +221,43 @@ def plot_slice_profile(
         ylabel="sensitivity (peak = 1)",
         title=f"Slice profile: {profile.name}; slices {thickness:g} mm thick (shaded)",
     )
+    if estimate is not None and estimated:
+        draw_widths(figure.add_subplot(2, 1, 2), estimate)
     return save_figure(figure, Path(out_file))
+
+
+def draw_widths(axes: Axes, estimate: ProfileRecord) -> None:
+    """Draw how likely an image makes each width of a slice, by kind of profile.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    estimate : ProfileRecord
+        With the widths that were tried.
+    """
+    _in_style(axes)
+    widths = np.asarray(estimate.widths)
+    total = np.zeros(widths.size)
+    for (kind, row), colour in zip(estimate.shares.items(), (ACCENT, SECOND, MUTED), strict=False):
+        above = total + 100 * np.asarray(row)
+        label = f"{kind} ({100 * estimate.kind_shares[kind]:.0f} %)"
+        axes.fill_between(widths, total, above, color=colour, alpha=0.55, lw=0, label=label)
+        total = above
+    highest = 1.25 * float(total.max())
+    used = estimate.used_thickness or np.nan
+    word = "used" if estimate.stated_thickness is None else "stated, and used"
+    axes.axvline(used, color=INK, linewidth=1.4)
+    text = f" {word}: {used:.2f} mm, {estimate.used_profile}"
+    axes.text(used, highest, text, va="top", color=INK, fontsize=9)
+    axes.set(
+        xlim=(widths[0], widths[-1]),
+        ylim=(0, highest),
+        xlabel="thickness of the slices (FWHM, mm)",
+        ylabel="probability (%)",
+        title=f"Estimated from the image: {estimate.fwhm:.2f} ± {estimate.deviation:.2f} mm",
+    )
+    axes.legend(frameon=False, fontsize=9, loc="center right")
 
 
 def plot_learning_curve(curve: LearningCurve, out_file: str | os.PathLike[str]) -> Path:
@@ -302,18 +345,25 @@ def caption(plan: mt.Montage, note: str, *, label: str = "", colour: str = "#d8d
     )
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Begin a figure of one plot in the style of the report; sizes in inches."""
+def new_figure(width: float, height: float, rows: int = 1) -> tuple[Figure, Axes]:
+    """Begin a figure in the style of the report with the upper plot of one or several rows.
+
+    Sizes are in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(rows, 1, 1)
+    _in_style(axes)
+    return figure, axes
+
+
+def _in_style(axes: Axes) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(visible=True, color="#e4e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _dimension(axes: Axes, span: tuple[float, float], height: float, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The figure of an estimated slice profile: what was compared, and how clear the answer is.
+"""The figure of an estimated slice profile: how likely each is, and what was compared.
 
 It shows data and judges nothing.
 """
@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from bids_sr.records.profile_record import ProfileRecord
+from bids_sr.reports.figures import ACCENT, INK, draw_widths, new_figure, save_figure
 
-from bids_sr.reports.figures import ACCENT, INK, MUTED, SECOND, new_figure, save_figure
-from bids_sr.sr.slices.profile_estimation import ProfileEstimate
-
-COLOURS = {"gaussian": ACCENT, "rect": SECOND, "slr": MUTED}
+if TYPE_CHECKING:
+    from bids_sr.sr.slices.profile_estimation import ProfileEstimate
 
 
-def plot_profile_estimate(estimate: ProfileEstimate, out_file: str | os.PathLike[str]) -> Path:
-    """Draw the misfit over the FWHM, and the detail that is left across the slices.
+def plot_profile_estimate(
+    record: ProfileRecord, estimate: ProfileEstimate, out_file: str | os.PathLike[str]
+) -> Path:
+    """Draw the detail that is left across the slices, and how likely each width is.
 
     Parameters
     ----------
+    record : ProfileRecord
+        What is known of the profile.
     estimate : ProfileEstimate
-        What :func:`.estimate_slice_profile` found.
+        What :func:`.estimate_slice_profile` compared.
     out_file : path
         SVG to write, or PNG by its ending.
 
@@ -31,40 +35,16 @@ def plot_profile_estimate(estimate: ProfileEstimate, out_file: str | os.PathLike
     Path
         The file written.
     """
-    figure, axes = new_figure(9.6, 3.3)
-    axes.remove()
-    left, right = figure.subplots(1, 2)
-    for panel in (left, right):
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.tick_params(colors=INK, labelsize=9)
-        panel.grid(visible=True, color="#e4e7eb", linewidth=0.6)
-    least = min(float(fit.misfits.min()) for fit in estimate.fits)
-    for fit in estimate.fits:
-        left.plot(
-            fit.widths,
-            fit.misfits / least,
-            color=COLOURS.get(fit.kind, INK),
-            linewidth=2 if fit.kind == estimate.kind else 1.2,
-            label=f"{fit.kind}: {fit.fwhm:.2f} mm",
-        )
-    spread = (estimate.fwhm - estimate.deviation, estimate.fwhm + estimate.deviation)
-    left.axvspan(*spread, color=ACCENT, alpha=0.10, lw=0)
-    left.axvline(estimate.fwhm, color=INK, linewidth=0.8, linestyle=":")
-    highest = np.percentile([fit.misfits / least for fit in estimate.fits], 80)
-    left.set(
-        xlabel="FWHM of the slice profile (mm)",
-        ylabel="misfit (least = 1)",
-        ylim=(1 - 0.05 * (highest - 1), highest),
-        title=f"FWHM {estimate.fwhm:.2f} mm, confidence {estimate.confidence:.2f}",
-    )
-    left.legend(frameon=False, fontsize=9)
-    right.plot(estimate.frequencies, estimate.observed, color=INK, marker="o", ms=3, lw=0)
-    right.plot(estimate.frequencies, estimate.expected, color=ACCENT, linewidth=2)
-    right.set(
+    figure, axes = new_figure(7.2, 6.2, rows=2)
+    axes.plot(estimate.frequencies, estimate.observed, color=INK, marker="o", ms=3, lw=0)
+    axes.plot(estimate.frequencies, estimate.expected, color=ACCENT, linewidth=2)
+    kind, _ = estimate.distribution.likeliest
+    axes.set(
         xlabel="frequency across the slices (1/mm)",
         ylabel="fine in-plane detail left",
-        title=f"Image (dots) and {estimate.kind} profile (line), aliases included",
+        title=f"Image (dots) and {kind} profile (line), aliases included",
     )
+    draw_widths(figure.add_subplot(2, 1, 2), record)
     path = Path(out_file)
     if path.suffix.lower() == ".svg":
         return save_figure(figure, path)

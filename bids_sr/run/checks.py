@@ -67,7 +67,7 @@ def check_files(config: RunConfig) -> None:
     if config.template != BUNDLED_TEMPLATE:
         _require_template(config)
     profile = config.slice_profile
-    if profile is not None and profile not in SLICE_PROFILES:
+    if profile not in SLICE_PROFILES:
         _require_profile(Path(profile), ", ".join(SLICE_PROFILES))
 
 

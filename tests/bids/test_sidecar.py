@@ -83,13 +83,31 @@ def test_without_a_sidecar_the_zoom_is_the_spacing_and_the_thickness_is_assumed(
 def test_what_is_not_stated_is_left_to_the_image() -> None:
     result = facts({"SliceThickness": 5}, slice_profile="auto")
     assert result.acquisition.profile == "slr"
-    assert (result.sources["profile"], result.sources["thickness"]) == ("assumed", "sidecar")
+    assert (result.sources["profile"], result.sources["thickness"]) == ("estimated", "sidecar")
     result = facts({}, slice_profile="auto")
-    assert result.sources["thickness"] == "estimated"
-    assert "is estimated from the image" in result.assumptions[0]
+    assert (result.sources["profile"], result.sources["thickness"]) == ("estimated", "estimated")
+    assert all("it is estimated from the image" in sentence for sentence in result.assumptions)
+    assert facts({}, slice_profile="rect").sources["thickness"] == "estimated"
+    assert facts({}, slice_profile="assumed").sources["thickness"] == "assumed"
+    unseen = AcquisitionOverrides(slice_profile="auto").without_estimate()
+    assert read_acquisition(report(1.0, 1.0, 5.0), {}, unseen).sources["thickness"] == "assumed"
     assert (
         facts({}, slice_profile="auto", slice_thickness=4.0).sources["thickness"] == "command line"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "sequence"),
+    [
+        ({"ScanningSequence": "SE\\IR"}, "SE"),
+        ({"ScanningSequence": ["GR", "SE"]}, "GR"),
+        ({"ScanningSequence": "GR", "MRAcquisitionType": "3D"}, "3D"),
+        ({"ScanningSequence": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_sequence(fields: dict[str, Any], sequence: str) -> None:
+    assert facts(fields).sequence == sequence
 
 
 @pytest.mark.parametrize(

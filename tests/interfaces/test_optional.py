@@ -81,7 +81,11 @@ STEPS: list[tuple[type[OptionalStep], dict[str, Any], dict[str, Any]]] = [
     ),
     (reportlets.SliceGainFigure, {"gain_record": {"Applied": True}}, FIGURE),
     (reportlets.SlicesFigure, {"record": MethodRecord()}, FIGURE),
-    (reportlets.SliceProfileFigure, {"acquisition": ACQUISITION}, FIGURE),
+    (
+        reportlets.SliceProfileFigure,
+        {"acquisition": ACQUISITION, "record": MethodRecord()},
+        FIGURE,
+    ),
     (reportlets.LearningCurveFigure, {"curve": CURVE}, FIGURE),
     (reportlets.UncertaintyFigure, {"in_file": "FILE", "in_uncertainty": "FILE"}, FIGURE),
     (

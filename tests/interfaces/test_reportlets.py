@@ -42,7 +42,7 @@ def test_figures_are_drawn(
                 after_file=after,
                 record=MethodRecord(method="self"),
             ),
-            SliceProfileFigure(acquisition=acquisition),
+            SliceProfileFigure(acquisition=acquisition, record=MethodRecord()),
             LearningCurveFigure(curve=curve),
             SliceGainFigure(gain_record={"Applied": True, "Gains": [0.98, 1.02, 0.98, 1.02]}),
         ]

@@ -134,7 +134,7 @@ def test_images_together_teach_a_model(thick: Volume, tmp_path: Path) -> None:
     done = LearnFromImages(
         in_files=[*files, str(tmp_path / "broken.nii.gz")],
         acquisitions=[ACQUISITION, replace(ACQUISITION, assumed=("thickness",)), ACQUISITION],
-        estimates_thickness=True,
+        estimates_profile=True,
         recipe="autoencoder",
         parameters={"steps": 2, "width": 4, "device": "cpu", "spacing": 1.0},
     ).run(cwd=tmp_path)
@@ -164,8 +164,9 @@ def test_the_estimated_profile_is_used_and_recorded(thick_file: Path, tmp_path: 
         output_resolution=2.0,
     ).run(cwd=tmp_path)
     method_record = done.outputs.record
-    assert method_record.details["SliceProfileEstimate"]["Confidence"] == record["Confidence"]
-    assert method_record.slices.thickness == pytest.approx(record["FWHMOfKind"], abs=0.02)
+    assert method_record.details["SliceProfileEstimate"] == record
+    assert method_record.profile_estimate.fwhm == record["SliceProfileFWHM"]
+    assert method_record.slices.thickness == record["Used"]["SliceThickness"]
 
 
 def test_no_warning_takes_the_place_of_another(thick_file: Path, tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ def tree(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--slice-profile", "gausian"], "gausian: no such file; expected auto, gaussian, rect"),
+        (
+            ["--slice-profile", "gausian"],
+            "gausian: no such file; expected auto, assumed, gaussian",
+        ),
         (["--slice-profile", "/dev/null"], "slice-profile /dev/null: found a device; expected a"),
         (["-d", "masks=/nonexistent"], "--derivatives masks: /nonexistent does not exist"),
         (["-d", f"masks={__file__}"], "test_checks.py is not a folder"),

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_sr.imaging import Acquisition, Grid, Volume, resample
+from bids_sr.imaging.acquisition import ASSUMED_PROFILE
 from bids_sr.records.method_record import HeldOutSlices
 
 LOGGER = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ def check_assumption(
         return AssumptionCheck(acquisition=acquisition, held_out=test)
     least = THINNER_SHARE * acquisition.spacing
     thin = replace(acquisition, thickness=min(acquisition.nominal_thickness, least))
+    if "profile" in acquisition.assumed:
+        thin = replace(thin, profile=ASSUMED_PROFILE)
     worst = held_out_gain(part, thin, voxel, THINNER_SHARE, reconstruct)
     test = replace(test, least_gain=_rounded(worst))
     reason = (
@@ -118,7 +121,8 @@ def held_out_gain(
     voxel : float, mm
         Voxel size of the reconstruction across the slices.
     share : float
-        Thickness stated to the method, as a share of the doubled spacing.
+        Thickness stated to the method, as a share of the doubled spacing; the profile is
+        always ``slr``, by which the limits of the gain were chosen.
     reconstruct : callable
 
     Returns
@@ -128,7 +132,9 @@ def held_out_gain(
         slices, or where interpolation leaves nothing to win.
     """
     axis, spacing = acquisition.slice_axis or 0, 2 * acquisition.spacing
-    sparse = replace(acquisition, spacing=spacing, thickness=share * spacing, assumed=())
+    sparse = Acquisition(
+        spacing=spacing, thickness=share * spacing, profile=ASSUMED_PROFILE, slice_axis=axis
+    )
     gaps = [gap for first in (0, 1) if (gap := _Gaps.of(lr, axis, first, voxel)) is not None]
     cubic = sum(gap.error(resample(gap.remaining, gap.grid)) for gap in gaps)
     if cubic <= 1e-12 * float(np.sum(lr.data.astype(np.float64) ** 2)):

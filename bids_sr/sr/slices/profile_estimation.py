@@ -17,6 +17,7 @@ from scipy import fft, optimize
 from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import SliceProfile, Volume
 from bids_sr.imaging.acquisition import PROFILES
+from bids_sr.sr.slices.profile_distribution import ProfileDistribution
 
 Array = npt.NDArray[np.float64]
 LEAST_SLICES = 8
@@ -25,76 +26,30 @@ LEAST_SCALE = 1.3
 _FREQUENCIES = 40  # in-plane bins
 _KNOTS = 7  # of the anatomy's spectrum
 _SAME_BOTH_WAYS = 0.3  # weight of the prior that it is equal along and across
-_PASSES = 3
-_KIND_TOLERANCE = 0.006  # relative misfit by which a kind of profile stands out
-_KIND_PRIOR = {"gaussian": 2.0}  # 1 for the others; chosen with the tolerance
+_MISFIT_TOLERANCE = 0.1
+"""Relative misfit that makes a profile less likely by a factor of e; chosen on simulated heads,
+for the least harm by what is assumed (``benchmarks/profile_choice.py``)."""
 _LOWEST_CYCLES = 1.5  # a field of view: less is anatomy's place, not its texture
-_WIDEST = 1.6  # of the spacing
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ProfileFit:
-    """Hold how well profiles of one kind explain an image."""
-
-    kind: str
-    widths: Array
-    """(n,) FWHM tried, mm."""
-    misfits: Array
-    """(n,) mean squared relative differences of spectrum and model."""
-    fwhm: float
-    """Where that is least, mm."""
-    likelihood_misfit: float
-    """Mean of ``r - log r - 1``, r the ratio of spectrum and model, at its least."""
-    directions: tuple[float, ...]
-    """FWHM by the first and the second in-plane axis alone, mm."""
+_WIDTHS = np.linspace(0.4, 1.3, 19)
+"""Widths that are tried, of the slice spacing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProfileEstimate:
-    """Hold an estimated slice profile and its confidence."""
+    """Hold how likely an image makes each slice profile, and the spectra that were compared."""
 
-    fwhm: float
-    """Full width at half maximum, mm: over the kinds, each as far as it fits."""
-    kind: str
-    """The kind that fits best: ``gaussian``, ``rect`` or ``slr``."""
-    kind_share: float
-    """Weight of that kind among those tried, 0 to 1."""
-    deviation: float
-    """Standard deviation to expect of the FWHM, mm: of directions and of kinds."""
-    confidence: float
-    """0 to 1; one half where the deviation is half an in-plane voxel."""
-    fits: tuple[ProfileFit, ...]
+    distribution: ProfileDistribution
+    """Over kind and width, by the image alone: before it, all were equally likely."""
     frequencies: Array
     """(m,) spatial frequencies across the slices, 1/mm."""
     observed: Array
     """(m,) amplitude across the slices relative to the finest in-plane detail's; for a plot."""
     expected: Array
-    """(m,) the same of the estimated profile, folded at the slice spacing."""
-
-    @property
-    def profile(self) -> SliceProfile:
-        """The profile of the best kind, at the FWHM of its own fit."""
-        (best,) = (fit for fit in self.fits if fit.kind == self.kind)
-        return PROFILES[self.kind](best.fwhm)
-
-    def to_dict(self) -> dict[str, float | str]:
-        """Return the facts as plain values for a record; lengths in mm.
-
-        ``FWHMOfKind`` is the width of the profile of the best kind alone.
-        """
-        return {
-            "Method": "in-plane and through-plane spectra",
-            "SliceProfile": self.kind,
-            "SliceProfileFWHM": round(self.fwhm, 3),
-            "FWHMOfKind": round(self.profile.fwhm, 3),
-            "FWHMDeviation": round(self.deviation, 3),
-            "Confidence": round(self.confidence, 3),
-            "KindShare": round(self.kind_share, 3),
-        }
+    """(m,) the same of the likeliest profile, folded at the slice spacing."""
 
 
 def estimate_slice_profile(
-    volume: Volume, slice_axis: int, *, kinds: Sequence[str] = ("gaussian", "rect", "slr")
+    volume: Volume, slice_axis: int, *, kinds: Sequence[str] = tuple(PROFILES)
 ) -> ProfileEstimate:
     """Estimate the slice profile of an acquired volume.
 
@@ -124,35 +79,21 @@ def estimate_slice_profile(
     spacing, H the response of the profile, N noise, and the sum over m the aliases that
     sampling every d makes.  S is the anatomy's spectrum, free along the radius
     ``(f, g)``, almost the same in all directions: how far it differs between along and
-    across is fitted too, with a penalty.  All but H is linear, so each width is one
-    non-negative least-squares problem; the width of least relative misfit wins.
-
-    Kinds of profile differ little in what they leave below the sampling limit.  The
-    FWHM is the mean over the kinds, weighted by how well each fits.
+    across is fitted too, with a penalty.  All but H is linear, so each kind and width is one
+    non-negative least-squares problem.  Its mean squared relative misfit Q, summed over the
+    in-plane axes, gives the likelihood ``exp(-(Q / min Q - 1) / 0.1)``.
     """
     directions = _directions(volume, slice_axis)
     spacing = float(volume.spacings[slice_axis])
-    voxel = float(np.delete(volume.spacings, slice_axis).min())
-    last = _WIDEST * spacing + voxel
-    widths = np.linspace(0.75 * voxel, last, max(12, int(np.ceil(last / 0.45))))
-    fits = [_fit(kind, widths, directions) for kind in kinds]
-    misfits = np.array([fit.likelihood_misfit for fit in fits])
-    shares = np.exp(-(misfits / misfits.min() - 1) / _KIND_TOLERANCE)
-    shares *= [_KIND_PRIOR.get(kind, 1.0) for kind in kinds]
-    shares /= shares.sum()
-    values = np.array([fit.fwhm for fit in fits])
-    fwhm = float(shares @ values)
-    best = fits[int(np.argmax(shares))]
-    between_kinds = float(shares @ (values - fwhm) ** 2)
-    deviation = float(np.sqrt(between_kinds + np.var(best.directions)))
-    observed, expected = directions[0].attenuation(PROFILES[best.kind](best.fwhm))
+    widths = spacing * _WIDTHS
+    misfits = np.array([[_misfit(kind, width, directions) for width in widths] for kind in kinds])
+    distribution = ProfileDistribution.of(
+        spacing, tuple(kinds), widths, -(misfits / misfits.min() - 1) / _MISFIT_TOLERANCE
+    )
+    kind, width = distribution.likeliest
+    observed, expected = directions[0].attenuation(PROFILES[kind](width))
     return ProfileEstimate(
-        fwhm=fwhm,
-        kind=best.kind,
-        kind_share=float(shares.max()),
-        deviation=deviation,
-        confidence=1 / (1 + (deviation / (0.5 * voxel)) ** 2),
-        fits=tuple(fits),
+        distribution=distribution,
         frequencies=directions[0].across,
         observed=observed,
         expected=expected,
@@ -262,33 +203,18 @@ def _response(profile: SliceProfile, voxel: float, frequencies: Array) -> Array:
     return np.asarray(np.cos(2 * np.pi * frequencies[..., None] * places) @ kernel)
 
 
-def _fit(kind: str, widths: Array, directions: list[_Direction]) -> ProfileFit:
-    misfits, likelihoods = np.zeros((2, len(directions), widths.size))
-    for row, direction in enumerate(directions):
-        power = direction.power[direction.used]
-        for column, width in enumerate(widths):
-            model = direction.attenuated(PROFILES[kind](float(width)))
-            shares, misfits[row, column] = _solve(model, power)
-            for _ in range(_PASSES - 1):
-                weights = 1 / np.maximum(model @ shares, 1e-3 * power)
-                shares, _ = _solve(model, power, weights)
-            ratio = power / np.maximum(model @ shares, 1e-3 * power)
-            likelihoods[row, column] = np.mean(ratio - np.log(ratio) - 1)
-    total = misfits.sum(axis=0)
-    return ProfileFit(
-        kind=kind,
-        widths=widths,
-        misfits=total,
-        fwhm=_lowest(widths, total),
-        likelihood_misfit=float(likelihoods.sum(axis=0).min()),
-        directions=tuple(_lowest(widths, misfit) for misfit in misfits),
+def _misfit(kind: str, width: float, directions: list[_Direction]) -> float:
+    """Return the mean squared relative misfit of a profile, summed over the in-plane axes."""
+    profile = PROFILES[kind](float(width))
+    return sum(
+        _solve(direction.attenuated(profile), direction.power[direction.used])[1]
+        for direction in directions
     )
 
 
-def _solve(model: Array, power: Array, weights: Array | None = None) -> tuple[Array, float]:
+def _solve(model: Array, power: Array) -> tuple[Array, float]:
     """Fit the parts of the model, each at least 0, to the power in relative terms."""
-    weights = 1 / power if weights is None else weights
-    system = model * weights[:, None]
+    system = model / power[:, None]
     scale = system.mean(axis=0) + 1e-300
     along, across = scale[:_KNOTS], scale[_KNOTS : 2 * _KNOTS]
     mean = np.sqrt(along * across)
@@ -297,17 +223,6 @@ def _solve(model: Array, power: Array, weights: Array | None = None) -> tuple[Ar
     isotropy[:, _KNOTS : 2 * _KNOTS] = -np.diag(mean / across)
     penalty = _SAME_BOTH_WAYS * np.sqrt(len(power))
     left = np.concatenate([system / scale, penalty * isotropy])
-    right = np.concatenate([power * weights, np.zeros(_KNOTS)])
+    right = np.concatenate([np.ones(len(power)), np.zeros(_KNOTS)])
     shares, distance = optimize.nnls(left, right)
     return shares / scale, float(distance**2 / len(power))
-
-
-def _lowest(places: Array, values: Array) -> float:
-    """Return where values are least, between places by a parabola."""
-    index = int(np.argmin(values))
-    if not 0 < index < len(values) - 1:
-        return float(places[index])
-    before, here, after = values[index - 1 : index + 2]
-    curvature = before - 2 * here + after
-    offset = 0.5 * (before - after) / curvature if curvature > 0 else 0.0
-    return float(places[index] + offset * (places[1] - places[0]))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -31,10 +29,12 @@ def test_a_known_kind_is_measured(
     """Also with aliasing, where slices are thinner than they are apart."""
     acquisition = Acquisition(spacing=spacing, thickness=fwhm, profile=kind, slice_axis=axis)
     lr = degrade(texture(0), acquisition, noise_fraction=noise)
-    estimate = estimate_slice_profile(lr, axis, kinds=[kind])
-    assert estimate.fwhm == pytest.approx(fwhm, abs=0.5)
-    assert estimate.kind == kind
-    assert estimate.profile.fwhm == pytest.approx(estimate.fwhm, rel=1e-2)
+    distribution = estimate_slice_profile(lr, axis, kinds=[kind]).distribution
+    likeliest, width = distribution.likeliest
+    assert likeliest == kind
+    assert width == pytest.approx(fwhm, abs=0.5)
+    low, high = distribution.interval()
+    assert low - 0.2 <= fwhm <= high + 0.2
 
 
 def test_gap_and_no_gap_are_told_apart() -> None:
@@ -42,7 +42,8 @@ def test_gap_and_no_gap_are_told_apart() -> None:
     widths = []
     for fwhm in (3.0, 6.0):
         acquisition = Acquisition(spacing=6.0, thickness=fwhm, profile="gaussian", slice_axis=2)
-        widths.append(estimate_slice_profile(degrade(texture(1), acquisition), 2).fwhm)
+        estimate = estimate_slice_profile(degrade(texture(1), acquisition), 2)
+        widths.append(estimate.distribution.fwhm)
     assert widths[1] - widths[0] > 2
 
 
@@ -50,24 +51,16 @@ def test_units_are_millimetres() -> None:
     acquisition = Acquisition(spacing=4.0, thickness=3.0, profile="gaussian", slice_axis=2)
     lr = degrade(texture(0), acquisition)
     larger = Volume(lr.data, lr.affine @ np.diag([2, 2, 2, 1]))
-    small, large = (
-        estimate_slice_profile(volume, 2, kinds=["gaussian"]) for volume in (lr, larger)
-    )
-    # The widths that are tried are not exactly twice as large.
-    assert large.fwhm == pytest.approx(2 * small.fwhm, rel=0.05)
+    small, large = (estimate_slice_profile(volume, 2) for volume in (lr, larger))
+    assert large.distribution.fwhm == pytest.approx(2 * small.distribution.fwhm, rel=0.01)
     assert large.frequencies[-1] == pytest.approx(small.frequencies[-1] / 2)
 
 
-def test_the_record_and_the_diagnostics() -> None:
+def test_the_diagnostics() -> None:
     acquisition = Acquisition(spacing=4.0, thickness=4.0, slice_axis=2)
     estimate = estimate_slice_profile(degrade(texture(2), acquisition), 2)
-    record = json.loads(json.dumps(estimate.to_dict()))
-    assert record["SliceProfileFWHM"] == pytest.approx(estimate.fwhm, abs=1e-3)
-    assert 0 < estimate.confidence <= 1
-    assert 1 / 3 <= estimate.kind_share <= 1
-    assert {fit.kind for fit in estimate.fits} == {"gaussian", "rect", "slr"}
-    least = min(fit.fwhm for fit in estimate.fits), max(fit.fwhm for fit in estimate.fits)
-    assert least[0] <= estimate.fwhm <= least[1]
+    assert set(estimate.distribution.kinds) == {"gaussian", "rect", "slr"}
+    assert estimate.distribution.shares.sum() == pytest.approx(1)
     # What is left across the slices falls towards the sampling limit, as the model says.
     assert estimate.observed[-3:].mean() < 0.9 * estimate.observed[1:4].mean()
     upper = slice(2, None)
