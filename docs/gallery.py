@@ -1,7 +1,7 @@
 r"""Draw the pictures of the gallery and of the README from real scans.
 
     bids_sr ../shared/data/clinical-2d OUT participant -w WORK --level full --fuse-stacks none \
-        --guide none --participant-label ms01 ms03 ms20 gap01 knee02 spine01
+        --guide none --participant-label ms01 ms03 knee02 spine01
     python docs/gallery.py OUT docs/images
 
 Of a head only the brain is drawn, within the mask of the run: nothing of the face or of the
@@ -40,6 +40,8 @@ class Picture:
     head: bool = True
     at: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Where the planes cut what is drawn, as fractions along left-right, back-front, feet-head."""
+    part: tuple[tuple[float, float], ...] = ((0, 1), (0, 1), (0, 1))
+    """The part of the field of view that is drawn, as fractions along the same axes."""
 
 
 PICTURES = {
@@ -47,11 +49,14 @@ PICTURES = {
         image="sub-ms03_ses-02_T2w", planes=("coronal", "sagittal"), at=(0.47, 0.45, 0.5)
     ),
     "gallery/flair": Picture(image="sub-ms01_ses-01_FLAIR", at=(0.46, 0.45, 0.55)),
-    "gallery/flair-ms20": Picture(image="sub-ms20_ses-02_FLAIR", at=(0.46, 0.45, 0.55)),
     "gallery/t2w": Picture(image="sub-ms03_ses-02_T2w", at=(0.47, 0.45, 0.5)),
-    "gallery/t1w": Picture(image="sub-gap01_acq-HFS_T1w", at=(0.46, 0.45, 0.5)),
     "gallery/knee": Picture(image="sub-knee02_acq-sag_PDw", head=False),
-    "gallery/spine": Picture(image="sub-spine01_acq-sag_T2w", head=False),
+    "gallery/spine": Picture(
+        image="sub-spine01_acq-sag_T2w",
+        head=False,
+        at=(0.5, 0.5, 0.5),
+        part=((0, 1), (0.32, 0.72), (0.35, 0.85)),
+    ),
 }
 
 
@@ -67,20 +72,22 @@ def main() -> None:
             for fine in out.rglob(f"{stem}_res-*_desc-sr_{suffix}.nii.gz"):
                 path = folder / f"{name}.webp"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                draw(columns_of(fine, stem, suffix, head=picture.head), picture, path)
+                draw(columns_of(fine, stem, suffix, picture), picture, path)
 
 
-def columns_of(fine: Path, stem: str, suffix: str, *, head: bool) -> list[npt.NDArray[np.float32]]:
+def columns_of(
+    fine: Path, stem: str, suffix: str, picture: Picture
+) -> list[npt.NDArray[np.float32]]:
     """Return the three columns on the grid of the result, axes near to left, front and head."""
     sr = Volume.load(fine)
     thick = Volume.load(fine.parent / f"{stem}_space-orig_desc-n4_{suffix}.nii.gz")
     cubic = super_resolve(thick, method="bspline", output_resolution=float(sr.spacings.min()))
     to_thick = np.linalg.inv(thick.affine) @ sr.affine
     acquired = ndimage.affine_transform(
-        thick.data, to_thick[:3, :3], to_thick[:3, 3], sr.shape, order=0
+        thick.data, to_thick[:3, :3], to_thick[:3, 3], sr.shape, order=0, mode="nearest"
     )
     columns = [acquired, cubic.data, sr.data]
-    if head:
+    if picture.head:
         (mask,) = [
             path
             for path in fine.parent.glob(f"{stem}*_desc-brain_mask.nii.gz")
@@ -90,16 +97,21 @@ def columns_of(fine: Path, stem: str, suffix: str, *, head: bool) -> list[npt.ND
         box = ndimage.find_objects(brain.astype(int))[0]
         columns = [np.where(brain, column, 0)[box] for column in columns]
     upright = [Volume(column, sr.affine).canonical().data for column in columns]
-    return [np.pad(column, MARGIN) for column in upright]
+    part = tuple(
+        slice(int(low * size), int(high * size))
+        for (low, high), size in zip(picture.part, upright[0].shape, strict=True)
+    )
+    return [np.pad(column[part], MARGIN) for column in upright]
 
 
 def draw(columns: list[npt.NDArray[np.float32]], picture: Picture, path: Path) -> None:
-    """Draw the planes as rows, all columns in one window."""
+    """Draw the planes as rows of one scale, all columns in one window."""
     low, high = np.percentile(columns[2][columns[2] > 0], (0.5, 99.7))
     cuts = {
         plane: [cut(column, plane, picture.at) for column in columns] for plane in picture.planes
     }
-    heights = [cuts[plane][0].shape[0] / cuts[plane][0].shape[1] for plane in picture.planes]
+    width = max(cuts[plane][0].shape[1] for plane in picture.planes)
+    heights = [cuts[plane][0].shape[0] / width for plane in picture.planes]
     figure, axes = plt.subplots(
         len(cuts),
         3,
