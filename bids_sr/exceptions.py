@@ -104,11 +104,16 @@ def is_device_full(error: RuntimeError) -> bool:
 def printable(text: str) -> str:
     r"""Write what no terminal and no UTF-8 file can hold as ``\udcff``, ``\x1b`` and the like.
 
-    Names of files that are no UTF-8 have halves of characters in their place.
+    Names of files that are not UTF-8 have halves of characters in their place.
     """
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun, which takes an s unless there is one of them."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -106,7 +106,7 @@ class MethodOptions:
         others = " or ".join(methods_that(lambda facts: value in choices(facts)))
         raise ConfigError(
             f"{spelled} {value} does not go with --sr-method {self.method}: {expected}"
-            + (f", or take --sr-method {others}" if others else "")
+            + (f", or use --sr-method {others}" if others else "")
         )
 
     @property

@@ -151,7 +151,7 @@ class PublishedWeights:
             return complete
         advice = self.advice(weights_dir)
         if offline or self.url is None:
-            why = "the run is offline" if offline else "no address of theirs is recorded"
+            why = "the run is offline" if offline else "no download address is recorded"
             raise WeightsError(
                 f"{self._missing(weights_dir)} Nothing was fetched: {why}. {advice}"
             )
@@ -180,7 +180,7 @@ class PublishedWeights:
         root = weights_dir or os.environ.get(VARIABLE) or _cache()
         if not root:
             raise WeightsError(
-                f"Found no folder for weights (no home folder); expected one. Name it with "
+                f"Found no folder for weights, because there is no home folder. Name it with "
                 f"--weights-dir or {VARIABLE}."
             )
         return Path(root) / self.folder

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from bids_sr.exceptions import LONGEST, InputDataError, in_words, printable
+from bids_sr.exceptions import LONGEST, InputDataError, counted, in_words, printable
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,7 @@ def test_a_long_error_is_cut() -> None:
 def test_letters_stay_and_halves_of_letters_are_spelled_out() -> None:
     assert printable("sub-é 日") == "sub-é 日"
     assert printable("sub-\udcff\n\x07") == r"sub-\udcff\n\x07"
+
+
+def test_only_one_of_a_thing_has_no_s() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

@@ -387,7 +387,7 @@ def test_one_reference_a_subject_is_what_a_run_over_sessions_needs(
 def test_no_contrast_refines_surfaces_unasked(run: Run, tmp_path: Path) -> None:
     """After a run that was asked to hand on T2w and FLAIR: what it handed on goes."""
     done = run.again("--participant-label", "01", contrasts=())
-    assert "removed sub-01_ses-1_desc-preproc_T2w.nii.gz: this run hands on no T2w" in done.stderr
+    assert "removed sub-01_ses-1_desc-preproc_T2w.nii.gz: this run provides no T2w" in done.stderr
     assert "FLAIR and T2w images are in" in done.stderr
     (collected,) = smriprep(SMRIPREP, tmp_path, str(run.out), '["1"]')
     assert sorted(collected) == ["t1w_mask", "t1w_preproc", "transforms"]

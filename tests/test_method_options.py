@@ -19,9 +19,9 @@ from bids_sr.method_options import MethodOptions
         ),
         (
             {"method": "linear", "preset": "fast"},
-            "leave it out, or take --sr-method self or latent",
+            "leave it out, or use --sr-method self or latent",
         ),
-        ({"preset": "smore"}, "leave it out, or take --sr-method self$"),
+        ({"preset": "smore"}, "leave it out, or use --sr-method self$"),
         (
             {"method": "self", "adapt": "image"},
             r"--sr-adapt image does not go with --sr-method self",

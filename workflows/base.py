@@ -29,8 +29,8 @@ from .super_resolution import SuperResolution
 
 SOFTWARE = ("bids_sr", "antspyx", "torch")
 SLOPPY_TEXT = (
-    "**This is not a result**: the run was started with `--sloppy`, which makes every step "
-    "coarse, to see that all works. Do not publish what it made.\n\n"
+    "**This is not a result**: the run was started with `--sloppy`, which uses coarse settings "
+    "in every step, to test that everything works. Do not publish its images.\n\n"
 )
 INTRODUCTION = (
     "Images with thick slices were processed with *bids_sr* {version}, a BIDS App "

@@ -34,7 +34,7 @@ def why_not_acquired(image: AnatImage) -> str:
     """Say why an image is no acquired magnitude: a phase, or a view of another scan."""
     kinds = {word.upper() for word in _words(image.metadata, "ImageType")}
     if kinds & _NOT_MAGNITUDE and not kinds & _MAGNITUDE:
-        return "it is no magnitude (ImageType)"
+        return "it is not a magnitude image (ImageType)"
     if _REFORMATTED.search(" ".join(kinds).lower()):
         return "it is a view of another scan (ImageType)"
     return ""

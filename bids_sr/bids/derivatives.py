@@ -116,7 +116,8 @@ def output_path(output_dir: Path, image: AnatImage, **entities: str | None) -> P
     built = build_path(merged, specification()["patterns"], strict=True)
     if not isinstance(built, str):
         raise InputDataError(
-            f"{image.relpath}: the entities {merged} make no output name; expected those of "
+            f"{image.relpath}: the entities {merged} do not give an output name; expected those "
+            f"of "
             "bids_sr/data/io_spec.json. Rename the image as BIDS asks."
         )
     return output_dir / built
@@ -293,8 +294,8 @@ def assumptions_made(planned: Iterable[str], record: MethodRecord) -> list[str]:
     if slices is None or test is None or not test.changed:
         return list(planned)
     instead = (
-        f"{ASSUMED_THICKNESS}taken as {slices.thickness:.4g} mm, as slices left out and made "
-        f"again gained too little with thicker ones ({test.assumption})"
+        f"{ASSUMED_THICKNESS}taken as {slices.thickness:.4g} mm, because with thicker ones the "
+        f"reconstruction of left-out slices gained too little ({test.assumption})"
     )
     return [instead if text.startswith(ASSUMED_THICKNESS) else text for text in planned]
 

@@ -375,7 +375,7 @@ def _with_shared_files(images: list[AnatImage]) -> list[AnatImage]:
         for image in group:
             others = [file.relpath for file in group if file.subject != image.subject]
             if image.facts is not None and others:
-                warning = f"it is the very same file as {', '.join(others)}, of another subject"
+                warning = f"it is the same file as {', '.join(others)}, of another subject"
                 facts = replace(image.facts, warnings=(*image.facts.warnings, warning))
                 warned[image.relpath] = replace(image, facts=facts)
     return [warned.get(image.relpath, image) for image in images]
@@ -394,7 +394,7 @@ def _without_rivals(image: AnatImage, rivals: set[str]) -> AnatImage:
     if not others:
         return image
     reason = (
-        f"{image.relpath}: its outputs would take the names of those of {', '.join(others)}; "
-        "expected one image a name, so none of them is used. Remove or rename all but one."
+        f"{image.relpath}: its outputs would have the same names as those of {', '.join(others)}; "
+        "expected one image per name, so none of them is used. Remove or rename all but one."
     )
     return replace(image, action="fail", reason=reason)

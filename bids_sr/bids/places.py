@@ -188,8 +188,8 @@ class _Finder:
             relpath=folder,
             subject=place["subject"],
             session=place["session"],
-            misplaced=f"the folder cannot be listed ({error.strerror}); expected to read it. "
-            "Mend the link or its permissions.",
+            misplaced=f"the folder cannot be listed ({error.strerror}); expected a readable "
+            "folder. Repair the link or its permissions.",
             unreadable=True,
         )
 

@@ -90,7 +90,7 @@ def without_reference(images: Sequence[AnatImage], rule: ReferenceRule) -> list[
     return [
         f"no {suffix} of {'_'.join(filter(None, place))} is provided as desc-preproc: "
         + "; ".join(f"{image.stem}: {image.unfit}" for image in candidates)
-        + ". If one of them is right all the same, name it with --anat-reference ENTITY=VALUE"
+        + ". If one of them is right nevertheless, name it with --anat-reference ENTITY=VALUE"
         for (subject, session, suffix), candidates in lacking.items()
         for place in [(f"sub-{subject}", session and f"ses-{session}")]
     ]
@@ -188,7 +188,7 @@ def _remove_unchosen(
         formers += _fused_of(names.product.parent, image, anew)
         for former in filter(_is_ours, formers):
             move(former, None)
-            notes.append(f"removed {former.name}: this run hands on no {image.suffix}")
+            notes.append(f"removed {former.name}: this run provides no {image.suffix}")
     return notes
 
 
@@ -248,8 +248,8 @@ def surface_notes(
             )
         if extent > FREESURFER_FIELD_MM:
             notes.append(
-                f"{path.name}: a field of view of {extent:.4g} mm; recon-all takes "
-                f"{FREESURFER_FIELD_MM} mm at most, give it -cw256 (fMRIPrep does so by itself)"
+                f"{path.name}: a field of view of {extent:.4g} mm; recon-all accepts "
+                f"{FREESURFER_FIELD_MM} mm at most: add -cw256 (fMRIPrep does so by itself)"
             )
     return notes
 

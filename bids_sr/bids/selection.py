@@ -69,7 +69,7 @@ class ReferenceRule:
                 order = "first-lex"
             elif word != "finest":
                 raise ConfigError(
-                    f"--anat-reference: {word!r} is no rule; expected finest, first-lex or "
+                    f"--anat-reference: {word!r} is not a rule; expected finest, first-lex or "
                     "ENTITY=VALUE such as acquisition=mprage (null: without that entity)."
                 )
         contrasts = tuple(surface_contrasts)
@@ -258,8 +258,8 @@ def why_not(name: ParsedName, selection: Selection) -> str | None:
         return f"suffix {name.suffix} is not among --modalities {modalities}"
     if name.unknown or "subject" not in name.entities:
         return (
-            f"the file name is not BIDS ({', '.join(name.unknown) or 'no sub-'} is no entity of "
-            "an anatomical image)"
+            f"the file name is not BIDS ({', '.join(name.unknown) or 'no sub-'} is not an entity "
+            "of an anatomical image)"
         )
     part = name.entities.get("part", "mag")
     if part != "mag":

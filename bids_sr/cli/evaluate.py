@@ -23,7 +23,7 @@ from bids_sr.evaluation.pool import Ended
 from bids_sr.evaluation.protocol import Protocol
 from bids_sr.evaluation.protocol_file import ProtocolFile
 from bids_sr.evaluation.references import Reference, find_references, own_derivatives
-from bids_sr.exceptions import BidsSrError, ConfigError
+from bids_sr.exceptions import BidsSrError, ConfigError, counted
 from bids_sr.files import write_text_atomic
 from bids_sr.run.console import progress_bar
 from bids_sr.run.exit_codes import ExitCode, ExitError
@@ -82,8 +82,9 @@ def _evaluate(options: argparse.Namespace) -> int:
             jobs.append(job)
     to_do = comparison.to_do(jobs)
     print(
-        f"{len(references)} images, {len(protocols)} protocols, {len(specs)} methods: "
-        f"{len(to_do)} reconstructions to do, {len(jobs) - len(to_do)} done before"
+        f"{counted(len(references), 'image')}, {counted(len(protocols), 'protocol')}, "
+        f"{counted(len(specs), 'method')}: {counted(len(to_do), 'reconstruction')} to do, "
+        f"{len(jobs) - len(to_do)} done before"
     )
     failed = without_mask + _run(comparison, to_do)
     write_results(options.out, comparison.rows(), specs, options.baseline, notes, options.examples)
@@ -146,7 +147,7 @@ def _masks(
     at_hand = finder.find(references)
     missing = [reference for reference in references if at_hand[reference.name] is None]
     if missing:
-        print(f"{len(missing)} masks to make", flush=True)
+        print(f"{counted(len(missing), 'mask')} to make", flush=True)
     masks = {name: mask for name, mask in at_hand.items() if mask is not None}
     return masks | finder.make(missing, comparison.pool())
 

@@ -76,7 +76,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=("axial", "sagittal", "coronal"),
         default=["axial"],
-        help="orientation of simulated slices, where the protocol names none",
+        help="orientation of simulated slices, if the protocol does not name one",
     )
     tests.add_argument(
         "--noise",
@@ -125,8 +125,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--mask",
         default="auto",
         metavar="{auto,nonzero,template,none,PATH}",
-        help="where to score; auto: derivatives, else the non-zero voxels of skull-stripped "
-        "images, else the template engine; images that are not of the head are scored "
+        help="where to score; auto: derivatives, otherwise the non-zero voxels of skull-stripped "
+        "images, otherwise the template engine; images that are not of the head are scored "
         "everywhere; PATH: a mask or a folder of them",
     )
     images.add_argument(

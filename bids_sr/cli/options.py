@@ -172,7 +172,7 @@ def add_acquisition(group: argparse._ArgumentGroup) -> None:
         "--slice-spacing",
         type=float,
         metavar="MM",
-        help="distance between slice centres (default: sidecar, else header)",
+        help="distance between slice centres (default: header)",
     )
     group.add_argument(
         "--slice-profile",

@@ -162,8 +162,8 @@ def build_parser(*, positions: bool = True) -> CommandParser:
     options.add_acquisition(
         parser.add_argument_group(
             "How the images were acquired",
-            "For what the sidecars and headers do not say, or say wrongly; holds for every "
-            "selected image.",
+            "For values that the sidecars and headers do not state, or state wrongly; they apply "
+            "to every selected image.",
         )
     )
     add_preprocessing(parser.add_argument_group("Steps before super-resolution"))

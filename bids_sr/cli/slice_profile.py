@@ -36,7 +36,9 @@ def estimate_file(options: argparse.Namespace) -> int:
     for path in (options.out, options.plot):
         if path is not None and not path.absolute().parent.is_dir():
             folder = path.absolute().parent
-            raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} does not exist: make it")
+            raise ExitError(
+                ExitCode.CANNOT_WRITE, f"the folder {folder} does not exist: create it"
+            )
     if not options.in_file.exists():
         raise ExitError(ExitCode.NO_INPUT, f"{options.in_file} does not exist: check the path")
     report = check_input(options.in_file)

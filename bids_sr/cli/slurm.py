@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bids_sr.cli import options as types
 from bids_sr.cli.parser import parse_args
 from bids_sr.cli.plan_table import read_plan
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, counted
 from bids_sr.run import checks
 from bids_sr.run.exit_codes import ExitCode
 from bids_sr.run.job_array import PARTICIPANTS, SCRIPTS, SUBMIT, JobArray, write_job_array
@@ -169,8 +169,8 @@ def write_scripts(options: argparse.Namespace, words: Sequence[str]) -> int:
     _tell_who_is_left_out(images)
     written = write_job_array(array, config, images, folder)
     print(
-        f"{len(written.participants)} participants, one task per participant: "
-        f"{written.cpus} CPUs, ",
+        f"{counted(len(written.participants), 'participant')}, one task per participant: "
+        f"{counted(written.cpus, 'CPU')}, ",
         end="",
     )
     print(f"{written.memory_mb} MB (for {written.neediest}), {written.time}")

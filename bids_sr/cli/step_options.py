@@ -16,8 +16,8 @@ def add_session(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fuse-stacks",
         choices=get_args(FuseStacks),
-        help="auto: stacks of one contrast of a session, in whatever planes, are also fused into "
-        "one volume; none: each stays alone",
+        help="auto: stacks of one contrast of a session, in any planes, are also fused into one "
+        "volume; none: each image stays alone",
     )
     group.add_argument(
         "--guide",

@@ -63,14 +63,14 @@ def super_resolve_file(options: argparse.Namespace) -> int:
             ExitCode.USAGE,
             "--uncertainty: no uncertainty map with "
             f"{'labels' if options.labels else f'the method {chosen.method!r}'}; expected an "
-            f"image and one of the methods {', '.join(able)}. Else leave it out",
+            f"image and one of the methods {', '.join(able)}. Otherwise leave it out",
         )
     if options.guide and (options.labels or chosen.method != GUIDED_METHOD):
         raise ExitError(
             ExitCode.USAGE,
             "--guide: no guide with "
             f"{'labels' if options.labels else f'the method {chosen.method!r}'}; expected an "
-            f"image and the method {GUIDED_METHOD}. Else leave it out",
+            f"image and the method {GUIDED_METHOD}. Otherwise leave it out",
         )
     from bids_sr.sr.registry import make_method, parameters_for
 
@@ -227,7 +227,7 @@ def save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) ->
     if not options.uncertainty:
         return
     if uncertainty is None:
-        sys.stderr.write("the result says nothing of its uncertainty: no map is written\n")
+        sys.stderr.write("this method gives no uncertainty: no map is written\n")
     else:
         print(f"wrote {uncertainty.save(options.uncertainty)}")
 
@@ -274,7 +274,7 @@ def checked_output(options: argparse.Namespace, in_file: Path) -> Path:
         raise ExitError(ExitCode.NO_INPUT, f"{in_file} does not exist: check the path")
     folder = out_file.absolute().parent
     if not folder.is_dir():
-        raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} does not exist: make it")
+        raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} does not exist: create it")
     if not os.access(folder, os.W_OK):
         raise ExitError(ExitCode.CANNOT_WRITE, f"the folder {folder} cannot be written to")
     record = record_path(out_file)

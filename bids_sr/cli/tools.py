@@ -233,7 +233,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="thin scan of another contrast of the same patient that helps (finetuned); used if "
-        "slices held out say so",
+        "held-out slices confirm that it helps",
     )
     command.add_argument(
         "--uncertainty",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_sr.compute.resources import available_cpus, default_threads
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import ConfigError, counted
 from bids_sr.files import read_toml
 from bids_sr.method_facts import RECIPE_IMPLEMENTATIONS
 from bids_sr.plain_values import WrongTypeError, field_types, structured
@@ -105,7 +105,9 @@ def train_file(options: argparse.Namespace) -> int:
     if recipe.suffixes == IMAGES:
         roots = [path for path in options.paths if path.is_dir()]
         acquisitions = read_acquisitions(files, roots, AcquisitionOverrides())
-    print(f"training {out.name} by {recipe.name!r} on {len(files)} files ...", flush=True)
+    print(
+        f"training {out.name} by {recipe.name!r} on {counted(len(files), 'file')} ...", flush=True
+    )
     begin = time.monotonic()
     try:
         with progress_bar(out.name) as progress:

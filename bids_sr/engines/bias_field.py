@@ -144,7 +144,7 @@ def _fit_region(volume: Volume, mask: Volume | None) -> npt.NDArray[np.bool_]:
     if mask is not None and not mask.same_grid(volume):
         raise EngineError(
             f"Found a mask of shape {mask.shape} on another grid than the image (shape "
-            f"{volume.shape}); N4 needs both on one grid. Resample the mask first."
+            f"{volume.shape}); N4 needs both on the same grid. Resample the mask first."
         )
     inside = foreground(volume) if mask is None else mask.data > 0
     # N4 works on logarithms.

@@ -178,7 +178,7 @@ class NnUNetModel:
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise WeightsError(
                 f"The model in {self.folder} cannot be loaded ({type(error).__name__}: {error}); "
-                "expected one of nnU-Net v2. Get it again."
+                "expected one of nnU-Net v2. Download it again."
             ) from error
         return predictor
 
@@ -278,7 +278,7 @@ def _check(path: Path, key: str, name: Any, known: Iterable[str], *, needed: boo
         raise WeightsError(
             f"{path}: found {key} {str(name)[:100]!r}; expected what nnU-Net v2 itself writes "
             f"({listed}). Another name would be imported and could run any code, so the model is "
-            "refused. Get the released one."
+            "refused. Download the released one."
         )
 
 
@@ -298,7 +298,7 @@ def _load(path: Path, restricted: bool) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle fails in any way
         raise WeightsError(
             f"{path} cannot be loaded ({type(error).__name__}: {error}); expected a checkpoint "
-            "of nnU-Net v2. Get it again."
+            "of nnU-Net v2. Download it again."
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}; expected a checkpoint.")

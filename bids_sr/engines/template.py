@@ -63,7 +63,7 @@ def require_template(name: str, *, tissues: bool, offline: bool = False) -> None
     """
     if name == BUNDLED:
         return
-    missing, reason = [], "--offline forbids to fetch it"
+    missing, reason = [], "--offline does not allow the download"
     for what in (*_BRAIN, *_TISSUES) if tissues else _BRAIN:
         path, query = _find(name, what)
         if not _is_there(path) and not offline:

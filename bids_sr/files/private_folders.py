@@ -62,7 +62,7 @@ def make_work_folder(folder: Path) -> None:
     for path in (folder, *folder.glob("bids_sr_*_wf")):
         if problem := _why_not_own(path):
             raise OutputError(
-                f"the work folder {path} {problem}, and what lies there could run any code: give "
+                f"the work folder {path} {problem}, and files in it could run any code: give "
                 "another with --work-dir",
             )
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _why_not_own(folder: Path) -> str:
 def _not_private(path: Path) -> str:
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
-        return "is no folder, or a link"
+        return "is not a folder, or is a link"
     if status.st_uid != os.geteuid():
         return f"belongs to another user ({status.st_uid})"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -262,7 +262,7 @@ def _reason(path: Path, error: Exception) -> str:
             return f"a link to {path.readlink()}, which is not there"
         return "no such file"
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is no UTF-8"
+        return f"byte {error.start} is not UTF-8"
     if isinstance(error, RecursionError):
         return f"more than {MAX_DEPTH} levels deep"
     return str(getattr(error, "strerror", None) or error)

@@ -10,7 +10,7 @@ from pathlib import Path
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import open_regular
 
-CONVERT = "Convert it first: dcm2niix -b y -z y -o NIFTI_FOLDER DICOM_FOLDER"
+CONVERT = "Convert it first: mkdir NIFTI && dcm2niix -b y -z y -o NIFTI DICOM_FOLDER"
 """What to do about DICOM files."""
 _MARK, _PREAMBLE = b"DICM", 128  # DICOM PS3.10: 128 bytes of anything, then the mark
 _MOST_FILES = 100

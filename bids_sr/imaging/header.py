@@ -137,8 +137,8 @@ def check_input(path: str | os.PathLike[str]) -> InputReport:
         return describe(path, _header_alone(path) or open_image(path))
     except OSError as error:
         raise InputDataError(
-            f"{path}: cannot be read ({error.strerror or error}); expected a file that is there "
-            "and may be read. Check its permissions and the disk."
+            f"{path}: cannot be read ({error.strerror or error}); expected a readable "
+            "file. Check its permissions and the disk."
         ) from error
 
 
@@ -249,7 +249,7 @@ def _check_offset(path: Path, image: Any) -> None:
     offset = image.dataobj.offset
     if offset < first:
         raise InputDataError(
-            f"{path}: found vox_offset {offset}, where the header itself lies; expected {first} "
+            f"{path}: found vox_offset {offset}, which is inside the header; expected {first} "
             "or more. Convert the image again."
         )
 

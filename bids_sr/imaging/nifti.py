@@ -244,7 +244,7 @@ def _checked(path: Path, values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.
     if n_invalid:
         raise InputDataError(
             f"{path}: found {n_invalid} of {values.size} voxels NaN or infinite; expected finite "
-            "numbers. Mend or exclude the image."
+            "numbers. Repair or exclude the image."
         )
     if dtype.kind != "f":
         return _fitted(path, values, dtype)

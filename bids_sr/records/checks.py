@@ -183,7 +183,7 @@ RULES = (
         unit="%",
         high=25,
         value=measured("MaskDarkRimPercent"),
-        ok="The brain mask holds brain up to its surface.",
+        ok="The brain mask contains brain up to its surface.",
         look="The brain mask seems to reach into bone or air on one side: look at its outline.",
     ),
     CheckRule[QualityRecord](
@@ -202,7 +202,7 @@ RULES = (
         unit="% of its largest section",
         high=15,
         value=measured("BrainCutPercent"),
-        ok="The image holds the whole brain.",
+        ok="The image contains the whole brain.",
         look="The brain is cut off at an edge of the image: volumes are too small.",
     ),
     CheckRule[QualityRecord](
@@ -242,7 +242,8 @@ RULES = (
         value=_bright_tail,
         ok="The brightest voxels of the brain are as bright as white matter.",
         look="Parts of the brain mask are much brighter than white matter: vessels after "
-        "a contrast agent, or fat outside the brain. Look at the mask, and whether one was given.",
+        "a contrast agent, or fat outside the brain. Look at the mask, and check whether a "
+        "contrast agent was given.",
     ),
     CheckRule[QualityRecord](
         name="banding",
@@ -268,7 +269,7 @@ RULES = (
         high=0,
         value=_clear_faults,
         ok="No slice is clearly at fault.",
-        look="A slice is there twice or out of order, or moved or lost signal so much that it "
+        look="A slice is repeated or out of order, or moved or lost signal so much that it "
         "counts less than half: read the warnings of the image, and look at this slice.",
     ),
     CheckRule[QualityRecord](
@@ -360,8 +361,8 @@ RULES = (
         unit="dB",
         low=0.1,
         value=_held_out_gain,
-        ok="The slice thickness was assumed; slices that were left out and made again support it.",
-        look="The slice thickness was assumed, and slices that were left out and made again do "
+        ok="The slice thickness was assumed; the reconstruction of left-out slices supports it.",
+        look="The slice thickness was assumed, and the reconstruction of left-out slices does "
         "not support it: state SliceThickness in the sidecar, or give --slice-thickness.",
     ),
     CheckRule[QualityRecord](

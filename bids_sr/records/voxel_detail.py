@@ -31,15 +31,16 @@ class InterpolatedAxis:
         if self.through_plane:
             return (
                 f"the slices are interpolated by the scanner: {self.voxel_mm:.3g} mm apart, with "
-                f"detail of no more than {self.detail_mm:.2g} mm across. If the slice thickness "
-                "is not stated, or below that, give it with --slice-thickness"
+                f"no detail finer than {self.detail_mm:.2g} mm across them. If the stated slice "
+                "thickness is missing or smaller than that, give the right one with "
+                "--slice-thickness"
             )
         if self.output_mm is None or self.detail_mm <= _COARSER * self.output_mm:
             return ""
         return (
             f"voxels are finer than the detail within the slices: {self.voxel_mm:.3g} mm along "
             f"axis {self.axis}, detail of {self.detail_mm:.2g} mm, voxels of the result of "
-            f"{self.output_mm:.3g} mm. Do not take those for resolution"
+            f"{self.output_mm:.3g} mm. Smaller voxels are not finer detail"
         )
 
     def to_dict(self) -> dict[str, Any]:

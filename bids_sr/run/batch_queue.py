@@ -125,10 +125,10 @@ def _plugin_args(path: Path, values: Any) -> dict[str, Any]:
 def _expected(name: Any, value: Any) -> str:
     """Say what an argument should be; empty where it is that, or is not known to us."""
     if name in _COUNTS and not (type(value) is int and value > 0):
-        return "a whole number from 1 on"
+        return "a whole number of at least 1"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name in _NUMBERS and not (number and 0 <= value < math.inf):
-        return "a number from 0 on"
+        return "a number of at least 0"
     if name == "memory_gb" and not value:
         return "a number above 0"
     if name in _TEXTS and not isinstance(value, str):

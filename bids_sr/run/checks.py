@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.exceptions import ConfigError, InputDataError, counted
 from bids_sr.files import check_writable
 from bids_sr.files.private_folders import make_work_folder
 from bids_sr.run.exit_codes import ExitCode, ExitError
@@ -107,7 +107,8 @@ def check_dataset(bids_dir: Path) -> None:
         lines.append(f"  and {len(result.errors) - _SHOWN_ERRORS} more")
     raise ExitError(
         ExitCode.VALIDATION_FAILED,
-        f"{bids_dir} is not a valid BIDS dataset ({len(result.errors)} errors): correct it, or "
+        f"{bids_dir} is not a valid BIDS dataset ({counted(len(result.errors), 'error')}): "
+        "correct it, or "
         "give --skip-bids-validation\n" + "\n".join(lines),
     )
 

@@ -126,8 +126,8 @@ def write_pages(config: RunConfig, images: Sequence[AnatImage], fence: Fence) ->
     if not known:
         raise ExitError(
             ExitCode.NO_INPUT,
-            f"{config.output_dir} holds nothing of the selected subjects: there is nothing to "
-            "report; run without --reports-only first",
+            f"{config.output_dir} contains no results of the selected subjects: there is nothing "
+            "to report; run without --reports-only first",
         )
     restore_decisions(config.output_dir, known)
     hand_over.finish(config, images, fence)  # pages name the files that are there

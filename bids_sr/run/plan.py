@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bids_sr.config import RunConfig
-from bids_sr.exceptions import ConfigError, InputDataError
+from bids_sr.exceptions import ConfigError, InputDataError, counted
 from bids_sr.method_facts import METHOD_FACTS, methods_that
 from bids_sr.run.exit_codes import ExitCode, ExitError
 from bids_sr.run.feasibility import memory_here_gb, refuse_impossible
@@ -129,7 +129,8 @@ def count_words(images: Sequence[AnatImage]) -> str:
     counts: Counter[str] = Counter(image.action for image in images)
     subjects = len(subjects_of(images))
     words = [f"{counts[action]} {name}" for action, name in _COUNTED.items() if counts[action]]
-    return f"{len(images)} images of {subjects} subjects: {', '.join(words) or 'none'}"
+    total = f"{counted(len(images), 'image')} of {counted(subjects, 'subject')}"
+    return f"{total}: {', '.join(words) or 'none'}"
 
 
 def _tell_what_is_left_out(images: Sequence[AnatImage]) -> None:

@@ -217,7 +217,7 @@ def test_a_t2w_that_is_no_longer_handed_on_goes(
     notes = settle_references(
         results.root, after, ReferenceRule(), complete=[image.relpath for image in after]
     )
-    assert notes == ["removed sub-01_desc-preproc_T2w.nii.gz: this run hands on no T2w"]
+    assert notes == ["removed sub-01_desc-preproc_T2w.nii.gz: this run provides no T2w"]
     assert results.handed == set()
 
 

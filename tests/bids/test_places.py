@@ -78,7 +78,7 @@ def test_an_image_elsewhere_is_no_subjects(
         ("sub-04/ses-01/anat/sub-04_ses-02_T1w.nii.gz", "its name has ses-02, its folder ses-01"),
         ("sub-04/ses-01/anat/sub-04_T1w.nii.gz", "no ses-<label>, its folder ses-01"),
         ("sub-04/anat/sub-04_ses-01_T1w.nii.gz", "its name has ses-01, its folder no ses-<label>"),
-        ("sub-04/anat/sub-04_sub-05_T1w.nii.gz", "sub-05 is no entity"),
+        ("sub-04/anat/sub-04_sub-05_T1w.nii.gz", "sub-05 is not an entity"),
         ("sub-04/anat/sub-04_T1w.NII.GZ", "its name ends with .NII.GZ; expected .nii or .nii.gz"),
         ("sub-04/anat/sub-04_T1w.Nii", "its name ends with .Nii"),
         ("sub-04/anat/sub-04_T1w.img", "its name ends with .img"),
@@ -215,11 +215,11 @@ def test_one_file_as_the_image_of_two_subjects_is_told(add_image: AddImage, data
         (dataset / relpath).hardlink_to(source)
     (dataset / "sub-03/anat/sub-03_run-2_T1w.nii.gz").symlink_to(store)
     warned = {
-        image.path.name.split("_T1w")[0]: [w for w in image.facts.warnings if "very same" in w]
+        image.path.name.split("_T1w")[0]: [w for w in image.facts.warnings if "the same file" in w]
         for image in plan_images(open_layout(dataset), Selection())
         if image.facts is not None
     }
-    same = "it is the very same file as sub-01/anat/sub-01_T1w.nii.gz"
+    same = "it is the same file as sub-01/anat/sub-01_T1w.nii.gz"
     assert [len(lines) for lines in warned.values()] == [1, 1, 1, 0, 1]
     assert warned["sub-02"][0].startswith(same)
     assert warned["sub-02"][0].endswith("of another subject")

@@ -116,7 +116,7 @@ def test_a_comparison_resumes_and_a_bad_image_stops_no_other(
     capsys.readouterr()
     assert tools.main([*again, tiny.format(4)]) == ExitCode.OK
     shown = capsys.readouterr().out
-    assert "1 reconstructions to do, 1 done before" in shown
+    assert "1 reconstruction to do, 1 done before" in shown
     changed = [path.name for path, time in files.items() if path.stat().st_mtime_ns != time]
     assert changed == ["sub-01_T1w_7-8-axial_tiny.json"]
     assert len(_rows(out)) == 4

@@ -53,7 +53,7 @@ def test_a_folder_of_dicom_files_is_told_how_to_convert_it(
     ended = command(tmp_path / "scans", tmp_path / "out", "participant", cwd=tmp_path)
     assert ended.returncode == ExitCode.NO_INPUT
     (line,) = ended.stderr.splitlines()
-    assert "holds DICOM files; expected a BIDS dataset. Convert it first: dcm2niix" in line
+    assert "holds DICOM files; expected a BIDS dataset. Convert it first: mkdir NIFTI" in line
 
 
 def test_a_missing_dataset_is_no_input(command: Command, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_command_line_wins_over_header_and_sidecar(image: Path, tmp_path: Pa
         ("image.nii.gz", "image.nii", ExitCode.USAGE, "is the input's sidecar"),
         ("image.nii.gz", "listed.nii.gz", ExitCode.USAGE, "was not written by this program"),
         ("image.nii.gz", "lonely.nii.gz", ExitCode.USAGE, "lonely.json exists and was not"),
-        ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: make it"),
+        ("image.nii.gz", "none/sr.nii.gz", ExitCode.CANNOT_WRITE, "does not exist: create it"),
         ("text.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "cannot be read as NIfTI"),
         ("listed.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "it holds a list"),
         ("broken.nii.gz", "sr.nii.gz", ExitCode.BAD_DATA, "expected a JSON object"),

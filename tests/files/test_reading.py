@@ -146,7 +146,7 @@ def test_json_as_others_write_it(tmp_path: Path) -> None:
         (read_json, b"[1]", "it holds a list"),
         (read_json, b"{", "Expecting property name"),
         (read_json, b"", "Expecting value"),
-        (read_json, b'{"a": "\xe9"}', "byte 7 is no UTF-8"),
+        (read_json, b'{"a": "\xe9"}', "byte 7 is not UTF-8"),
         (read_toml, b"a = ", "Invalid value"),
         (read_yaml, b"- 1", "it holds a list"),
         (read_yaml, b"a: [", "while parsing"),

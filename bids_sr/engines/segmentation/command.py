@@ -157,7 +157,7 @@ def read_labels(path: Path, volume: Volume) -> Volume:
     image = _read(path)
     data = np.rint(image.data).astype(np.int32)
     if not data.any():
-        raise EngineError(f"{path.name} has no label but background; expected some.")
+        raise EngineError(f"{path.name} has only background; expected at least one label.")
     labels = Volume(data, image.affine)
     if not labels.same_grid(volume):
         labels = resample(labels, volume.grid, kernel="nearest")

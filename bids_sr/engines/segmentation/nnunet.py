@@ -123,8 +123,8 @@ class NnUNet(SegmentationTool):
             if is_device_full(error):  # for the CPU to take over
                 raise
             raise EngineError(
-                f"nnU-Net failed on {device} ({error}). Where memory is too small, use "
-                "--device cpu; else look whether the model fits the image."
+                f"nnU-Net failed on {device} ({error}). If memory is too small, use --device "
+                "cpu; otherwise check whether the model fits the image."
             ) from error
 
     def _predictor(self, device: Any) -> Any:

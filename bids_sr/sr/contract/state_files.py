@@ -124,7 +124,7 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # a damaged pickle fails in any way
         raise WeightsError(
             f"Found {path}, which cannot be read as a checkpoint ({type(error).__name__}); it "
-            "is damaged or another kind of file. Get it again."
+            "is damaged or another kind of file. Download it again."
         ) from error
     if not isinstance(content, Mapping):
         raise WeightsError(

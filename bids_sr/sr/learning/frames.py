@@ -50,11 +50,13 @@ def read_shots(
         try:
             frames = _decode(decoder, path, width, most_frames)
         except (decoder.FFmpegError, OSError, IndexError) as error:
-            LOGGER.warning("Not learnt from: %s: cannot be decoded (%s)", path, error)
+            LOGGER.warning("Not used for training: %s: cannot be decoded (%s)", path, error)
             continue
         parts = [part for part in part_by_scene(frames) if len(part) >= least_frames]
         if not parts:
-            LOGGER.warning("Not learnt from: %s: no shot of %d frames or more", path, least_frames)
+            LOGGER.warning(
+                "Not used for training: %s: no shot of %d frames or more", path, least_frames
+            )
         shots += [(f"{path.name}#{number}", part) for number, part in enumerate(parts, 1)]
     if not shots:
         raise InputDataError(

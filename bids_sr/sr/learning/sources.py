@@ -101,7 +101,7 @@ def read_images(
         try:
             images.append(_read(path, (acquisitions or {}).get(path), prepare))
         except (InputDataError, AcquisitionError, OSError) as error:
-            LOGGER.warning("Not learnt from: %s", error)
+            LOGGER.warning("Not used for training: %s", error)
     if not images:
         raise InputDataError(
             f"Found {len(files)} files and no image that can be learnt from; expected at least "

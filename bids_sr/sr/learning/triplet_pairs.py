@@ -105,7 +105,7 @@ class TripletPairs:
         """Whether the network gets the rows of the last batch as rows; else as columns."""
         self._images = [image for image in images if len(image.places)]
         if not self._images:
-            raise InputDataError("Found nothing but darkness in the images; expected anatomy.")
+            raise InputDataError("Found only background in the images; expected anatomy.")
         self._operator = torch.from_numpy(self.geometry.matrix)
         self._random = np.random.default_rng(seed)
 

@@ -161,8 +161,8 @@ class Latent(Method):
     def for_labels(self) -> Method:
         """Refuse: an autoencoder of intensities knows no labels (ConfigError)."""
         raise ConfigError(
-            "Found a label map for the method 'latent', whose network knows intensities; expected "
-            "an image. Take the method linear for label maps."
+            "Found a label map for the method 'latent', whose network works on intensities; "
+            "expected an image. Use the method linear for label maps."
         )
 
     def prepared(

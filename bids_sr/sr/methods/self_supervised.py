@@ -175,7 +175,7 @@ class SelfSupervised(ViewNetwork):
             raise ConfigError(
                 "Found a label map and nothing to reuse; expected weights that were learnt from "
                 "an image of the same geometry (--sr-reuse-model PATH): a label map has no "
-                "detail to learn from. Without any, take the method linear."
+                "detail to learn from. Without them, use the method linear."
             )
         return replace(self, scale_intensities=False, data_consistency=False)
 

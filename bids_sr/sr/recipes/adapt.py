@@ -88,7 +88,7 @@ class Adapt(BackboneRecipe):
         shortest = min(work.in_plane_shape)
         if scale < _LEAST_SCALE or shortest < _LEAST_SLICES * scale:
             LOGGER.warning(
-                "Not learnt from: %s: slices are %.3g voxels apart and %d voxels long",
+                "Not used for training: %s: slices are %.3g voxels apart and %d voxels long",
                 image.path,
                 scale,
                 shortest,

@@ -173,7 +173,7 @@ def read_stacks(
                 acquisition = acquisitions.get(path) or Acquisition.from_volume(frame)
                 stacks.append(training_stack(frame, acquisition, in_plane_spacing))
         except (InputDataError, AcquisitionError, OSError) as error:
-            LOGGER.warning("Not learnt from: %s", error)
+            LOGGER.warning("Not used for training: %s", error)
     if not stacks:
         raise InputDataError(
             f"Found {len(files)} files and no image that can be learnt from; expected at least "

@@ -162,7 +162,7 @@ def synthetic_volumes(maps: Sequence[Path], number: int, seed: int) -> list[Trai
         try:
             labels = read_labels(path)
         except (InputDataError, OSError) as error:
-            LOGGER.warning("Not learnt from: %s", error)
+            LOGGER.warning("Not used for training: %s", error)
             continue
         image = robustly_scaled(labels.with_data(synthesise(labels.data, random)))
         volumes.append(TrainingVolume.of(f"from {path.name}", image.data, image.spacings))

@@ -91,7 +91,7 @@ def check_assumption(
     worst = held_out_gain(part, thin, voxel, THINNER_SHARE, reconstruct)
     test = replace(test, least_gain=_rounded(worst))
     reason = (
-        f"slices left out and made again gain {gain:+.2f} dB over interpolation, too little to "
+        f"reconstructed left-out slices gain {gain:+.2f} dB over interpolation, too little to "
         "rely on an assumed slice thickness"
     )
     if worst is not None and worst < WORST_GAIN:

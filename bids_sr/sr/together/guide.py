@@ -195,7 +195,9 @@ def _meaning(uncertainty: Volume | None) -> dict[str, Any]:
     """Say what the uncertainty beside a guide promises: nothing, it was only scaled."""
     if uncertainty is None:
         return {}
-    reason = "the interval without the guide was scaled by what the guide leaves of the error"
+    reason = (
+        "the interval without the guide was scaled by the share of the error that the guide leaves"
+    )
     return {UNCERTAINTY: UncertaintyRecord(reason=reason).to_dict()}
 
 
@@ -253,7 +255,7 @@ class _GuideJob:
         fit = register(guide, unguided.volume, contrasts=True, seed=seed)
         facts |= _registration_facts(fit)
         if not fit.believed:
-            raise _NotUsedError(f"its registration is not believed: {fit.reason}")
+            raise _NotUsedError(f"its registration is not trusted: {fit.reason}")
         across, directions = _distances(guide, work, fit.to_fixed, acquisition.spacing)
         lying = placed(guide, work.grid, fit.to_fixed)
         return cls(
@@ -290,8 +292,8 @@ class _GuideJob:
         }
         if gain - max(without, 0.0) < LEAST_GAIN:
             raise _NotUsedError(
-                f"on slices held out it adds {gain - max(without, 0.0):.2f} dB; at least "
-                f"{LEAST_GAIN:g} dB are asked for"
+                f"on held-out slices it adds {gain - max(without, 0.0):.2f} dB; at least "
+                f"{LEAST_GAIN:g} dB are required"
             )
         self.progress(0, 0, "applying the guide")
         before = self.unguided.volume
@@ -390,7 +392,7 @@ def _distances(
     if across > _FINER * thickest:
         raise _NotUsedError(
             f"its voxels are {across:.3g} mm apart across the slices of the image; at most "
-            f"{_FINER * thickest:.3g} mm are asked for"
+            f"{_FINER * thickest:.3g} mm are required"
         )
     within = tuple(int(axis) for axis in np.flatnonzero(thin) if axis != work.slice_axis)
     if not within:

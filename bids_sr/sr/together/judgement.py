@@ -89,11 +89,11 @@ class Registration:
         if self.residual <= self.most_residual:
             return (
                 "a part of it shows something else than the frame (a quarter correlates by less "
-                f"than {self.agreement:.2f}; at least {LEAST_AGREEMENT:g} is believed)"
+                f"than {self.agreement:.2f}; at least {LEAST_AGREEMENT:g} is accepted)"
             )
         return (
             "it fits hardly better than when shifted by a slice "
-            f"(residual {self.residual:.2f} of that; at most {self.most_residual:g} is believed)"
+            f"(residual {self.residual:.2f} of that; at most {self.most_residual:g} is accepted)"
         )
 
 
