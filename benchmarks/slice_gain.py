@@ -5,7 +5,8 @@
 
 `simulated`: fine images are degraded along z (5 mm thick every 6 mm; 4/4 mm), and the slices get
 gains: odd-even (neighbours differ by so many percent), random (so many percent standard
-deviation), or none.  Table: the difference of slices to the mean of both neighbours that the
+deviation), or none.  Table: how far slices differ from their neighbours, as measured, which
+without gains is anatomy; the difference of slices to the mean of both neighbours that the
 gains make, before and after the correction (RMS, percent, slices with at least half of the
 largest foreground); and with `--methods` the PSNR where the image is bright, minus that of the
 undisturbed slices, without and with correction.  With `--slab` only the middle so many mm along x
@@ -52,7 +53,7 @@ def main() -> None:
     simulated.add_argument("images", type=Path, nargs="+")
     simulated.add_argument("--percents", nargs="+", type=float, default=[1.0, 2.0, 5.0])
     simulated.add_argument("--methods", nargs="*", default=[])
-    simulated.add_argument("--kinds", nargs="+", default=["odd-even", "random"])
+    simulated.add_argument("--kinds", nargs="*", default=["odd-even", "random"])
     simulated.add_argument("--slab", type=float, help="mm along x that is super-resolved")
     real = commands.add_parser("real")
     real.add_argument("bids", type=Path)
@@ -79,8 +80,11 @@ def gains_of(kind: str, percent: float, count: int) -> Array:
 def measure_simulated(options: argparse.Namespace) -> None:
     specs = [parse_spec(text) for text in options.methods]
     scores = " | ".join(f"{spec.label}, without | with" for spec in specs)
-    print(f"| image | mm | gains | found | before, % | left, % |{scores and f' {scores} |'}")
-    print("|" + " --- |" * (6 + 2 * len(specs)))
+    print(
+        f"| image | mm | gains | found | measured, % | before, % | left, % |"
+        f"{scores and f' {scores} |'}"
+    )
+    print("|" + " --- |" * (7 + 2 * len(specs)))
     for path in options.images:
         image = Volume.load(path).canonical()
         for thickness, spacing in PROTOCOLS:
@@ -92,8 +96,8 @@ def measure_simulated(options: argparse.Namespace) -> None:
             undisturbed = [
                 psnr(scored, slab(lr, options.slab), acquisition, spec) for spec in specs
             ]
-            for kind, percent in cases(options.kinds, options.percents):
-                gains = gains_of(kind, percent, lr.shape[2])
+            for kind, size in cases(options.kinds, options.percents):
+                gains = gains_of(kind, size, lr.shape[2])
                 striped = banded(lr, gains, 2) if kind != "none" else lr
                 even, gain = correct_slice_gain(striped, acquisition)
                 changes = []
@@ -107,7 +111,8 @@ def measure_simulated(options: argparse.Namespace) -> None:
                     difference(values, lr) for values in (gains, gains * np.array(gain.factors))
                 )
                 cells = [path.name.removesuffix(".nii.gz"), f"{thickness:g}/{spacing:g}"]
-                cells += [f"{kind} {percent:g} %" if percent else kind, words(gain)]
+                cells += [f"{kind} {size:g} %" if size else kind, words(gain)]
+                cells.append(percent(gain.before_percent))
                 print(
                     f"| {' | '.join([*cells, f'{before:.2f}', f'{left:.2f}', *changes])} |",
                     flush=True,

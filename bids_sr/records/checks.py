@@ -38,6 +38,8 @@ class CheckRule(Generic[Record]):
     """What a value within the range means."""
     look: str
     """What a value outside of the range means, and what to do."""
+    named: Callable[[Record], str] = lambda record: ""
+    """Names what is outside of the range, for the end of the line."""
 
     def check(self, record: Record) -> Check | None:
         """Check an image; None where it does not have the value."""
@@ -53,7 +55,7 @@ class CheckRule(Generic[Record]):
             low=self.low,
             high=self.high,
             status=OK if expected else LOOK,
-            reason=self.ok if expected else self.look,
+            reason=self.ok if expected else f"{self.look} {self.named(record)}".strip(),
         )
 
     def expects(self, value: float) -> bool:
@@ -155,6 +157,16 @@ def _clear_faults(quality: QualityRecord) -> float | None:
     return float(len({fault.slice_number for fault in faults if fault.clear})) or None
 
 
+def _named_faults(quality: QualityRecord) -> str:
+    """Name the first slices at fault, with what is wrong with each."""
+    faults = quality.method.slice_record.faults
+    words = [f"slice {fault.slice_number}: {fault.words}" for fault in faults[:_NAMED_FAULTS]]
+    more = len(faults) - len(words)
+    words += [f"and {more} more"] if more > 0 else []
+    return f"Counted from 0: {'; '.join(words)}." if words else ""
+
+
+_NAMED_FAULTS = 5
 _TOLERATED_FAULTS = 2  # now and then a good slice is accused
 
 RULES = (
@@ -260,8 +272,8 @@ RULES = (
         high=_TOLERATED_FAULTS,
         value=_slice_faults,
         ok="No slice seems to have moved or lost signal.",
-        look="Slices moved, lost signal, or are repeated or missing: read the warnings of the "
-        "image, and look at these slices.",
+        look="Slices moved, lost signal, or are repeated or missing: look at these slices.",
+        named=_named_faults,
     ),
     CheckRule[QualityRecord](
         name="clear_faults",
@@ -270,7 +282,8 @@ RULES = (
         value=_clear_faults,
         ok="No slice is clearly at fault.",
         look="A slice is repeated or out of order, or moved or lost signal so much that it "
-        "counts less than half: read the warnings of the image, and look at this slice.",
+        "counts less than half: look at this slice.",
+        named=_named_faults,
     ),
     CheckRule[QualityRecord](
         name="snr",

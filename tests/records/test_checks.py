@@ -181,6 +181,13 @@ def test_a_small_residual_is_compared_with_a_least_noise() -> None:
     assert "residual" not in fired(with_method(details=clean))
 
 
+def test_the_check_of_slices_names_the_first_of_them() -> None:
+    quality = with_method(slice_record=moved(range(3, 10)))
+    (check,) = (check for check in verdict_on(quality).checks if check.name == "slices")
+    assert "Counted from 0: slice 3: moved by about" in check.reason
+    assert check.reason.endswith("; and 2 more.")
+
+
 @pytest.mark.parametrize(("part", "rules"), [(0, RULES), (1, FUSION_RULES)])
 def test_the_page_has_every_check_with_its_range(
     part: int, rules: Iterable[CheckRule[Any]]
