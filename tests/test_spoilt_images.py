@@ -74,7 +74,7 @@ def test_all_places_agree_on_what_is_wrong(
         page = (out / f"sub-{label}.html").read_text()
         assert f'class="verdict verdict-{status}"' in page
         if "slices" in names:
-            assert "Counted from 0: slice 4: moved by about" in str(looks)
+            assert "Counted from 0: slice 14: moved by about" in str(looks)
         for check in looks:
             assert check["Title"].lower() in last
             assert check["Reason"] in page
