@@ -34,7 +34,7 @@ help:
 	@echo "make lint       ruff: style and format"
 	@echo "make types      mypy: strict, every room"
 	@echo "make structure  the floors, the package list, the wheel and the editable install"
-	@echo "make docs       links, commands, options and names of code in the docs exist"
+	@echo "make docs       commands, options, files and names of code in the docs exist"
 	@echo "make site       the documentation site in site/; dead links and unknown symbols are errors"
 	@echo "make viewer-bundle  fetch the copy of NiiVue in the viewer again (npm), by its checksums"
 	@echo "make build      source distribution and wheel into dist/"

@@ -1,9 +1,9 @@
 """Check that what the documentation names exists.
 
-Links and their anchors, files of the repository, make targets, options and subcommands of
-both commands, the imports of Python examples, and names of our code (`symbols.py`).  In the
-source, files and cross-references of docstrings.  Prints one line for each fault:
-``file:line: what``.  It does not judge whether the text is true.
+Files of the repository, make targets, options and subcommands of both commands, the imports of
+Python examples, and names of our code (`symbols.py`).  In the source, files and cross-references
+of docstrings.  Prints one line for each fault: ``file:line: what``.  Links and their anchors are
+checked by `make site`.  It does not judge whether the text is true.
 """
 
 from __future__ import annotations
@@ -71,12 +71,6 @@ def make_targets(root: Path) -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", text, flags=re.MULTILINE))
 
 
-def anchors(page: Path) -> set[str]:
-    """Return the anchors that a page's headings make."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
-
-
 def commands_in(block: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
     """Join continued lines of a shell block and split them into words."""
     joined, start = "", 0
@@ -131,16 +125,7 @@ class Checker:
                     self.fault(source, number, missing)
 
     def check_text(self, page: Path, number: int, line: str) -> None:
-        """Check links and code spans of one line."""
-        for target in LINK.findall(line):
-            if "://" in target or target.startswith("mailto:"):
-                continue
-            name, _, anchor = target.partition("#")
-            aim = (page.parent / name).resolve() if name else page
-            if not aim.exists():
-                self.fault(page, number, f"link to {target}: no such file")
-            elif anchor and anchor not in anchors(aim):
-                self.fault(page, number, f"link to {target}: no such heading")
+        """Check paths and code spans of one line."""
         self.check_paths(page, number, LINK.sub("", line))
         for span in SPAN.findall(line):
             words = span.split()

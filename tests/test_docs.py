@@ -111,8 +111,6 @@ def test_a_right_page_has_no_fault(check: ModuleType, page: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[x](gone.md)", "docs/page.md:2: link to gone.md: no such file"),
-        ("[x](other.md#gone)", "docs/page.md:2: link to other.md#gone: no such heading"),
         ("`make gone`", "docs/page.md:2: make gone: no such target"),
         ("`--gone`", "docs/page.md:2: --gone: no command has this option"),
         ("`docs/gone.md`", "docs/page.md:2: docs/gone.md: no such file"),
