@@ -282,8 +282,8 @@ def _check(fit: _Fit, millilitres: float, at_border: float, apart: float) -> Non
     least, most = _SCALES
     if fit.information < _LEAST_INFORMATION:
         raise EngineError(
-            f"Found {fit.information:.2f} nat of mutual information between the template's brain "
-            f"and the image; a brain has at least {_LEAST_INFORMATION}. {advice}"
+            "The image hardly matches the brain of the template (mutual information "
+            f"{fit.information:.2f} nat, expected at least {_LEAST_INFORMATION}). {advice}"
         )
     if min(fit.scales) < least or max(fit.scales) > most:
         raise EngineError(

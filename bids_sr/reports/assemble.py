@@ -52,8 +52,8 @@ TIMES = {"check": "Input check", **STEPS, "super_resolution": "Super-resolution"
 _PNG = b"\x89PNG"
 _SVG = re.compile(r"\s*<(svg|\?xml)\b")
 LEFTOVER = (
-    "What is shown below was written before this, by steps that worked or by an earlier run; "
-    "it is not the result of the latest run."
+    "The figures and values below are from earlier steps or from an earlier run; "
+    "they are not the result of the latest run."
 )
 
 
