@@ -86,9 +86,11 @@ def test_three_stacks_become_one_volume(
         rows = list(csv.DictReader(stream, delimiter="\t"))
     assert all("fused into sub-01_desc-fused_T2w" in row["reason"] for row in rows)
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert "The stacks in the frame, their mean, and the fused volume" in page
+    assert "The stacks, their mean, and the fused volume" in page
     assert "How much each slice counts" in page
-    assert page.count('class="layer') == 5
+    section = page[page.index('<section id="fused-') :]
+    assert section.count('class="layer') == 5  # three stacks, their mean, the volume
+    assert "res-2mm_desc-fused_T2w.nii.gz" in page[: page.index("What happened to each image")]
     assert "the frame: not moved" in page
     assert check_output_tree(tmp_path / "out") == []
     validator = Path(sys.executable).with_name("bids-validator-deno")

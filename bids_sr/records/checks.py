@@ -345,8 +345,8 @@ RULES = (
         unit="% of the intensity range",
         high=12,
         value=measured("UncertaintyPercent"),
-        ok="The errors to expect are small.",
-        look="Large errors are to be expected: do not rely on fine detail.",
+        ok="The expected errors are small.",
+        look="The expected errors are large: do not rely on fine detail.",
     ),
     CheckRule[QualityRecord](
         name="overshoot",

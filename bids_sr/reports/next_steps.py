@@ -131,7 +131,8 @@ def _fmriprep(places: Places, sessions: Sequence[SessionFiles]) -> Step:
             "sessionwise, run bids_sr again with --anat-reference-per subject."
         )
     name = ", ".join(Path(file.name).name for file in references)
-    return Step(aim=aim, file=name, commands=commands, notes=tuple(notes))
+    care = [text for session in sessions for text in _care(session.best("T1w"))]
+    return Step(aim=aim, file=name, commands=commands, notes=(*care, *notes))
 
 
 def _freesurfer(places: Places, session: SessionFiles) -> Step:
@@ -167,7 +168,7 @@ def _freesurfer(places: Places, session: SessionFiles) -> Step:
         aim=aim,
         file=Path(t1w.name).name,
         commands=(Command(text=command + (" -cw256" if wide else "")),),
-        notes=(*notes, *_shell_note(t1w.path)),
+        notes=(*_care(session.best("T1w")), *notes, *_shell_note(t1w.path)),
     )
 
 
@@ -224,6 +225,7 @@ def _lesions(places: Places, session: SessionFiles) -> Step:
     )
     commands.append(_samseg(places, flair, t1w, word(places.beside("samseg") / subject)))
     notes = (
+        *_care(flair, t1w),
         "Lesions that lie within one slice, or are smaller than it is thick, are the least "
         "certain: compare them with the acquired FLAIR.",
     )
@@ -307,6 +309,17 @@ def _one_grid(places: Places, session: SessionFiles) -> Step:
         commands=tuple(commands),
         notes=notes,
     )
+
+
+def _care(*files: OutputFile | None) -> list[str]:
+    """Say which files a check asks to look at before they are used."""
+    return [
+        f"Look at the {file.suffix} first: {len(file.image.verdict.looks)} of its checks ask for "
+        "it, see the verdict."
+        for file in files
+        if file is not None and file.image is not None and file.image.verdict is not None
+        if file.image.verdict.looks
+    ]
 
 
 def _shell_note(path: Path) -> tuple[str, ...]:

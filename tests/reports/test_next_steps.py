@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from bids_sr.records.quality import QualityRecord
+from bids_sr.records.verdict import LOOK, Check, Verdict
 from bids_sr.reports.next_steps import steps_of_session, steps_of_subject, warnings_of_use
 from bids_sr.reports.output_files import SessionFiles, read_output_files
 from bids_sr.reports.records import ImageRecord
@@ -224,6 +227,21 @@ def test_lesion_tools_get_flair_and_t1w(subject: Subject) -> None:
     registered = words_of([step(steps_of_session(places, session), "one grid")])[0][-1]
     assert samseg[1:4] == ["--input", t1w, registered]
     assert samseg[samseg.index("--lesion-mask-pattern") + 1 :][:2] == ["0", "1"]
+
+
+def test_a_file_that_needs_a_look_says_so_first(subject: Subject) -> None:
+    head(subject)
+    check = Check(name="noise", title="Noise", value=9.0, status=LOOK)
+    t1w, flair = subject.images
+    subject.images = [
+        replace(t1w, quality=QualityRecord(image=t1w.image, verdict=Verdict(checks=(check,)))),
+        flair,
+    ]
+    (session,) = subject.sessions()
+    steps = steps_of_subject(subject.places(), [session])
+    steps += steps_of_session(subject.places(), session)
+    for aim in ("fMRIPrep", "recon-all", "lesions"):
+        assert step(steps, aim).notes[0].startswith("Look at the T1w first: 1 of its checks")
 
 
 def test_without_flair_or_head_nothing_is_promised(subject: Subject) -> None:
