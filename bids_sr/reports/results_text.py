@@ -37,7 +37,7 @@ class ResultFacts:
             What was done to the image.
         """
         if method.output is not None and not method.passed_through:
-            sizes = tuple(round(size, 3) for size in method.output.spacings)
+            sizes = tuple(round(size, 2) for size in method.output.spacings)
             self._sizes.add((suffix, sizes))
         if method.model:
             name = method.model.removesuffix(".safetensors").removesuffix(".pth")

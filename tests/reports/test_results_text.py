@@ -11,7 +11,7 @@ from bids_sr.reports.results_text import ResultFacts, results_text
 
 OUTPUT = Output(
     shape=(99, 117, 95),
-    spacings=(0.999999, 1.0, 1.000001),
+    spacings=(0.999999, 1.0, 0.997),
     intensities=(0.0, 1.0),
     residual_percent=1.0,
 )
