@@ -201,20 +201,6 @@ def groups_by_graph(images: Sequence[AnatImage]) -> dict[str, str]:
     return {fusion_wf_name(group): group.name for group in stack_groups(images)}
 
 
-def group_ended_by(fullname: str, groups: Mapping[str, str]) -> str | None:
-    """Return the name of the group of stacks whose last node this is; None for other nodes.
-
-    Parameters
-    ----------
-    fullname : str
-        Full name of the node.
-    groups : mapping of str to str
-        From :func:`groups_by_graph`.
-    """
-    *_, graph, node = ["", *fullname.split(".")]
-    return groups.get(graph) if node == LAST_NODE else None
-
-
 def ended_groups(images: Sequence[AnatImage], ended: Iterable[str]) -> list[str]:
     """List the groups of stacks of which everything is written, by the nodes that have ended."""
     last = {tuple(name.split(".")[-2:]) for name in ended}

@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +45,12 @@ def run_graph(
     """Run the graph to its end and return the outcome of each image.
 
     ``ended`` is called with each image as soon as it is done or has failed, ``fused`` with the
-    name of each group of stacks as soon as everything of its fused volume is written.
+    name of each group of stacks as soon as everything of its fused volume is written, its verdict
+    and figures too.
     """
     from bids_sr.bids import output_paths, subjects_of
     from bids_sr.workflows.base import (  # type: ignore[import-not-found,unused-ignore]
         ended_groups,
-        group_ended_by,
         groups_by_graph,
         image_of_node,
         images_by_graph,
@@ -93,9 +93,14 @@ def run_graph(
         crashes = read_crashes([record.log_dir(config.output_dir, image.subject)])
         ended(tell([image], crashes).images[0])
 
+    fusing = nodes_of_groups(_run_nodes(workflow), groups)
+
     def node_ended(name: str) -> None:
-        if (group := group_ended_by(name, groups)) is not None:
-            fused(group)
+        for group, left in fusing.items():
+            if name in left:
+                left.remove(name)
+                if not left:
+                    fused(group)
 
     watch = ImageEnds(
         lines, _own_nodes(workflow, image_of), image_ended, makes_product, node_ended
@@ -247,6 +252,16 @@ def _run_nodes(workflow: Any) -> list[str]:
         # identity nodes are taken out of the graph before it is run
         if type(node.interface).__name__ != "IdentityInterface"
     ]
+
+
+def nodes_of_groups(names: Iterable[str], groups: Mapping[str, str]) -> dict[str, set[str]]:
+    """Sort the full names of nodes by the groups of stacks, given by their graphs."""
+    own: dict[str, set[str]] = {}
+    for name in names:
+        for graph in name.split("."):
+            if graph in groups:
+                own.setdefault(groups[graph], set()).add(name)
+    return own
 
 
 def _own_nodes(

@@ -45,3 +45,9 @@ def test_nodes_of_all_graphs_are_found_with_their_full_names() -> None:
     assert len(nodes) == 6
     for name, node in nodes.items():
         assert node is workflow.get_node(name.removeprefix("all_wf."))
+
+
+def test_nodes_are_sorted_by_the_group_of_stacks_they_belong_to() -> None:
+    groups = {"a_wf": "sub-01_desc-fused_T2w", "b_wf": "sub-02_desc-fused_T2w"}
+    names = ["w.sub_01_wf.a_wf.fuse", "w.sub_01_wf.a_wf.segmentation_wf.x", "w.sub_01_wf.t1w_wf.x"]
+    assert execution.nodes_of_groups(names, groups) == {"sub-01_desc-fused_T2w": set(names[:2])}
