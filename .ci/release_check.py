@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Where the version stands besides the package itself, which has the first word.
 COPIES = {
     "CITATION.cff": r"^version: *(\S+)$",
+    "Dockerfile": r"^ARG VERSION=(\S+)$",
     "singularity.def": r"^ *org\.opencontainers\.image\.version +(\S+)$",
     "boutiques/bids_sr.json": r'^ *"tool-version": "([^"]+)",?$',
 }
