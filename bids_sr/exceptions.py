@@ -23,11 +23,11 @@ class NoInputError(InputDataError):
 
 
 class OutputError(BidsSrError):
-    """A place cannot be written to, or what lies there must not be trusted."""
+    """A file or folder cannot be written, or its present content must not be trusted."""
 
 
 class MachineError(BidsSrError):
-    """The machine, or what it lends to this process, is too small."""
+    """The machine, or the part of it that this process may use, is too small."""
 
 
 class StepKilledError(MachineError):

@@ -32,7 +32,7 @@ _LEAST_SLICES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """State how a test is made of an image."""
+    """State how a test is made from an image."""
 
     name: str
     """``thickness/spacing`` in mm, optionally with a plane and ``/profile`` (else a Gaussian);

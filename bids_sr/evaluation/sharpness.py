@@ -22,7 +22,7 @@ def sharpness(
     slice_axis: int,
     cutoff: float,
 ) -> float:
-    """Return the fine detail across the slices, relative to that in-plane.
+    """Return the fine detail across the slices, relative to that within them.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ _LEAST_RATIOS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class SliceGain:
-    """Hold the factor of each slice, and what it rests on.
+    """Hold the factor of each slice, and the evidence for it.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class SliceGain:
 
 
 def correct_slice_gain(volume: Volume, acquisition: Acquisition) -> tuple[Volume, SliceGain]:
-    """Bring neighbouring slices to one brightness, if they differ by more than anatomy does.
+    """Equalise the brightness of neighbouring slices if anatomy does not explain the difference.
 
     Parameters
     ----------

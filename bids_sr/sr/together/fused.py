@@ -39,7 +39,7 @@ _MARGIN_MM = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class FusedReconstruction:
-    """Hold what several stacks gave together, and how.
+    """Hold the volume fused from several stacks, and how it was made.
 
     Attributes
     ----------

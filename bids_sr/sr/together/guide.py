@@ -143,7 +143,7 @@ def guided(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> GuidedReconstruction:
-    """Improve a reconstruction by a guide, if slices held out say that it helps.
+    """Improve a reconstruction by a guide, if held-out slices confirm that it helps.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ _RIGID_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stack:
-    """Hold the slices of one acquisition and what is known of them.
+    """Hold the slices of one acquisition and what is known about them.
 
     Attributes
     ----------
