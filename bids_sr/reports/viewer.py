@@ -126,7 +126,7 @@ def _template_digest() -> str:
 
 def _facts(layer: Layer) -> list[Any]:
     labels = sorted((str(index), *facts) for index, facts in layer.labels.items())
-    place = [str(layer.path), layer.slice_axis, layer.slice_spacing]
+    place = [layer.path.name, layer.slice_axis, layer.slice_spacing]
     return [layer.kind, layer.title, layer.digest, *place, labels]
 
 

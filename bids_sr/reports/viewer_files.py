@@ -157,7 +157,7 @@ def _fused_entry(
         title=volume.record.product,
         session=stacks[0].session if stacks else "",
         outcome="fused",
-        verdict="",
+        verdict=volume.record.verdict.status if volume.record.verdict else "",
         anchor=volume.anchor,
         output=output,
         images=tuple(layer for layer in images if layer is not None),

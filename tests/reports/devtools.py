@@ -63,14 +63,19 @@ class Page:
                 return dict(answer["result"])
             self._note(answer)
 
-    def open(self, path: Path, width: int = 1300, height: int = 900) -> None:
-        """Open a file of the disk, as by a double click, and wait until it is loaded."""
+    def open(self, path: Path, width: int = 1300, height: int = 900, before: str = "") -> None:
+        """Open a file of the disk, as by a double click, and wait until it is loaded.
+
+        The script ``before`` runs in the page before its own.
+        """
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
         self.resize(width, height)
+        if before:
+            self.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.run("new Promise(r => document.readyState === 'complete' ? r() : onload = r)")
 

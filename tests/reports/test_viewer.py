@@ -13,13 +13,14 @@ import pytest
 
 from bids_sr.config import RunConfig
 from bids_sr.files import file_digest
-from bids_sr.imaging import Volume
+from bids_sr.imaging import Acquisition, Volume, degrade
+from bids_sr.records.fusion_record import FusedStack, FusionRecord
 from bids_sr.reports import viewer
 from bids_sr.reports.assemble import assemble_subject
 from bids_sr.reports.viewer import update_viewer
 from bids_sr.run.record_keeping import write_page
 
-from .conftest import decision, write_decisions, write_quality
+from .conftest import METHOD, decision, write_decisions, write_json, write_quality
 from .viewer_phantom import FLAIR, HOSTILE, PRODUCT, build, phantom
 
 T1W = "sub-01/anat/sub-01_T1w.nii.gz"
@@ -138,6 +139,86 @@ def test_further_images_of_a_later_run_are_shown_too(run: tuple[Path, Path]) -> 
     add_passed_through(run)
     assert write(run)
     assert [image["image"] for image in content(run[1])["images"]] == [FLAIR, T1W]
+
+
+def test_a_fused_volume_is_shown_with_its_stacks(run: tuple[Path, Path]) -> None:
+    bids, out = run
+    anat = "sub-01/anat/sub-01"
+    stacks = [f"{anat}_acq-{plane}_FLAIR.nii.gz" for plane in ("sag", "tra")]
+    products = [f"{anat}_acq-{plane}_res-2mm_desc-sr_FLAIR.nii.gz" for plane in ("sag", "tra")]
+    rows = []
+    for axis, stack, product in zip((0, 2), stacks, products, strict=True):
+        acquisition = Acquisition(spacing=8.0, thickness=6.0, slice_axis=axis)
+        degrade(phantom(), acquisition).save(bids / stack)
+        phantom().save(out / product)
+        rows.append(decision(stack, action="super-resolve", status="done", output=product))
+    fused = f"{anat}_res-2mm_desc-fused_FLAIR.nii.gz"
+    phantom().save(out / fused)
+    mask = phantom().with_data((phantom().data > 150).astype(np.uint8))
+    mask.save(out / f"{anat}_space-FLAIR_label-brain_desc-fused_mask.nii.gz")
+    beside = {"SpatialReference": f"bids::{fused}"}
+    write_json(out / f"{anat}_space-FLAIR_label-brain_desc-fused_mask.json", beside)
+    record = FusionRecord(
+        status="done",
+        product="sub-01_desc-fused_FLAIR",
+        frame=stacks[1],
+        stacks=tuple(FusedStack(image=stack, used=True) for stack in stacks),
+    )
+    write_json(out / f"{anat}_desc-fused_qc.json", record.to_dict())
+    write_decisions(out, rows)
+    write(run)
+    first, second, volume = content(out)["images"]
+    assert [first["sliceAxis"], second["sliceAxis"], volume["sliceAxis"]] == [0, 2, 2]
+    assert (volume["title"], volume["outcomeWords"]) == ("sub-01_desc-fused_FLAIR", "fused")
+    assert [part["title"] for part in volume["images"]] == [
+        "Stack: sub-01_acq-tra_FLAIR",
+        "Stack: sub-01_acq-sag_FLAIR",
+        "Super-resolved: sub-01_acq-tra_FLAIR",
+        "Super-resolved: sub-01_acq-sag_FLAIR",
+        "Fused",
+    ]
+    assert [part["title"] for part in volume["overlays"]] == ["Brain mask"]
+    # Each file is in the page once.
+    assert volume["images"][0]["volume"] == second["images"][0]["volume"]
+    assert len(content(out)["volumes"]) == 2 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("source", "titles"),
+    [
+        (f"bids:raw:{T1W}", ["Acquired", "Guide: sub-01_T1w", "Super-resolved"]),
+        ("bids:raw:../../secret.nii.gz", ["Acquired", "Super-resolved"]),
+    ],
+)
+def test_a_guide_is_shown(run: tuple[Path, Path], source: str, titles: list[str]) -> None:
+    phantom().save(run[0] / T1W)
+    quality = run[1] / "sub-01/anat/sub-01_acq-FLAIR_desc-sr_qc.json"
+    guide = {"Source": source, "Used": True}
+    write_quality(quality, FLAIR, super_resolution=METHOD.with_details(Guide=guide))
+    write(run)
+    (image,) = content(run[1])["images"]
+    assert [part["title"] for part in image["images"]] == titles
+
+
+def test_an_image_before_super_resolution_is_shown_if_it_is_there(
+    run: tuple[Path, Path],
+) -> None:
+    stem = run[1] / "sub-01/anat/sub-01_space-orig_desc-n4_FLAIR"
+    Volume.load(run[0] / FLAIR).save(f"{stem}.nii.gz")
+    write_json(stem.with_suffix(".json"), {"SpatialReference": f"bids:raw:{FLAIR}"})
+    write(run)
+    (image,) = content(run[1])["images"]
+    assert image["images"][1]["title"] == "Acquired, denoised and bias-corrected"
+
+
+def test_a_corrected_slice_spacing_is_used(run: tuple[Path, Path]) -> None:
+    path = run[0] / FLAIR
+    wrong = Volume.load(path).with_slice_spacing(5.0, 2)
+    wrong.save(path)
+    write(run)
+    shown = content(run[1])
+    acquired = shown["volumes"][shown["images"][0]["images"][0]["volume"]]
+    assert acquired["affine"][2][2] == pytest.approx(8.0)
 
 
 def test_a_page_that_would_be_too_large_is_reduced_by_the_rule(

@@ -42,7 +42,7 @@ def open_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     """Return a function that opens the viewer of a phantom; its arguments are those of `build`."""
     pages: dict[str, Path] = {}
 
-    def show(width: int = 1300, **phantom: object) -> Page:
+    def show(width: int = 1300, *, before: str = "", **phantom: object) -> Page:
         key = str(phantom)
         if key not in pages:
             root = tmp_path_factory.mktemp("run")
@@ -50,8 +50,8 @@ def open_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
             pages[key] = out / update_viewer(out, "01", bids, write=True)
         page.requests.clear()
         page.messages.clear()
-        page.open(pages[key], width)
-        page.run("localStorage.clear()")
+        page.open(pages[key], width, before=before)
+        page.run("try { localStorage.clear() } catch (error) { 'refused' }")
         page.run("viewer.ready")
         page.run("document.getElementById('cross').click()")  # nothing over the pixels
         page.run("document.head.append(document.createElement('style'))")
@@ -275,3 +275,19 @@ def test_a_rating_is_kept_exported_and_read_by_the_group(
     ratings = read_ratings(out, read_all(out))
     assert ratings.words(FLAIR) == "look again (AB)"
     assert ratings.problems == ()
+
+
+def test_without_a_place_to_keep_ratings_they_can_still_be_exported(open_viewer: Open) -> None:
+    refuse = "Object.defineProperty(window, 'localStorage', { get() { throw Error('no'); } });"
+    page = open_viewer(before=refuse)
+    page.run("document.querySelector('[value=accept]').click()")
+    assert "1 of 1 rated; not kept" in page.run("document.getElementById('kept').innerText")
+    assert "accept" in page.run("viewer.table()")
+    assert page.messages == []
+
+
+def test_a_browser_without_webgl_is_told(open_viewer: Open) -> None:
+    page = open_viewer(before="HTMLCanvasElement.prototype.getContext = () => null;")
+    words = page.run("document.getElementById('problem').innerText")
+    assert "cannot be shown" in words
+    assert "WebGL 2" in words

@@ -378,7 +378,8 @@
   };
   function key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) { return; }
-    if (/^(INPUT|TEXTAREA|SELECT|BUTTON|SUMMARY|A)$/.test(event.target.tagName)) { return; }
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) { return; }
+    if (/^( |Enter)$/.test(event.key) && /^(BUTTON|SUMMARY|A)$/.test(event.target.tagName)) { return; }
     const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (action) { event.preventDefault(); action(); }
   }
