@@ -111,7 +111,7 @@ def _remove(path: Path) -> None:
 def _made_of(entries: Sequence[Entry]) -> str:
     """Return the digest of all that goes into the page."""
     layers = [[e.image, e.title, e.outcome, e.verdict, *map(_facts, _layers(e))] for e in entries]
-    missing = [entry.missing for entry in entries]
+    missing = [[*entry.missing, entry.sloppy] for entry in entries]
     parts = [_template_digest(), layers, missing]
     return text_digest(json.dumps(jsonable(parts), ensure_ascii=True, sort_keys=True))
 
@@ -276,6 +276,7 @@ def _image(entry: Entry, copies: dict[Key, Copy]) -> dict[str, Any]:
         "outcome": entry.outcome,
         "outcomeWords": OUTCOMES.get(entry.outcome, entry.outcome),
         "verdict": entry.verdict,
+        "sloppy": entry.sloppy,
         "anchor": entry.anchor,
         "output": entry.output,
         "sha256": entry.result.digest,

@@ -64,6 +64,8 @@ class Entry:
     overlays: tuple[Layer, ...]
     missing: tuple[str, ...] = ()
     """What was not found, in sentences."""
+    sloppy: bool = False
+    """Whether it was made with ``--sloppy``: not a result."""
 
     @property
     def result(self) -> Layer:
@@ -129,6 +131,7 @@ def _entry(
         images=tuple(layer for layer in images if layer is not None),
         overlays=_overlays(referring.get(f"bids::{output}", ())),
         missing=tuple(missing),
+        sloppy=image.sloppy,
     )
 
 
@@ -163,6 +166,7 @@ def _fused_entry(
         images=tuple(layer for layer in images if layer is not None),
         overlays=_overlays(referring.get(f"bids::{output}", ())),
         missing=tuple(missing),
+        sloppy=any(stack.sloppy for stack in stacks),
     )
 
 

@@ -211,6 +211,14 @@ def test_an_image_before_super_resolution_is_shown_if_it_is_there(
     assert image["images"][1]["title"] == "Acquired, denoised and bias-corrected"
 
 
+@pytest.mark.parametrize("sloppy", [False, True])
+def test_what_is_not_a_result_says_so(run: tuple[Path, Path], sloppy: bool) -> None:
+    quality = run[1] / "sub-01/anat/sub-01_acq-FLAIR_desc-sr_qc.json"
+    write_quality(quality, FLAIR, sloppy=sloppy)
+    write(run)
+    assert content(run[1])["images"][0]["sloppy"] is sloppy
+
+
 def test_a_corrected_slice_spacing_is_used(run: tuple[Path, Path]) -> None:
     path = run[0] / FLAIR
     wrong = Volume.load(path).with_slice_spacing(5.0, 2)

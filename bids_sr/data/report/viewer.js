@@ -459,8 +459,9 @@
   function badges() {
     const box = $("badges");
     box.textContent = "";
-    const { outcome, outcomeWords, verdict } = image();
-    for (const [name, text] of [[outcome, outcomeWords], ["verdict-" + verdict, verdict && "verdict: " + verdict]]) {
+    const { outcome, outcomeWords, verdict, sloppy } = image();
+    const known = [[outcome, outcomeWords], ["failed", sloppy && "not a result (--sloppy)"], ["verdict-" + verdict, verdict && "verdict: " + verdict]];
+    for (const [name, text] of known) {
       if (!text) { continue; }
       const badge = document.createElement("span");
       badge.className = "badge " + name;
@@ -525,7 +526,7 @@
     for (const picture of content.images) {
       const known = memory[place(picture)];
       if (!known) { continue; }
-      lines.push([content.subject, picture.session, picture.image, known.rating, known.note, known.rater, known.date, picture.output, picture.sha256]);
+      lines.push([content.subject, picture.session, picture.image, known.rating, known.note, known.rater || $("rater").value, known.date, picture.output, picture.sha256]);
     }
     const cell = (text) => String(text || "").replace(/\s+/g, " ").trim() || "n/a";
     return lines.map((cells) => cells.map(cell).join("\t") + "\n").join("");
