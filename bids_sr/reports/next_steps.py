@@ -262,7 +262,10 @@ def _viewer(places: Places, session: SessionFiles) -> Step:
             commands.append(
                 Command(text=f"freeview -v {both}", about="The same with FreeView (FreeSurfer)")
             )
+    own = f"{places.label}_viewer.html"
+    browser = f"{own}, beside this page, shows all of them in a browser, without these programs."
     notes = (
+        *([browser] if (places.root / own).is_file() else []),
         "Acquired image and result lie in one space: the viewer shows one over the other. Any "
         "viewer of NIfTI files will do. bids_sr writes no DICOM, so that no result reaches "
         "clinical reading by mistake.",

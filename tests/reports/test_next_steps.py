@@ -253,6 +253,15 @@ def test_without_flair_or_head_nothing_is_promised(subject: Subject) -> None:
     assert all(not s.commands for s in steps if not s.usable)
 
 
+def test_the_viewer_beside_the_page_is_named_if_it_is_there(subject: Subject) -> None:
+    subject.add("FLAIR")
+    (session,) = subject.sessions()
+    words = "sub-01_viewer.html, beside this page"
+    assert words not in step(steps_of_session(subject.places(), session), "viewer").notes[0]
+    (subject.root / "sub-01_viewer.html").touch()
+    assert words in step(steps_of_session(subject.places(), session), "viewer").notes[0]
+
+
 def test_the_finest_image_of_a_contrast_is_chosen(subject: Subject) -> None:
     subject.add("FLAIR", "_acq-sag", spacing="6")
     subject.add("FLAIR", "_acq-tra", spacing="3.3")
