@@ -27,7 +27,7 @@ import numpy as np
 from bids_sr.cli.evaluate_options import parse_spec
 from bids_sr.evaluation.protocol import LEAVE_OUT, Protocol, TestCase, covered, make_case
 from bids_sr.imaging import Acquisition, Volume, degrade, resample
-from bids_sr.sr import reconstruct
+from bids_sr.sr.registry import make_method
 from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
 _BRIGHT = 0.05  # of the 99th percentile
@@ -46,6 +46,8 @@ class Cell:
     noise: float = 0.01
     crop: float = 0.6
     """Share of each in-plane axis of the head that is reconstructed."""
+    guard: bool = True
+    """Whether what is not told is tested on slices left out, and slices at fault are sought."""
     told: tuple[str, ...] = ()
     """What the method is told, by name; empty: everything."""
 
@@ -86,6 +88,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Reconstruct one image with everything that can be told; gains over cubic, dB."""
     case, whole = _case(cell)
     spec = parse_spec(cell.method)
+    method = make_method(spec.method, {"threads": 1, **spec.parameters})
     truth = case.truth.data
     bright = case.region & (truth > _BRIGHT * np.percentile(truth, 99))
 
@@ -100,14 +103,12 @@ def measure(cell: Cell) -> dict[str, Any]:
     for name, assumed in tellings(case.acquisition, whole).items():
         if cell.told and name not in cell.told:
             continue
+        if not cell.guard:
+            assumed = replace(assumed, assumed=())
         key = (assumed.profile, round(assumed.nominal_thickness, 6), assumed.assumed)
         if key not in results:
-            reconstruction = reconstruct(
-                case.lr,
-                assumed,
-                method=spec.method,
-                grid=case.grid,
-                parameters={"threads": 1, **spec.parameters},
+            reconstruction = method.reconstruct(
+                case.lr, assumed, case.grid, judge_slices=cell.guard
             )
             results[key] = (
                 10 * np.log10(cubic / error(reconstruction.volume)),
@@ -177,6 +178,7 @@ def cells(options: argparse.Namespace) -> Iterator[Cell]:
                 gap=gap,
                 noise=noise,
                 crop=options.crop,
+                guard=not options.no_guard,
                 told=names,
             )
 
@@ -206,6 +208,11 @@ def main() -> None:
     parser.add_argument("--gaps", nargs="+", type=float, default=[0.0, 0.1, 0.2, 0.35, 0.5])
     parser.add_argument("--noises", nargs="+", type=float, default=[0.01], help="of the range")
     parser.add_argument("--crop", type=float, default=0.6, help="share of each in-plane axis")
+    parser.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="slices are not judged",
+    )
     parser.add_argument("--told", nargs="+", default=[], help="only these (default: all)")
     parser.add_argument("--leave-out", action="store_true", help="the images are thick slices")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")

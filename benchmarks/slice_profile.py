@@ -86,12 +86,18 @@ def real(path: Path) -> Row | None:
     estimated = completed(Acquisition(spacing=spacing, slice_axis=axis), estimate)
     plausible = estimate.distribution.with_prior()
     told = stated.get("SliceThickness")
+    try:  # every second slice: as thick, in mm, at twice the spacing
+        sparse = estimate_slice_profile(volume.planes(axis, slice(0, None, 2)), axis)
+        half = sparse.distribution.with_prior().equivalent_widths()["slr"] / spacing
+    except InputDataError:
+        half = float("nan")
     return {
         "spacing": spacing,
         "told": told / spacing if told else float("nan"),
         "fwhm": plausible.fwhm / spacing,
         "deviation": plausible.deviation / spacing,
         "slr_equivalent": plausible.equivalent_widths()["slr"] / spacing,
+        "slr_equivalent_of_half": half,
         "used": estimated.acquisition.profile,
         "used_width": estimated.acquisition.nominal_thickness / spacing,
         **{f"share_{kind}": share for kind, share in plausible.kind_shares.items()},
