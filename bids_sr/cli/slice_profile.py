@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from bids_sr.run.exit_codes import ExitCode, ExitError
@@ -50,7 +51,9 @@ def estimate_file(options: argparse.Namespace) -> int:
     estimate = estimate_slice_profile(volume, axis)
     estimated = completed(Acquisition.from_volume(volume, slice_axis=axis), estimate)
     facts = {"SpacingBetweenSlices": round(float(volume.spacings[axis]), 4), "SliceAxis": axis}
-    print(json.dumps({**facts, **estimated.record.to_dict()}, indent=2))
+    shown = replace(estimated.record, widths=(), shares={}).to_dict()  # the plot has them
+    shares = {"KindShares": estimated.record.to_dict()["KindShares"]}
+    print(json.dumps({**facts, **shown, **shares}, indent=2))
     if options.out is not None:
         print(f"wrote {estimated.acquisition.slice_profile.save(options.out)}")
     if options.plot is not None:
