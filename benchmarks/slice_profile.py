@@ -122,7 +122,8 @@ def summary(rows: list[Row]) -> str:
         right = [row["kind"] == row["true"] for row in some]
         shares = [[row["within"] for row in some], right, *([r[w] for r in some] for w in warns)]
         cells += [f"{100 * np.mean(share):.0f} %" for share in shares]
-        lines.append(f"| {kind or 'all'} {100 * gap:g} % | {len(some)} | {' | '.join(cells)} |")
+        name = f"{kind} {100 * gap:g} %" if kind else "all"
+        lines.append(f"| {name} | {len(some)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
     words = ["super-resolve", image, out, "--sr-steps", 3, "--omp-nthreads", 1]
     ended = command(*words, "--random-seed", 5, "--device", "cpu", **TOOLS)
     assert ended.returncode == ExitCode.OK, ended.stderr
-    assert "6 mm apart (header), 5 mm thick (sidecar), slr profile (assumed)" in ended.stdout
+    assert "6 mm apart (header), 5 mm thick (sidecar), slr profile (estimated)" in ended.stdout
     result = Volume.load(out)
     assert result.shape == (20, 22, 18)
     np.testing.assert_allclose(result.fov, Volume.load(image).fov, atol=0.01)
@@ -48,6 +48,11 @@ def test_super_resolve_says_what_it_assumes(
     words = ["super-resolve", str(alone), str(tmp_path / "sr.nii.gz"), "--sr-method", "linear"]
     words += ["--output-resolution", "3", "--output-grid", "slice"]
     assert tools.main(words) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert "assumed: SliceThickness is not given: it is estimated from the image" in shown
+    assert "assumed: the slice profile is not stated: it is estimated from the image" in shown
+    assert "warning: the slice profile is assumed, not estimated" in shown  # it is too small
+    assert tools.main([*words, "--slice-profile", "assumed", "--overwrite"]) == ExitCode.OK
     shown = capsys.readouterr().out
     assert "assumed: SliceThickness is not given: taken as 0.85 of the slice spacing" in shown
     assert "assumed: the slice profile is not stated: assumed slr" in shown
