@@ -138,10 +138,10 @@ class ProfileDistribution:
             losses = [self._loss(share) for share in shares]
             best = int(np.argmin(losses))
             return ProfileChoice(kind=self.kinds[best], width=width, loss=losses[best])
-        shares = self.kind_shares
-        if ASSUMED_PROFILE in shares:  # of kinds that are alike, the usual one
-            shares[ASSUMED_PROFILE] *= _PREFERENCE
-        kind = max(shares, key=shares.__getitem__)
+        likely = self.kind_shares
+        if ASSUMED_PROFILE in likely:  # of kinds that are alike, the usual one
+            likely[ASSUMED_PROFILE] *= _PREFERENCE
+        kind = max(likely, key=likely.__getitem__)
         least = self._least_harmful_share()
         return ProfileChoice(
             kind=kind, width=self.equivalent_widths()[kind], loss=self._loss(least)
