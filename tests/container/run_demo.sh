@@ -59,6 +59,6 @@ careful bids_sr $data out:/out -- /data /out group
 
 products=$(find out -name '*_desc-sr_*.nii.gz' ! -name '*uncertainty*' ! -name '*seg*' | wc -l)
 images=$(find demo/dataset/bids -name '*_T1w.nii.gz' | wc -l)
-pages=$(find out -maxdepth 1 \( -name 'sub-*.html' -o -name 'group_*.html' \) | wc -l)
+pages=$(find out -maxdepth 1 \( -name 'sub-*.html' -o -name 'group_*.html' \) ! -name '*_viewer.html' | wc -l)
 echo "$images images, $products products, $pages pages"
 [ "$images" -gt 0 ] && [ "$products" -eq "$images" ] && [ "$pages" -gt "$images" ]
