@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import specification
-from bids_sr.bids.sidecar import ASSUMED_THICKNESS
+from bids_sr.bids.sidecar import ASSUMED_KIND, ASSUMED_THICKNESS
 from bids_sr.exceptions import InputDataError
 from bids_sr.records.method_record import MethodRecord
 
@@ -281,7 +281,7 @@ def resolution_label(image: AnatImage) -> str:
 
 
 def assumptions_made(planned: Iterable[str], record: MethodRecord) -> list[str]:
-    """Say what a result rests on, where slices left out have changed what was planned.
+    """Say what a result rests on, with what the image itself showed of its slices.
 
     Parameters
     ----------
@@ -290,14 +290,23 @@ def assumptions_made(planned: Iterable[str], record: MethodRecord) -> list[str]:
     record : MethodRecord
         Of the super-resolution.
     """
-    test, slices = record.held_out, record.slices
-    if slices is None or test is None or not test.changed:
-        return list(planned)
-    instead = (
-        f"{ASSUMED_THICKNESS}taken as {slices.thickness:.4g} mm, because with thicker ones the "
-        f"reconstruction of left-out slices gained too little ({test.assumption})"
-    )
-    return [instead if text.startswith(ASSUMED_THICKNESS) else text for text in planned]
+    test, slices, estimate = record.held_out, record.slices, record.profile_estimate
+    changed, made = slices is not None and test is not None and test.changed, {}
+    if estimate.widths:
+        kind = slices.profile if slices else estimate.used_profile
+        spread = f"{estimate.fwhm:.3g} ± {estimate.deviation:.2g} mm"
+        used = f"{estimate.used_thickness:.4g} mm"
+        made[ASSUMED_THICKNESS] = f"{used}, as the image suggests ({spread})"
+        made[ASSUMED_KIND] = f"{kind}" if changed else f"{kind}, as the image suggests"
+    if changed and slices and test:
+        made[ASSUMED_THICKNESS] = (
+            f"taken as {slices.thickness:.4g} mm, because with thicker ones the "
+            f"reconstruction of left-out slices gained too little ({test.assumption})"
+        )
+    return [
+        next((start + words for start, words in made.items() if text.startswith(start)), text)
+        for text in planned
+    ]
 
 
 def source_uri(image: AnatImage) -> str:

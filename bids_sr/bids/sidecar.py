@@ -34,7 +34,8 @@ PLAUSIBLE_RATIO = (0.04, 10.0)
 MAX_OVERLAP_RATIO = 5.0
 _SLICE = ("thickness", "profile")
 ASSUMED_THICKNESS = "SliceThickness is not given: "
-"""Begins the sentence about the assumed slice thickness."""
+ASSUMED_KIND = "the slice profile is not stated: "
+"""Begin the sentences about what is assumed or estimated of the slices; they have no semicolon."""
 UNITS = {"millimetres": 1.0, "micrometres": 1e-3, "metres": 1e3}
 BRAIN_WORDS = ("BRAIN", "HEAD", "SKULL", "CRANI", "ENCEPH")
 UNKNOWN_WORDS = ("", "N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "OTHER")
@@ -316,8 +317,7 @@ def _unstated_thickness(
     if overrides.estimates:
         notes.sources["thickness"] = "estimated"
         notes.assumptions.append(
-            f"{ASSUMED_THICKNESS}it is estimated from the image; where that fails it is "
-            f"taken as {words}"
+            f"{ASSUMED_THICKNESS}estimated from the image, or where that fails {words}"
         )
     else:
         notes.sources["thickness"] = "assumed"
@@ -333,12 +333,11 @@ def _profile(overrides: AcquisitionOverrides, notes: _Notes) -> str:
     if overrides.estimates:
         notes.sources["profile"] = "estimated"
         notes.assumptions.append(
-            "the slice profile is not stated: it is estimated from the image; where that fails "
-            f"it is taken as {usual}"
+            f"{ASSUMED_KIND}estimated from the image, or where that fails {usual}"
         )
     else:
         notes.sources["profile"] = "assumed"
-        notes.assumptions.append(f"the slice profile is not stated: assumed {usual}")
+        notes.assumptions.append(f"{ASSUMED_KIND}assumed {usual}")
     return ASSUMED_PROFILE
 
 

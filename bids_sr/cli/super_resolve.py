@@ -171,7 +171,7 @@ def _image(
     verdict = verdict_of(result, volume, acquisition)
     return result.image, {
         "SourceSpacings": [float(value) for value in volume.spacings],
-        "Assumptions": assumptions_made(facts.assumptions, result.record),
+        "Assumptions": assumptions_made(facts.assumptions, result.record.with_details(**estimate)),
         **gain,
         **estimate,
         **result.record.to_dict(),

@@ -86,7 +86,7 @@ def test_what_is_not_stated_is_left_to_the_image() -> None:
     assert (result.sources["profile"], result.sources["thickness"]) == ("estimated", "sidecar")
     result = facts({}, slice_profile="auto")
     assert (result.sources["profile"], result.sources["thickness"]) == ("estimated", "estimated")
-    assert all("it is estimated from the image" in sentence for sentence in result.assumptions)
+    assert all("estimated from the image" in sentence for sentence in result.assumptions)
     assert facts({}, slice_profile="rect").sources["thickness"] == "estimated"
     assert facts({}, slice_profile="assumed").sources["thickness"] == "assumed"
     unseen = AcquisitionOverrides(slice_profile="auto").without_estimate()

@@ -13,6 +13,7 @@ from bids_sr.bids.status import row_as_made, true_row
 from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition
 from bids_sr.records.method_record import HeldOutSlices, MethodRecord, SlicesUsed
+from bids_sr.records.profile_record import RECORD, ProfileRecord
 from bids_sr.records.quality import QualityRecord
 from bids_sr.records.verdict import Check, Verdict
 
@@ -46,6 +47,28 @@ def test_an_estimate_has_its_numbers_and_keeps_its_words(test: HeldOutSlices | N
     """``--slice-profile auto``: the plan cannot know the width."""
     row = row_as_made(ROW, quality(slices=SLICES, held_out=test))
     assert row == {**ROW, "thickness": "3", "gap": "3"}
+
+
+def test_an_estimate_is_in_words() -> None:
+    estimate = ProfileRecord(
+        widths=(3.0, 4.0),
+        shares={"slr": (0.5, 0.5)},
+        fwhm=3.5,
+        deviation=0.5,
+        used_thickness=3.4,
+        used_profile="rect",
+    )
+    planned = [THICKNESS, PROFILE, "axis 2 is used"]
+    record = quality(details={RECORD: estimate.to_dict()}).method
+    assert assumptions_made(planned, record) == [
+        "SliceThickness is not given: 3.4 mm, as the image suggests (3.5 ± 0.5 mm)",
+        "the slice profile is not stated: rect, as the image suggests",
+        "axis 2 is used",
+    ]
+    test = HeldOutSlices(assumption="thinner slices")
+    thinner = assumptions_made(planned, replace(record, slices=SLICES, held_out=test))
+    assert "taken as 3 mm" in thinner[0]
+    assert thinner[1] == "the slice profile is not stated: slr"
 
 
 @pytest.mark.parametrize("known", [None, quality()])

@@ -49,8 +49,8 @@ def test_super_resolve_says_what_it_assumes(
     words += ["--output-resolution", "3", "--output-grid", "slice"]
     assert tools.main(words) == ExitCode.OK
     shown = capsys.readouterr().out
-    assert "assumed: SliceThickness is not given: it is estimated from the image" in shown
-    assert "assumed: the slice profile is not stated: it is estimated from the image" in shown
+    assert "assumed: SliceThickness is not given: estimated from the image" in shown
+    assert "assumed: the slice profile is not stated: estimated from the image" in shown
     assert "warning: the slice profile is assumed, not estimated" in shown  # it is too small
     assert tools.main([*words, "--slice-profile", "assumed", "--overwrite"]) == ExitCode.OK
     shown = capsys.readouterr().out
