@@ -6,7 +6,9 @@ more than half of the values are equal.
 
 References
 ----------
-Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers, ASQC Quality Press: beyond 3.5.
+Iglewicz and Hoaglin 1993, How to detect and handle outliers, ASQC Quality Press, who call values
+beyond 3.5 outliers; as in the NIST/SEMATECH handbook of statistical methods,
+https://www.itl.nist.gov/div898/handbook/eda/section3/eda35h.htm.
 """
 
 from __future__ import annotations
