@@ -219,7 +219,7 @@ def plot_slice_profile(
         ylim=(min(-0.3, weights.min() - 0.1), 1.36),
         xlabel="position across the slice (mm)",
         ylabel="sensitivity (peak = 1)",
-        title=f"Slice profile: {profile.name}; slices {thickness:g} mm thick (shaded)",
+        title=f"Slice profile: {profile.name}; slices {thickness:.4g} mm thick (shaded)",
     )
     if estimate is not None and estimated:
         draw_widths(figure.add_subplot(2, 1, 2), estimate)
