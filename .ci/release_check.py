@@ -63,7 +63,7 @@ def main() -> int:
             built += found
         write_checksums(dist)
     faults += built
-    print(f"{len(faults)} faults" if faults else f"ready: git tag -a v{version}")
+    print(f"not ready: {len(faults)} in all" if faults else f"ready: git tag -a v{version}")
     return int(bool(faults))
 
 
