@@ -230,8 +230,9 @@
   }
   function profile() {
     $("profile").textContent = "";
-    if (!view.voxels) { return; }
-    const axis = image().sliceAxis, half = image().half[axis];
+    const ready = (side) => view.voxels && view.voxels[image().images[view.choice[side]].volume];
+    if (!SIDES.every(ready)) { return; } // an image is being loaded
+    const { axis } = slices(), half = image().half[axis];
     const lines = {};
     for (const side of SIDES) {
       const part = image().images[view.choice[side]], voxels = view.voxels[part.volume];
@@ -268,11 +269,20 @@
     view.mm[axis] = clamp(view.mm[axis] + distance, -image().half[axis] + 0.01, image().half[axis] - 0.01);
     drawAll();
   }
+  // Axis of the display space across the slices of the image before, and their distance, mm.
+  function slices() {
+    const affine = shownAffine(image().images[view.choice.before]);
+    const lengths = [0, 1, 2].map((c) => Math.hypot(affine[0][c], affine[1][c], affine[2][c]));
+    const column = lengths.indexOf(Math.max(...lengths));
+    const parts = [0, 1, 2].map((a) => Math.abs(affine[a][column]));
+    const thick = lengths[column] > 1.2 * Math.min(...lengths); // else as the image was acquired
+    const axis = thick ? parts.indexOf(Math.max(...parts)) : image().sliceAxis;
+    const along = [0, 1, 2].map((c) => Math.abs(affine[axis][c]));
+    return { axis, distance: Math.max(...along) };
+  }
   function acquiredStep(sign) {
-    const part = image().images[0], axis = image().sliceAxis;
-    const affine = shownAffine(part), sizes = [0, 1, 2].map((a) => Math.abs(affine[axis][a]));
-    const column = sizes.indexOf(Math.max(...sizes));
-    move(axis, sign * sizes[column]);
+    const { axis, distance } = slices();
+    move(axis, sign * distance);
   }
   // The plane, place and share across the tile under the pointer; null beside the planes.
   function under(event) {
@@ -589,7 +599,7 @@
     $("reset").addEventListener("click", resetView);
     ["black", "white"].forEach((id) => $(id).addEventListener("change", () => setWindow(Number($("black").value), Number($("white").value))));
     $("profile").addEventListener("click", (event) => {
-      const box = $("profile").getBoundingClientRect(), axis = image().sliceAxis;
+      const box = $("profile").getBoundingClientRect(), { axis } = slices();
       const x = (event.clientX - box.left) / box.width * 560;
       view.mm[axis] = (clamp((x - 46) / 500, 0, 1) * 2 - 1) * image().half[axis];
       view.mm = inside(view.mm);
@@ -620,7 +630,7 @@
     view, content, canvases, table,
     ready: start().catch(fail),
     image: choose, overlay, mode, show, window: setWindow,
-    choose(side, number) { view.choice[side] = number; return load(); },
+    choose(side, number) { $(side + "-choice").value = view.choice[side] = number; return load(); },
     go(scanner) { view.mm = inside(at(image().toDisplay, scanner)); drawAll(); },
     redraw: drawAll,
   };
