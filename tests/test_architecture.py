@@ -121,7 +121,7 @@ SR_STACK = {
     "learning": {"contract", "networks", "inference"},
     "recipes": {"contract", "networks", "inference", "learning"},
     "methods": {"contract", "slices", "networks", "inference", "learning"},
-    "registry": {"contract", "methods"},
+    "registry": {"contract", "slices", "methods"},
     "series": {"contract", "registry"},
     "labels": {"registry"},
     "together": {"contract", "slices", "networks", "inference", "methods", "registry"},

@@ -33,6 +33,7 @@ from bids_sr.imaging import Volume, resample
 from bids_sr.plain_values import plain
 from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr import Method, Progress, guided, make_method
+from bids_sr.sr.registry import acquisition_of
 
 Cost = Callable[[dict[str, Any]], dict[str, Any]]
 _PLACE = 0.42
@@ -175,11 +176,12 @@ def run(
     """
     test, method = load_case(job), make_method(job.method, job.parameters)
     case = test.case
+    wall, cpu = time.perf_counter(), time.process_time()
     if job.results is not None:
         estimate = on_grid(case, read_result(job.results))
         nothing = {"seconds": None, "cpu_seconds": None, "peak_gb": None, "peak_gpu_gb": None}
         return _outcome(job, test, estimate, None, {**nothing, "record": {}})
-    wall, cpu = time.perf_counter(), time.process_time()
+    case = estimated(case)
 
     def cost(record: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -198,7 +200,7 @@ def run(
             case.stacks, stacks.fused, case.grid, test.mask & case.region
         )
     else:
-        outcome = _of_one_stack(job, test, method, cost, progress)
+        outcome = _of_one_stack(job, replace(test, case=case), method, cost, progress)
     if job.downstream and segment is not None and case.planes is None:
         outcome.row["scores"] |= _downstream(job, test, outcome.estimate, segment)
     return outcome
@@ -226,6 +228,16 @@ def _of_one_stack(
         _outcome(job, test, helped.volume, helped.uncertainty, everything),
         rivals={WITHOUT_GUIDE: _outcome(job, test, result.volume, result.uncertainty, spent)},
     )
+
+
+def estimated(case: TestCase) -> TestCase:
+    """Return a test with what is not told of its slices estimated from them, as in a run."""
+    stacks = tuple(
+        replace(stack, acquisition=acquisition_of(stack.lr, stack.acquisition, estimate=True))
+        for stack in case.stacks
+    )
+    acquisition = acquisition_of(case.lr, case.acquisition, estimate=True)
+    return replace(case, acquisition=acquisition, stacks=stacks)
 
 
 def _rivals(job: Job, test: LoadedCase, stacks: Combination) -> dict[str, Outcome]:

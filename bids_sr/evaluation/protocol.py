@@ -23,7 +23,9 @@ from bids_sr.seed import DEFAULT_SEED
 
 Told = Literal["all", "thickness", "nothing"]
 TOLD: tuple[Told, ...] = ("all", "thickness", "nothing")
-"""What a method is told of simulated slices: all, all but the profile, or their spacing alone."""
+"""What a method is told of simulated slices: all, all but the profile, or their spacing alone.
+
+The rest is estimated from the slices, as in a run."""
 TOLD_WORDS = {"all": "", "thickness": ", profile not told", "nothing": ", nothing told"}
 _PROFILE = "gaussian"  # of slices that were left out
 _LEAST_SCALE = 1.2
@@ -159,7 +161,7 @@ def make_case(
         _refuse_coarse(reference, acquisition, protocol)
     if len(named.stacks) > 1:
         stacks = tuple(
-            replace(stack, acquisition=as_told(stack.acquisition, protocol.told))
+            replace(stack, acquisition=as_told(stack.lr, stack.acquisition, protocol.told))
             for stack in simulated_stacks(reference, named, noise=protocol.noise, seed=seed)
         )
         lr, acquisition = stacks[0].lr, stacks[0].acquisition
@@ -170,7 +172,7 @@ def make_case(
         region = covered(reference.grid, lr.grid)
     return TestCase(
         lr=lr,
-        acquisition=as_told(acquisition.for_volume(lr), protocol.told),
+        acquisition=as_told(lr, acquisition, protocol.told),
         grid=reference.grid,
         truth=reference,
         region=region,
@@ -179,14 +181,12 @@ def make_case(
     )
 
 
-def as_told(acquisition: Acquisition, told: Told) -> Acquisition:
+def as_told(lr: Volume, acquisition: Acquisition, told: Told) -> Acquisition:
     """Return what a method is told of an acquisition; what it is not is assumed."""
-    if told == "all":
-        return acquisition
-    thickness = acquisition.thickness if told == "thickness" else None
-    return Acquisition(
-        spacing=acquisition.spacing, thickness=thickness, slice_axis=acquisition.slice_axis
-    )
+    if told != "all":
+        thickness = acquisition.thickness if told == "thickness" else None
+        acquisition = Acquisition(thickness=thickness, slice_axis=acquisition.slice_axis)
+    return acquisition.for_volume(lr)
 
 
 def _refuse_coarse(reference: Volume, acquisition: Acquisition, protocol: Protocol) -> None:

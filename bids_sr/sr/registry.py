@@ -20,6 +20,7 @@ from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, OutputGrid
 from bids_sr.sr.contract.results import Reconstruction
 from bids_sr.sr.contract.settings import class_at, configured, present_names
 from bids_sr.sr.methods.base import Method
+from bids_sr.sr.slices.estimated_acquisition import estimated_acquisition
 
 METHODS: dict[str, type[Method]] = {
     name: class_at(facts.implementation) for name, facts in METHOD_FACTS.items()
@@ -153,8 +154,8 @@ def super_resolve(
         The acquired slices.  A sidecar beside the file is not read: state what it says in
         `acquisition`.
     acquisition : Acquisition, optional
-        How they were taken, for example ``Acquisition(thickness=5)``; without it the spacing is
-        that of the voxels, the thickness 0.85 of it and the profile ``slr``.
+        How they were taken, for example ``Acquisition(thickness=5)``.  The spacing is that of the
+        voxels; a thickness or profile that is not stated is estimated from the image.
     method : str
         A name in :data:`METHODS`.
     output_resolution : float, mm, or "native", optional
@@ -183,7 +184,7 @@ def super_resolve(
         If `image` or `acquisition` is of a wrong type.
     """
     volume = Volume.of(image)
-    acquisition = acquisition_of(volume, acquisition)
+    acquisition = acquisition_of(volume, acquisition, estimate=True)
     chosen = make_method(method, parameters)
     grid = grid_of_result(
         volume,
@@ -197,8 +198,12 @@ def super_resolve(
     return result.to_nibabel() if given else result
 
 
-def acquisition_of(volume: Volume, stated: Acquisition | None) -> Acquisition:
+def acquisition_of(
+    volume: Volume, stated: Acquisition | None, *, estimate: bool = False
+) -> Acquisition:
     """Return how a volume was acquired: what is stated, filled in from the volume.
+
+    With `estimate`, a thickness and profile that are not stated are estimated from the image.
 
     Raises
     ------
@@ -208,10 +213,13 @@ def acquisition_of(volume: Volume, stated: Acquisition | None) -> Acquisition:
         If `stated` is something else.
     """
     if stated is None:
-        return Acquisition.from_volume(volume)
+        stated = Acquisition()
     if not isinstance(stated, Acquisition):
         raise TypeError(
             f"Found an acquisition of type {type(stated).__name__}; expected an Acquisition, for "
             "example Acquisition(thickness=5)."
         )
-    return stated.for_volume(volume)
+    acquisition = stated.for_volume(volume)
+    if estimate and acquisition.assumed:
+        return estimated_acquisition(volume, acquisition).acquisition
+    return acquisition

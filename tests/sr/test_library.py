@@ -20,6 +20,7 @@ from bids_sr.imaging import Acquisition, ForwardModel, Grid, Series, Volume, deg
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr import (
     METHODS,
+    Reconstruction,
     check_slices,
     correct_slice_gain,
     reconstruct,
@@ -181,3 +182,24 @@ def test_help_explains_every_field(kind: Any) -> None:
         for name in line.split(", ")
     }
     assert {entry.name for entry in fields(kind) if not entry.name.startswith("_")} <= named
+
+
+def test_what_is_not_stated_is_estimated_from_the_image(
+    thick: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def remember(method: Any, lr: Volume, acquisition: Acquisition, grid: Grid) -> Reconstruction:
+        used.append(acquisition)
+        return Reconstruction(volume=lr)
+
+    monkeypatch.setattr(METHODS["finetuned"], "reconstruct", remember)
+    super_resolve(thick)  # Gaussian slices of 6 mm, every 8 mm
+    super_resolve(thick, Acquisition(thickness=6))
+    super_resolve(thick, Acquisition(thickness=6, profile="rect"))
+
+    estimated, kind, told = used
+    assert estimated.thickness not in (None, 0.85 * 8)
+    assert set(estimated.assumed) == {"thickness", "profile"}
+    assert kind.thickness == 6
+    assert (told.thickness, told.profile) == (6, "rect")

@@ -128,7 +128,7 @@ def super_resolve_together(
         )
     stacks, results = [], []
     for volume, stated in zip(volumes, known, strict=True):
-        acquisition = acquisition_of(volume, stated)
+        acquisition = acquisition_of(volume, stated, estimate=True)
         grid = grid_of_result(
             volume,
             acquisition,

@@ -119,7 +119,7 @@ def super_resolve_guided(
     GuidedReconstruction
     """
     volume, guide = Volume.of(image), Volume.of(guide)
-    acquisition = acquisition_of(volume, acquisition)
+    acquisition = acquisition_of(volume, acquisition, estimate=True)
     grid = grid_of_result(
         volume,
         acquisition,
