@@ -75,6 +75,7 @@ def test_the_page_shows_all_that_an_image_has(run: tuple[Path, Path]) -> None:
 def test_the_report_links_to_it_and_stands_without_it(run: tuple[Path, Path]) -> None:
     page = assemble_subject(run[1], "01", viewer=write(run)).read_text()
     assert page.count('href="sub-01_viewer.html"') == 2
+    (run[1] / "sub-01_viewer.html").unlink()
     assert "_viewer.html" not in assemble_subject(run[1], "01").read_text()
 
 
