@@ -164,8 +164,9 @@ class MethodOptions:
         if self.reuse_model is not None:
             parts.append(f"reusing {self.reuse_model}")
         if self.facts.takes_model:
-            own = "trained in this run" if self._must_learn and self.recipe else "its own"
-            parts.append(f"model {self.model or own}")
+            learns = self._must_learn and self.recipe
+            own = "model trained in this run" if learns else "bundled model"
+            parts.append(f"model {self.model}" if self.model else own)
         if self._adapts_to is not None:
             parts.append(f"adapted to {_ADAPTED_TO[self._adapts_to]}")
         return f"{self.method} ({', '.join(parts)})" if parts else self.method

@@ -8,6 +8,7 @@ import pytest
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.method_options import MethodOptions
+from bids_sr.seed import DEFAULT_SEED
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_only_what_was_asked_is_handed_on() -> None:
         method="self", preset="smore", steps=9, data_consistency=False, offline=True
     )
     assert options.parameters() == {
-        "seed": 0,
+        "seed": DEFAULT_SEED,
         "device": "auto",
         "preset": "smore",
         "steps": 9,

@@ -46,9 +46,6 @@ OURS = {
 
 def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options to a parser."""
-    command.usage = (
-        "%(prog)s BIDS OUT (--image SIF | --command WORDS) [options] [-- options of bids_sr]"
-    )
     command.add_argument("bids_dir", type=Path, metavar="BIDS", help="root of the BIDS dataset")
     command.add_argument("output_dir", type=Path, metavar="OUT", help="folder for derivatives")
     program = command.add_mutually_exclusive_group(required=True)
@@ -69,7 +66,11 @@ def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--overwrite", action="store_true", help="replace existing scripts")
     command.add_argument(
-        "--participant-label", nargs="+", default=[], metavar="LABEL", help="default: all"
+        "--participant-label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="subjects to process, with or without sub- (default: all)",
     )
     command.add_argument("--partition", metavar="NAME", help="Slurm partition")
     command.add_argument("--account", metavar="NAME", help="Slurm account")
@@ -85,7 +86,9 @@ def add_slurm_arguments(command: argparse.ArgumentParser) -> None:
         help="memory per task, e.g. 6G (default: what the steps declare, for the participant "
         "that needs most)",
     )
-    command.add_argument("--cpus-per-task", type=types.count, default=2, metavar="N", help="CPUs")
+    command.add_argument(
+        "--cpus-per-task", type=types.count, default=2, metavar="N", help="CPUs per task"
+    )
     command.add_argument(
         "--max-tasks",
         type=types.count,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,6 +120,34 @@ def _complain(command: str, error: object, code: ExitCode) -> int:
     return code
 
 
+_USAGES = {
+    "super-resolve": (
+        "IN [IN ...] OUT [options]",
+        "flair.nii.gz flair_sr.nii.gz --slice-thickness 5",
+        "axial.nii.gz coronal.nii.gz sagittal.nii.gz fused.nii.gz",
+    ),
+    "simulate": (
+        "IN OUT --slice-thickness MM [options]",
+        "t1w.nii.gz thick.nii.gz --slice-thickness 5 --slice-spacing 6",
+    ),
+    "evaluate": (
+        "PATH --out DIR [options]",
+        "/data/study --out comparison --protocols 5/6 3/3 --methods bspline finetuned",
+        "/data/study --out comparison --protocol-file benchmarks/through-plane-v1.toml",
+    ),
+    "slice-profile": ("IN [options]", "flair.nii.gz --out profile.tsv --plot profile.svg"),
+    "demo": ("DIR", "demo"),
+    "fetch": ("NAME [options]", "hd-bet"),
+    "train": ("RECIPE PATH [PATH ...] --out FILE [options]",),
+    "slurm": (
+        "BIDS OUT (--image SIF | --command WORDS) [options] [-- options of bids_sr]",
+        "/data/study /data/study-sr --image bids_sr.sif --partition short -- -m FLAIR",
+    ),
+    "score": ("DIR [options]", "demo"),
+}
+"""Of each command: its usage in one line, then examples of its words."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     parser = CommandParser(
@@ -173,22 +202,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """End a help text with its default, unless the text states it or there is none."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if "default" in (action.help or "") or action.default in (None, False):
+        text = action.help or ""
+        if "default" in text or action.required or action.default in (None, False, []):
             return action.help
+        if isinstance(action.default, list):
+            return f"{text} (default: {' '.join(map(str, action.default))})"
         return super()._get_help_string(action)
 
 
 def _command(
     commands: argparse._SubParsersAction[CommandParser], name: str, what: str
 ) -> CommandParser:
+    usage, *examples = _USAGES[name]
+    lines = [textwrap.fill(what[0].upper() + what[1:] + ".", 80)]
+    if examples:
+        lines += ["", *(f"  bids_sr-tools {name} {example}" for example in examples)]
     command = commands.add_parser(
         name,
         help=what,
-        description=what[0].upper() + what[1:] + ".",
+        usage=f"%(prog)s {usage}",
+        description="\n".join(lines),
         formatter_class=_HelpFormatter,
     )
     command.add_argument("--debug", action="store_true", help="more messages, with tracebacks")
@@ -207,7 +244,7 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "out_file", type=Path, metavar="OUT", help="image to write; a JSON record goes next to it"
     )
-    _add_acquisition(command, "sidecar next to IN, otherwise estimated from the image")
+    _add_acquisition(command, "default: sidecar next to IN, otherwise estimated from the image")
     command.add_argument(
         "--sr-method",
         choices=SR_METHODS,
@@ -278,7 +315,7 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
         help="image to write; its JSON sidecar goes next to it",
     )
     _add_overwrite(command)
-    _add_acquisition(command, "required; spacing: the thickness")
+    _add_acquisition(command, "required")
     command.add_argument(
         "--slice-axis", type=int, choices=(0, 1, 2), default=2, help="array axis of the slices"
     )
@@ -306,13 +343,18 @@ def _add_acquisition(command: argparse.ArgumentParser, default: str) -> None:
         required=default.startswith("required"),
         help=f"slice thickness ({default})",
     )
+    required = default.startswith("required")
+    spacing = "the thickness" if required else "header"
     command.add_argument(
-        "--slice-spacing", type=positive, metavar="MM", help="distance between slice centres"
+        "--slice-spacing",
+        type=positive,
+        metavar="MM",
+        help=f"distance between slice centres (default: {spacing})",
     )
     words, profile = f"{PROFILE_HELP} (default: slr)", None
-    if not default.startswith("required"):
+    if not required:
         words, profile = f"{PROFILE_HELP}{ESTIMABLE} (default: auto)", "auto"
-    command.add_argument("--slice-profile", default=profile, help=words)
+    command.add_argument("--slice-profile", default=profile, metavar="PROFILE", help=words)
 
 
 if __name__ == "__main__":

@@ -185,9 +185,9 @@ RULES = (
         low=BRAIN_VOLUME_ML[0],
         high=BRAIN_VOLUME_ML[1],
         value=_mask_volume,
-        ok="The brain mask is as large as a brain.",
-        look="The brain mask is not as large as a brain: look at its outline, and do not use "
-        "volumes until it is right.",
+        ok="The brain mask has a plausible volume for a brain.",
+        look="The brain mask has an implausible volume for a brain: look at its outline, and do "
+        "not use volumes until it is right.",
     ),
     CheckRule[QualityRecord](
         name="mask_rim",
@@ -384,7 +384,7 @@ RULES = (
         unit="times the acquired one",
         high=2.5,
         value=_coarsening,
-        ok="The detail within the slices is kept to a usual degree.",
+        ok="Most of the detail within the slices is kept.",
         look="Detail within the slices was lost, because the output voxels are much larger than "
         "the acquired ones: use --output-resolution native to keep it.",
     ),

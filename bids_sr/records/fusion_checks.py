@@ -104,9 +104,9 @@ FUSION_RULES = (
         low=BRAIN_VOLUME_ML[0],
         high=BRAIN_VOLUME_ML[1],
         value=lambda record: record.brain_mask_ml,
-        ok="The brain mask is as large as a brain.",
-        look="The brain mask is not as large as a brain: look at its outline, and do not use "
-        "volumes until it is right.",
+        ok="The brain mask has a plausible volume for a brain.",
+        look="The brain mask has an implausible volume for a brain: look at its outline, and do "
+        "not use volumes until it is right.",
     ),
 )
 """All checks, in the order in which they are shown."""

@@ -38,9 +38,9 @@ class InterpolatedAxis:
         if self.output_mm is None or self.detail_mm <= _COARSER * self.output_mm:
             return ""
         return (
-            f"voxels are finer than the detail within the slices: {self.voxel_mm:.3g} mm along "
-            f"axis {self.axis}, detail of {self.detail_mm:.2g} mm, voxels of the result of "
-            f"{self.output_mm:.3g} mm. Smaller voxels are not finer detail"
+            f"the voxels within the slices are {self.voxel_mm:.3g} mm along axis {self.axis}, but "
+            f"show no detail finer than {self.detail_mm:.2g} mm, as after interpolation by the "
+            f"scanner. The result has voxels of {self.output_mm:.3g} mm, not more detail"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def warnings_of_use(sessions: Sequence[SessionFiles]) -> list[str]:
         )
     if "fused" in kinds:
         words.append(
-            "Do not use a single stack (desc-sr) where its fused volume (desc-fused) is there, "
+            "Do not use a single stack (desc-sr) if its fused volume (desc-fused) exists, "
             "unless you study the stacks."
         )
     return words
@@ -226,8 +226,8 @@ def _lesions(places: Places, session: SessionFiles) -> Step:
     commands.append(_samseg(places, flair, t1w, word(places.beside("samseg") / subject)))
     notes = (
         *_care(flair, t1w),
-        "Lesions that lie within one slice, or are smaller than it is thick, are the least "
-        "certain: compare them with the acquired FLAIR.",
+        "Lesions that lie within one slice, or are smaller than the slice thickness, are the "
+        "least certain: compare them with the acquired FLAIR.",
     )
     return Step(aim=aim, file=Path(flair.name).name, commands=tuple(commands), notes=notes)
 
@@ -304,7 +304,7 @@ def _one_grid(places: Places, session: SessionFiles) -> Step:
     notes = (
         f"The {', '.join(file.suffix for file in volumes)} of this session {words}. They lie in "
         "the space of the scanner; the patient may have moved between the scans, so register them "
-        "rigidly before you compare voxels. Each image is interpolated once more by this.",
+        "rigidly before you compare voxels. This interpolates each image once more.",
     )
     return Step(
         aim="All contrasts on one grid",

@@ -89,5 +89,5 @@ def test_interpolation_is_told_only_where_it_matters() -> None:
     finer = InterpolatedAxis(
         axis=0, voxel_mm=0.5, detail_mm=1.1, through_plane=False, output_mm=0.5
     )
-    assert "detail of 1.1 mm" in finer.warning
+    assert "no detail finer than 1.1 mm" in finer.warning
     assert "--slice-thickness" in ACROSS.warning

@@ -44,7 +44,7 @@ def test_fine_voxels_without_fine_detail_are_told(head: Volume) -> None:
     assert detail_limit(fine, 1) is None
     acquisition = Acquisition(spacing=4.0, thickness=4.0, slice_axis=2)
     (axis,) = interpolated_axes(fine, acquisition, fine.grid)  # result with voxels of 1 mm
-    assert "voxels are finer than the detail" in axis.warning
+    assert "no detail finer than" in axis.warning
     (axis,) = interpolated_axes(fine, acquisition, head.grid)  # of 2 mm
     assert axis.warning == ""
 
