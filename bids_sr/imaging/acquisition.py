@@ -11,6 +11,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_sr.exceptions import AcquisitionError
 from bids_sr.imaging.grid import SAME_SPACING
 from bids_sr.imaging.slice_profile import SliceProfile
@@ -28,6 +30,8 @@ than to a Gaussian."""
 ASSUMED_SHARE = 0.85
 """Thickness where none is stated, as a share of the slice spacing."""
 _LARGEST_MM = 100.0  # thicker than any slice: the number is in micrometres or invalid
+_SMALLEST_MM = 1e-3  # thinner than any slice: the number is in metres or invalid
+_MAY_BE_ASSUMED = ("thickness", "profile")
 
 
 class _OfTheVolume(float):
@@ -58,7 +62,8 @@ class Acquisition:
     AcquisitionError
         If a number is impossible or the profile is unknown.
     TypeError
-        If a length is not a number, or the profile neither text nor a profile.
+        If a length is not a number, the slice axis not a whole one, or the profile neither text
+        nor a profile.
 
     Examples
     --------
@@ -75,7 +80,12 @@ class Acquisition:
     def __post_init__(self) -> None:
         """Check the numbers, resolve the profile's file and fill in the thickness."""
         if self.has_spacing:
-            _check_length("slice spacing", self.spacing)
+            self._set("spacing", _length("slice spacing", self.spacing))
+        if not isinstance(self.assumed, tuple) or not {*self.assumed} <= {*_MAY_BE_ASSUMED}:
+            raise AcquisitionError(
+                f"Found assumed = {self.assumed!r}; expected a tuple of "
+                f"{' and '.join(_MAY_BE_ASSUMED)}, or nothing."
+            )
         if self.profile is None:
             self._assume("profile", ASSUMED_PROFILE)
         profile = self.profile
@@ -85,21 +95,24 @@ class Acquisition:
                 f"{', '.join(PROFILES)}, the path of a table, or a SliceProfile."
             )
         if not isinstance(profile, SliceProfile) and profile not in PROFILES:
-            if not Path(profile).is_file():
+            if not _is_file(Path(profile)):
                 raise AcquisitionError(
                     f"Found slice profile {str(profile)!r}; expected one of {', '.join(PROFILES)} "
                     "or the path of a table with the columns position_mm and weight."
                 )
             profile = SliceProfile.from_file(profile)
-            object.__setattr__(self, "profile", profile)
+            self._set("profile", profile)
         if self.thickness is None:
             if isinstance(profile, SliceProfile):
-                object.__setattr__(self, "thickness", float(profile.fwhm))
+                self._set("thickness", float(profile.fwhm))
             elif self.has_spacing:
                 self._assume("thickness", ASSUMED_SHARE * self.spacing)
         if self.thickness is not None:
-            _check_length("slice thickness", self.thickness)
-        if self.slice_axis not in (None, 0, 1, 2):
+            self._set("thickness", _length("slice thickness", self.thickness))
+        if self.slice_axis is None:
+            return
+        self._set("slice_axis", _whole(self.slice_axis))
+        if self.slice_axis not in (0, 1, 2):
             raise AcquisitionError(
                 f"Found slice axis {self.slice_axis}; expected 0, 1 or 2 (an array axis)."
             )
@@ -129,8 +142,11 @@ class Acquisition:
         return self.spacing
 
     def _assume(self, name: str, value: float | str) -> None:
+        self._set(name, value)
+        self._set("assumed", tuple(dict.fromkeys([*self.assumed, name])))
+
+    def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
-        object.__setattr__(self, "assumed", tuple(dict.fromkeys([*self.assumed, name])))
 
     @classmethod
     def from_volume(
@@ -172,8 +188,7 @@ class Acquisition:
         AcquisitionError
             If `target_spacing` is not a positive length.
         """
-        _check_length("target spacing", target_spacing)
-        return self.known_spacing / target_spacing
+        return self.known_spacing / _length("target spacing", target_spacing)
 
     def for_volume(self, volume: Volume) -> Acquisition:
         """Return this acquisition with what `volume` says filled in: slice axis and spacing.
@@ -208,13 +223,32 @@ class Acquisition:
         }
 
 
-def _check_length(what: str, value: object) -> None:
+def _length(what: str, value: Any) -> float:
+    """Return a length in mm as a number of Python."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
             f"Found a {what} {value!r} of type {type(value).__name__}; expected a number of mm."
         )
-    if not 0 < float(value) <= _LARGEST_MM:
+    number: Any = value  # Real says nothing of order
+    if not _SMALLEST_MM <= number <= _LARGEST_MM:
         raise AcquisitionError(
-            f"Found a {what} of {value} mm; expected a length above 0 and up to "
+            f"Found a {what} of {value} mm; expected a length of {_SMALLEST_MM:g} to "
             f"{_LARGEST_MM:g} mm. Check the unit."
         )
+    return float(number)
+
+
+def _whole(axis: object) -> int:
+    """Return an array axis as a number of Python."""
+    if isinstance(axis, int | np.integer) and not isinstance(axis, bool):
+        return int(axis)
+    raise TypeError(
+        f"Found the slice axis {axis!r} of type {type(axis).__name__}; expected 0, 1 or 2."
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a text that is too long for a name
+        return False

@@ -150,8 +150,8 @@ def open_image(path: Path) -> Any:
     InputDataError
         If there is no such file, or it is something else.
     """
-    _check_present(path)
     try:
+        _check_present(path)
         # A memory map would change under us when the file is replaced.
         image = nb.load(path, mmap=False)
     except READ_ERRORS as error:

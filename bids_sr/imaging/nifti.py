@@ -30,6 +30,8 @@ from bids_sr.imaging.header import (
 LOGGER = logging.getLogger(__name__)
 _MOST_TIMES = 16
 """A stream may be this many times longer than its header states, for example by more frames."""
+_LARGEST = 1e18
+"""Intensity; float32 holds its square."""
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}  # names of nibabel; all else is taken for seconds
 
 
@@ -86,15 +88,23 @@ def values_of(
         As :func:`read_nifti`.
     """
     path = Path(image.get_filename() or "image in memory")
-    if path.is_file() and nb.is_proxy(image.dataobj) and isinstance(image, nb.Nifti1Pair):
-        report = describe(path, image)
-        shape, count, affine = report.shape, report.n_volumes, report.affine
-    else:  # another format, or in memory: nibabel knows its affine
-        shape, count = spatial_shape(path, image), math.prod(image.shape[3:])
-        affine = np.asarray(image.affine, np.float64)
-    _check_single(path, image, count)
-    values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    return _checked(path, values, np.dtype(np.float32)), affine
+    try:
+        if path.is_file() and nb.is_proxy(image.dataobj) and isinstance(image, nb.Nifti1Pair):
+            report = describe(path, image)
+            shape, count, affine = report.shape, report.n_volumes, report.affine
+        else:  # another format, or in memory: nibabel knows its affine
+            shape, count = spatial_shape(path, image), math.prod(image.shape[3:])
+            affine = np.asarray(image.affine, np.float64)
+        _check_single(path, image, count)
+        with np.errstate(over="ignore"):  # what is too large for the type is found below
+            values = np.asarray(image.dataobj, dtype=np.float32)
+    except READ_ERRORS as error:
+        words = " ".join(f"{error}".split())
+        raise InputDataError(
+            f"{path}: the voxels of the image cannot be read ({words}); expected a whole file "
+            "that stays where it was when nibabel opened it. Load the image again."
+        ) from error
+    return _checked(path, values.reshape(shape), np.dtype(np.float32)), affine
 
 
 def read_series(
@@ -248,7 +258,13 @@ def _checked(path: Path, values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.
         )
     if dtype.kind != "f":
         return _fitted(path, values, dtype)
-    if values.min() == values.max():
+    lowest, highest = float(values.min()), float(values.max())
+    if max(-lowest, highest) > _LARGEST:
+        raise InputDataError(
+            f"{path}: found values from {lowest:g} to {highest:g}; expected intensities of at "
+            f"most {_LARGEST:g}, above which sums and squares overflow. Scale or repair the image."
+        )
+    if lowest == highest:
         raise InputDataError(
             f"{path}: found the same value ({values.flat[0]:g}) in every voxel; expected an "
             "image. Exclude or replace the file."

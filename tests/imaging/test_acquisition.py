@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +102,7 @@ def test_to_dict_is_json() -> None:
     }
 
 
-@pytest.mark.parametrize("length", [0.0, -5.0, np.nan, np.inf, 5000.0])
+@pytest.mark.parametrize("length", [0.0, -5.0, np.nan, np.inf, 5000.0, 1e-300, 10**400])
 def test_impossible_lengths_are_refused(length: float) -> None:
     with pytest.raises(AcquisitionError, match="slice spacing of"):
         Acquisition(spacing=length)
@@ -113,5 +115,26 @@ def test_impossible_lengths_are_refused(length: float) -> None:
 def test_unknown_profiles_and_axes_are_refused() -> None:
     with pytest.raises(AcquisitionError, match="'sinc'; expected one of gaussian, rect, slr"):
         Acquisition(spacing=5.0, profile="sinc")
+    with pytest.raises(AcquisitionError, match="expected one of gaussian, rect, slr"):
+        Acquisition(spacing=5.0, profile="x" * 5000)  # longer than a name may be
     with pytest.raises(AcquisitionError, match="slice axis 3"):
         Acquisition(spacing=5.0, slice_axis=3)
+    with pytest.raises(AcquisitionError, match="expected a tuple of thickness and profile"):
+        Acquisition(spacing=5.0, assumed="thickness")
+
+
+def test_numbers_of_any_kind_become_those_of_python() -> None:
+    acquisition = Acquisition(
+        spacing=Fraction(9, 2),
+        thickness=np.float32(4.0),
+        slice_axis=np.int64(2),
+    )
+    kinds = {type(v) for v in (acquisition.spacing, acquisition.thickness)}
+    assert (kinds, type(acquisition.slice_axis)) == ({float}, int)
+    assert acquisition == Acquisition(spacing=4.5, thickness=4.0, slice_axis=2)
+
+
+@pytest.mark.parametrize("axis", [2.0, True, "2", np.array([2])])
+def test_a_slice_axis_is_a_whole_number(axis: Any) -> None:
+    with pytest.raises(TypeError, match="expected 0, 1 or 2"):
+        Acquisition(spacing=5.0, slice_axis=axis)

@@ -94,11 +94,35 @@ def test_scaled_values_of_a_nibabel_file_are_those_of_the_scanner(
         (nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), "the same value"),
         (nb.Nifti1Image(np.full((4, 4, 4), np.nan, np.float32), np.eye(4)), "NaN"),
         (nb.Nifti1Image(np.ones((4, 4), np.float32), np.eye(4)), "expected a 3-D image"),
+        (nb.Nifti1Image(np.full((4, 4, 4), 1e300), np.eye(4)), "NaN or infinite"),
+        (nb.Nifti1Image(np.arange(64.0).reshape(4, 4, 4) * 1e36, np.eye(4)), "most 1e[+]18"),
     ],
 )
 def test_a_nibabel_image_is_checked_like_a_file(image: nb.Nifti1Image, words: str) -> None:
     with pytest.raises(InputDataError, match=words):
         super_resolve(image, method="bspline")
+
+
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz", "image.mgz"])
+@pytest.mark.parametrize("kept", [0, 400, None])
+def test_a_file_that_was_cut_or_removed_since_it_was_opened(
+    slices: Volume, tmp_path: Path, name: str, kept: int | None
+) -> None:
+    path = tmp_path / name
+    nb.save(nb.MGHImage(slices.data, slices.affine), path) if "mgz" in name else slices.save(path)
+    image = nb.load(path)
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputDataError, match=r"cannot be read .*Load the image again"):
+        super_resolve(image, method="bspline")
+
+
+@pytest.mark.parametrize("path", ["a" * 5000 + ".nii", "a\0b.nii.gz"])
+def test_a_text_that_is_no_path(path: str) -> None:
+    with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
+        super_resolve(path, method="bspline")
 
 
 @pytest.mark.parametrize("call", [super_resolve, super_resolve_together, super_resolve_guided])
