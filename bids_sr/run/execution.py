@@ -73,7 +73,7 @@ def run_graph(
     ask_queue(workflow, config)
     workflow.config = {}  # else the defaults of the process that built it win over ours
     _send_crashes_to_subjects(workflow, config, record, image_of)
-    lines = StageLines(stem_of, count=len(images) + len(groups))
+    lines = StageLines(stem_of, count=len(known) + len(groups))
 
     def tell(
         images: Sequence[AnatImage],

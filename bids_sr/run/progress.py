@@ -39,13 +39,15 @@ class StageLines:
     stem_of : callable
         From the full name of a node to the stem of its image or fused volume, or None.
     count : int
-        How many images and fused volumes there are; 0: not said.
+        How many images and fused volumes are to be processed; 0: not said.
     """
 
     def __init__(self, stem_of: Callable[[str], str | None], count: int = 0) -> None:
         self.stem_of = stem_of
         self._count, self._start = count, time.monotonic()
         self._done: set[str] = set()
+        self._worked: set[str] = set()
+        """Of those, whose steps were not all done before."""
         self._begun: dict[str, float] = {}
         self._failed: set[str] = set()
         self.ended: set[str] = set()
@@ -71,6 +73,7 @@ class StageLines:
         if stage is None or stem is None:
             return
         if status == "start":
+            self._worked.add(stem)
             self._begun[name] = time.monotonic()
             LOGGER.info("%s: %s ...", stem, stage)
         elif status == "end" and name in self._begun:
@@ -81,13 +84,19 @@ class StageLines:
             LOGGER.info("%s: %s failed", stem, stage)
 
     def _so_far(self, stem: str) -> str:
-        """Say how many are done, and how long the others will take at the pace so far."""
+        """Say how many are done, and how long the others will take at the pace so far.
+
+        Those that an earlier run had done take no time, and say nothing of the pace.
+        """
         self._done.add(stem)
         done, left = len(self._done), self._count - len(self._done | self._failed)
         if self._count < 2:
             return ""
-        seconds = (time.monotonic() - self._start) * left / done
-        ahead = f", about {in_short(seconds)} left" if left > 0 else ""
+        worked = len(self._done & self._worked)
+        ahead = ""
+        if left > 0 and worked:
+            seconds = (time.monotonic() - self._start) * left / worked
+            ahead = f", about {in_short(seconds)} left"
         return f" ({done} of {self._count}{ahead})"
 
 

@@ -353,6 +353,7 @@ def test_strangers_are_told_and_leave_no_page(
     }
     assert f"warning: sub-01/anat/{stray.name}: skipped: its name has sub-06" in ended.stderr
     assert "warning: again is a link to a folder and is not followed" in ended.stderr
+    assert re.findall(r"results written \((\d of \d)", ended.stderr) == ["1 of 2", "2 of 2"]
     assert {path.name for path in output.glob("sub-*.html")} == {"sub-01.html", "sub-06.html"}
     assert not list(output.glob("sub-06/anat/*T1w*"))
     assert not list(output.glob("sub-*/anat/*T2w*"))

@@ -60,18 +60,44 @@ def test_images_done_are_counted(
         lines(SimpleNamespace(fullname=f"w.{stem}.{name}", name=name), status)
 
     with caplog.at_level(logging.INFO):
+        event("a", "super_resolve", "start")
         clock[0] = 60.0
         event("a", "save_quality", "end")
         event("b", "denoise", "exception")
         event("b", "save_quality", "end")
+        event("c", "super_resolve", "start")
         clock[0] = 200.0
         event("c", "save_quality", "end")
         event("d", "save_quality", "end")
     assert caplog.messages == [
+        "a: super-resolution ...",
         "a: results written (1 of 4, about 3 min left)",
         "b: denoising failed",
+        "c: super-resolution ...",
         "c: results written (2 of 4, about 2 min left)",
         "d: results written (3 of 4)",
+    ]
+
+
+def test_images_that_an_earlier_run_had_done_say_nothing_of_the_pace(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    lines = StageLines(lambda name: name.split(".")[1], count=4)
+    with caplog.at_level(logging.INFO):
+        for stem, start in (("a", False), ("b", False), ("c", True), ("d", True)):
+            if start:
+                lines(
+                    SimpleNamespace(fullname=f"w.{stem}.fuse_stacks", name="fuse_stacks"), "start"
+                )
+            clock[0] += 600.0 if start else 1.0
+            lines(SimpleNamespace(fullname=f"w.{stem}.save_quality", name="save_quality"), "end")
+    assert [line for line in caplog.messages if "written" in line] == [
+        "a: results written (1 of 4)",
+        "b: results written (2 of 4)",
+        "c: results written (3 of 4, about 10 min left)",
+        "d: results written (4 of 4)",
     ]
 
 
