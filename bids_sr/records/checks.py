@@ -248,7 +248,7 @@ RULES = (
     ),
     CheckRule[QualityRecord](
         name="bright_voxels",
-        title="Brightest voxels of the brain mask, against its median",
+        title="Brightest voxels of the brain mask, relative to its median",
         unit="times",
         high=1.7,
         value=_bright_tail,
@@ -259,7 +259,7 @@ RULES = (
     ),
     CheckRule[QualityRecord](
         name="banding",
-        title="Brightness of odd against even slices",
+        title="Brightness of odd and even slices",
         unit="% apart",
         high=3,
         value=measured("BandingPercent"),
@@ -322,7 +322,7 @@ RULES = (
     ),
     CheckRule[QualityRecord](
         name="sharpness",
-        title="Fine detail across the slices, against within",
+        title="Fine detail across the slices, relative to within",
         unit="times",
         high=1.6,
         value=measured("SharpnessRatio"),

@@ -160,15 +160,16 @@ def _freesurfer(places: Places, session: SessionFiles) -> Step:
             f"{FREESURFER_FIELD_MM} mm that recon-all takes: -cw256 crops it."
         )
     notes.append(
-        "Thickness from a super-resolved T1w rests on fewer measurements than that of a 3D scan: "
-        "do not mix both without a covariate."
+        "Cortical thickness from a super-resolved T1w rests on fewer measurements than that from "
+        "a 3D scan: do not mix both without a covariate."
     )
-    command = f"recon-all -s {word(subject)} -i {word(t1w.path)} -all"
+    link, path, about = _without_spaces(places, t1w)
+    command = f"{link}recon-all -s {word(subject)} -i {path} -all"
     return Step(
         aim=aim,
         file=Path(t1w.name).name,
-        commands=(Command(text=command + (" -cw256" if wide else "")),),
-        notes=(*_care(session.best("T1w")), *notes, *_shell_note(t1w.path)),
+        commands=(Command(text=command + (" -cw256" if wide else ""), about=about),),
+        notes=(*_care(session.best("T1w")), *notes),
     )
 
 
@@ -300,9 +301,10 @@ def _one_grid(places: Places, session: SessionFiles) -> Step:
         )
     numbers = {file.grid_number for file in volumes}
     same = len(numbers) == 1 and 0 not in numbers
-    words = "have the same voxels" if same else "have different voxels"
+    words = "lie on one grid" if same else "lie on different grids"
+    suffixes = [file.suffix for file in volumes]
     notes = (
-        f"The {', '.join(file.suffix for file in volumes)} of this session {words}. They lie in "
+        f"The {', '.join(suffixes[:-1])} and {suffixes[-1]} of this session {words}. They lie in "
         "the space of the scanner; the patient may have moved between the scans, so register them "
         "rigidly before you compare voxels. This interpolates each image once more.",
     )
@@ -325,12 +327,14 @@ def _care(*files: OutputFile | None) -> list[str]:
     ]
 
 
-def _shell_note(path: Path) -> tuple[str, ...]:
-    if not any(sign.isspace() for sign in str(path)):
-        return ()
+def _without_spaces(places: Places, file: OutputFile) -> tuple[str, str, str]:
+    """Return the start of a command that links the output folder, the path to use, and why."""
+    if not any(sign.isspace() for sign in str(file.path)):
+        return "", word(file.path), ""
     return (
-        "recon-all stops at spaces in paths. Make a link without spaces to the output folder "
-        "(ln -s) and use its path.",
+        f'link=$(mktemp -d) && ln -s {word(places.root)} "$link"/results && ',
+        f'"$link"/results/{word(file.path.relative_to(places.root).as_posix())}',
+        "recon-all stops at spaces in paths, so it reads the image through a link without spaces.",
     )
 
 

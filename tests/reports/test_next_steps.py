@@ -137,7 +137,9 @@ def test_every_path_in_a_command_is_one_word_and_exists(subject: Subject) -> Non
     assert len(commands) >= 9
     parent = str(subject.root.parent)
     for words in commands:
-        named = [word for word in words if "/" in word and not word.startswith("import")]
+        named = [
+            word for word in words if "/" in word and not word.startswith(("import", "$link"))
+        ]
         assert all(word.removeprefix("bids_sr=").startswith(parent) for word in named), words
         for word in named:
             path = Path(word.removeprefix("bids_sr="))
@@ -201,16 +203,42 @@ def test_the_command_of_smriprep_is_read_by_its_own_parser(
         (((180, 300, 150), (1.0, 1.0, 1.0)), ["-all", "-cw256"], "field of view is 300 mm"),
     ],
 )
-def test_freesurfer(subject: Subject, grid: Any, options: list[str], note: str) -> None:
+def test_freesurfer(
+    subject: Subject, tmp_path: Path, grid: Any, options: list[str], note: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     subject.add("T1w")
     subject.beside("desc-preproc_T1w", grid)
     (session,) = subject.sessions()
     offered = step(steps_of_session(subject.places(), session), "recon-all")
-    (words,) = words_of([offered])
+    (command,) = offered.commands
     path = subject.root / subject.anat / "sub-01_desc-preproc_T1w.nii.gz"
-    assert words == ["recon-all", "-s", "sub-01", "-i", str(path), *options]
+    # The folder of this test has a space in its name, at which recon-all would stop.
+    stand_in = 'recon-all() { printf "%s\\n" "$@"; readlink -f "$4"; }; '
+    done = subprocess.run(
+        ["bash", "-c", stand_in + command.text],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *words, resolved = done.stdout.splitlines()
+    assert words[:3] + words[4:] == ["-s", "sub-01", "-i", *options]
+    assert not any(sign.isspace() for sign in words[3].removeprefix(str(temporary)))
+    assert resolved == str(path)
+    assert "stops at spaces" in command.about
     assert note in " ".join(offered.notes)
-    assert "stops at spaces" in " ".join(offered.notes)
+
+
+def test_freesurfer_needs_no_link_for_a_path_without_spaces(tmp_path: Path) -> None:
+    subject = Subject(tmp_path / "out")
+    subject.add("T1w")
+    subject.beside("desc-preproc_T1w")
+    (session,) = subject.sessions()
+    (words,) = words_of([step(steps_of_session(subject.places(), session), "recon-all")])
+    path = subject.root / subject.anat / "sub-01_desc-preproc_T1w.nii.gz"
+    assert words == ["recon-all", "-s", "sub-01", "-i", str(path), "-all"]
 
 
 def test_lesion_tools_get_flair_and_t1w(subject: Subject) -> None:

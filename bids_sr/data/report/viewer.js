@@ -248,16 +248,16 @@
     }
     const values = [...lines.before, ...lines.after].map((point) => point[1]);
     const low = Math.min(...values), high = Math.max(...values, low + 1e-9);
-    const x = (mm) => 46 + 500 * (mm + half) / (2 * half), y = (v) => 150 - 138 * (v - low) / (high - low);
-    svg("path", { class: "axis", d: "M46 10V150H548" });
+    const x = (mm) => 66 + 480 * (mm + half) / (2 * half), y = (v) => 150 - 138 * (v - low) / (high - low);
+    svg("path", { class: "axis", d: "M66 10V150H548" });
     svg("path", { class: "here", d: `M${x(view.mm[axis])} 10V150` });
     for (const side of SIDES) {
       const points = lines[side].map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" ");
       svg("polyline", { class: side === "before" ? "steps" : "line", points });
     }
-    svg("text", { x: 42, y: 16, "text-anchor": "end" }, words(high));
-    svg("text", { x: 42, y: 152, "text-anchor": "end" }, words(low));
-    svg("text", { x: 297, y: 170, "text-anchor": "middle" }, `${words(2 * half)} mm, ${DIRECTIONS[axis]}`);
+    svg("text", { x: 62, y: 16, "text-anchor": "end" }, words(high));
+    svg("text", { x: 62, y: 152, "text-anchor": "end" }, words(low));
+    svg("text", { x: 306, y: 170, "text-anchor": "middle" }, `${words(2 * half)} mm, ${DIRECTIONS[axis]}`);
   }
 
   // --- moving about --------------------------------------------------------------------------
@@ -601,7 +601,7 @@
     $("profile").addEventListener("click", (event) => {
       const box = $("profile").getBoundingClientRect(), { axis } = slices();
       const x = (event.clientX - box.left) / box.width * 560;
-      view.mm[axis] = (clamp((x - 46) / 500, 0, 1) * 2 - 1) * image().half[axis];
+      view.mm[axis] = (clamp((x - 66) / 480, 0, 1) * 2 - 1) * image().half[axis];
       view.mm = inside(view.mm);
       drawAll();
     });
