@@ -32,6 +32,7 @@ from bids_sr.reports.viewer_files import Entry, Layer, entries_of
 from bids_sr.reports.viewer_volumes import (
     Copy,
     Frame,
+    coarser,
     grey_copy,
     label_copy,
     uncertainty_copy,
@@ -47,6 +48,8 @@ PALETTE = ("#3b82f6", "#22c55e", "#facc15", "#f97316", "#a855f7", "#ec4899", "#1
 """Of labels without a colour of their own."""
 _HEAD_BYTES = 4096
 _MADE_OF = re.compile(r'<meta name="made-of" content="([0-9a-f]{64})">')
+MOST_HALVINGS = 3
+"""Of the voxels of the last image, where it alone would be too large."""
 Key = tuple[str, str]
 """Kind and path of a layer: what is copied once, however often it is shown."""
 
@@ -176,6 +179,17 @@ class _Content:
         words = f"Grey levels: {levels} instead of 256, so that the page stays below 25 MB."
         return _Content(images=self.images, copies=copies, reductions=[words])
 
+    def halved(self) -> _Content:
+        """Return the same in larger voxels."""
+        copies = {
+            key: coarser(copy) if key[0] == "image" and key in self.keys else copy
+            for key, copy in self.copies.items()
+        }
+        begin = "Voxels: averaged in twos"
+        words = f"{begin} along the finest axes, so that the page stays below 25 MB."
+        rest = [text for text in self.reductions if not text.startswith(begin)]
+        return _Content(images=self.images, copies=copies, reductions=[*rest, words])
+
     def without(self, number: int) -> _Content:
         """Return the same without one of the images, and say so."""
         images = [image for n, image in enumerate(self.images) if n != number]
@@ -221,7 +235,13 @@ def _page(record: SubjectRecord, entries: Sequence[Entry], made_of: str) -> str:
 def _fitting(content: _Content, most: int) -> _Content:
     """Reduce the content until it fits: fewer grey levels, then fewer images.
 
-    Images that were passed through go first, then the last one.
+    Images that were passed through go first, then the last one.  The first image stays, in larger
+    voxels where it alone is too large.
+
+    Raises
+    ------
+    InputDataError
+        If even that is too large.
     """
     full = content
     for levels in FEWER_LEVELS:
@@ -230,6 +250,14 @@ def _fitting(content: _Content, most: int) -> _Content:
     while content.size > most and len(content.images) > 1:
         passed = [n for n, i in enumerate(content.images) if i["outcome"] == "passed-through"]
         content = content.without(passed[-1] if passed else len(content.images) - 1)
+    for _ in range(MOST_HALVINGS):
+        if content.size > most:
+            content = content.halved()
+    if content.size > most:
+        raise InputDataError(
+            f"Found {content.size / 1e6:.0f} MB of images in large voxels; expected at most 25 MB "
+            "in one page. Use another viewer."
+        )
     return content
 
 
@@ -239,8 +267,9 @@ def _content(entries: Sequence[Entry]) -> _Content:
     for entry in entries:
         try:
             images.append(_image(entry, copies))
-        except (InputDataError, MemoryError) as error:
+        except Exception as error:  # the other images are shown
             LOGGER.warning("the viewer leaves out %s: %s", entry.title, in_words(error))
+            LOGGER.debug("viewer of %s", entry.title, exc_info=True)
     return _Content(images=images, copies=copies)
 
 
@@ -259,8 +288,9 @@ def _image(entry: Entry, copies: dict[Key, Copy]) -> dict[str, Any]:
             if layer is entry.images[0]:
                 volume, axis = _load(layer)
             copy = copies.get(key) or _copied(volume or _load(layer)[0], layer, frame)
-        except InputDataError as error:
+        except Exception as error:  # the other layers are shown
             notes.append(f"{layer.title}: cannot be shown. {in_words(error)}")
+            LOGGER.debug("viewer, %s of %s", layer.title, entry.title, exc_info=True)
             continue
         copies[key] = copy
         part: dict[str, Any] = {"key": key, "title": layer.title, "kind": layer.kind}

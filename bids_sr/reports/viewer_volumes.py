@@ -28,6 +28,8 @@ WITHIN = 1.5
 """Times that range, up to which the brightest voxel is within what 8 bits hold."""
 BRIGHT_PERCENTILE = 99.0
 """Of an uncertainty map: shown in the brightest colour."""
+LEAST_RANGE = 1e-30
+"""Of an image; 8 bits of a smaller one have steps that float32 cannot divide by."""
 DATA_OFFSET = 352
 """Bytes of a NIfTI-1 header and the mark that no extension follows."""
 COARSE_BELOW_MM = 1.5
@@ -113,6 +115,8 @@ def grey_copy(volume: Volume) -> Copy:
     high = max(white, float(np.percentile(inside, HIGH_PERCENTILE)))
     if (highest := float(data.max())) - low <= WITHIN * (high - low):
         high = highest
+    if not high - low >= LEAST_RANGE:  # the part that is shown is constant
+        high = low + 1.0
     slope = (high - low) / 255
     stored = np.rint(np.clip((data - low) * np.float32(1 / slope), 0, 255)).astype(np.uint8)
     ends = {"low": low, "high": high, "clipped": highest > high, "window": [black, white]}
@@ -182,6 +186,26 @@ def with_fewer_levels(copy: Copy, levels: int) -> Copy:
     return Copy(content=_packed(bytes(content)), facts={**copy.facts, "levels": levels})
 
 
+def coarser(copy: Copy) -> Copy:
+    """Return a copy of an image in larger voxels: averaged in twos along its finest axes.
+
+    Parameters
+    ----------
+    copy : Copy
+        Made by :func:`grey_copy`.
+    """
+    shape, affine = copy.facts["shape"], np.array(copy.facts["affine"])
+    content = gzip.decompress(copy.content)
+    stored = np.frombuffer(content, dtype=np.uint8, offset=DATA_OFFSET).reshape(shape, order="F")
+    volume = Volume(stored.astype(np.float32), affine)
+    finest = volume.spacings[np.array(shape) > 1].min(initial=np.inf)
+    for axis in range(3):
+        if shape[axis] > 1 and volume.spacings[axis] < 1.5 * finest:
+            volume = _in_twos(volume, axis)
+    stored = np.rint(volume.data).astype(np.uint8)
+    return _copy(stored, volume.affine, copy.facts["slope"], copy.facts["inter"], copy.facts)
+
+
 def _in_twos(volume: Volume, axis: int) -> Volume:
     """Average neighbouring planes in twos; the last one of an odd number stays alone."""
     data = volume.data
@@ -215,11 +239,11 @@ def _copy(
     return Copy(
         content=_packed(content),
         facts={
+            **facts,
             "shape": list(stored.shape),
             "affine": affine.tolist(),
             "slope": slope,
             "inter": inter,
-            **facts,
         },
     )
 

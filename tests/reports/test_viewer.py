@@ -212,6 +212,42 @@ def test_an_image_before_super_resolution_is_shown_if_it_is_there(
     assert image["images"][1]["title"] == "Acquired, denoised and bias-corrected"
 
 
+def test_an_image_that_is_constant_where_the_head_is_does_not_cost_the_viewer(
+    run: tuple[Path, Path],
+) -> None:
+    stem = run[1] / "sub-01/anat/sub-01_space-orig_desc-n4_FLAIR"
+    volume = Volume.load(run[0] / FLAIR)
+    corner = np.zeros_like(volume.data)
+    corner[0, 0, 0] = 1.0  # cropped away
+    volume.with_data(corner).save(f"{stem}.nii.gz")
+    write_json(stem.with_suffix(".json"), {"SpatialReference": f"bids:raw:{FLAIR}"})
+    write(run)
+    (image,) = content(run[1])["images"]
+    constant = content(run[1])["volumes"][image["images"][1]["volume"]]
+    assert constant["low"] == 0 < constant["high"]
+
+
+def test_a_layer_or_an_image_that_fails_costs_no_other(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_passed_through(run)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of a copy")
+
+    monkeypatch.setattr(viewer, "label_copy", fail)
+    write(run)
+    images = content(run[1])["images"]
+    assert len(images) == 2
+    assert "Brain mask: cannot be shown. " in images[0]["notes"][0]
+    load, lost = viewer._load, run[1] / PRODUCT
+    monkeypatch.setattr(viewer, "_load", lambda x: fail() if x.path == lost else load(x))
+    (run[1] / "sub-01_viewer.html").unlink()
+    write(run)
+    assert [image["image"] for image in content(run[1])["images"]] == [T1W]
+    assert "the viewer leaves out sub-01_FLAIR" in caplog.text
+
+
 @pytest.mark.parametrize("sloppy", [False, True])
 def test_what_is_not_a_result_says_so(run: tuple[Path, Path], sloppy: bool) -> None:
     quality = run[1] / "sub-01/anat/sub-01_acq-FLAIR_desc-sr_qc.json"
@@ -261,6 +297,31 @@ def test_a_page_that_would_be_too_large_is_reduced_by_the_rule(
             for part in i[k]
         }
         assert used == set(shown["volumes"])
+
+
+def test_an_image_that_alone_is_too_large_has_larger_voxels(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(run)
+    page = run[1] / "sub-01_viewer.html"
+    before = content(run[1])
+    volumes = re.findall(r'id="volume-\d+">([^<]*)<', page.read_text())
+    most = page.stat().st_size - sum(map(len, volumes)) // 2
+    monkeypatch.setattr(viewer, "MOST_BYTES", most)
+    monkeypatch.setattr(viewer, "FEWER_LEVELS", (128,))
+    page.unlink()
+    write(run)
+    assert page.stat().st_size <= most
+    assert "Voxels: averaged in twos" in page.read_text()
+    after = content(run[1])
+    name = after["images"][0]["images"][-1]["volume"]
+    shapes = [np.array(shown["volumes"][name]["shape"]) for shown in (before, after)]
+    assert (np.ceil(shapes[0] / shapes[1]) >= 2).any()
+    monkeypatch.setattr(viewer, "MOST_BYTES", 1_100_000)  # hardly more than NiiVue itself
+    page.unlink()
+    assert write(run) == ""
+    assert "MB of images in large voxels; expected at most" in caplog.text
+    assert not page.exists()
 
 
 def test_what_cannot_be_shown_is_told(run: tuple[Path, Path]) -> None:

@@ -14,6 +14,7 @@ from bids_sr.imaging import Volume, resample
 from bids_sr.reports.viewer_volumes import (
     Copy,
     Frame,
+    coarser,
     grey_copy,
     label_copy,
     uncertainty_copy,
@@ -119,6 +120,33 @@ def test_fewer_levels_are_smaller_and_nearly_as_true() -> None:
     assert len(np.unique(np.asarray(image_of(fewer).dataobj.get_unscaled()))) <= 64 + 2
     error = np.abs(volume_of(copy).data - volume_of(fewer).data).max()
     assert 0 < error <= 2.01 * copy.facts["slope"]
+
+
+def test_a_coarser_copy_has_the_same_values_in_their_place() -> None:
+    copy = grey_copy(phantom().canonical())
+    larger = coarser(copy)
+    fine, coarse = volume_of(copy), volume_of(larger)
+    assert np.allclose(coarse.spacings, 2 * fine.spacings)
+    assert np.allclose(
+        coarse.grid.affine[:3, 3], fine.affine[:3, :3] @ np.full(3, 0.5) + fine.affine[:3, 3]
+    )
+    for place in (BALL, (0.0, 0.0, 0.0)):
+        assert value_at(coarse, place) == pytest.approx(value_at(fine, place), abs=6)
+
+
+def test_thick_slices_stay_when_a_copy_is_made_coarser() -> None:
+    data = np.arange(5 * 4 * 3, dtype=np.float32).reshape(5, 4, 3)
+    larger = coarser(grey_copy(Volume(data, np.diag([1.0, 1.0, 3.0, 1.0]))))
+    assert larger.facts["shape"] == [3, 2, 3]
+    assert volume_of(larger).data[2, 1, 2] == pytest.approx(
+        (data[4, 2, 2] + data[4, 3, 2]) / 2, abs=0.3
+    )
+
+
+@pytest.mark.parametrize("data", [np.zeros((4, 4, 4)), np.full((4, 4, 4), 7.0)])
+def test_a_constant_part_has_a_copy(data: npt.NDArray[np.float64]) -> None:
+    volume = Volume(data.astype(np.float32), np.eye(4))
+    assert np.allclose(volume_of(grey_copy(volume)).data, data, atol=0.01)
 
 
 def test_uncertainty_is_averaged_where_voxels_are_small() -> None:
