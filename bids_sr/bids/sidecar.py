@@ -317,7 +317,7 @@ def _unstated_thickness(
     if overrides.estimates:
         notes.sources["thickness"] = "estimated"
         notes.assumptions.append(
-            f"{ASSUMED_THICKNESS}estimated from the image; if that fails, {words}"
+            f"{ASSUMED_THICKNESS}estimated from the image, or, if that fails, {words}"
         )
     else:
         notes.sources["thickness"] = "assumed"
@@ -332,7 +332,9 @@ def _profile(overrides: AcquisitionOverrides, notes: _Notes) -> str:
     usual = f"{ASSUMED_PROFILE}, the profile of a selective pulse"
     if overrides.estimates:
         notes.sources["profile"] = "estimated"
-        notes.assumptions.append(f"{ASSUMED_KIND}estimated from the image; if that fails, {usual}")
+        notes.assumptions.append(
+            f"{ASSUMED_KIND}estimated from the image, or, if that fails, {usual}"
+        )
     else:
         notes.sources["profile"] = "assumed"
         notes.assumptions.append(f"{ASSUMED_KIND}assumed {usual}")

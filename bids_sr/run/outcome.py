@@ -56,7 +56,9 @@ class Outcome:
         status: str = "not done" if self.status == "planned" else self.status
         status += ", but incomplete" if self.incomplete else ""
         verdict = f", verdict {self.verdict.status}" if self.verdict else ""
-        message = f": {self.message}" if self.message else ""
+        # Of a result that is done, the message is a warning: not the reason of its verdict.
+        before = "; warning: " if self.verdict else ": "
+        message = f"{before}{self.message}" if self.message else ""
         return f"{self.image.stem}: {status}{verdict}{message}"
 
 

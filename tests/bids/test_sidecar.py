@@ -87,6 +87,8 @@ def test_what_is_not_stated_is_left_to_the_image() -> None:
     result = facts({}, slice_profile="auto")
     assert (result.sources["profile"], result.sources["thickness"]) == ("estimated", "estimated")
     assert all("estimated from the image" in sentence for sentence in result.assumptions)
+    # Tables join the sentences by semicolons, and are split at them again.
+    assert not any(";" in sentence for sentence in result.assumptions)
     assert facts({}, slice_profile="rect").sources["thickness"] == "estimated"
     assert facts({}, slice_profile="assumed").sources["thickness"] == "assumed"
     unseen = AcquisitionOverrides(slice_profile="auto").without_estimate()
