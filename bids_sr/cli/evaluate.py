@@ -50,14 +50,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     if frozen is not None:
         protocols, options.random_seed = list(frozen.protocols), frozen.seed
         references, chosen = frozen.chosen(references)
-    tests = [
-        (reference, protocol)
-        for reference, protocol in itertools.product(references, protocols)
-        if frozen is None or frozen.fits(reference, protocol)
+    pairs = list(itertools.product(references, protocols))
+    tests = [pair for pair in pairs if frozen is None or frozen.fits(*pair)]
+    chosen += [
+        f"left out, as there is no {protocol.guide} beside it: {reference.name}, {protocol.label}"
+        for reference, protocol in pairs
+        if (reference, protocol) not in tests
     ]
     comparison, notes = _comparison(options)
     notes = [*chosen, *notes]
     if options.write_tests:
+        for note in chosen:
+            print(note)
         return _write_tests(comparison, tests, options.write_tests)
     for note in notes:
         print(note)

@@ -19,7 +19,7 @@ from bids_sr.compute.resources import available_cpus
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml
 from bids_sr.method_facts import DEFAULT_METHOD
-from bids_sr.seed import DEFAULT_SEED
+from bids_sr.seed import DEFAULT_SEED, seed
 
 COMPARED = ("bspline", DEFAULT_METHOD)
 """The methods compared if none are named."""
@@ -170,7 +170,9 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--omp-nthreads", type=int, default=1, metavar="N", help="threads per reconstruction"
     )
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    machine.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+    machine.add_argument(
+        "--random-seed", type=seed, metavar="N", default=DEFAULT_SEED, help="seed"
+    )
 
 
 def read_specs(options: argparse.Namespace) -> list[MethodSpec]:

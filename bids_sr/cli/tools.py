@@ -35,7 +35,7 @@ from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_help, me
 from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.run.streams import steady_streams
 from bids_sr.run.system_errors import explain
-from bids_sr.seed import DEFAULT_SEED
+from bids_sr.seed import DEFAULT_SEED, seed
 
 SR_METHODS = methods_that(lambda facts: not facts.keeps_grid)
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"
@@ -303,7 +303,9 @@ def _add_super_resolve(command: argparse.ArgumentParser) -> None:
         default=default_threads(available_cpus()),
         help="threads",
     )
-    command.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+    command.add_argument(
+        "--random-seed", type=seed, metavar="N", default=DEFAULT_SEED, help="seed"
+    )
 
 
 def _add_simulate(command: argparse.ArgumentParser) -> None:
@@ -326,7 +328,9 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         help="Rician noise, as a fraction of the 99th percentile",
     )
-    command.add_argument("--random-seed", type=int, metavar="N", default=DEFAULT_SEED, help="seed")
+    command.add_argument(
+        "--random-seed", type=seed, metavar="N", default=DEFAULT_SEED, help="seed"
+    )
 
 
 def _add_overwrite(command: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from bids_sr.files import read_toml
 from bids_sr.method_facts import RECIPE_IMPLEMENTATIONS
 from bids_sr.plain_values import WrongTypeError, field_types, structured
 from bids_sr.run.exit_codes import ExitCode, ExitError
+from bids_sr.seed import seed
 
 ENDING = ".safetensors"
 
@@ -72,7 +73,7 @@ def add_train_arguments(command: argparse.ArgumentParser) -> None:
         "--device", help="auto, cpu, cuda, cuda:N or mps (default: as in --config)"
     )
     command.add_argument(
-        "--random-seed", type=int, metavar="N", help="seed (default: as in --config)"
+        "--random-seed", type=seed, metavar="N", help="seed (default: as in --config)"
     )
     command.add_argument(
         "--omp-nthreads",

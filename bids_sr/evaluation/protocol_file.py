@@ -17,6 +17,8 @@ from bids_sr.files import read_toml
 from bids_sr.imaging import Volume
 from bids_sr.plain_values import WrongTypeError, structured
 
+_NEEDED = ("name", "seed", "protocols")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolFile:
@@ -39,8 +41,13 @@ class ProtocolFile:
             If it cannot be read or is not a protocol file.
         """
         content = read_toml(path, what="the protocol file", error=ConfigError)
+        missing = [name for name in _NEEDED if content.get(name, "") in ("", [])]
         try:
+            if missing:
+                raise TypeError(f"no {', '.join(missing)}")
             return structured(content, cls)  # type: ignore[no-any-return]
+        except ConfigError as error:  # of a protocol
+            raise ConfigError(f"{path}: {error}") from error
         except (WrongTypeError, KeyError, TypeError) as error:
             found = f"{error.value!r}" if isinstance(error, WrongTypeError) else f"{error}"
             raise ConfigError(
@@ -48,6 +55,12 @@ class ProtocolFile:
                 "[[protocols]] for each test, and perhaps [images] with a digest of each. "
                 "Correct the file."
             ) from error
+
+    def __post_init__(self) -> None:
+        """Check the seed, and keep each protocol once."""
+        if self.seed < 0:
+            raise ConfigError(f"Found seed = {self.seed}; expected 0 or more.")
+        object.__setattr__(self, "protocols", tuple(dict.fromkeys(self.protocols)))
 
     def fits(self, reference: Reference, protocol: Protocol) -> bool:
         """Tell whether an image has what a test needs: its guide, where there is one."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import nibabel as nb
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -22,6 +23,8 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Volume, resample
 from bids_sr.records.uncertainty import COVERAGE_FACTOR
 
+LEAST_COVERED = 0.5
+"""Share of a test that an estimate on another grid has to cover."""
 _PLANES_A_VIEW = 16
 _LEAST_IN_PLANE = 400  # mask voxels that a plane needs to be looked at
 
@@ -250,9 +253,24 @@ def score(
 
 
 def on_grid(case: TestCase, estimate: Volume) -> Volume:
-    """Return an estimate on the grid of its test, brought there by B-splines if need be."""
+    """Return an estimate on the grid of its test, brought there by B-splines if need be.
+
+    Raises
+    ------
+    InputDataError
+        If less than half of the test lies within its field of view.
+    """
     if estimate.grid.same(case.grid):
         return estimate
+    places = np.indices(case.grid.shape)[:, ::2, ::2, ::2].reshape(3, -1)
+    voxels = nb.affines.apply_affine(np.linalg.inv(estimate.affine) @ case.grid.affine, places.T)
+    within = (voxels > -0.51) & (voxels < np.array(estimate.shape) - 0.49)
+    share = float(within.all(axis=1).mean())
+    if share < LEAST_COVERED:
+        raise InputDataError(
+            f"Found a volume that covers {100 * share:.0f} % of its test; expected the field of "
+            "view of the test, on any grid. Check the affine that the program wrote."
+        )
     like = Volume(np.broadcast_to(np.float32(0), case.grid.shape), case.grid.affine)
     return resample(estimate.oriented_like(like), case.grid)
 

@@ -145,6 +145,7 @@ def test_slices_are_left_out_of_stacks(folder: Path, tmp_path: Path) -> None:
         (["--mask", "nowhere"], ExitCode.USAGE, "--mask nowhere"),
         (["--include", "x*"], ExitCode.BAD_DATA, "no NIfTI image"),
         (["--nprocs", "0"], ExitCode.USAGE, "1 or more"),
+        (["--results", "A=nowhere"], ExitCode.USAGE, "existing folder"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -159,6 +160,14 @@ def test_wrong_use_is_one_line(
     assert tools.main([*head, *words]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_a_seed_is_not_negative(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(folder), "--out", "out", "--random-seed", "-1"]
+    with pytest.raises(SystemExit) as error:
+        tools.main(words)
+    assert error.value.code == ExitCode.USAGE
+    assert "-1: expected at least 0" in capsys.readouterr().err
 
 
 def test_a_path_that_does_not_exist(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from bids_sr.cli import tools
 from bids_sr.evaluation.protocol import Protocol, make_case
 from bids_sr.evaluation.protocol_file import ProtocolFile, values_digest
-from bids_sr.exceptions import ConfigError
+from bids_sr.evaluation.scoring import on_grid
+from bids_sr.exceptions import ConfigError, InputDataError
 from bids_sr.imaging import Volume
 from bids_sr.run.exit_codes import ExitCode
 
@@ -84,10 +85,14 @@ def test_labels_say_what_is_not_told() -> None:
         Protocol(name="5/6", told="much")  # type: ignore[arg-type]
 
 
-def test_another_program_is_scored_like_ours(image: Path, frozen: Path, tmp_path: Path) -> None:
+def test_another_program_is_scored_like_ours(
+    image: Path, frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Written tests, given back interpolated, have the scores of interpolation."""
     tests, results, out = tmp_path / "tests", tmp_path / "results", tmp_path / "out"
     assert evaluate(image, frozen, out, "--write-tests", str(tests)) == ExitCode.OK
+    left_out = "left out, as there is no T2w beside it: head_T1w, 4/4sagittal+guide=T2w"
+    assert left_out in capsys.readouterr().out
     names = sorted(path.name for path in tests.glob("*.nii.gz"))
     assert len(names) == 2  # the image has no guide beside it
     told, nothing = (json.loads(path.read_text()) for path in sorted(tests.glob("*.json"))[::-1])
@@ -151,15 +156,40 @@ def test_the_digest_is_that_of_the_voxels(image: Path, tmp_path: Path) -> None:
         'name = "a"\nprotocols = []',
         'name = "a"\nseed = 1\nprotocols = [{names = "5/6"}]',
         'name = "a"\nseed = 1\nprotocols = [{name = "5/6", noise = "much"}]',
-        'name = "a"\nseed = 1\nprotocols = []\nmore = 1',
+        'name = "a"\nseed = 1\nprotocols = [{name = "5/6"}]\nmore = 1',
+        'name = "a"\nseed = 1\nprotocols = []',
+        'name = "a"\nseed = -1\nprotocols = [{name = "5/6"}]',
+        'name = "a"\nseed = 1\nprotocols = [{name = "5/6", slices = "up"}]',
+        'name = "a"\nseed = 1\nprotocols = [{name = "../6"}]',
         "name = ",
+        "",
     ],
 )
 def test_what_is_no_protocol_file_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected"):
+    with pytest.raises(ConfigError, match=r"bad.toml: .*expected") as error:
         ProtocolFile.read(path)
+    assert "__init__" not in str(error.value)
+
+
+def test_a_test_that_is_stated_twice_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "twice.toml"
+    path.write_text('name = "a"\nseed = 0\nprotocols = [{name = "5/6"}, {name = "5/6"}]')
+    assert len(ProtocolFile.read(path).protocols) == 1
+
+
+def test_a_volume_that_lies_elsewhere_is_no_result(image: Path) -> None:
+    case = make_case(Volume.load(image), Protocol(name="4/4/slr"))
+    for shift, covers in ((0.0, True), (5.0, True), (500.0, False)):
+        affine = np.diag([2.0, 2.0, 2.0, 1.0])
+        affine[0, 3] = shift
+        estimate = Volume(np.ones((10, 11, 12), np.float32), affine)
+        if covers:
+            assert on_grid(case, estimate).shape == case.grid.shape
+            continue
+        with pytest.raises(InputDataError, match="covers 0 % of its test"):
+            on_grid(case, estimate)
 
 
 def test_version_1_is_frozen() -> None:
