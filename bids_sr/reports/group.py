@@ -91,7 +91,7 @@ def table(images: Iterable[ImageRecord], ratings: Ratings | None = None) -> str:
         own = [*_texts(image), _cell(protocol_of(image)), _cell(outliers)]
         values = [metric.value(image) for metric in metrics]
         numbers = ["n/a" if value is None else f"{value:.6g}" for value in values]
-        thought = map(_cell, ratings.cells(image.image))
+        thought = map(_own_words, ratings.cells(image.image))
         lines.append("\t".join([*own, *numbers, *thought, *_last_texts(image)]))
     return "\n".join(lines) + "\n"
 
@@ -193,6 +193,12 @@ def _last_texts(image: ImageRecord) -> list[str]:
     method, mask = quality.method.method, quality.step("brain_mask").method
     validity = SLOPPY if image.sloppy else ""
     return [_cell(t) for t in (method, mask, validity, image.message)]
+
+
+def _own_words(value: str) -> str:
+    """Return a cell that people wrote, which a spreadsheet does not take for a formula."""
+    cell = _cell(value)
+    return f"'{cell}" if cell[0] in "=+-@" else cell
 
 
 def _cell(value: Any) -> str:

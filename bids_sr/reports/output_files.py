@@ -17,6 +17,7 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.imaging import Grid, check_input
 from bids_sr.reports import wording
 from bids_sr.reports.fusion import FusedVolume, fused_file
+from bids_sr.reports.ratings import result_file
 from bids_sr.reports.records import ImageRecord
 
 Kind = Literal["reference", "product", "fused", "mask", "labels", "lesions", "uncertainty"]
@@ -158,14 +159,13 @@ def read_output_files(
 
 
 def _product(root: Path, image: ImageRecord) -> OutputFile | None:
-    output = image.row.get("output", "")
-    path = root / output
-    if not image.has_result or not output or not path.is_file():
+    path = result_file(root, image)
+    if path is None:
         return None
     what = {"done": "super-resolved", "interpolated": "interpolated"}.get(image.outcome)
     return OutputFile(
         path=path.absolute(),
-        name=output,
+        name=path.relative_to(root).as_posix(),
         kind="product",
         what=f"{image.suffix}, {what or 'kept on its acquired grid'}",
         suffix=image.suffix,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_sr.bids.places import is_at_home
 from bids_sr.reports.output_files import OutputFile, SessionFiles
 
 
@@ -69,7 +70,7 @@ class Places:
 
     def acquired(self, file: OutputFile) -> Path | None:
         """Return the acquired image of a product; None if it is not at its place."""
-        if self.bids_dir is None or file.image is None:
+        if self.bids_dir is None or file.image is None or not is_at_home(file.image.image):
             return None
         path = self.bids_dir / file.image.image
         return path if path.is_file() else None

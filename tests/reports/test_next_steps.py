@@ -120,6 +120,26 @@ def test_what_failed_or_is_gone_is_not_offered(subject: Subject) -> None:
     assert subject.sessions() == []
 
 
+@pytest.mark.parametrize("output", ["../secret.nii.gz", "{}/secret.nii.gz", "sub-02/x.nii.gz"])
+def test_a_record_cannot_name_files_elsewhere(subject: Subject, output: str) -> None:
+    for folder in (subject.root.parent, subject.root / "sub-02"):
+        write(folder / "secret.nii.gz")
+        write(folder / "x.nii.gz")
+    subject.add("FLAIR")
+    subject.images[0].row["output"] = output.format(subject.root.parent)
+    assert subject.sessions() == []
+
+
+def test_an_acquired_image_lies_in_its_dataset(subject: Subject) -> None:
+    subject.add("FLAIR")
+    write(subject.root.parent / "secret.nii.gz")
+    (file,) = subject.sessions()[0].files
+    assert subject.places().acquired(file) is not None
+    assert file.image is not None
+    outside = replace(file, image=replace(file.image, image="../secret.nii.gz"))
+    assert subject.places().acquired(outside) is None
+
+
 def test_a_file_that_is_not_readable_is_told(subject: Subject) -> None:
     subject.add("FLAIR")
     (subject.root / subject.images[0].row["output"]).write_bytes(b"not an image")

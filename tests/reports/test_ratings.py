@@ -125,6 +125,14 @@ def test_a_folder_and_a_pipe_are_told(run_copy: Path) -> None:
     assert "folder" in read(run_copy).problems[0]
 
 
+@pytest.mark.parametrize("note", ["=HYPERLINK(1)", "+1+1", "@SUM(1)", "-1+1"])
+def test_a_note_is_no_formula_of_a_spreadsheet(run_copy: Path, note: str) -> None:
+    write_ratings(run_copy, "a.tsv", {"note": note})
+    group_report(run_copy)
+    assert table_rows(run_copy)[0]["rating_note"] == f"'{note}"
+    assert f'<td title="{note}">' in (run_copy / "group_FLAIR.html").read_text()
+
+
 def test_long_and_odd_cells_are_bounded(run_copy: Path) -> None:
     write_ratings(run_copy, "a.tsv", {"note": "x" * 5000 + "\x1b[31m", "rater": "A\x07B"})
     (rating,) = read(run_copy).by_image[FLAIR]
