@@ -81,7 +81,7 @@ def _make_mask(task: dict[str, Any]) -> None:
 
 
 def _tell_progress(step: int, total: int, text: str) -> None:
-    _tell(f"{step} {total} {' '.join(text.split())}")
+    _tell(f"{step} of {total}, {' '.join(text.split())}")
 
 
 def _tell(line: str) -> None:
