@@ -29,6 +29,9 @@ OF_SEVERAL = ("learn", "fuse_stacks")
 """Those of them that belong to no single image."""
 SEGMENT = "segment_"
 LAST_NODE = "save_quality"
+"""Of an image."""
+LAST_OF_STACKS = "save_fused"
+"""Of a fused volume, also where the stacks were not fused after all."""
 
 
 class StageLines:
@@ -67,6 +70,8 @@ class StageLines:
         written = node.name == LAST_NODE and status == "end" and stem not in self._failed
         if stem is not None and written:
             LOGGER.info("%s: results written%s", stem, self._so_far(stem))
+        if stem is not None and node.name == LAST_OF_STACKS and status == "end":
+            LOGGER.info("%s: fusing ended%s", stem, self._so_far(stem))
         stage = STAGES.get(node.name)
         if node.name.startswith(SEGMENT):
             stage = f"segmentation by {node.name.removeprefix(SEGMENT)}"

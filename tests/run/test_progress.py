@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bids_sr.run.progress import ImageEnds, StageLines
+from bids_sr.run.progress import LAST_OF_STACKS, ImageEnds, StageLines
+from bids_sr.workflows import fusion
 
 
 def node(name: str) -> SimpleNamespace:
@@ -99,6 +100,18 @@ def test_images_that_an_earlier_run_had_done_say_nothing_of_the_pace(
         "c: results written (3 of 4, about 10 min left)",
         "d: results written (4 of 4)",
     ]
+
+
+def test_fused_volumes_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    lines = StageLines(lambda name: name.split(".")[1], count=3)
+    with caplog.at_level(logging.INFO):
+        for stem, name in (("a", "save_quality"), ("b", "save_quality"), ("ab", LAST_OF_STACKS)):
+            lines(SimpleNamespace(fullname=f"w.{stem}.{name}", name=name), "end")
+    assert caplog.messages[-1] == "ab: fusing ended (3 of 3)"
+
+
+def test_the_last_nodes_are_those_of_the_graphs() -> None:
+    assert fusion.LAST_NODE == LAST_OF_STACKS
 
 
 def test_learning_from_all_images_is_told(

@@ -86,6 +86,8 @@ class Registration:
         """What speaks against it, in words."""
         if self.overlap < LEAST_OVERLAP:
             return f"only {100 * self.overlap:.0f} % of it lies within the frame"
+        if not np.isfinite(self.residual):
+            return "too little of it overlaps with the frame to judge how it fits"
         if self.residual <= self.most_residual:
             return (
                 "a part of it shows something else than the frame (a quarter correlates by less "

@@ -67,3 +67,9 @@ def test_a_few_spoilt_planes_change_nothing(spoilt: int) -> None:
     for plane in range(spoilt):
         moving[8 + 15 * plane] *= -1
     assert judged(moving).believed
+
+
+def test_what_cannot_be_judged_is_not_said_to_fit_badly() -> None:
+    fit = Registration(to_fixed=np.eye(4), overlap=1.0, residual=float("inf"))
+    assert not fit.believed
+    assert fit.reason == "too little of it overlaps with the frame to judge how it fits"
