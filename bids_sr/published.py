@@ -113,7 +113,8 @@ class PublishedWeights:
         folder = self.find(weights_dir)
         if folder is not None:
             return folder
-        raise WeightsError(f"{self._missing(weights_dir)} {self.advice(weights_dir)}")
+        fetch = "" if self.url is None else f"Run bids_sr-tools fetch {self.name}. By hand: "
+        raise WeightsError(f"{self._missing(weights_dir)} {fetch}{self.advice(weights_dir)}")
 
     def fetch(
         self,

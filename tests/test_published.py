@@ -190,7 +190,7 @@ def test_offline_says_which_file_to_put_where(alone: Path) -> None:
 
 def test_without_an_address_nothing_is_guessed(alone: Path) -> None:
     weights = replace(published_weights("prettier-edsr"), url=None)
-    with pytest.raises(WeightsError, match=r"no address.*Get EDSR_finetuned\.pth from https"):
+    with pytest.raises(WeightsError, match=r"no download address.*Get EDSR_finetuned\.pth from"):
         weights.fetch()
 
 

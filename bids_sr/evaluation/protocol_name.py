@@ -75,7 +75,7 @@ class ProtocolName:
 def _acquisition(text: str) -> Acquisition:
     match = _STACK.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no stack of slices")
+        raise ValueError(f"{text!r} is not a stack of slices")
     thickness = float(match["thickness"])
     return Acquisition(
         thickness=thickness,

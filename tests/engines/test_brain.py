@@ -44,7 +44,7 @@ def test_asked_for(name: str) -> None:
 
 def test_hdbet_by_name(weights: Path, tmp_path: Path) -> None:
     assert choose_engine("hdbet", weights)[0] == "hdbet"
-    with pytest.raises(WeightsError, match="Found no complete weights"):
+    with pytest.raises(WeightsError, match=r"no complete weights.*bids_sr-tools fetch hd-bet"):
         choose_engine("hdbet", tmp_path / "elsewhere")
 
 
