@@ -12,6 +12,8 @@ from bids_sr.reports import wording
 from bids_sr.reports.records import ImageRecord
 
 _PLOTTED_LABELS = 6  # of a tool with more labels, volumes are in the table only
+MOST = 1e30
+"""Larger numbers come from files that were damaged or written by others."""
 _ALREADY = ("mask_volume",)
 """Checks whose value has a measure of its own."""
 
@@ -24,7 +26,8 @@ class Metric:
     """Column of the TSV file."""
     title: str
     value: Callable[[ImageRecord], float | None]
-    """Reads it from an image; None where the image does not have it."""
+    """Reads it from an image; None where the image does not have it, or no possible number: above
+    ``MOST``."""
     digits: int = 4
     plotted: bool = True
     compared: bool = True
@@ -33,6 +36,16 @@ class Metric:
     """Lowest value that a check expects; None where none does."""
     high: float | None = None
     """Highest value that a check expects; None where none does."""
+
+    def __post_init__(self) -> None:
+        """Leave out values that are not finite, or impossible."""
+        read = self.value
+
+        def value(image: ImageRecord) -> float | None:
+            known = read(image)
+            return known if known is not None and abs(known) <= MOST else None
+
+        object.__setattr__(self, "value", value)
 
 
 def _of_output(read: Callable[[Output], float | None]) -> Callable[[ImageRecord], float | None]:

@@ -186,6 +186,19 @@ def test_gains_over_different_baselines_have_columns_of_their_own(tmp_path: Path
     assert "Gain over linear interpolation (dB)" in page
 
 
+@pytest.mark.parametrize("cell", ["nan", "inf", "-inf", "1e308"])
+def test_impossible_numbers_in_a_table_cost_no_page(tmp_path: Path, cell: str) -> None:
+    rows = [
+        decision(f"sub-{n}/anat/sub-{n}_T1w.nii.gz", status="done", spacing=spacing)
+        for n, spacing in enumerate(("5", cell, "6"))
+    ]
+    write_decisions(tmp_path, rows)
+    group_report(tmp_path)
+    with (tmp_path / "group_T1w.tsv").open(newline="") as stream:
+        found = [row["slice_spacing_mm"] for row in csv.DictReader(stream, delimiter="\t")]
+    assert found == ["5", "n/a", "6"]
+
+
 def test_table_cells_hold_no_tabs() -> None:
     record = ImageRecord(
         image="sub-1/anat/sub-1_T1w.nii", row={"status": "failed", "message": "a\tb\nc"}
