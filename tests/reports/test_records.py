@@ -64,15 +64,15 @@ def test_finished_run_is_read(finished_run: Path) -> None:
     assert record.run.crashes[0].node == "bids_sr_wf.sub_01_ses_01_T2w_wf.check"
 
 
-def test_an_image_elsewhere_has_nothing_of_the_one_that_bears_its_name(finished_run: Path) -> None:
-    done = read_subject(finished_run, "01").images[0]
+def test_an_image_elsewhere_has_nothing_of_the_one_that_bears_its_name(run_copy: Path) -> None:
+    done = read_subject(run_copy, "01").images[0]
     elsewhere = done.image.replace("anat/", "extra/anat/")
     rows = [
         decision(done.image, status="done"),
         decision(elsewhere, action="skip", status="skipped"),
     ]
-    write_decisions(finished_run, rows)
-    records = {image.image: image for image in read_subject(finished_run, "01").images}
+    write_decisions(run_copy, rows)
+    records = {image.image: image for image in read_subject(run_copy, "01").images}
     assert records[done.image].figures == done.figures
     assert records[elsewhere].figures == {}
     assert records[elsewhere].anchor != done.anchor
