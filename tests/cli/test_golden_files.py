@@ -202,7 +202,16 @@ def test_all_steps_and_segmentations(golden: Golden, tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("bspline", ("--sr-method=bspline",)),
-        ("self", ("--sr-method=self", "--sr-steps=3", "--uncertainty=map.nii.gz", "--save-model")),
+        (
+            "self",
+            (
+                "--sr-method=self",
+                "--sr-steps=3",
+                "--slice-profile=slr",
+                "--uncertainty=map.nii.gz",
+                "--save-model",
+            ),
+        ),
         ("finetuned_as_is", ("--sr-adapt=none",)),
         ("finetuned", ("--sr-steps=3", "--slice-profile=gaussian")),
         ("latent", ("--sr-method=latent", "--sr-steps=2", "--save-model")),
