@@ -22,6 +22,8 @@ from bids_sr.sr.slices.profile_distribution import ProfileDistribution
 Array = npt.NDArray[np.float64]
 LEAST_SLICES = 8
 LEAST_IN_PLANE = 24
+LEAST_POWER = 1e-25
+"""Of a frequency, as a share of the strongest; below is only rounding."""
 LEAST_SCALE = 1.3
 _FREQUENCIES = 40  # in-plane bins
 _KNOTS = 7  # of the anatomy's spectrum
@@ -151,7 +153,17 @@ def _directions(volume: Volume, slice_axis: int) -> list[_Direction]:
             "Found an image that is constant or not finite; expected anatomy to read the slice "
             "profile from."
         )
-    return [_direction(data, spacings, slice_axis, axis) for axis in in_plane]
+    # A power of two changes no digit, and keeps squares from overflow and underflow.
+    data = np.ldexp(data, -int(np.frexp(np.abs(data).max())[1]))
+    directions = [_direction(data, spacings, slice_axis, axis) for axis in in_plane]
+    for direction in directions:
+        power = direction.power[direction.used]
+        if not power.min() > LEAST_POWER * power.max():
+            raise InputDataError(
+                "Found an image without detail along one of its in-plane axes; expected anatomy "
+                "to read the slice profile from. State the slice thickness instead."
+            )
+    return directions
 
 
 def _direction(
@@ -224,5 +236,11 @@ def _solve(model: Array, power: Array) -> tuple[Array, float]:
     penalty = _SAME_BOTH_WAYS * np.sqrt(len(power))
     left = np.concatenate([system / scale, penalty * isotropy])
     right = np.concatenate([np.ones(len(power)), np.zeros(_KNOTS)])
-    shares, distance = optimize.nnls(left, right)
+    try:
+        shares, distance = optimize.nnls(left, right)
+    except (RuntimeError, ValueError) as error:  # no convergence, or values that are not finite
+        raise InputDataError(
+            f"Found an image whose spectrum cannot be fitted ({error}); expected anatomy to read "
+            "the slice profile from. State the slice thickness instead."
+        ) from error
     return shares / scale, float(distance**2 / len(power))

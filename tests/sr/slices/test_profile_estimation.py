@@ -78,6 +78,23 @@ def test_response_is_what_the_profile_does_to_a_wave() -> None:
     assert left == pytest.approx(response * wave[200], abs=1e-6)
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_an_image_without_detail_in_plane_is_refused(axes: tuple[int, ...]) -> None:
+    data = np.random.default_rng(0).uniform(1, 2, (32, 32, 12)).astype(np.float32)
+    flat = np.broadcast_to(data.mean(axes, keepdims=True), data.shape)
+    with pytest.raises(InputDataError, match="State the slice thickness instead"):
+        estimate_slice_profile(Volume(flat, np.diag([1.0, 1.0, 4.0, 1.0])), 2)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e17])
+def test_the_unit_of_the_intensities_changes_nothing(factor: float) -> None:
+    data = np.random.default_rng(0).uniform(1, 2, (32, 32, 12)).astype(np.float32)
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    usual = estimate_slice_profile(Volume(data, affine), 2).distribution
+    scaled = estimate_slice_profile(Volume(data * np.float32(factor), affine), 2).distribution
+    assert scaled.fwhm == pytest.approx(usual.fwhm, rel=1e-3)
+
+
 def test_what_cannot_be_told_is_refused() -> None:
     thin = texture(0)
     with pytest.raises(InputDataError, match="1 voxels apart"):
