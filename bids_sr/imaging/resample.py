@@ -8,6 +8,7 @@ value of the nearest voxel is used; nothing is filled with zeros.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -60,8 +61,10 @@ def lay_out_grid(
     Raises
     ------
     AcquisitionError
-        If the spacing is not a positive length, or so small that no NIfTI file holds the
-        result; or if grid or axis are unknown.
+        If the spacing is not a positive length, so small that no NIfTI file holds the
+        result, or so large that an axis has less than two voxels; or if grid or axis are unknown.
+    TypeError
+        If the resolution is neither a number, ``native`` nor None.
     """
     source = volume.grid if isinstance(volume, Volume) else volume
     if output_grid not in ("fov", "slice") or slice_axis not in (0, 1, 2):
@@ -70,6 +73,11 @@ def lay_out_grid(
             "slice and 0 to 2."
         )
     in_plane = float(np.delete(source.spacings, slice_axis).min())
+    stated = output_resolution
+    if stated not in (None, "native") and (
+        isinstance(stated, bool) or not isinstance(stated, Real)
+    ):
+        raise TypeError(f"Found the output resolution {stated!r}; expected mm, 'native' or None.")
     if output_resolution is None:
         spacing = max(DEFAULT_SPACING_MM, in_plane)
     else:
@@ -82,6 +90,11 @@ def lay_out_grid(
             f"Found a target spacing of {spacing:g} mm, which makes {most:.0f} voxels of "
             f"{source.fov.max():.0f} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
             "Give a coarser output resolution."
+        )
+    if stated is not None and float(source.fov.min()) < 2 * spacing:
+        raise AcquisitionError(
+            f"Found a target spacing of {spacing:g} mm for an image of {source.fov.min():.3g} mm "
+            "along an axis; expected room for two voxels. Give a finer output resolution."
         )
     grid = source
     for axis in range(3):

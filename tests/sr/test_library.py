@@ -119,6 +119,23 @@ def test_a_file_that_was_cut_or_removed_since_it_was_opened(
         super_resolve(image, method="bspline")
 
 
+@pytest.mark.parametrize("resolution", ["x", "1", True, [1, 1, 1]])
+def test_a_resolution_is_a_number(slices: Volume, resolution: Any) -> None:
+    with pytest.raises(TypeError, match="expected mm, 'native' or None"):
+        super_resolve(slices, method="bspline", output_resolution=resolution)
+
+
+def test_a_result_of_one_voxel_is_refused(slices: Volume) -> None:
+    with pytest.raises(AcquisitionError, match="expected room for two voxels"):
+        super_resolve(slices, method="bspline", output_resolution=1e9)
+
+
+def test_stacks_come_as_a_list(slices: Volume) -> None:
+    for image in (slices, slices.to_nibabel(), "stack.nii.gz"):
+        with pytest.raises(TypeError, match="expected a list, one image"):
+            super_resolve_together(image, method="bspline")
+
+
 @pytest.mark.parametrize("path", ["a" * 5000 + ".nii", "a\0b.nii.gz"])
 def test_a_text_that_is_no_path(path: str) -> None:
     with pytest.raises(InputDataError, match="cannot be read as NIfTI"):

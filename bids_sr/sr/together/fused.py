@@ -7,11 +7,13 @@ to which another fits.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import nibabel as nb
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -111,7 +113,14 @@ def super_resolve_together(
         If there is no volume, or the acquisitions are not as many.
     ConfigError
         If the method makes no finer volume.
+    TypeError
+        If `images` is a single one.
     """
+    if isinstance(images, str | os.PathLike | Volume | nb.spatialimages.SpatialImage):
+        raise TypeError(
+            f"Found one {type(images).__name__} in place of several; expected a list, one image "
+            "for each stack."
+        )
     volumes = [Volume.of(image) for image in images]
     known = list(acquisitions) if acquisitions is not None else [None] * len(volumes)
     if not volumes or len(known) != len(volumes):
