@@ -34,7 +34,9 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
             row = read_json(path)
         except InputDataError:
             continue
-        if {"image", "protocol", "method", "status"} <= set(row):
+        texts = [row.get(name) for name in ("image", "protocol", "method", "status")]
+        scored = isinstance(row.get("scores", {}), dict)
+        if scored and all(isinstance(text, str) for text in texts):
             rows.append({**row, "file": path.stem})
     return rows
 

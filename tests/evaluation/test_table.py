@@ -112,3 +112,14 @@ def test_the_page_marks_the_best_mean(rows: list[dict[str, Any]]) -> None:
     assert [example["image"] for example in group["examples"]] == ["a", "b"]  # all methods
     assert group["examples"][0]["items"][1]["file"] == "a_self"
     assert [title for title, _ in page["definitions"]] == ["PSNR (dB)", "SSIM", "DISTS", "Planes"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"image": None}, {"method": 3}, {"status": ["ok"]}, {"scores": None}, {"scores": "x"}],
+)
+def test_rows_of_other_shapes_are_left_out(tmp_path: Path, wrong: dict[str, object]) -> None:
+    good = {"image": "a", "protocol": "5/6", "method": "bspline", "status": "ok", "scores": {}}
+    table.write_row(tmp_path / "good.json", good)
+    table.write_row(tmp_path / "wrong.json", good | wrong)
+    assert [row["file"] for row in table.read_rows(tmp_path)] == ["good"]
