@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_sr.cli.seed_option import seed
 from bids_sr.compute.resources import available_cpus
 from bids_sr.exceptions import ConfigError
 from bids_sr.files import read_toml
 from bids_sr.method_facts import DEFAULT_METHOD
-from bids_sr.seed import DEFAULT_SEED, seed
+from bids_sr.seed import DEFAULT_SEED
 
 COMPARED = ("bspline", DEFAULT_METHOD)
 """The methods compared if none are named."""

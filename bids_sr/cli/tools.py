@@ -24,6 +24,7 @@ from bids_sr.cli.options import (
     output_resolution,
     positive,
 )
+from bids_sr.cli.seed_option import seed
 from bids_sr.cli.slice_gain import add_slice_gain
 from bids_sr.cli.slice_profile import add_slice_profile_arguments
 from bids_sr.cli.slurm import add_slurm_arguments, split_words
@@ -35,7 +36,7 @@ from bids_sr.method_facts import DEFAULT_METHOD, LABELS_METHOD, methods_help, me
 from bids_sr.run.exit_codes import ExitCode, ExitError, code_of
 from bids_sr.run.streams import steady_streams
 from bids_sr.run.system_errors import explain
-from bids_sr.seed import DEFAULT_SEED, seed
+from bids_sr.seed import DEFAULT_SEED
 
 SR_METHODS = methods_that(lambda facts: not facts.keeps_grid)
 PROFILE_HELP = "gaussian, rect, slr, or a TSV file with position (mm) and weight"

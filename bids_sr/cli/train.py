@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bids_sr.cli.seed_option import seed
 from bids_sr.compute.resources import available_cpus, default_threads
 from bids_sr.exceptions import ConfigError, counted
 from bids_sr.files import read_toml
 from bids_sr.method_facts import RECIPE_IMPLEMENTATIONS
 from bids_sr.plain_values import WrongTypeError, field_types, structured
 from bids_sr.run.exit_codes import ExitCode, ExitError
-from bids_sr.seed import seed
 
 ENDING = ".safetensors"
 
