@@ -61,8 +61,8 @@ def lay_out_grid(
     Raises
     ------
     AcquisitionError
-        If the spacing is not a positive length, so small that no NIfTI file holds the
-        result, or so large that an axis has less than two voxels; or if grid or axis are unknown.
+        If the spacing is not a positive length, or so small that no NIfTI file holds the
+        result; or if grid or axis are unknown.
     TypeError
         If the resolution is neither a number, ``native`` nor None.
     """
@@ -90,11 +90,6 @@ def lay_out_grid(
             f"Found a target spacing of {spacing:g} mm, which makes {most:.0f} voxels of "
             f"{source.fov.max():.0f} mm; a NIfTI file holds up to {MOST_VOXELS} along an axis. "
             "Give a coarser output resolution."
-        )
-    if stated is not None and float(source.fov.min()) < 2 * spacing:
-        raise AcquisitionError(
-            f"Found a target spacing of {spacing:g} mm for an image of {source.fov.min():.3g} mm "
-            "along an axis; expected room for two voxels. Give a finer output resolution."
         )
     grid = source
     for axis in range(3):

@@ -13,7 +13,7 @@ from typing import Any, Literal, overload
 import nibabel as nb
 
 from bids_sr.compute.progress import Progress
-from bids_sr.exceptions import ConfigError
+from bids_sr.exceptions import AcquisitionError, ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid
 from bids_sr.imaging.volume import Image
 from bids_sr.method_facts import DEFAULT_METHOD, METHOD_FACTS, OutputGrid
@@ -71,16 +71,29 @@ def grid_of_result(
     output_resolution: float | Literal["native"] | None,
     output_grid: OutputGrid,
 ) -> Grid:
-    """Lay out the grid of a method's result; see :func:`.lay_out_grid`."""
+    """Lay out the grid of a method's result; see :func:`.lay_out_grid`.
+
+    Raises
+    ------
+    AcquisitionError
+        If the resolution leaves less than two voxels along an axis.
+    """
     if METHOD_FACTS[method].keeps_grid:
         return volume.grid
     assert acquisition.slice_axis is not None
-    return lay_out_grid(
+    grid = lay_out_grid(
         volume,
         slice_axis=acquisition.slice_axis,
         output_resolution=output_resolution,
         output_grid=output_grid,
     )
+    if min(grid.shape) < 2:
+        raise AcquisitionError(
+            f"Found an output resolution of {output_resolution} mm, which makes "
+            f"{' x '.join(map(str, grid.shape))} voxels; expected room for two voxels along every "
+            "axis. Give a finer output resolution."
+        )
+    return grid
 
 
 def reconstruct(
