@@ -68,7 +68,7 @@ class Acquisition:
     Examples
     --------
     >>> Acquisition(thickness=5).for_volume(flair)
-    Acquisition(spacing=6, thickness=5, profile='slr', slice_axis=2, assumed: profile)
+    Acquisition(spacing=6.0, thickness=5.0, profile='slr', slice_axis=2, assumed: profile)
     """
 
     spacing: float = _OfTheVolume("nan")
@@ -118,10 +118,10 @@ class Acquisition:
             )
 
     def __repr__(self) -> str:
-        profile = self.profile if isinstance(self.profile, str) else self.slice_profile.name
-        facts = [f"spacing={self.spacing:.6g}"] if self.has_spacing else []
-        facts += [f"thickness={self.thickness:.6g}"] if self.thickness is not None else []
-        facts += [f"profile={profile!r}"]
+        """Say all: Nipype knows a node again by it, so other acquisitions read differently."""
+        facts = [f"spacing={float(self.spacing)}"] if self.has_spacing else []
+        facts += [f"thickness={float(self.thickness)}"] if self.thickness is not None else []
+        facts += [f"profile={self.profile!r}"]
         facts += [f"slice_axis={self.slice_axis}"] if self.slice_axis is not None else []
         facts += [f"assumed: {' and '.join(self.assumed)}"] if self.assumed else []
         return f"Acquisition({', '.join(facts)})"

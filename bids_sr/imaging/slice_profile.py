@@ -83,7 +83,7 @@ class SliceProfile:
     def __repr__(self) -> str:
         """Name the profile, with a digest of its samples: equal for equal profiles only."""
         digest = hashlib.sha256(self.positions.tobytes() + self.weights.tobytes()).hexdigest()
-        return f"SliceProfile(name={self.name!r}, fwhm={self.fwhm:.6g}, sha256={digest})"
+        return f"SliceProfile(name={self.name!r}, fwhm={self.fwhm:.6g}, sha256={digest[:16]})"
 
     @classmethod
     def gaussian(cls, fwhm: float) -> SliceProfile:

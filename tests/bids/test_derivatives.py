@@ -120,7 +120,7 @@ def test_images_without_output_have_no_name(add_image: AddImage, plan: Plan) -> 
 
 def test_unknown_entities_make_no_name(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_T1w")
-    with pytest.raises(InputDataError, match="make no output name"):
+    with pytest.raises(InputDataError, match="do not give an output name"):
         output_path(OUT, plan()["sub-01_T1w"], desc="sr", atlas="x")
 
 
