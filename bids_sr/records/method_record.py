@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from bids_sr.files import text_digest
 from bids_sr.imaging import Acquisition
 from bids_sr.method_facts import methods_that
 from bids_sr.records.guide_record import GuideRecord
@@ -185,7 +186,9 @@ class MethodRecord:
     """Warnings of what led to this: the estimate of the slice profile, other frames."""
 
     def __repr__(self) -> str:
-        return f"MethodRecord({self.method!r}, {len(self.warnings)} warnings)"
+        """Name the method, with a digest of all: Nipype knows a node again by it."""
+        content = text_digest(repr([getattr(self, entry.name) for entry in fields(self)]))
+        return f"MethodRecord({self.method!r}, sha256={content[:16]})"
 
     @property
     def passed_through(self) -> bool:

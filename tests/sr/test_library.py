@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,17 @@ import pytest
 import bids_sr.imaging
 import bids_sr.sr
 from bids_sr.exceptions import AcquisitionError, InputDataError
-from bids_sr.imaging import Acquisition, ForwardModel, Grid, Series, Volume, degrade, lay_out_grid
+from bids_sr.imaging import (
+    Acquisition,
+    ForwardModel,
+    Grid,
+    Series,
+    SliceProfile,
+    Volume,
+    degrade,
+    lay_out_grid,
+)
+from bids_sr.records.learning_curve import CurvePoint, LearningCurve
 from bids_sr.records.method_record import MethodRecord
 from bids_sr.sr import (
     METHODS,
@@ -244,3 +254,24 @@ def test_what_is_not_stated_is_estimated_from_the_image(
     assert set(estimated.assumed) == {"thickness", "profile"}
     assert kind.thickness == 6
     assert (told.thickness, told.profile) == (6, "rect")
+
+
+def test_what_differs_reads_differently() -> None:
+    """Nipype decides by what is printed whether a step must be done again."""
+    table = SliceProfile.rect(3.0)
+    other = replace(table, positions=table.positions * 1.0001)
+    pairs: list[tuple[Any, Any]] = [
+        (Acquisition(spacing=6.0), Acquisition(spacing=6.0000001)),
+        (Acquisition(thickness=5), Acquisition(thickness=5, assumed=("thickness",))),
+        (Acquisition(profile=table), Acquisition(profile=other)),
+        (MethodRecord(method="self"), MethodRecord(method="self", details={"Steps": 3})),
+        (MethodRecord(), MethodRecord(remarks=("a warning",))),
+        (curve_of(0.1), curve_of(0.2)),
+    ]
+    for one, another in pairs:
+        assert repr(one) != repr(another)
+        assert repr(one) == repr(replace(one))
+
+
+def curve_of(loss: float) -> LearningCurve:
+    return LearningCurve(points=(CurvePoint(step=1, seconds=0.0, loss=loss),))
