@@ -92,6 +92,11 @@ class Resources:
         n4 = self._gb(0.38, 0.04, 0.0)
         return {"n4": n4, "auto": n4, "none": self.acquired_gb}[method]
 
+    @property
+    def estimate_gb(self) -> float:
+        """Memory of the estimate of the slice profile, GB."""
+        return self._gb(0.4, 0.015, 0.0)
+
     def slice_gain_gb(self, choice: str = "auto") -> float:
         """Memory of bringing slices to one brightness."""
         return {"auto": self._gb(0.36, 0.03, 0.0), "none": self.acquired_gb}[choice]

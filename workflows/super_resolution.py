@@ -203,7 +203,7 @@ def _estimate_profile(image: AnatImage, options: SuperResolution, resources: Res
     acquisition, name = image.facts.acquisition, "estimate_profile"
     if options.estimates_profile:
         interface = EstimateProfile(acquisition=acquisition, sequence=image.facts.sequence)
-        return pe.Node(interface, name=name, mem_gb=resources.acquired_gb)
+        return pe.Node(interface, name=name, mem_gb=resources.estimate_gb)
     planned = niu.IdentityInterface(fields=["in_file", "acquisition", "record"])
     planned.inputs.trait_set(acquisition=acquisition, record={})
     return pe.Node(planned, name=name)

@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 import bids_sr
 from bids_sr.exceptions import InputDataError, in_words
-from bids_sr.files import jsonable, text_digest, write_text_atomic
+from bids_sr.files import jsonable, open_regular, text_digest, write_text_atomic
 from bids_sr.imaging import Series, Volume
 from bids_sr.reports.assemble import OUTCOMES
 from bids_sr.reports.page import render
@@ -136,7 +136,7 @@ def _facts(layer: Layer) -> list[Any]:
 def _is_of(path: Path, made_of: str) -> bool:
     if not path.is_file():
         return False
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         found = _MADE_OF.search(stream.read(_HEAD_BYTES).decode("utf-8", "replace"))
     return found is not None and found[1] == made_of
 

@@ -176,6 +176,7 @@ READ_BY_THEMSELVES = {
     "interfaces/segmentation_on_slices.py",
     "published.py",
     "reports/bibliography.py",
+    "reports/viewer.py",
     "sr/inference/interval.py",
 }
 

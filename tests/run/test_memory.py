@@ -45,6 +45,7 @@ def test_viewers_of_several_participants_count(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "VIEWER_GB", 0.1)
+    config = replace(config, mem_gb=8.0)  # more than this process itself may hold
     grid = Grid(shape=(200, 200, 250), affine=np.eye(4))
     facts: dict[str, Any] = {"relpath": "x", "entities": {}, "suffix": "T1w", "reason": ""}
     images = [

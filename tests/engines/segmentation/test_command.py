@@ -131,5 +131,5 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="cannot be read"):
         read_labels(tmp_path / "broken.nii.gz", image)
     nb.save(nb.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)), tmp_path / "empty.nii.gz")
-    with pytest.raises(EngineError, match="no label but background"):
+    with pytest.raises(EngineError, match="has only background"):
         read_labels(tmp_path / "empty.nii.gz", image)

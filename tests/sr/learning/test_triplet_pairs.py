@@ -79,7 +79,7 @@ def test_patches_lie_where_there_is_something() -> None:
     drawn = pairs(data, batch=20)
     _, hr = next(drawn)
     assert (hr.amax(dim=(1, 2, 3)) > 0).all()
-    with pytest.raises(InputDataError, match="nothing but darkness"):
+    with pytest.raises(InputDataError, match="only background in the images"):
         pairs(np.zeros((20, 20, 20)))
 
 

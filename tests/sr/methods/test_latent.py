@@ -9,6 +9,7 @@ import pytest
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Grid, Volume, lay_out_grid, resample
 from bids_sr.records.learning_curve import GAIN_OVER_LINEAR
+from bids_sr.seed import DEFAULT_SEED
 from bids_sr.sr import Reconstruction, make_method, reconstruct
 from bids_sr.sr.methods.latent import Latent
 
@@ -56,7 +57,11 @@ def test_acquired_slices_are_bit_equal(lr: Volume, learnt: Reconstruction) -> No
 
 def test_record_and_curve(learnt: Reconstruction) -> None:
     record = learnt.record
-    assert (record.details["Steps"], record.stop_reason, record.details["Seed"]) == (3, "steps", 0)
+    assert (record.details["Steps"], record.stop_reason, record.details["Seed"]) == (
+        3,
+        "steps",
+        DEFAULT_SEED,
+    )
     assert record.details["ValidationGainDecibel"] >= learnt.curve.last_score
     assert learnt.curve.validation == GAIN_OVER_LINEAR
     assert record.details["NetworkParameters"] > 0

@@ -154,7 +154,7 @@ def test_interpolation_in_place_of_harm_is_interpolation(
     cubic = np.maximum(resample(thick_head, grid).data, 0)
     np.testing.assert_array_equal(result.volume.data, cubic)
     assert result.record.fallback == "bspline"
-    assert "slices left out" in result.record.fallback_reason
+    assert "left-out slices" in result.record.fallback_reason
 
 
 @pytest.mark.skipif(not HEARTS.is_dir(), reason="no hearts here")

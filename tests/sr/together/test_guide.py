@@ -111,7 +111,7 @@ def test_held_out_slices_decide(
     monkeypatch.setattr("bids_sr.sr.together.guide.LEAST_GAIN", 100.0)
     result = guided(unguided, thick, other_contrast, threads=1)
     assert not result.used
-    assert "on slices held out" in result.reason
+    assert "on held-out slices" in result.reason
     assert result.volume is unguided.volume
 
 
