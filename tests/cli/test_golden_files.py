@@ -197,21 +197,17 @@ def test_all_steps_and_segmentations(golden: Golden, tmp_path: Path) -> None:
 
 # --- one file -----------------------------------------------------------------------------
 
+SELF = (
+    *("--sr-method=self", "--sr-steps=3", "--slice-profile=slr"),
+    *("--uncertainty=map.nii.gz", "--save-model"),
+)
+
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("bspline", ("--sr-method=bspline",)),
-        (
-            "self",
-            (
-                "--sr-method=self",
-                "--sr-steps=3",
-                "--slice-profile=slr",
-                "--uncertainty=map.nii.gz",
-                "--save-model",
-            ),
-        ),
+        ("self", SELF),
         ("finetuned_as_is", ("--sr-adapt=none",)),
         ("finetuned", ("--sr-steps=3", "--slice-profile=gaussian")),
         ("latent", ("--sr-method=latent", "--sr-steps=2", "--save-model")),

@@ -258,3 +258,20 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, mni152_2mm: Volume) -
 def run_copy(finished_run: Path, tmp_path: Path) -> Path:
     """Output folder of a finished run, of one's own."""
     return shutil.copytree(finished_run, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def finished_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold a dataset and its output folder; shared, not to be changed."""
+    root = tmp_path_factory.mktemp("phantom")
+    from .viewer_phantom import build
+
+    build(root)
+    return root
+
+
+@pytest.fixture
+def run(finished_phantom: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return a dataset and its output folder, of one's own."""
+    root = shutil.copytree(finished_phantom, tmp_path / "run")
+    return root / "bids", root / "out"

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bids_sr.config import RunConfig
 from bids_sr.files import file_digest
 from bids_sr.imaging import Acquisition, Volume, degrade
 from bids_sr.records.fusion_record import FusedStack, FusionRecord
 from bids_sr.reports import viewer
 from bids_sr.reports.assemble import assemble_subject
 from bids_sr.reports.viewer import update_viewer
-from bids_sr.run.record_keeping import write_page
 
 from .conftest import METHOD, decision, write_decisions, write_json, write_quality
-from .viewer_phantom import FLAIR, HOSTILE, PRODUCT, build, phantom
-
-T1W = "sub-01/anat/sub-01_T1w.nii.gz"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a dataset and its output folder; shared, not to be changed."""
-    root = tmp_path_factory.mktemp("phantom")
-    build(root)
-    return root
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Return a dataset and its output folder, of one's own."""
-    root = shutil.copytree(finished, tmp_path / "run")
-    return root / "bids", root / "out"
+from .viewer_phantom import FLAIR, HOSTILE, PRODUCT, T1W, build, phantom
 
 
 def write(run: tuple[Path, Path]) -> str:
@@ -372,37 +352,3 @@ def test_files_outside_of_the_subjects_folders_are_not_shown(
     known = decision(FLAIR, action="super-resolve", status="done", output=path)
     write_decisions(run[1], [known])
     assert write(run) == ""
-
-
-def page_of(run: tuple[Path, Path], pending: tuple[str, ...] = (), **options: Any) -> str:
-    config = RunConfig(bids_dir=run[0], output_dir=run[1], **options)
-    return write_page(config, "01", pending).read_text(encoding="utf-8")
-
-
-def test_a_run_writes_the_viewer_when_nothing_is_pending(run: tuple[Path, Path]) -> None:
-    assert "sub-01_viewer.html" not in page_of(run, pending=(T1W,))
-    assert not (run[1] / "sub-01_viewer.html").exists()
-    assert "sub-01_viewer.html" in page_of(run)
-    assert (run[1] / "sub-01_viewer.html").is_file()
-    # A later run that has not ended yet, and has changed nothing so far.
-    assert "sub-01_viewer.html" in page_of(run, pending=(T1W,))
-
-
-def test_viewer_none_writes_none_and_keeps_one_that_is_true(run: tuple[Path, Path]) -> None:
-    assert "sub-01_viewer.html" not in page_of(run, viewer="none")
-    assert not (run[1] / "sub-01_viewer.html").exists()
-    page_of(run)
-    assert "sub-01_viewer.html" in page_of(run, viewer="none")
-    Volume.load(run[1] / PRODUCT).with_data(phantom("LAS").data).save(run[1] / PRODUCT)
-    assert "sub-01_viewer.html" not in page_of(run, viewer="none")
-    assert not (run[1] / "sub-01_viewer.html").exists()
-
-
-def test_a_failing_viewer_costs_the_page_nothing(
-    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(viewer, "_page", None)
-    page = page_of(run)
-    assert "_viewer.html" not in page
-    assert "sub-01_FLAIR" in page
-    assert "no viewer of sub-01" in caplog.text

@@ -18,6 +18,7 @@ BALL = (28.0, -22.0, 17.0)
 HEAD, BRIGHT = 300.0, 1000.0
 RADIUS_MM = 11.0
 SPACING = 8.0
+T1W = "sub-01/anat/sub-01_T1w.nii.gz"
 FLAIR = "sub-01/anat/sub-01_FLAIR.nii.gz"
 PRODUCT = "sub-01/anat/sub-01_res-2mm_desc-sr_FLAIR.nii.gz"
 HOSTILE = "</script><script>document.documentElement.dataset.ran = 1</script><img src=x onerror=1>"
