@@ -32,6 +32,7 @@ _EDGE = 2  # columns, and planes
 _PLANS = 1024  # as many acquisitions are imitated
 _WITH_THICK_PLANES = 0.25  # share of the patches of images that have thin ones
 _WITH_ENDS = 0.25  # share of the patches whose loss includes their ends: volumes have ends too
+_WITH_SMOOTH_NOISE = 0.5  # share of the patches: scanners interpolate, and denoising leaves it
 
 
 class Slices(NamedTuple):
@@ -40,7 +41,7 @@ class Slices(NamedTuple):
     lr: Tensor
     """(N, 1, K, W) thick slices, or (N, 1, D, K, W): neighbouring planes of them."""
     conditions: Tensor
-    """(N, 8) descriptions of the acquisitions."""
+    """(N, 6) descriptions of the acquisitions."""
     skip: Tensor
     """(N, n, K) interpolation to the rows of each, zero beyond them."""
     phases: Tensor
@@ -118,6 +119,15 @@ class _Choices(NamedTuple):
     """On them."""
     sigmas: Floats
     """Standard deviations of the noise."""
+    smooth: npt.NDArray[np.bool_]
+    """Whether it is correlated in the plane of the slices."""
+
+
+def _in_plane_smoothed(noise: Tensor) -> Tensor:
+    """Correlate (..., D, K, W) noise between neighbours in its slices; its variance stays."""
+    for axis in (-1, -3) if noise.shape[-3] > 1 else (-1,):
+        noise = (noise.roll(1, axis) + 2 * noise + noise.roll(-1, axis)) / 6**0.5
+    return noise
 
 
 class Pairs:
@@ -286,6 +296,7 @@ class Pairs:
             np.where(changed, power, 1.0),
             np.where(changed, factor, 1.0),
             sigmas,
+            random.random(number) < _WITH_SMOOTH_NOISE,
         )
 
     def _image(self, plan: Plan) -> int:
@@ -324,9 +335,9 @@ class Pairs:
             fine = fine.sign() * fine.abs().pow(power) * factor
         lr = lines.matrices[:, None] @ fine
         if bool((choices.sigmas > 0).any()):
-            real, imaginary = sigma * torch.randn(
-                2, *lr.shape, generator=self._noise, device=self.device
-            )
+            noise = torch.randn(2, *lr.shape, generator=self._noise, device=self.device)
+            smooth = self._moved(choices.smooth)[:, None, None, None]
+            real, imaginary = sigma * torch.where(smooth, _in_plane_smoothed(noise), noise)
             lr = torch.where(lr < 0, lr, torch.hypot(lr + real, imaginary))
         lr = lr if table.planes == 1 else lr[:, None]
         slices = Slices(lr, lines.conditions, lines.skips, lines.phases)

@@ -66,7 +66,7 @@ class Lines(NamedTuple):
     phases: Tensor
     """(N, n, K factor) interpolations of the network's rows."""
     conditions: Tensor
-    """(N, 8) conditions of the network."""
+    """(N, 6) conditions of the network."""
     taps: Tensor
     """(N, most) weights of the planes that are averaged, the middle one in the middle."""
 

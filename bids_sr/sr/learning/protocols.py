@@ -11,8 +11,6 @@ from bids_sr.imaging import Acquisition
 from bids_sr.imaging.acquisition import PROFILES
 from bids_sr.sr.contract.settings import require
 
-_UNKNOWN = (("thickness",), ("profile",), ("thickness", "profile"))
-_ESTIMATED = 1 / 3  # share of what is unknown
 _ERROR = 0.2  # largest, of a thickness
 
 
@@ -44,10 +42,8 @@ class Protocols:
     values are the more likely ones."""
     largest_scale: float = 8.0
     """Largest spacing / voxel size; images with fine voxels get narrower spacings."""
-    unknown_fraction: float = 0.0
-    """Share of the acquisitions of which thickness, profile or both are unknown."""
     misstated_fraction: float = 0.0
-    """Share of the other ones that are stated with a wrong thickness or profile."""
+    """Share of the acquisitions that are stated with a wrong thickness or profile."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values (ConfigError)."""
@@ -63,8 +59,8 @@ class Protocols:
             "0 or more and below 1",
         )
         require(self.largest_scale > 1, "largest_scale", self.largest_scale, "above 1")
-        for name in ("unknown_fraction", "misstated_fraction"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
+        share = self.misstated_fraction
+        require(0 <= share <= 1, "misstated_fraction", share, "from 0 to 1")
 
     def draw(self, voxel: float, random: np.random.Generator) -> Acquisition:
         """Draw an acquisition for an image whose voxels are `voxel` mm wide."""
@@ -79,39 +75,12 @@ class Protocols:
         )
 
     def state(self, acquisition: Acquisition, random: np.random.Generator) -> Acquisition:
-        """Draw what a network is told of an acquisition.
-
-        Notes
-        -----
-        What is unknown is assumed as everywhere (:class:`.Acquisition`), or, one time in
-        three, estimated: a thickness that is wrong by up to a fifth, the true profile.
-        """
-        if self.unknown_fraction and random.random() < self.unknown_fraction:
-            unknown = _UNKNOWN[random.integers(len(_UNKNOWN))]
-            estimated = bool(random.random() < _ESTIMATED)
-            return Acquisition(
-                spacing=acquisition.spacing,
-                thickness=self._thickness(acquisition, unknown, estimated, random),
-                profile=None if "profile" in unknown and not estimated else acquisition.profile,
-                slice_axis=acquisition.slice_axis,
-                assumed=unknown,
-            )
+        """Draw what a network is told of an acquisition."""
         if self.misstated_fraction and random.random() < self.misstated_fraction:
             if random.random() < 0.5:
                 return replace(acquisition, profile=str(random.choice(self.profiles)))
             return replace(acquisition, thickness=_almost(acquisition, random))
         return acquisition
-
-    def _thickness(
-        self,
-        acquisition: Acquisition,
-        unknown: tuple[str, ...],
-        estimated: bool,
-        random: np.random.Generator,
-    ) -> float | None:
-        if "thickness" not in unknown:
-            return acquisition.thickness
-        return _almost(acquisition, random) if estimated else None
 
     def draw_noise(self, random: np.random.Generator) -> float:
         """Draw a standard deviation of noise, as a share of the robust range."""

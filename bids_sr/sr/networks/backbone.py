@@ -35,10 +35,8 @@ from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
 
 _CYCLES = (0.5, 1.0, 1.5, 2.0)  # per slice spacing
 _SAMPLES = 32  # a slice spacing, to integrate the profile
-KNOWN_CONDITIONS = 2 + len(_CYCLES)
-"""Numbers that describe an acquisition to every network."""
-CONDITIONS = KNOWN_CONDITIONS + 2
-"""With those that say what of it is unknown, for networks trained for that."""
+CONDITIONS = 2 + len(_CYCLES)
+"""Numbers that describe an acquisition to a network."""
 
 
 def condition_of(
@@ -56,30 +54,28 @@ def condition_of(
 
     Returns
     -------
-    (8,) tensor
+    (6,) tensor
         ``log2(scale) - 2``; how much of waves of 0.5, 1, 1.5 and 2 cycles a slice
-        spacing the slice profile lets through (1: all; negative: inverted); half of
-        log2 of the thickness of the planes, in voxels; 1 if the thickness is assumed, else
-        0; and the same of the profile.
+        spacing the slice profile lets through (1: all; negative: inverted); and half of
+        log2 of the thickness of the planes, in voxels.
     """
     step = acquisition.spacing / _SAMPLES
     taps = acquisition.slice_profile.kernel(step)
     positions = np.arange(taps.size) - taps.size // 2  # in steps
     waves = np.cos(2 * np.pi * np.outer(_CYCLES, positions) / _SAMPLES)
     planes = max(1.0, (plane_thickness or voxel) / voxel)
-    unknown = [float(name in acquisition.assumed) for name in ("thickness", "profile")]
     values = [np.log2(acquisition.scale(voxel)) - 2, *(waves @ taps), np.log2(planes) / 2]
-    return torch.tensor([*values, *unknown], dtype=torch.float32)
+    return torch.tensor(values, dtype=torch.float32)
 
 
 class ConditionedBlock(nn.Module):
     """A residual block of two convolutions; the condition shifts and scales what is between."""
 
-    def __init__(self, channels: int, planes: int = 1, conditions: int = KNOWN_CONDITIONS) -> None:
+    def __init__(self, channels: int, planes: int = 1) -> None:
         super().__init__()
         self.first = _convolution(channels, channels, planes)
-        self.threshold = nn.Linear(conditions, channels)
-        self.gate = nn.Linear(conditions, channels)
+        self.threshold = nn.Linear(CONDITIONS, channels)
+        self.gate = nn.Linear(CONDITIONS, channels)
         # One of two convolutions that look across planes is enough, and half the work.
         self.second = _convolution(channels, channels, planes, across=1)
         with torch.no_grad():
@@ -109,7 +105,6 @@ class Backbone(nn.Module):
         channels: int = 32,
         blocks: int = 14,
         planes: int = 1,
-        unknowns: bool = False,
     ) -> None:
         """Make the network.
 
@@ -123,8 +118,6 @@ class Backbone(nn.Module):
             Number of residual blocks.
         planes : int
             Planes that a convolution covers, an odd number: 1, or 3 to see neighbours.
-        unknowns : bool
-            Whether it is also conditioned on which of thickness and profile are assumed.
         """
         super().__init__()
         self.arguments: dict[str, Any] = {
@@ -134,16 +127,11 @@ class Backbone(nn.Module):
         }
         if planes > 1:
             self.arguments["planes"] = planes
-        if unknowns:
-            self.arguments["unknowns"] = True
-        self.conditions = CONDITIONS if unknowns else KNOWN_CONDITIONS
         self.factor, self.planes = factor, planes
         self.halo = 2 * blocks + 2
         self.head = _convolution(1, channels, planes)
-        self.blocks = nn.ModuleList(
-            ConditionedBlock(channels, planes, self.conditions) for _ in range(blocks)
-        )
-        self.gain = nn.Linear(self.conditions, channels)
+        self.blocks = nn.ModuleList(ConditionedBlock(channels, planes) for _ in range(blocks))
+        self.gain = nn.Linear(CONDITIONS, channels)
         self.tail = _convolution(channels, factor, planes)
         with torch.no_grad():  # training begins at cubic interpolation
             for parameter in (*self.gain.parameters(), *self.tail.parameters()):
@@ -156,14 +144,12 @@ class Backbone(nn.Module):
         ----------
         lr : (N, 1, K, W) or (N, 1, D, K, W) tensor
             Slices: one plane, or D neighbouring ones for a network that sees them.
-        condition : (8,) or (N, 8) tensor
-            A network without `unknowns` ignores the last two numbers.
+        condition : (6,) or (N, 6) tensor
 
         Returns
         -------
         (N, factor, K, W) or (N, factor, D, K, W) tensor
         """
-        condition = condition[..., : self.conditions].contiguous()
         features = _convolved(lr, self.head)
         for block in self.blocks:
             features = block(features, condition)
@@ -171,7 +157,7 @@ class Backbone(nn.Module):
         return _convolved(features, self.tail, gate=1 + self.gain(condition))
 
     def conditioned_on(self, condition: Tensor) -> ThickSliceUpsampler:
-        """Return the network for a (8,) condition, or (N, 8), one an image; weights are shared."""
+        """Return the network for a (6,) condition, or (N, 6), one an image; weights are shared."""
         body = _ConditionedBackbone(self, condition)
         planes_seen = 0 if self.planes == 1 else (self.planes // 2) * (len(self.blocks) + 2)
         return ThickSliceUpsampler(
@@ -258,16 +244,6 @@ class Backbone(nn.Module):
             new.zero_()
             new[:, :, first : first + kernel.shape[2]] = kernel
         return seeing
-
-    @torch.no_grad()
-    def with_unknowns(self) -> Backbone:
-        """Return a network conditioned also on what is assumed, as yet with the same output."""
-        device = next(self.parameters()).device
-        informed = Backbone(**{**self.arguments, "unknowns": True}).to(device)
-        for parameter, new in zip(self.parameters(), informed.parameters(), strict=True):
-            new.zero_()
-            new[tuple(slice(size) for size in parameter.shape)] = parameter
-        return informed
 
     @torch.no_grad()
     def of_one_plane(self) -> Backbone:

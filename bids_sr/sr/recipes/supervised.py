@@ -12,8 +12,8 @@ and self-supervised fine-tuning, ISBI, doi:10.48550/arXiv.2406.05974.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -58,15 +58,11 @@ class Supervised(BackboneRecipe):
     """Slice profiles, each as likely."""
     noise_fraction: float = 0.02
     """Largest standard deviation of noise, as a share of the robust intensity range."""
-    unknown_fraction: float = 0.0
-    """Share of the patches whose thickness, profile or both the network is not told; above 0
-    it is also conditioned on what is unknown."""
     misstated_fraction: float = 0.0
-    """Share of the other patches of which it is told a wrong thickness or profile."""
-    rare: tuple[str, ...] = ()
-    """Names of files that are drawn more often, with ``*`` and ``?``: organs with few slices."""
-    rare_repeats: int = 10
-    """How many times their planes count."""
+    """Share of the patches of which the network is told a wrong thickness or profile."""
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """How many times the planes of files count, by name with ``*`` and ``?``, where organs or
+    contrasts are rare; the largest of several."""
     label_maps: tuple[str, ...] = ("*_dseg.nii*", "*labelmap*")
     """Names of files that are label maps, with ``*`` and ``?``; they are never validated on."""
     synthetic_images: int = 8
@@ -80,7 +76,8 @@ class Supervised(BackboneRecipe):
         require(number >= 0, "synthetic_images", number, "0 or more")
         planes = self.planes
         require(planes is None or planes % 2 == 1, "planes", planes, "1, 3 or another odd number")
-        require(self.rare_repeats >= 1, "rare_repeats", self.rare_repeats, "1 or more")
+        sound = all(number >= 1 for number in self.repeats.values())
+        require(sound, "repeats", dict(self.repeats), "numbers of 1 or more")
 
     def _protocols(self) -> Protocols:
         return Protocols(
@@ -89,7 +86,6 @@ class Supervised(BackboneRecipe):
             profiles=self.profiles,
             noise_fraction=self.noise_fraction,
             largest_scale=float(self.factor),
-            unknown_fraction=self.unknown_fraction,
             misstated_fraction=self.misstated_fraction,
         )
 
@@ -102,8 +98,6 @@ class Supervised(BackboneRecipe):
         if self.planes is not None and self.planes != planes:
             require(self.planes > planes, "planes", self.planes, f"at least {planes}")
             network = network.with_planes(self.planes)
-        if self.unknown_fraction and "unknowns" not in network.arguments:
-            network = network.with_unknowns()
         return network.laid_out()
 
     def _train(self, job: Job) -> Weights:
@@ -131,8 +125,10 @@ class Supervised(BackboneRecipe):
         return any(fnmatch(path.name, pattern) for pattern in self.label_maps)
 
     def _weighted(self, volume: TrainingVolume) -> TrainingVolume:
-        is_rare = any(fnmatch(volume.name, pattern) for pattern in self.rare)
-        return replace(volume, repeats=self.rare_repeats) if is_rare else volume
+        known = [
+            number for pattern, number in self.repeats.items() if fnmatch(volume.name, pattern)
+        ]
+        return replace(volume, repeats=max(known, default=1))
 
 
 def training_volume_of(image: TrainingImage) -> TrainingVolume:

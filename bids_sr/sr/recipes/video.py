@@ -46,7 +46,7 @@ class FrameSampling:
         return self.keeping(int(random.choice(self.every)), voxel)
 
     def state(self, acquisition: Acquisition, random: np.random.Generator) -> Acquisition:
-        """Return the acquisition: nothing is unknown about frames."""
+        """Return the acquisition: nothing is misstated of frames."""
         return acquisition
 
     def draw_noise(self, random: np.random.Generator) -> float:

@@ -37,34 +37,9 @@ TRUE = Acquisition(spacing=4, thickness=2.4, profile="gaussian")
 
 
 def test_nothing_is_drawn_where_all_is_known() -> None:
-    """So that trainings of earlier versions draw the same patches."""
     random = np.random.default_rng(0)
     assert Protocols().state(TRUE, random) is TRUE
     assert random.random() == np.random.default_rng(0).random()
-
-
-def test_what_is_unknown_is_assumed_or_estimated() -> None:
-    random = np.random.default_rng(0)
-    protocols = Protocols(unknown_fraction=1.0)
-    stated = [protocols.state(TRUE, random) for _ in range(300)]
-    assert {frozenset(some.assumed) for some in stated} == {
-        frozenset({"thickness"}),
-        frozenset({"profile"}),
-        frozenset({"thickness", "profile"}),
-    }
-    assert all(some.spacing == TRUE.spacing for some in stated)
-    for some in stated:
-        if "profile" not in some.assumed:
-            assert some.profile == "gaussian"
-        if "thickness" not in some.assumed:
-            assert some.thickness == 2.4
-    assert {some.profile for some in stated if "profile" in some.assumed} == {"slr", "gaussian"}
-    thicknesses = np.array([s.nominal_thickness for s in stated if "thickness" in s.assumed])
-    is_default = thicknesses == Acquisition(spacing=4).thickness
-    assert 0.5 < is_default.mean() < 0.8
-    estimated = thicknesses[~is_default]
-    assert 2.0 <= estimated.min() < 2.1
-    assert 2.7 < estimated.max() <= 2.88
 
 
 def test_what_is_misstated_is_not_called_assumed() -> None:
@@ -87,7 +62,6 @@ def test_what_is_misstated_is_not_called_assumed() -> None:
         {"profiles": ("square",)},
         {"noise_fraction": 1.5},
         {"largest_scale": 1.0},
-        {"unknown_fraction": 1.1},
         {"misstated_fraction": -0.1},
     ],
 )

@@ -120,46 +120,6 @@ def test_condition_tells_how_thick_the_planes_are() -> None:
     assert torch.equal(thin[:5], thick[:5])
 
 
-def test_condition_tells_what_is_assumed() -> None:
-    stated = Acquisition(spacing=4, thickness=3.4, profile="slr")
-    for assumed, flags in {
-        (): [0, 0],
-        ("thickness",): [1, 0],
-        ("profile",): [0, 1],
-        ("profile", "thickness"): [1, 1],
-    }.items():
-        condition = condition_of(replace(stated, assumed=assumed), 1.0)
-        assert condition[6:].tolist() == flags
-        assert torch.equal(condition[:6], condition_of(stated, 1.0)[:6])
-
-
-@pytest.mark.parametrize("planes", [1, 3])
-def test_a_network_begins_to_know_of_assumptions_as_one_that_does_not(planes: int) -> None:
-    network, lr = small(planes), torch.rand(2, 1, 5, 9)
-    stated, assumed = (
-        condition_of(acquisition, 1.0)
-        for acquisition in (
-            Acquisition(spacing=4, thickness=3.4, profile="slr"),
-            Acquisition(spacing=4),
-        )
-    )
-    assert torch.equal(network(lr, stated), network(lr, assumed))
-    knowing = network.with_unknowns().laid_out()
-    assert knowing.arguments == {**network.arguments, "unknowns": True}
-    for condition in (stated, assumed, torch.stack([stated, assumed])):
-        torch.testing.assert_close(knowing(lr, condition), network(lr, condition))
-    with torch.no_grad():
-        for name, parameter in knowing.named_parameters():
-            if "threshold.weight" in name:
-                parameter[:, 6:] += 0.1
-    torch.testing.assert_close(knowing(lr, stated), network(lr, stated))
-    assert not torch.allclose(knowing(lr, assumed), network(lr, assumed))
-    again = Backbone.from_weights(knowing.weights(WeightsCard()))
-    assert torch.equal(again(lr, assumed), knowing(lr, assumed))
-    flat = knowing.of_one_plane()
-    torch.testing.assert_close(flat(lr, assumed), knowing(lr, assumed))
-
-
 def test_fixed_conditions_are_not_trained() -> None:
     network = small()
     network.fix_conditions()

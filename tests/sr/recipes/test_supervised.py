@@ -12,6 +12,7 @@ from bids_sr.exceptions import ConfigError, WeightsError
 from bids_sr.imaging import Volume
 from bids_sr.sr.contract.card import WeightsCard
 from bids_sr.sr.contract.weights import Weights
+from bids_sr.sr.learning.training_volumes import TrainingVolume
 from bids_sr.sr.networks.backbone import Backbone
 from bids_sr.sr.recipes.supervised import Supervised
 
@@ -125,26 +126,20 @@ def test_a_network_learns_to_see_neighbouring_planes(files: list[Path]) -> None:
         Supervised(**settings, steps=1, planes=1).train(files, start=seeing)
 
 
-def test_a_network_learns_without_being_told_how_slices_were_taken(files: list[Path]) -> None:
-    settings = {**TINY, "left_out_subjects": ("sub-a",)}
-    told = Supervised(**settings, steps=3).train(files)
-    recipe = Supervised(**settings, steps=3, unknown_fraction=0.5, rare=("*sub-b*",))
-    weights = recipe.train(files, start=told)
-    assert weights.card.to_dict()["Architecture"]["unknowns"] is True
-    flags = weights.tensors["blocks.0.threshold.weight"][:, 6:]
-    assert flags.shape == (8, 2)
-    assert bool(flags.any())
-    again = Supervised(**settings, steps=1).train(files, start=weights)
-    assert again.card.arguments == weights.card.arguments
+def test_rare_files_count_more_often(files: list[Path]) -> None:
+    recipe = Supervised(repeats={"sub-b*": 3, "*sub-b_*": 5})
+    for path in files:
+        volume = TrainingVolume.of(path.name, np.ones((8, 8, 8), np.float32), np.ones(3))
+        assert recipe._weighted(volume).repeats == (5 if "sub-b_" in path.name else 1)
 
 
 def test_wrong_settings_are_refused(files: list[Path]) -> None:
     with pytest.raises(ConfigError, match="profiles"):
         Supervised(profiles=("square",))
-    with pytest.raises(ConfigError, match="unknown_fraction"):
-        Supervised(unknown_fraction=2.0)
-    with pytest.raises(ConfigError, match="rare_repeats"):
-        Supervised(rare_repeats=0)
+    with pytest.raises(ConfigError, match="misstated_fraction"):
+        Supervised(misstated_fraction=2.0)
+    with pytest.raises(ConfigError, match="repeats"):
+        Supervised(repeats={"*knee*": 0})
     with pytest.raises(ConfigError, match="odd number"):
         Supervised(planes=2)
     with pytest.raises(ConfigError, match="patch_planes"):
