@@ -6,7 +6,8 @@
 Prints seconds a step (median), of which pairs alone take how much, and the share of a
 step in which the host works on anything but the network: on a GPU the time until the
 pairs' operations are queued, on a CPU the time until they are made.  Of that the drawing of
-random numbers, which is the host's on every device.
+random numbers, which is the host's on every device.  And the computing of a step: its mean
+over the batches, forward and backward, in teraflop.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bids_sr.compute.device import half_precision, mixed_precision, resolve_device
 from bids_sr.sr.contract.weights import Weights
@@ -61,7 +63,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(200):  # so that all acquisitions are worked out
         batch = next(pairs)
 
-    draw_seconds, queued, pairs_made, forward = [], [], [], []
+    draw_seconds, queued, pairs_made, forward, teraflop = [], [], [], [], []
     for _ in range(options.steps):
         table = pairs._table(pairs._plans[0].shape)
         number = pairs._number(table.planes)
@@ -74,6 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         _wait(device)
         pairs_made.append(time.perf_counter() - begin)
         forward.append(_forward(network, batch, device))
+        teraflop.append(_teraflop(network, batch))
     steps = _whole_steps(network, pairs, options)
     step_seconds = statistics.median(steps)
     return {
@@ -81,6 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "Torch": torch.__version__,
         "Architecture": network.arguments,
         "VolumeBatch": size.volume_batch,
+        "TeraflopAStep": round(statistics.mean(teraflop), 4),
         "StepSeconds": round(step_seconds, 5),
         "PairsSeconds": round(statistics.median(pairs_made), 5),
         "PairsQueuedSeconds": round(statistics.median(queued), 5),
@@ -106,6 +110,15 @@ def _forward(network: Backbone, batch: Any, device: torch.device) -> float:
         _predicted(network, batch[0])
     _wait(device)
     return time.perf_counter() - begin
+
+
+def _teraflop(network: Backbone, batch: Any) -> float:
+    """Count what a step computes, forward and backward."""
+    slices, rows = batch
+    with FlopCounterMode(display=False) as counter:
+        rows.absolute_error(_predicted(network, slices)).backward()
+    network.zero_grad()
+    return float(counter.get_total_flops()) / 1e12
 
 
 def _whole_steps(network: Backbone, pairs: Pairs, options: argparse.Namespace) -> list[float]:
