@@ -20,7 +20,7 @@ from bids_sr.interfaces.super_resolution import chosen_method
 from .brain_extraction import BrainExtraction
 from .dataset import DatasetLearning, init_dataset_wf
 from .fusion import LAST_NODE, edges_of_member, fusion_wf_name, init_fusion_wf
-from .image import ImageSteps, image_wf_name, init_image_wf
+from .image import ImageSteps, graph_name, image_wf_name, init_image_wf
 from .outputs import Outputs
 from .preprocessing import Preprocessing
 from .resources import Resources
@@ -83,7 +83,7 @@ def init_bids_sr_wf(
     for image in todo:
         by_subject.setdefault(image.subject, []).append(image)
     subject_wfs = {
-        subject: pe.Workflow(name=f"sub_{subject}_wf") for subject in sorted(by_subject)
+        subject: pe.Workflow(name=graph_name(f"sub-{subject}")) for subject in sorted(by_subject)
     }
     for subject, subject_wf in subject_wfs.items():
         image_wfs = [

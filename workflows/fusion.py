@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,7 +22,7 @@ from bids_sr.interfaces.fusion import (
 from bids_sr.interfaces.fusion_figures import SliceWeightsFigure, StacksFigure
 from bids_sr.interfaces.outputs import SaveDerivative
 
-from .image import ImageSteps, clear_after
+from .image import ImageSteps, clear_after, graph_name
 from .outputs import Outputs
 from .resources import Resources, fusion_gb
 from .segmentation import init_segmentation_wf
@@ -49,7 +48,7 @@ OF_IMAGE = {
 
 def fusion_wf_name(group: StackGroup) -> str:
     """Name the graph of a group of stacks after its volume."""
-    return re.sub(r"[^0-9A-Za-z]", "_", group.name) + "_wf"
+    return graph_name(group.name)
 
 
 def edges_of_member(place: int) -> list[tuple[str, str]]:

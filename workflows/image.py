@@ -34,9 +34,17 @@ class ImageSteps:
     outputs: Outputs
 
 
+def graph_name(stem: str) -> str:
+    """Name a graph after a BIDS name: Nipype takes letters, digits, underscores and hyphens.
+
+    The plus of a label becomes a hyphen, so that ``acq-a+b`` differs from other names.
+    """
+    return re.sub(r"[^0-9A-Za-z-]", "_", stem.replace("-", "_").replace("+", "-")) + "_wf"
+
+
 def image_wf_name(image: AnatImage) -> str:
-    """Name the graph of an image: its file name with underscores."""
-    return re.sub(r"[^0-9A-Za-z]", "_", image.stem) + "_wf"
+    """Name the graph of an image after its file."""
+    return graph_name(image.stem)
 
 
 def init_image_wf(

@@ -45,6 +45,11 @@ def check_files(config: RunConfig) -> None:
     from bids_sr.config import SLICE_PROFILES
 
     refuse_dicom(config.bids_dir)
+    if config.reports_only is False and (found := sorted({*"*?["} & {*str(config.work_dir)})):
+        raise ConfigError(
+            f"--work-dir: {config.work_dir} has {' and '.join(found)} in its path, which Nipype "
+            "takes for a pattern: expected a path without *, ? and [; choose another folder"
+        )
     named = {f"--derivatives {name}": path for name, path in config.derivatives.items()}
     if config.weights_dir is not None:
         named["--weights-dir"] = config.weights_dir

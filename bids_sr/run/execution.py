@@ -69,9 +69,11 @@ def run_graph(
         return next((groups[graph] for graph in name.split(".") if graph in groups), None)
 
     workflow = graph.workflow
-    _configure_nipype(config, record)
+    _configure_nipype(config)
     ask_queue(workflow, config)
-    workflow.config = {}  # else the defaults of the process that built it win over ours
+    # Set here, else the defaults of the process that built it win over ours; and not in the
+    # configuration of Nipype, which refuses a path with a percent sign.
+    workflow.config = {"execution": {"crashdump_dir": str(_common_crash_dir(config, record))}}
     _send_crashes_to_subjects(workflow, config, record, image_of)
     lines = StageLines(stem_of, count=len(known) + len(groups))
 
@@ -163,7 +165,7 @@ def _graph_kept() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
+def _configure_nipype(config: RunConfig) -> None:
     from nipype import config as nipype_config
     from nipype import logging as nipype_logging
 
@@ -177,7 +179,6 @@ def _configure_nipype(config: RunConfig, record: RunRecord) -> None:
                 "log_to_file": False,
             },
             "execution": {
-                "crashdump_dir": str(_common_crash_dir(config, record)),
                 "crashfile_format": "txt",
                 "stop_on_first_crash": config.stop_on_first_crash,
                 "hash_method": "content",

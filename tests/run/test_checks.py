@@ -38,6 +38,7 @@ def tree(folder: Path) -> set[str]:
         (["--weights-dir", __file__], "test_checks.py is not a folder"),
         (["--use-plugin", "/nonexistent"], "--use-plugin: /nonexistent"),
         (["--weights-dir", "/nonexistent"], "--weights-dir: /nonexistent"),
+        (["-w", "work [1]"], "work [1] has [ in its path, which Nipype takes for a pattern"),
     ],
 )
 def test_a_file_that_is_not_there_stops_the_run(
