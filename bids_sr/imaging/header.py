@@ -1,7 +1,7 @@
 """Header of an image: shape, type and position, read defensively.
 
-Handles the traps of real files: unfetched annex links, sform and qform that disagree or
-are absent, unusual units and types.  Does not read the data.
+Handles the traps of real files: unfetched annex links, truncated headers, unusual types.
+Where the image lies is read by :mod:`.position`.  Does not read the data.
 """
 
 from __future__ import annotations
@@ -26,15 +26,12 @@ from bids_sr.exceptions import InputDataError
 from bids_sr.files import open_regular
 from bids_sr.imaging.dicom import refuse_dicom
 from bids_sr.imaging.grid import Grid
+from bids_sr.imaging.position import opened, placed
 
 _MAX_HEADER = 64 << 20
 """Maximum bytes of a header and its extensions; some converters keep all of DICOM there."""
 MOST_UNPACKED = 1 << 30
 """Maximum bytes of a gzip stream that are unpacked beyond the size in the header."""
-FORM_TOLERANCE_MM = 0.1
-"""Corner distance above which qform and sform are reported to disagree."""
-ZOOM_TOLERANCE = 0.01
-"""Relative difference above which the zooms are reported to contradict the affine."""
 READ_ERRORS = (
     OSError,
     EOFError,
@@ -47,7 +44,6 @@ READ_ERRORS = (
 )
 """Exceptions of nibabel and gzip for truncated or foreign files."""
 _SECOND = (540).to_bytes(4, "little")  # how a NIfTI-2 header begins
-_OTHER_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # NIfTI code: name, in mm
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,7 +170,7 @@ def _header_alone(path: Path) -> Any | None:
     for an unusual file, so that nibabel reports the problem.
     """
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             length = int.from_bytes(stream.read(4), "little")
             kind = {348: nb.Nifti1Image, 540: nb.Nifti2Image}.get(length)
             if kind is None or path.suffix not in (".gz", ".nii"):
@@ -184,13 +180,6 @@ def _header_alone(path: Path) -> Any | None:
             return kind.from_file_map({"image": holder})
     except READ_ERRORS:
         return None
-
-
-def _opened(path: Path) -> Any:
-    """Open a file to read its first bytes, unpacked."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    return nb.openers.ImageOpener(str(path))
 
 
 def _gzip_fault(path: Path) -> Exception | None:
@@ -212,7 +201,7 @@ def describe(path: Path, image: Any) -> InputReport:
     _check_offset(path, image)
     warnings: list[str] = []
     with np.errstate(over="ignore", invalid="ignore"):  # refused by their result
-        grid, source = _placed(path, image, shape, warnings)
+        grid, source = placed(path, image, shape, warnings)
     return InputReport(
         path=path,
         grid=grid,
@@ -233,6 +222,11 @@ def spatial_shape(path: Path, image: Any) -> tuple[int, int, int]:
             "Give a magnitude image."
         )
     shape = tuple(int(size) for size in image.shape)
+    if 0 in shape:
+        raise InputDataError(
+            f"{path}: found shape {shape}, which holds no voxel; expected an image. Convert it "
+            "again."
+        )
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise InputDataError(
             f"{path}: found shape {shape}; expected a 3-D image with at least 2 slices along "
@@ -281,7 +275,7 @@ def _check_present(path: Path) -> None:
 def _check_extensions(path: Path) -> None:
     """Refuse extensions above the maximum size; nibabel would unpack gigabytes."""
     header = path.with_name(re.sub(r"\.img(\.gz)?$", r".hdr\1", path.name))
-    with open_regular(header), _opened(header) as stream:
+    with open_regular(header), opened(header) as stream:
         first = stream.read(4)
         stream.seek(0)
         second = first in (_SECOND, _SECOND[::-1])
@@ -320,80 +314,3 @@ def _not_fetched(path: Path, content: str) -> InputDataError:
         f"{path}: found {content}; expected the image itself, but its content has not been "
         f"fetched. Run `datalad get {path}` or `git annex get {path}`."
     )
-
-
-def _placed(
-    path: Path, image: Any, shape: tuple[int, int, int], warnings: list[str]
-) -> tuple[Grid, str]:
-    """Take the affine from sform, else qform, else zooms; append contradictions to `warnings`."""
-    header = image.header
-    name, to_mm = _OTHER_UNITS.get(int(header["xyzt_units"]) % 8, ("mm", 1.0))
-    unit = np.diag([to_mm, to_mm, to_mm, 1.0])
-    if to_mm != 1.0:
-        warnings.append(f"The header's unit is the {name}; lengths were converted to mm.")
-    sform, qform = header.get_sform(coded=True)[0], _qform(header, warnings)
-    source = "sform" if sform is not None else "qform" if qform is not None else "zooms"
-    holder = image.file_map.get("header", image.file_map["image"])  # .hdr of a pair, else .nii
-    zooms = _stored_zooms(Path(holder.filename)) * to_mm
-    if source != "sform" and not (np.isfinite(zooms).all() and zooms.min() > 0):
-        raise InputDataError(
-            f"{path}: found voxel sizes {_listed(zooms)} mm and no sform; expected positive "
-            "numbers. Correct the header."
-        )
-    try:
-        grid = Grid(shape, unit @ np.asarray(image.affine, dtype=np.float64))
-    except InputDataError as error:
-        raise InputDataError(f"{path}: {error}") from error
-    if source == "zooms":
-        warnings.append(
-            "The header has neither qform nor sform (both codes are 0), so the orientation is "
-            "not known; the voxel sizes are used, with x from right to left, y to the front, "
-            "z up."
-        )
-    warnings += _contradictions(grid, None if qform is None else unit @ qform, zooms)
-    return grid, source
-
-
-def _contradictions(
-    grid: Grid, qform: npt.NDArray[np.float64] | None, zooms: npt.NDArray[np.float64]
-) -> list[str]:
-    """Compare the affine in use with the other fields of the header, all in mm."""
-    warnings = []
-    distance = 0.0 if qform is None else grid.distance_mm(qform)
-    if distance > FORM_TOLERANCE_MM:
-        warnings.append(f"qform and sform disagree by up to {distance:.2f} mm; the sform is used.")
-    if not np.allclose(np.abs(zooms), grid.spacings, rtol=ZOOM_TOLERANCE, atol=0):
-        warnings.append(
-            f"The header's voxel sizes {_listed(zooms)} mm differ from the affine's "
-            f"{_listed(grid.spacings)} mm; those of the affine are used."
-        )
-    return warnings
-
-
-def _qform(header: Any, warnings: list[str]) -> npt.NDArray[np.float64] | None:
-    """Return the qform if its code is above 0 and it is a rotation.
-
-    Where it would count, because there is no sform, nibabel has refused it on loading.
-    """
-    try:
-        qform = header.get_qform(coded=True)[0]
-    except ValueError as error:
-        warnings.append(f"The qform is not a rotation ({error}); the sform is used.")
-        return None
-    return None if qform is None else np.asarray(qform, dtype=np.float64)
-
-
-def _stored_zooms(path: Path) -> npt.NDArray[np.float64]:
-    """Read the zooms as they are: nibabel replaces zero and negative ones on loading."""
-    with _opened(path) as stream:
-        start = stream.read(540)
-    order = "<" if int.from_bytes(start[:4], "little") in (348, 540) else ">"
-    length = int(np.frombuffer(start, dtype=f"{order}i4", count=1)[0])
-    # NIfTI-1 (348 bytes) holds pixdim as float32 at byte 76, NIfTI-2 as float64 at 104.
-    kind, offset = ("f8", 104) if length == 540 else ("f4", 76)
-    pixdim = np.frombuffer(start, dtype=f"{order}{kind}", count=4, offset=offset)
-    return pixdim[1:].astype(np.float64)
-
-
-def _listed(values: npt.NDArray[np.float64]) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)

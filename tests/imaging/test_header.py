@@ -351,3 +351,36 @@ def test_text_in_place_of_an_image_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"no image")
         with pytest.raises(InputDataError, match="cannot be read as NIfTI"):
             check_input(tmp_path / name)
+
+
+def test_an_image_without_voxels_is_refused(tmp_path: Path) -> None:
+    image = nb.Nifti1Image(np.zeros((4, 5, 6, 0), np.int16), AFFINE)
+    with pytest.raises(InputDataError, match=r"found shape \(4, 5, 6, 0\), which holds no voxel"):
+        check_input(_saved(image, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "words"),
+    [
+        ("mm", 1e-3, "found voxels of 0.001 x 0.001 x 0.006 mm; expected 0.01 to 100 mm"),
+        ("mm", 1e3, "found voxels of 1000 x 1000 x 6000 mm; expected 0.01 to 100 mm"),
+        ("meter", 1, "6000 mm, in the header's unit, the metre; expected 0.01 to 100 mm"),
+    ],
+)
+def test_voxels_of_no_scan_are_refused(
+    tmp_path: Path, unit: str, scale: float, words: str
+) -> None:
+    affine = AFFINE @ np.diag([scale, scale, scale, 1])
+    image = nb.Nifti1Image(np.ones((6, 7, 8), np.int16), affine)
+    image.header.set_xyzt_units(unit)
+    with pytest.raises(InputDataError, match=words):
+        check_input(_saved(image, tmp_path))
+
+
+def test_axes_that_are_not_at_right_angles_are_told(tmp_path: Path) -> None:
+    affine = AFFINE.copy()
+    affine[0, 2] = 1.0
+    image = nb.Nifti1Image(np.ones((6, 7, 8), np.int16), affine)
+    image.set_qform(None, code=0)
+    report = check_input(_saved(image, tmp_path))
+    assert any("9.5 degrees off right angles" in warning for warning in report.warnings)
