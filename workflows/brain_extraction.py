@@ -61,7 +61,7 @@ class BrainExtraction:
         """Return whether an image is treated as skull-stripped; its sidecar takes precedence."""
         if image.n_frames > 1 or not image.brain:
             return "force"
-        if self.skull_strip_anat == "auto" and image.metadata.get("SkullStripped") is True:
+        if self.skull_strip_anat == "auto" and image.skull_stripped:
             return "skip"
         return self.skull_strip_anat
 

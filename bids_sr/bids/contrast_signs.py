@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.sidecar import stated_number
 
 _PLANES = "ax|axi|axial|tra|sag|sagittal|cor|coronal|tse|fse|pdw?|t1w?|t2w?"
 _FAT_SUPPRESSED = re.compile(
@@ -52,8 +53,8 @@ def why_other_contrast(first: AnatImage, second: AnatImage) -> str:
     sequences = [{*_words(values, "ScanningSequence")} & {"SE", "GR"} for values in metadata]
     if all(sequences) and not sequences[0] & sequences[1]:
         return "one is a spin echo, one a gradient echo (ScanningSequence)"
-    inverted = [bool(values.get("InversionTime")) for values in metadata]
-    timed = all("EchoTime" in values for values in metadata)
+    inverted = [bool(stated_number(values.get("InversionTime"))) for values in metadata]
+    timed = all(stated_number(values.get("EchoTime")) for values in metadata)
     if first.suffix != "FLAIR" and timed and inverted[0] != inverted[1]:
         return "only one of them states an InversionTime"
     states = [values.get("MTState") for values in metadata]

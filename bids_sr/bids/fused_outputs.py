@@ -111,7 +111,7 @@ def fused_metadata(group: StackGroup, frame: AnatImage) -> dict[str, Any]:
         for name, value in sidecars[0].items()
         if all(name in other and other[name] == value for other in sidecars)
     }
-    stripped = all(bool(member.metadata.get("SkullStripped")) for member in group.members)
+    stripped = all(member.skull_stripped for member in group.members)
     return {
         **shared,
         "Description": f"{frame.suffix} volume, fused of several stacks",

@@ -108,6 +108,12 @@ class AnatImage:
         """Whether the run writes an output for it."""
         return self.action in ("super-resolve", "pass-through")
 
+    @property
+    def skull_stripped(self) -> bool:
+        """Whether its sidecar says that it is skull-stripped; a text such as "false" does not."""
+        stated = self.metadata.get("SkullStripped")
+        return str(stated).strip().lower() in ("true", "1")
+
 
 def decision_row(
     image: AnatImage, *, status: str = "planned", message: str = "", output: str = ""

@@ -76,7 +76,7 @@ def product_metadata(image: AnatImage) -> dict[str, Any]:
     return {
         **kept_fields(image),
         "Description": f"{action} {image.suffix} image",
-        "SkullStripped": bool(image.metadata.get("SkullStripped", False)),
+        "SkullStripped": image.skull_stripped,
         "Sources": [source_uri(image)],
         **geometry(image),
         "SuperResolution": {
@@ -175,7 +175,7 @@ def stage_metadata(image: AnatImage, stage: str) -> dict[str, Any]:
         **kept_fields(image),
         **acquired,
         "Description": f"{words[stage]} {image.suffix} image on the acquired grid",
-        "SkullStripped": bool(image.metadata.get("SkullStripped", False)),
+        "SkullStripped": image.skull_stripped,
         "Sources": [source_uri(image)],
         "SpatialReference": source_uri(image),
     }

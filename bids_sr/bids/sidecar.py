@@ -232,7 +232,7 @@ def _compare_spacing(
     if _is_unknown(value):
         return
     used = f"the header's voxel size across the slices, {spacing:.4g} mm, is used"
-    stated = _number(value)
+    stated = stated_number(value)
     if stated is None:
         notes.warnings.append(
             f"{field} is {_shown(value)} in the sidecar, and a number of mm is expected: {used}"
@@ -346,7 +346,7 @@ def _stated_thickness(sidecar: Mapping[str, Any], spacing: float, notes: _Notes)
     value = sidecar.get("SliceThickness")
     if _is_unknown(value):
         return None
-    stated = _number(value)
+    stated = stated_number(value)
     problem = "expected a number in mm"
     if stated == 0:
         notes.warnings.append("SliceThickness is 0 in the sidecar: treated as not stated")
@@ -375,7 +375,7 @@ def _is_unknown(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip().upper() in UNKNOWN_WORDS)
 
 
-def _number(value: Any) -> float | None:
+def stated_number(value: Any) -> float | None:
     """Return a finite number, also one that was written as text; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -18,9 +18,9 @@ from bids_sr.bids.contrast_signs import made_of_one_scan, why_not_acquired, why_
 from bids_sr.bids.derivatives import output_path
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.names import parse_name
+from bids_sr.bids.sidecar import stated_number
 from bids_sr.bids.unfit import agent_of, body_part, localiser
 from bids_sr.imaging.grid import SAME_SPACING
-from bids_sr.records.json_values import number
 
 FREE_ENTITIES = ("acquisition", "run", "reconstruction", "chunk")
 """Entities in which stacks of one contrast may differ."""
@@ -237,7 +237,7 @@ def _fused_name(group: Sequence[AnatImage]) -> str:
 
 def _time(metadata: Mapping[str, Any], field: str) -> float | None:
     """Return a positive number of a sidecar; None where it says none."""
-    value = number(metadata.get(field))
+    value = stated_number(metadata.get(field))
     return value if value is not None and value > 0 else None
 
 

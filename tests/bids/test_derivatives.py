@@ -166,6 +166,11 @@ def test_sidecar_of_an_image_passed_through(add_image: AddImage, plan: Plan) -> 
     assert "anisotropy 1.20 is below" in sidecar["SuperResolution"]["Reason"]
 
 
+def test_a_text_of_no_is_not_yes(add_image: AddImage, plan: Plan) -> None:
+    add_image("sub-01_T1w", {"SliceThickness": 3, "SkullStripped": "false"})
+    assert product_metadata(plan()["sub-01_T1w"])["SkullStripped"] is False
+
+
 def test_sidecars_of_the_other_images(add_image: AddImage, plan: Plan) -> None:
     add_image("sub-01_T1w", {"SliceThickness": 3, "SliceTiming": [0]})
     image = plan()["sub-01_T1w"]

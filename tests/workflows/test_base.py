@@ -159,6 +159,8 @@ def test_the_mask_engine_gets_its_options(
         ({}, "auto", "auto"),
         ({"metadata": {"SkullStripped": True}}, "auto", "skip"),
         ({"metadata": {"SkullStripped": True}}, "force", "force"),
+        ({"metadata": {"SkullStripped": "true"}}, "auto", "skip"),
+        ({"metadata": {"SkullStripped": "false"}}, "auto", "auto"),
         ({"brain": False}, "skip", "force"),
         ({"n_frames": 4}, "auto", "force"),
     ],
