@@ -15,12 +15,13 @@ import os
 import stat
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bids_sr.exceptions import BidsSrError, InputDataError
+from bids_sr.exceptions import BidsSrError, InputDataError, printable
 
 LOGGER = logging.getLogger(__name__)
 LIMIT = 16 << 20
@@ -168,11 +169,16 @@ def read_json(
 ) -> dict[str, Any]:
     """Read a JSON object; see :func:`read_bytes`, for `any_encoding` :func:`read_text`.
 
-    Lone surrogates become question marks, because they cannot be written to a file, and whole
-    numbers too large for a float become infinite.
+    Lone surrogates become question marks, because they cannot be written to a file, whole
+    numbers too large for a float become infinite, and of a name that stands there more than once
+    the last value counts, with a warning.
     """
     decode = functools.partial(_any_text, path) if any_encoding else _text
-    return _read(path, lambda content: _json(decode(content)), "a JSON object", what, error, limit)
+
+    def parse(content: bytes) -> dict[str, Any]:
+        return _json(path, decode(content))
+
+    return _read(path, parse, "a JSON object", what, error, limit)
 
 
 def read_json_or_empty(path: Path, *, any_encoding: bool = False) -> dict[str, Any]:
@@ -297,8 +303,25 @@ def _tell_encoding(path: Path, encoding: str) -> None:
     LOGGER.warning("%s: not UTF-8, as BIDS requires; read as %s. Save it as UTF-8", path, encoding)
 
 
-def _json(text: str) -> dict[str, Any]:
-    return _plain(json.loads(text, parse_int=_number))
+def _json(path: Path, text: str) -> dict[str, Any]:
+    repeated: dict[str, None] = {}
+
+    def gathered(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            repeated.update(dict.fromkeys(name for name, count in counts.items() if count > 1))
+        return content
+
+    content = _plain(json.loads(text, parse_int=_number, object_pairs_hook=gathered))
+    if repeated:
+        _tell_repeated(path, ", ".join(map(printable, repeated)))
+    return content
+
+
+@functools.cache
+def _tell_repeated(path: Path, names: str) -> None:
+    LOGGER.warning("%s: %s stands there more than once; the last value is used", path, names)
 
 
 def _toml(content: bytes) -> dict[str, Any]:

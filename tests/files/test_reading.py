@@ -190,3 +190,13 @@ def test_files_of_others_are_read_in_one_place() -> None:
         if reading.search(path.read_text(encoding="utf-8"))
     }
     assert readers - {"files/reading.py", "evaluation/job_process.py"} == READ_BY_THEMSELVES
+
+
+def test_a_name_that_stands_twice_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sub-01_T1w.json"
+    path.write_text('{"SliceThickness": 5, "a": {"b": 1}, "SliceThickness": 3}')
+    assert read_json(path) == {"SliceThickness": 3, "a": {"b": 1}}
+    (message,) = caplog.messages
+    assert message == f"{path}: SliceThickness stands there more than once; the last value is used"
