@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from bids_sr.bids.image import Action, AnatImage
 from bids_sr.bids.inheritance import SidecarReader
 from bids_sr.bids.masks import find_mask
 from bids_sr.bids.names import ParsedName, parse_name
-from bids_sr.bids.places import FoundImage, find_images, is_folder
+from bids_sr.bids.places import FoundImage, find_images, find_subjects
 from bids_sr.bids.references import choose_references
 from bids_sr.bids.selection import Selection, check_filters, why_not
 from bids_sr.bids.sidecar import AcquisitionFacts, is_brain, read_acquisition
@@ -304,11 +303,7 @@ def _check_subjects(root: Path, labels: Iterable[str]) -> None:
         raise InputDataError(
             f"{root}: no such folder; expected the root of a BIDS dataset. Check the path."
         )
-    with os.scandir(root) as entries:
-        folders = [
-            entry.name for entry in entries if entry.name[:4] == "sub-" and is_folder(entry)
-        ]
-    existing = {name.removeprefix("sub-") for name in folders}
+    existing = find_subjects(root)
     if not existing:
         raise InputDataError(
             f"{root}: no sub-* folder in it; expected the root of a BIDS dataset. Check the path."

@@ -59,6 +59,16 @@ class FoundImage:
     """Whether it is a subject's folder that cannot be listed."""
 
 
+def find_subjects(root: Path) -> set[str]:
+    """Return the labels, without ``sub-``, of the subjects that have a folder in a dataset."""
+    with os.scandir(root) as entries:
+        return {
+            entry.name.removeprefix("sub-")
+            for entry in entries
+            if entry.name.startswith("sub-") and is_folder(entry)
+        }
+
+
 def find_images(
     root: Path, subjects: Iterable[str] = (), left_out: Iterable[Path] = ()
 ) -> list[FoundImage]:

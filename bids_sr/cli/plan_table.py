@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from bids_sr.run.exit_codes import ExitCode, ExitError
-from bids_sr.run.plan import count_words, make_plan
+from bids_sr.run.plan import count_words, make_plan, what_lacks
 
 if TYPE_CHECKING:
     from bids_sr.bids.image import AnatImage
     from bids_sr.config import RunConfig
 
+LOGGER = logging.getLogger(__name__)
 COLUMNS = ("image", "what happens", "slices", "output", "why")
 
 
@@ -22,6 +24,8 @@ def read_plan(config: RunConfig, *, here: bool = True) -> list[AnatImage]:
     ``here`` says whether the steps run on this machine.
     """
     images = make_plan(config, here=here)
+    for line in what_lacks(config, images):
+        LOGGER.warning("%s", line)
     if not any(image.selected for image in images):
         print_plan(images, sys.stderr)
         raise ExitError(

@@ -122,6 +122,31 @@ def log_plan(images: Sequence[AnatImage]) -> None:
     _tell_what_gets_coarser(images)
 
 
+def what_lacks(config: RunConfig, images: Sequence[AnatImage]) -> list[str]:
+    """Say which of the wanted subjects and sessions have no anatomical image at all."""
+    from bids_sr.bids import Selection, subjects_of
+    from bids_sr.bids.places import find_subjects
+
+    wanted = Selection(
+        participant_label=config.participant_label, session_label=config.session_label
+    )
+    subjects = {*wanted.subjects} or find_subjects(config.bids_dir)
+    lines = []
+    if absent := sorted(subjects - {*subjects_of(images)}):
+        shown = ", ".join(f"sub-{label}" for label in absent[:SHOWN_IMAGES])
+        more = f" and {len(absent) - SHOWN_IMAGES} more" if len(absent) > SHOWN_IMAGES else ""
+        lines.append(f"no anatomical image in {shown}{more}: nothing is done for them")
+    existing = {image.session for image in images if image.session}
+    for label in wanted.sessions:
+        if label not in existing:
+            known = ", ".join(sorted(existing)) or "no sessions"
+            lines.append(
+                f"--session-label {label}: no anatomical image of that session; the selected "
+                f"subjects have {known}"
+            )
+    return lines
+
+
 def count_words(images: Sequence[AnatImage]) -> str:
     """Say how many images there are of each action."""
     from bids_sr.bids import subjects_of

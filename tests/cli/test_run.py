@@ -84,6 +84,31 @@ def test_nothing_selected(
     assert tree(tmp_path) == set()
 
 
+def test_a_subject_or_session_without_an_image_is_told(
+    command: Command, empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_image(empty_dataset, "sub-01_T1w")
+    (empty_dataset / "sub-02").mkdir()
+    ended = command(empty_dataset, tmp_path / "out", "participant", "--dry-run")
+    assert ended.returncode == ExitCode.OK
+    assert "no anatomical image in sub-02: nothing is done for them" in ended.stderr
+    words = ["--dry-run", "--session-label", "pre"]
+    ended = command(empty_dataset, tmp_path / "out", "participant", *words)
+    assert "--session-label pre: no anatomical image of that session" in ended.stderr
+
+
+def test_names_that_are_patterns_or_formats_elsewhere(
+    command: Command, empty_dataset: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A plus in a label; spaces, percent signs, brackets and braces in folders."""
+    write_image(empty_dataset, "sub-01+a_T1w")
+    output, work = tmp_path / "50 %d [a] {b} \u00fc", tmp_path / "100 %s {c} \u00fc"
+    ended = command(empty_dataset, output, "participant", "-w", work, *NO_STEPS)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert (output / "sub-01+a" / "anat" / "sub-01+a_res-2mm_desc-sr_T1w.nii.gz").is_file()
+    assert (output / "sub-01+a.html").is_file()
+
+
 def test_dry_run_explains_every_image_and_writes_nothing(
     command: Command, dataset: Path, tmp_path: Path
 ) -> None:
