@@ -4,7 +4,6 @@ from bids_sr.bids.boundary import place_in_dataset
 from bids_sr.bids.dataset import (
     dataset_lock,
     keep_decisions,
-    prepare_output_dir,
     read_decisions,
     restore_decisions,
     subject_lock,
@@ -19,6 +18,7 @@ from bids_sr.bids.derivatives import (
 )
 from bids_sr.bids.image import AnatImage, decision_row, subjects_of
 from bids_sr.bids.layout import open_layout, plan_images
+from bids_sr.bids.output_folder import prepare_output_dir
 from bids_sr.bids.output_sidecars import (
     mask_metadata,
     preproc_metadata,

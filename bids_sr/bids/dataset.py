@@ -21,13 +21,13 @@ from bids_sr.bids.status import true_row
 from bids_sr.exceptions import InputDataError, printable
 from bids_sr.files import (
     TABLE_LIMIT,
-    check_writable,
     read_json_or_empty,
     read_text,
     write_json_atomic,
     write_text_atomic,
 )
 from bids_sr.files.locking import locked
+from bids_sr.records.json_values import mapping
 
 LOGGER = logging.getLogger(__name__)
 BIDS_VERSION = "1.10.0"
@@ -79,43 +79,6 @@ DESCRIPTIONS = {
 }
 
 
-def prepare_output_dir(output_dir: Path, bids_dir: Path) -> Path:
-    """Make the output folder and make sure that it can be written and is ours.
-
-    Parameters
-    ----------
-    output_dir : Path
-        Root of the output dataset.
-    bids_dir : Path
-        Root of the input dataset.
-
-    Returns
-    -------
-    Path
-        The absolute output folder.
-
-    Raises
-    ------
-    InputDataError
-        If it is the input folder, belongs to another dataset, or cannot be written.
-    """
-    output_dir, bids_dir = Path(output_dir).resolve(), Path(bids_dir).resolve()
-    if output_dir == bids_dir:
-        raise InputDataError(
-            f"{output_dir}: the output folder is the input dataset, which is never written to; "
-            f"expected another folder. Give for example {bids_dir / 'derivatives' / 'bids_sr'}."
-        )
-    try:
-        check_writable(output_dir)
-    except OSError as error:
-        raise InputDataError(
-            f"{output_dir}: the output folder cannot be written ({error.strerror}); expected a "
-            "folder with write permission. Give another one or change its permissions."
-        ) from error
-    _check_owner(output_dir)
-    return output_dir
-
-
 def write_dataset_files(
     output_dir: Path, bids_dir: Path, *, derivatives: Mapping[str, Path] | None = None
 ) -> None:
@@ -132,7 +95,7 @@ def write_dataset_files(
     """
     with dataset_lock(output_dir):
         description = dataset_description(bids_dir, derivatives or {})
-        earlier = read_description(output_dir).get("DatasetLinks") or {}
+        earlier = mapping(read_description(output_dir).get("DatasetLinks"))
         # Sidecars of earlier runs may point to datasets that this run does not use.
         description["DatasetLinks"] = {**earlier, **description["DatasetLinks"]}
         write_json_atomic(output_dir / "dataset_description.json", description)
@@ -361,19 +324,6 @@ def _empty_if_na(value: str | None) -> str:
 def read_description(folder: Path) -> dict[str, Any]:
     """Read ``dataset_description.json``; empty where there is none that can be read."""
     return read_json_or_empty(folder / "dataset_description.json", any_encoding=True)
-
-
-def _check_owner(output_dir: Path) -> None:
-    if not (output_dir / "dataset_description.json").exists():
-        return
-    makers = read_description(output_dir).get("GeneratedBy") or [{}]
-    names = [maker.get("Name") for maker in makers if isinstance(maker, dict)]
-    if "bids_sr" not in names:
-        raise InputDataError(
-            f"{output_dir}: the output folder holds another dataset (made by "
-            f"{', '.join(map(str, filter(None, names))) or 'an unknown pipeline'}); expected an "
-            "empty folder or an earlier output of bids_sr. Give another folder."
-        )
 
 
 def _container() -> dict[str, str]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +11,11 @@ from bids_sr import __version__
 from bids_sr.bids.dataset import (
     DECISION_COLUMNS,
     dataset_description,
-    prepare_output_dir,
     read_decisions,
     restore_decisions,
     update_decisions,
     write_dataset_files,
 )
-from bids_sr.exceptions import InputDataError
 
 AddImage = Callable[..., Path]
 
@@ -201,36 +198,6 @@ def test_nothing_to_restore(tmp_path: Path) -> None:
     update_decisions(tmp_path, [{"image": "a", "status": "done"}])
     before = (tmp_path / "decisions.tsv").read_text()
     assert restore_decisions(tmp_path).read_text() == before
-
-
-def test_output_dir_is_made_and_may_be_ours(dataset: Path, tmp_path: Path) -> None:
-    out = prepare_output_dir(tmp_path / "deep" / "out", dataset)
-    write_dataset_files(out, dataset)
-    assert prepare_output_dir(out, dataset) == out
-    assert prepare_output_dir(dataset / "derivatives" / "bids_sr", dataset).is_dir()
-
-
-def test_output_dir_of_others_is_refused(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputDataError, match="the output folder is the input dataset"):
-        prepare_output_dir(dataset, dataset)
-    description = {"Name": "x", "GeneratedBy": [{"Name": "fMRIPrep"}]}
-    (tmp_path / "dataset_description.json").write_text(json.dumps(description))
-    with pytest.raises(InputDataError, match="made by fMRIPrep"):
-        prepare_output_dir(tmp_path, dataset)
-
-
-def test_output_dir_that_cannot_be_written(dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputDataError, match="cannot be written"):
-        prepare_output_dir(tmp_path / "file" / "out", dataset)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_output_dir(dataset: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir(mode=0o555)
-    with pytest.raises(InputDataError, match="Permission denied"):
-        prepare_output_dir(folder, dataset)
 
 
 def test_a_long_cell_and_half_a_letter_leave_a_table_that_can_be_read(tmp_path: Path) -> None:
