@@ -120,4 +120,4 @@ def _excluded(path: Path, patterns: Iterable[str]) -> bool:
 
 def _beside(image: Path) -> dict[str, Any]:
     path = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    return read_json(path, what="the sidecar") if os.path.lexists(path) else {}
+    return read_json(path, what="the sidecar", any_encoding=True) if os.path.lexists(path) else {}

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,10 +50,19 @@ WRITTEN_HERE = {"SuperResolution", "Fusion", "Simulation"}
 """Fields by which the record beside an image says that this program wrote the image."""
 
 
+class _Made(NamedTuple):
+    """What was made of an image."""
+
+    image: Volume | Series
+    record: dict[str, Any]
+    learned: Weights | None = None
+    uncertainty: Volume | None = None
+
+
 def super_resolve_file(options: argparse.Namespace) -> int:
     """Super-resolve ``options.in_file`` into ``options.out_file`` and its JSON record."""
     out_file = checked_output(options, options.in_file)
-    check_beside(options.uncertainty, options.in_file, out_file)
+    check_beside(options, options.in_file, out_file)
     chosen = method_options(options)
     if options.labels:
         chosen = replace(chosen, data_consistency=None)
@@ -85,20 +94,25 @@ def super_resolve_file(options: argparse.Namespace) -> int:
     start = time.monotonic()
     print(f"super-resolving by {chosen.words()} ...", flush=True)
     work = _labels if options.labels else _image
-    image, record = work(options, chosen, facts, parameters)
+    made = work(options, chosen, facts, parameters)
+    image = made.image
     image.save(out_file)
     details = {
         **facts.acquisition.to_dict(),
         "Origins": dict(facts.sources),
         "Assumptions": list(facts.assumptions),
         "OutputSpacings": [float(value) for value in _first(image).spacings],
-        **record,
+        **made.record,
         "Software": {"bids_sr": __version__},
     }
     sources = [str(path) for path in (options.in_file, options.guide) if path]
     write_json_atomic(record_path(out_file), {"Sources": sources, "SuperResolution": details})
+    # After the image and its record, which must not be lost if these cannot be written.
+    if not options.labels:
+        _save_model(made.learned, options)
+        save_uncertainty(made.uncertainty, options)
     print(f"wrote {out_file}: {_first(image).grid.words}, {time.monotonic() - start:.0f} s")
-    verdict = Verdict.from_dict(record)
+    verdict = Verdict.from_dict(made.record)
     if verdict:
         print_verdict(verdict)
     return ExitCode.SOME_FAILED if options.strict and verdict and verdict.looks else ExitCode.OK
@@ -109,8 +123,8 @@ def _image(
     chosen: MethodOptions,
     facts: AcquisitionFacts,
     parameters: dict[str, Any],
-) -> tuple[Volume | Series, dict[str, Any]]:
-    """Super-resolve an image or a series, and write what comes with it."""
+) -> _Made:
+    """Super-resolve an image or a series."""
     from bids_sr.sr.registry import grid_of_result
     from bids_sr.sr.series import SeriesReconstruction, reconstruct_image
     from bids_sr.sr.together.guide import guided
@@ -163,13 +177,12 @@ def _image(
                 threads=options.omp_nthreads,
                 progress=progress,
             )
-    _save_model(result.learned, options)
-    save_uncertainty(result.uncertainty, options)
     if isinstance(result, SeriesReconstruction):
         frames = [frame.to_dict() for frame in result.frames]
-        return result.image, {**estimate, **result.record.to_dict(), "Frames": frames}
+        record = {**estimate, **result.record.to_dict(), "Frames": frames}
+        return _Made(result.image, record, result.learned, result.uncertainty)
     verdict = verdict_of(result, volume, acquisition)
-    return result.image, {
+    record = {
         "SourceSpacings": [float(value) for value in volume.spacings],
         "Assumptions": assumptions_made(facts.assumptions, result.record.with_details(**estimate)),
         **gain,
@@ -177,6 +190,7 @@ def _image(
         **result.record.to_dict(),
         **verdict.to_dict(),
     }
+    return _Made(result.image, record, result.learned, result.uncertainty)
 
 
 def _guide(options: argparse.Namespace, series: Series) -> Volume | None:
@@ -199,7 +213,7 @@ def _labels(
     chosen: MethodOptions,
     facts: AcquisitionFacts,
     parameters: dict[str, Any],
-) -> tuple[Volume | Series, dict[str, Any]]:
+) -> _Made:
     from bids_sr.imaging.labels import read_labels
     from bids_sr.sr.labels import super_resolve_labels
 
@@ -219,7 +233,8 @@ def _labels(
             **parameters,
         )
     labels = [int(label) for label in np.unique(result.data)]
-    return result, {"Method": chosen.method, "Parameters": parameters, "Labels": labels}
+    record = {"Method": chosen.method, "Parameters": parameters, "Labels": labels}
+    return _Made(result, record)
 
 
 def save_uncertainty(uncertainty: Volume | None, options: argparse.Namespace) -> None:
@@ -293,14 +308,22 @@ def checked_output(options: argparse.Namespace, in_file: Path) -> Path:
     return out_file
 
 
-def check_beside(uncertainty: Path | None, *others: Path) -> None:
-    """Refuse an uncertainty map that would replace an input or the result."""
-    for other in others:
-        if uncertainty is not None and _same_file(uncertainty, other):
-            raise ExitError(
-                ExitCode.USAGE,
-                f"--uncertainty: {uncertainty} is an input or the output: choose another name",
-            )
+def check_beside(options: argparse.Namespace, *others: Path) -> None:
+    """Refuse, before any work, an uncertainty map that would replace a file or has no place."""
+    uncertainty: Path | None = options.uncertainty
+    if uncertainty is None:
+        return
+    problem = ""
+    if any(_same_file(uncertainty, other) for other in others):
+        problem = "is an input or the output: choose another name"
+    elif not uncertainty.name.endswith((".nii", ".nii.gz")):
+        problem = "is not a NIfTI file name: expected the ending .nii.gz or .nii"
+    elif not uncertainty.absolute().parent.is_dir():
+        problem = f"cannot be written, as {uncertainty.absolute().parent} is no folder: create it"
+    elif os.path.lexists(uncertainty) and not options.overwrite:
+        problem = "exists: choose a new name, or add --overwrite to replace it"
+    if problem:
+        raise ExitError(ExitCode.USAGE, f"--uncertainty: {uncertainty} {problem}")
 
 
 def _same_file(first: Path, second: Path) -> bool:
@@ -331,7 +354,7 @@ def _sidecar(image: Path) -> dict[str, Any]:
     path = record_path(image)
     if not os.path.lexists(path):
         return {}
-    content = read_json(path, what="the sidecar")
+    content = read_json(path, what="the sidecar", any_encoding=True)
     print(f"read {path}")
     return content
 

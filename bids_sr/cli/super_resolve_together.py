@@ -67,7 +67,7 @@ def super_resolve_files(options: argparse.Namespace) -> int:
                 f"{in_file} is given twice: expected each stack once. Leave one out",
             )
         out_file = checked_output(options, in_file)
-    check_beside(options.uncertainty, *options.in_files, out_file)
+    check_beside(options, *options.in_files, out_file)
     chosen = method_options(options)
     parameters = parameters_for(
         chosen.method, {**chosen.parameters(), "threads": options.omp_nthreads}
@@ -89,9 +89,9 @@ def super_resolve_files(options: argparse.Namespace) -> int:
             **parameters,
         )
     fused.volume.save(out_file)
-    save_uncertainty(fused.uncertainty, options)
     record = _record(fused, options.in_files, [gain for _, _, gain in stacks])
     write_json_atomic(record_path(out_file), record)
+    save_uncertainty(fused.uncertainty, options)
     transforms = _save_transforms(fused, out_file)
     for warning in fused.warnings:
         print(f"warning: {warning}")

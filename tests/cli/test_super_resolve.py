@@ -218,3 +218,13 @@ def test_a_guide_is_a_single_volume(
     cine = Series.of([volume, volume]).save(tmp_path / "cine.nii.gz")
     assert run(image, tmp_path / "fine.nii.gz", *QUICK, "--guide", cine) == ExitCode.USAGE
     assert "has 2 frames" in capsys.readouterr().err
+
+
+def test_a_sidecar_that_is_not_utf8_is_read(image: Path, tmp_path: Path) -> None:
+    sidecar = image.with_name("image.json")
+    text = '{"SliceThickness": 4.5, "InstitutionName": "M\u00fcnchen"}'
+    sidecar.write_bytes(text.encode("latin-1"))
+    out = tmp_path / "out.nii.gz"
+    assert run(image, out, "--sr-method", "linear", "--slice-profile", "slr") == ExitCode.OK
+    record = json.loads((tmp_path / "out.json").read_text())["SuperResolution"]
+    assert record["SliceThickness"] == 4.5

@@ -132,6 +132,25 @@ def test_an_uncertainty_map_replaces_no_input(
     assert image.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("map.png", "is not a NIfTI file name: expected the ending .nii.gz or .nii"),
+        ("none/map.nii.gz", "is no folder: create it"),
+        ("other.nii.gz", "exists: choose a new name, or add --overwrite to replace it"),
+    ],
+)
+def test_an_uncertainty_map_without_a_place_costs_no_time(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    (tmp_path / "other.nii.gz").write_bytes(b"another image")
+    words = ["super-resolve", str(image), str(tmp_path / "sr.nii.gz")]
+    assert tools.main([*words, "--uncertainty", str(tmp_path / name)]) == ExitCode.USAGE
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "sr.nii.gz").exists()
+    assert (tmp_path / "other.nii.gz").read_bytes() == b"another image"
+
+
 @pytest.mark.parametrize("words", [["--sr-steps", "0"], ["--slice-thickness", "-1"], ["--x"]])
 def test_wrong_use(words: list[str]) -> None:
     with pytest.raises(SystemExit) as error:
