@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         if (reference, protocol) not in tests
     ]
     comparison, notes = _comparison(options)
+    labels = [spec.label for spec in specs] + [row["method"] for row in comparison.rows()]
+    _check_baseline(options.baseline, labels)
     notes = [*chosen, *notes]
     if options.write_tests:
         for note in chosen:
@@ -217,10 +219,15 @@ def write_results(
     )
     labels = list(dict.fromkeys(row["method"] for row in rows))
     chosen = baseline or ("bspline" if "bspline" in labels else next(iter(labels), ""))
-    if baseline and baseline not in labels:
-        raise ConfigError(f"Found --baseline {baseline}; expected one of {', '.join(labels)}.")
+    _check_baseline(baseline, labels)
     write_text_atomic(out / "scores.tsv", table.tsv(rows))
     write_text_atomic(out / "scores.md", table.markdown(rows, chosen, notes))
     from bids_sr.reports.comparison import write_comparison
 
     write_comparison(out, page_of(rows, chosen, notes, examples=examples))
+
+
+def _check_baseline(baseline: str | None, labels: Iterable[str]) -> None:
+    known = list(dict.fromkeys(labels))
+    if baseline and baseline not in known:
+        raise ConfigError(f"Found --baseline {baseline}; expected one of {', '.join(known)}.")

@@ -70,7 +70,7 @@ def find_references(
     Raises
     ------
     InputDataError
-        If there is none.
+        If there is none, or two would have the same name.
     """
     if path.is_file():
         files = [path]
@@ -91,6 +91,13 @@ def find_references(
     names = [_stem(file.name) for file in files]
     if len(set(names)) < len(names):  # the same name in several folders
         names = [_stem("_".join(file.relative_to(path).parts)) for file in files]
+    owners = dict(zip(names, files, strict=True))
+    for name, file in zip(names, files, strict=True):
+        if owners[name] != file:
+            raise InputDataError(
+                f"{file} and {owners[name]} would both be called {name} in the tables; expected "
+                "one image of a name. Leave one out with --exclude, or rename it."
+            )
     return [
         Reference(name=name, path=file.absolute(), metadata=_metadata(file.absolute()))
         for name, file in zip(names, files, strict=True)
@@ -180,7 +187,7 @@ def _metadata(path: Path) -> dict[str, Any]:
         if root is not None:
             return dict(SidecarReader(root).read(path))
         beside = path.with_name(_stem(path.name) + ".json")
-        return read_json(beside)
+        return read_json(beside, any_encoding=True)
     except (OSError, ValueError, InputDataError):
         return {}
 

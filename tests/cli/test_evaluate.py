@@ -196,3 +196,14 @@ def test_an_ended_run_leaves_no_process(folder: Path, tmp_path: Path) -> None:
     assert children
     psutil.wait_procs(children, timeout=10)
     assert not any(child.is_running() for child in children)
+
+
+def test_an_unknown_baseline_costs_no_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = Volume(np.random.default_rng(0).random((16, 16, 24), np.float32), np.eye(4))
+    path, out = image.save(tmp_path / "head.nii.gz"), tmp_path / "out"
+    words = ["evaluate", str(path), "--out", str(out), "--methods", "linear", "--mask", "none"]
+    assert tools.main([*words, "--baseline", "cubic"]) == ExitCode.USAGE
+    assert "Found --baseline cubic; expected one of linear" in capsys.readouterr().err
+    assert not list((out / "rows").iterdir())

@@ -63,6 +63,14 @@ def test_a_file_and_equal_names(tmp_path: Path) -> None:
     assert [reference.name for reference in find_references(tmp_path)] == ["a_head", "b_head"]
 
 
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Their masks and scores would be those of one of them."""
+    _write(tmp_path / "head.nii.gz")
+    _write(tmp_path / "head.nii")
+    with pytest.raises(InputDataError, match="would both be called head in the tables"):
+        find_references(tmp_path)
+
+
 def test_masks_that_are_at_hand(dataset: Path, tmp_path: Path) -> None:
     reference = find_references(dataset)[0]
     brain = dataset / "derivatives" / "pipe" / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz"
