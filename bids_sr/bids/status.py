@@ -6,7 +6,8 @@ between a result and its record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from bids_sr.bids.derivatives import assumptions_made
@@ -15,6 +16,11 @@ from bids_sr.records.quality import QualityRecord, read_quality
 
 LEFT_UNDONE = "the run ended before it"
 """Message of an image that a run did not reach."""
+NO_INPUT = (
+    "the acquired image is not in the input dataset any more, and this is its result of an "
+    "earlier run: remove its files from the output folder if it should not be used"
+)
+"""Message of a result whose acquired image was removed or renamed."""
 GONE = "the result is not on disk any more: run again"
 
 
@@ -24,6 +30,34 @@ def checked_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:
     if row.get("status") != "done" or not output or (output_dir / output).is_file():
         return dict(row)
     return {**row, "status": "planned", "message": GONE, "output": ""}
+
+
+def without_input(
+    rows: Iterable[Mapping[str, str]], bids_dir: Path, subjects: Collection[str], known: set[str]
+) -> list[dict[str, str]]:
+    """Return the rows of results whose acquired image is gone, with a message that says so.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Of ``decisions.tsv``.
+    bids_dir : Path
+        Root of the input dataset.
+    subjects : collection of str
+        Labels of the subjects to look at, without ``sub-``; empty for all.
+    known : set of str
+        Paths of the images of the plan, which are there.
+    """
+    gone = []
+    for row in rows:
+        image, subject = row.get("image") or "", row.get("participant_id", "").removeprefix("sub-")
+        chosen = not subjects or subject in subjects
+        if row.get("status") != "done" or not row.get("output") or image in known or not chosen:
+            continue
+        if not os.path.lexists(bids_dir / image):
+            before = (row.get("message") or "").replace(NO_INPUT, "").removeprefix("; ")
+            gone.append({**row, "message": "; ".join(filter(None, [NO_INPUT, before]))})
+    return gone
 
 
 def true_row(output_dir: Path, row: Mapping[str, str]) -> dict[str, str]:

@@ -78,7 +78,22 @@ class RecordKeeper:
             self._pending.setdefault(group.image.subject, set()).add(group.name)
         self._stale = _subjects(before)
         self._write_own()
+        self._tell_what_is_gone()
         self._write_rows(before.images)
+
+    def _tell_what_is_gone(self) -> None:
+        """Note which results of earlier runs have lost their acquired image since."""
+        from bids_sr.bids import read_decisions, update_decisions
+        from bids_sr.bids.status import NO_INPUT, without_input
+
+        output_dir, known = self.config.output_dir, {image.relpath for image in self._images}
+        subjects = [label.removeprefix("sub-") for label in self.config.participant_label]
+        rows = read_decisions(output_dir)
+        if gone := without_input(rows, self.config.bids_dir, subjects, known):
+            update_decisions(output_dir, gone)
+            self._rows |= {row["image"]: row for row in gone}
+        for row in gone:
+            LOGGER.warning("%s: %s (%s)", row["image"], NO_INPUT, row["output"])
 
     def image_ended(self, outcome: Outcome) -> None:
         """Write down one image; what cannot be written now is tried again at the end."""
@@ -153,8 +168,10 @@ class RecordKeeper:
 
     @property
     def done(self) -> list[str]:
-        """Paths of the images that are done."""
-        return [image for image, row in self._rows.items() if row["status"] == "done"]
+        """Paths of the images of this run that are done."""
+        own = {image.relpath for image in self._images}
+        rows = self._rows.items()
+        return [image for image, row in rows if image in own and row["status"] == "done"]
 
     def interrupted(self) -> None:
         """Write the pages of the subjects of whom an image has ended."""

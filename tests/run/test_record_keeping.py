@@ -15,8 +15,9 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bids_sr.bids import read_decisions
+from bids_sr.bids import decision_row, read_decisions, update_decisions
 from bids_sr.bids.image import AnatImage
+from bids_sr.bids.status import NO_INPUT
 from bids_sr.config import RunConfig
 from bids_sr.imaging import Grid
 from bids_sr.run.exit_codes import ExitCode
@@ -237,3 +238,37 @@ def test_a_page_waits_for_the_fused_volumes_of_its_subject(
     assert "<code>sub-01_desc-fused_T2w</code>" in (output / "sub-01.html").read_text()
     keeper.stacks_fused("sub-01_desc-fused_T2w")
     assert "This page is not complete" not in (output / "sub-01.html").read_text()
+
+
+def test_a_result_whose_image_has_left_the_dataset_is_told(
+    empty_dataset: Path,
+    write_image: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Renamed, or found to be of another person: the earlier result is still there."""
+    output = tmp_path / "out"
+    stems = ("sub-01_T1w", "sub-01_acq-b_T1w", "sub-02_T1w")
+    images = {stem: of_plan(stem) for stem in stems}
+    for stem in ("sub-01_acq-b_T1w", "sub-02_T1w"):
+        write_image(empty_dataset, stem)
+    update_decisions(
+        output,
+        [
+            decision_row(image, status="done", message="m", output=f"{stem}.nii.gz")
+            for stem, image in images.items()
+        ],
+    )
+    for stem in stems:
+        (output / f"{stem}.nii.gz").touch()
+    words = {"bids_dir": empty_dataset, "output_dir": output, "participant_label": ("01",)}
+    for _ in range(2):  # said once in the row
+        keeper = RecordKeeper(RunConfig(**words), new_record([]))
+        keeper.begin(planned([images["sub-01_acq-b_T1w"]]))
+    messages = {row["image"]: row["message"] for row in read_decisions(output)}
+    assert messages[images["sub-01_T1w"].relpath] == f"{NO_INPUT}; m"
+    assert not any(NO_INPUT in messages[images[stem].relpath] for stem in stems[1:])
+    assert f"sub-01/anat/sub-01_T1w.nii.gz: {NO_INPUT} (sub-01_T1w.nii.gz)" in caplog.messages
+    assert keeper.done == []
+    keeper.end(planned([images["sub-01_acq-b_T1w"]]))
+    assert "is not in the input dataset any more" in (output / "sub-01.html").read_text()
