@@ -33,6 +33,7 @@ ViewerChoice = Literal["auto", "none"]
 SLICE_PROFILES = ("auto", "assumed", "gaussian", "rect", "slr")
 MODALITIES = ("T1w", "T2w", "FLAIR", "PDw")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DATASET = re.compile(r"[A-Za-z0-9._+-]+")
 _MODALITY = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -226,6 +227,12 @@ class RunConfig:
                     raise ConfigError(
                         f"{spelled} {label!r}: a BIDS label has letters and digits only"
                     )
+        for name in self.derivatives:
+            if name == "raw" or not _DATASET.fullmatch(name):
+                raise ConfigError(
+                    f"--derivatives {name!r}: expected a name of letters, digits, dots, hyphens "
+                    "and underscores, which stands in sidecars as bids:NAME:; raw is the input"
+                )
         for kind, entities in self.bids_filters.items():
             if not isinstance(entities, dict):
                 raise ConfigError(

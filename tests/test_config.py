@@ -119,6 +119,8 @@ def test_an_absent_file_is_explained(tmp_path: Path) -> None:
         ({"bids_filters": {"t1w": "01"}}, "filter of 't1w' is '01'"),
         ({"derivatives": {"a": ""}}, "--derivatives is '': expected a path"),
         ({"derivatives": ["a"]}, "expected a table"),
+        ({"derivatives": {"raw": "/x"}}, "--derivatives 'raw': expected a name of letters"),
+        ({"derivatives": {"a b": "/x"}}, "--derivatives 'a b': expected a name of letters"),
         ({"sloppy": "yes"}, "--sloppy is 'yes': expected true or false"),
     ],
 )

@@ -79,6 +79,12 @@ def parse_args(argv: Sequence[str]) -> RunConfig:
         values["bids_filters"] = _read_filters(filter_file)
     if "derivatives" in typed:
         values["derivatives"] = dict(typed["derivatives"])
+        names = [name for name, _ in typed["derivatives"]]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(
+                f"--derivatives: {', '.join(repeated)} is given more than once; expected a name "
+                "for each folder"
+            )
     level = values["analysis_level"]
     if level not in ANALYSIS_LEVELS:
         raise ExitError(

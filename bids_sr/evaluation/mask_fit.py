@@ -43,6 +43,8 @@ def dark_rim_percent(volume: Volume, mask: Volume) -> float | None:
     directions; the lowest is left out, where the neck begins.
     """
     data, inside, sampling = _coarse(volume, mask)
+    if not inside.any():  # a few voxels, between those that are looked at
+        return None
     scaler = RobustScaler.fit(volume.data)
     dark = data < scaler.offset + _DARK * scaler.width
     rim = inside & (ndimage.distance_transform_edt(inside, sampling=sampling) <= _RIM)
@@ -73,6 +75,8 @@ def brain_outside_percent(volume: Volume, mask: Volume) -> float | None:
     :func:`dark_rim_percent`.
     """
     data, inside, sampling = _coarse(volume, mask)
+    if not inside.any():  # a few voxels, between those that are looked at
+        return None
     low, high = np.percentile(data[inside], _BRAIN_LIKE)
     alike = (data >= low) & (data <= high)
     shell = ~inside & (ndimage.distance_transform_edt(~inside, sampling=sampling) <= _SHELL)

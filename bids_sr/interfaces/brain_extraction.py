@@ -131,6 +131,11 @@ def _existing_mask(path: str, volume: Volume) -> tuple[Volume, dict[str, Any]]:
             f"image (shape {volume.shape}); expected a mask on the image's grid. Give a mask "
             "made on this image, or leave --derivatives out."
         )
+    if not (mask.data > 0).any():
+        raise InputDataError(
+            f"{path}: the brain mask is empty; expected voxels above 0. Give another mask, or "
+            "leave --derivatives out."
+        )
     return mask.with_data((mask.data > 0).astype(np.uint8)), {"Source": path}
 
 

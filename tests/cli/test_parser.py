@@ -73,6 +73,11 @@ def test_derivatives_have_names() -> None:
     assert config.derivatives == {"masks": Path("/data/m"), "old": Path("/data/o")}
 
 
+def test_two_derivatives_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--derivatives: masks is given more than once"):
+        parse("-d", "masks=/data/m", "old=/data/o", "masks=/data/n")
+
+
 @pytest.mark.parametrize(("text", "value"), [("0.8", 0.8), ("1mm", 1.0), ("native", "native")])
 def test_output_resolution(text: str, value: Any) -> None:
     assert parse("--output-resolution", text).output_resolution == value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,11 @@ def test_a_small_mask_leaves_brain_out_and_a_large_one_has_a_dark_rim(head: Volu
 
 def test_a_mask_of_everything_has_no_outside(head: Volume) -> None:
     assert brain_outside_percent(head, mask(np.ones(SHAPE, bool))) is None
+
+
+@pytest.mark.parametrize("measure", [brain_outside_percent, dark_rim_percent])
+def test_a_mask_between_the_voxels_that_are_looked_at(head: Volume, measure: Any) -> None:
+    fine = Volume(head.data, np.diag([1.0, 1.0, 1.0, 1.0]))
+    voxel = np.zeros(SHAPE, bool)
+    voxel[51, 51, 21] = True
+    assert measure(fine, Volume(voxel.astype(np.uint8), fine.affine)) is None

@@ -35,6 +35,17 @@ def test_an_existing_mask_on_another_grid_is_refused(
     assert outputs.record["Method"] == "existing"
 
 
+def test_an_existing_mask_without_a_voxel_is_refused(
+    thick: Volume, thick_file: Path, tmp_path: Path
+) -> None:
+    """Other tools would take it for the brain of the image."""
+    empty = thick.with_data(np.zeros(thick.shape, np.uint8)).save(tmp_path / "mask.nii.gz")
+    done = ExtractBrain(in_file=thick_file, engine="existing", existing_mask=empty)
+    outputs = done.run(cwd=tmp_path).outputs
+    assert outputs.out_mask is None
+    assert f"{empty}: the brain mask is empty" in outputs.record["Warning"]
+
+
 def test_no_mask_is_none_and_flows_on(thick_file: Path, tmp_path: Path) -> None:
     done = ExtractBrain(in_file=thick_file, engine="none").run(cwd=tmp_path)
     assert done.outputs.out_mask is None
