@@ -7,11 +7,10 @@ Also that an image is no acquired magnitude.  Times and angles are compared in
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from bids_sr.bids.image import AnatImage
 from bids_sr.bids.sidecar import stated_number
+from bids_sr.bids.unfit import no_magnitude_of_mri, words_of
 
 _PLANES = "ax|axi|axial|tra|sag|sagittal|cor|coronal|tse|fse|pdw?|t1w?|t2w?"
 _FAT_SUPPRESSED = re.compile(
@@ -26,16 +25,14 @@ _SPECIES = {
 }
 """What Dixon scans separate, by words of ImageType and acq."""
 _REFORMATTED = re.compile(r"(?<![a-z])(mpr|mip|minip|reformatted|projection image)(?![a-z])")
-_NOT_MAGNITUDE = frozenset({"P", "PHASE", "R", "REAL", "I", "IMAGINARY"})
-_MAGNITUDE = frozenset({"M", "MAGNITUDE", "M_SE", "M_FFE", "M_IR"})
 _TEXTS = ("SeriesDescription", "ProtocolName")
 
 
 def why_not_acquired(image: AnatImage) -> str:
     """Say why an image is no acquired magnitude: a phase, or a view of another scan."""
-    kinds = {word.upper() for word in _words(image.metadata, "ImageType")}
-    if kinds & _NOT_MAGNITUDE and not kinds & _MAGNITUDE:
-        return "it is not a magnitude image (ImageType)"
+    if other := no_magnitude_of_mri(image.metadata):
+        return other
+    kinds = words_of(image.metadata, "ImageType")
     if _REFORMATTED.search(" ".join(kinds).lower()):
         return "it is a view of another scan (ImageType)"
     return ""
@@ -50,7 +47,7 @@ def why_other_contrast(first: AnatImage, second: AnatImage) -> str:
         Of one subject, session and suffix.
     """
     metadata = [image.metadata for image in (first, second)]
-    sequences = [{*_words(values, "ScanningSequence")} & {"SE", "GR"} for values in metadata]
+    sequences = [{*words_of(values, "ScanningSequence")} & {"SE", "GR"} for values in metadata]
     if all(sequences) and not sequences[0] & sequences[1]:
         return "one is a spin echo, one a gradient echo (ScanningSequence)"
     inverted = [bool(stated_number(values.get("InversionTime"))) for values in metadata]
@@ -87,14 +84,14 @@ def made_of_one_scan(first: AnatImage, second: AnatImage) -> bool:
         for name in {*first.entities, *second.entities}
         if first.entities.get(name) != second.entities.get(name)
     }
-    kinds = [{*_words(image.metadata, "ImageType")} for image in (first, second)]
+    kinds = [{*words_of(image.metadata, "ImageType")} for image in (first, second)]
     normalised = ["NORM" in words for words in kinds]
     return differ == {"reconstruction"} or (all(kinds) and normalised[0] != normalised[1])
 
 
 def _fat_suppressed(first: AnatImage, second: AnatImage) -> bool:
     """Tell whether fat is suppressed in only one of two scans, by a field that both have."""
-    options = [_words(image.metadata, "ScanOptions") for image in (first, second)]
+    options = [words_of(image.metadata, "ScanOptions") for image in (first, second)]
     if all(options):
         return ("FS" in options[0]) != ("FS" in options[1])
     pairs = [tuple(image.entities.get("acquisition", "") for image in (first, second))]
@@ -107,12 +104,5 @@ def _fat_suppressed(first: AnatImage, second: AnatImage) -> bool:
 
 def _species(image: AnatImage) -> frozenset[str]:
     label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", image.entities.get("acquisition", ""))
-    text = " ".join([label, *_words(image.metadata, "ImageType")]).lower()
+    text = " ".join([label, *words_of(image.metadata, "ImageType")]).lower()
     return frozenset(name for name, words in _SPECIES.items() if words.search(text))
-
-
-def _words(metadata: Mapping[str, Any], field: str) -> list[str]:
-    r"""Return the words of a DICOM field, a list or joined by ``\`` or ``_``."""
-    value = metadata.get(field)
-    parts = value if isinstance(value, list) else re.split(r"[\\,]", str(value or ""))
-    return [str(part).strip() for part in parts if str(part).strip()]

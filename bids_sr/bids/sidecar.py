@@ -19,6 +19,7 @@ import numpy as np
 from bids_sr.exceptions import AcquisitionError
 from bids_sr.imaging import Acquisition, InputReport
 from bids_sr.imaging.acquisition import ASSUMED_PROFILE, ASSUMED_SHARE, PROFILES
+from bids_sr.records.json_values import in_one_line
 
 Origin = Literal["sidecar", "header", "command line", "assumed", "estimated"]
 AUTO = "auto"
@@ -174,7 +175,7 @@ def is_brain(sidecar: Mapping[str, Any]) -> bool:
         False only where a body part is named and it is neither brain nor head.
     """
     for field in ("BodyPart", "BodyPartExamined"):
-        value = str(sidecar.get(field) or "").strip().upper()
+        value = in_one_line(sidecar.get(field)).upper()
         if value not in UNKNOWN_WORDS:
             return any(word in value for word in BRAIN_WORDS)
     return True

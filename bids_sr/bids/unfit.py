@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bids_sr.bids.sidecar import UNKNOWN_WORDS
+from bids_sr.records.json_values import in_one_line
 
 AGENT_FIELDS = (
     "ContrastBolusAgent",
@@ -38,6 +39,9 @@ _WORDS = {
         r"|heart|liver|prostat|breast|(?<![a-z])(hws|bws|lws)(?![a-z])|wirbel|rachis|columna"
     ),
 }
+OTHER_MODALITIES = ("CT", "PT", "PET", "NM", "US", "CR", "DX")
+_NOT_MAGNITUDE = frozenset({"P", "PHASE", "R", "REAL", "I", "IMAGINARY"})
+_MAGNITUDE = frozenset({"M", "MAGNITUDE", "M_SE", "M_FFE", "M_IR"})
 _NATIVE = re.compile(
     r"(?<![a-z])(pre|no|non|without|w/o|ohne|vor|sans)[^a-z]*(gd|gado?|gadolinium|km|ce|contrast)"
     r"(?![a-z])"
@@ -67,9 +71,12 @@ def why_unfit(
         return f"it is a part of a scan (chunk-{entities['chunk']})"
     if agent := agent_of(entities, metadata):
         return agent
+    if other := no_magnitude_of_mri(metadata):
+        return other
     if not brain:
-        part = next((field for field in BODY_FIELDS if metadata.get(field)), "")
-        return f"it shows no head ({part}: {metadata[part]})" if part else "it shows no head"
+        part = next((field for field in BODY_FIELDS if in_one_line(metadata.get(field))), "")
+        shown = in_one_line(metadata.get(part))
+        return f"it shows no head ({part}: {shown})" if part else "it shows no head"
     signs = (_told(what, entities, metadata) for what in ("a localiser", "no head"))
     return next(filter(None, signs), "")
 
@@ -79,10 +86,28 @@ def agent_of(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
     if "ceagent" in entities:
         return f"it is contrast-enhanced (ce-{entities['ceagent']})"
     for field in AGENT_FIELDS:
-        value = str(metadata.get(field) or "").strip()
+        value = in_one_line(metadata.get(field))
         if value.upper() not in NO_AGENT:
             return f"it is contrast-enhanced ({field}: {value})"
     return _told("contrast-enhanced", entities, metadata)
+
+
+def no_magnitude_of_mri(metadata: Mapping[str, Any]) -> str:
+    """Say that an image is a phase, or of CT or PET, by its sidecar; empty if nothing tells."""
+    modality = in_one_line(metadata.get("Modality")).upper()
+    if modality in OTHER_MODALITIES:
+        return f"it is no MRI (Modality: {modality})"
+    kinds = {word.upper() for word in words_of(metadata, "ImageType")}
+    if kinds & _NOT_MAGNITUDE and not kinds & _MAGNITUDE:
+        return "it is not a magnitude image (ImageType)"
+    return ""
+
+
+def words_of(metadata: Mapping[str, Any], field: str) -> list[str]:
+    r"""Return the words of a DICOM field, a list or joined by ``\`` or commas."""
+    value = metadata.get(field)
+    parts = value if isinstance(value, list) else re.split(r"[\\,]", str(value or ""))
+    return [str(part).strip() for part in parts if str(part).strip()]
 
 
 def localiser(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
@@ -97,7 +122,7 @@ def elsewhere(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
 
 def body_part(metadata: Mapping[str, Any]) -> str:
     """Return the part of the body that a sidecar names, in capitals; empty where it names none."""
-    said = (str(metadata.get(field) or "").strip().upper() for field in BODY_FIELDS)
+    said = (in_one_line(metadata.get(field)).upper() for field in BODY_FIELDS)
     return next((part for part in said if part not in UNKNOWN_WORDS), "")
 
 

@@ -12,6 +12,13 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def in_one_line(value: Any) -> str:
+    """Return a value as a text, the entries of a list joined; empty where there is none."""
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(in_one_line, value)))
+    return "" if value is None or value is False else str(value).strip()
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """Return the entries of a list, as texts."""
     return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()

@@ -263,6 +263,13 @@ def test_nothing_to_choose(add_image: AddImage, plan: Plan) -> None:
             "contrast-enhanced (ContrastBolusVolume: 7.5)",
         ),
         ("sub-01_run-1_T1w", {"ContrastBolusVolume": 0.0}, ""),
+        ("sub-01_run-1_T1w", {"ContrastBolusAgent": ["NONE"]}, ""),
+        ("sub-01_run-1_T1w", {"ContrastBolusAgent": ["Gd"]}, "(ContrastBolusAgent: Gd)"),
+        ("sub-01_run-1_T1w", {"BodyPartExamined": ["UNKNOWN"]}, ""),
+        ("sub-01_run-1_T1w", {"BodyPartExamined": ["KNEE"]}, "(BodyPartExamined: KNEE)"),
+        ("sub-01_run-1_T1w", {"Modality": "CT"}, "it is no MRI (Modality: CT)"),
+        ("sub-01_run-1_T1w", {"Modality": "MR", "ImageType": ["ORIGINAL", "M"]}, ""),
+        ("sub-01_run-1_T1w", {"ImageType": ["ORIGINAL", "P"]}, "not a magnitude image"),
         ("sub-01_acq-post_T1w", {}, "contrast-enhanced (acq: post)"),
         ("sub-01_acq-t1ce_T1w", {}, "contrast-enhanced (acq: t1ce)"),
         (
