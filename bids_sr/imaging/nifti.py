@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from bids_sr.exceptions import InputDataError
 from bids_sr.files import write_atomic
+from bids_sr.imaging.grid import Grid
 from bids_sr.imaging.header import (
     MOST_UNPACKED,
     READ_ERRORS,
@@ -26,6 +27,7 @@ from bids_sr.imaging.header import (
     open_image,
     spatial_shape,
 )
+from bids_sr.imaging.position import check_sizes
 
 LOGGER = logging.getLogger(__name__)
 _MOST_TIMES = 16
@@ -95,6 +97,7 @@ def values_of(
         else:  # another format, or in memory: nibabel knows its affine
             shape, count = spatial_shape(path, image), math.prod(image.shape[3:])
             affine = np.asarray(image.affine, np.float64)
+            check_sizes(path, Grid(shape, affine), "mm")
         _check_single(path, image, count)
         with np.errstate(over="ignore"):  # what is too large for the type is found below
             values = np.asarray(image.dataobj, dtype=np.float32)

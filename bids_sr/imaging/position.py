@@ -80,7 +80,7 @@ def placed(
         grid = Grid(shape, unit @ np.asarray(image.affine, dtype=np.float64))
     except InputDataError as error:
         raise InputDataError(f"{path}: {error}") from error
-    _check_sizes(path, grid, name)
+    check_sizes(path, grid, name)
     if source == "zooms":
         warnings.append(
             "The header has neither qform nor sform (both codes are 0), so the orientation is "
@@ -91,8 +91,8 @@ def placed(
     return grid, source
 
 
-def _check_sizes(path: Path, grid: Grid, unit: str) -> None:
-    """Refuse voxels of a size that no scan has: the unit of the header is another one."""
+def check_sizes(path: Path, grid: Grid, unit: str) -> None:
+    """Refuse voxels of a size that no scan has: the unit is another one (InputDataError)."""
     smallest, largest = grid.spacings.min(), grid.spacings.max()
     if not SMALLEST_MM <= smallest <= largest <= LARGEST_MM:
         words = f", in the header's unit, the {unit}" if unit != "mm" else ""

@@ -83,7 +83,8 @@ class Volume:
         Parameters
         ----------
         image : Volume, nibabel image, or path
-            A path is read as by :meth:`load`, and a nibabel image checked like a file.
+            A path is read as by :meth:`load`, and a nibabel image checked like a file.  Integers
+            become float32: their differences would overflow.
 
         Raises
         ------
@@ -93,7 +94,8 @@ class Volume:
             If it is none of these.
         """
         if isinstance(image, Volume):
-            return image
+            exact = image.data.dtype.kind == "f"
+            return image if exact else image.with_data(image.data.astype(np.float32))
         if isinstance(image, str | os.PathLike):
             return cls.load(image)
         if isinstance(image, nb.spatialimages.SpatialImage):

@@ -88,8 +88,10 @@ def grid_of_result(
         output_grid=output_grid,
     )
     if min(grid.shape) < 2:
+        fov = " x ".join(f"{size:.3g}" for size in volume.fov)
         raise AcquisitionError(
-            f"Found an output resolution of {output_resolution} mm, which makes "
+            f"Found an output resolution of {output_resolution or 'at least 1'} mm for a field of "
+            f"view of {fov} mm, which makes "
             f"{' x '.join(map(str, grid.shape))} voxels; expected room for two voxels along every "
             "axis. Give a finer output resolution."
         )

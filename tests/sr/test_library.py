@@ -275,3 +275,24 @@ def test_what_differs_reads_differently() -> None:
 
 def curve_of(loss: float) -> LearningCurve:
     return LearningCurve(points=(CurvePoint(step=1, seconds=0.0, loss=loss),))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16])
+def test_whole_numbers_give_what_floats_give(
+    slices: Volume, dtype: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = slices.with_data((slices.data * 200 / slices.data.max()).astype(dtype))
+    results = [
+        super_resolve(volume, Acquisition(thickness=4.0, profile="slr"), method="bspline")
+        for volume in (whole, whole.with_data(whole.data.astype(np.float32)))
+    ]
+    np.testing.assert_array_equal(results[0].data, results[1].data)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_voxels_of_no_scan_are_refused_in_memory_too(slices: Volume) -> None:
+    image = nb.Nifti1Image(slices.data, slices.affine @ np.diag([1e-3, 1e-3, 1e-3, 1]))
+    with pytest.raises(InputDataError, match=r"expected 0\.01 to 100 mm\. Correct the unit"):
+        super_resolve(image, method="bspline")
+    with pytest.raises(AcquisitionError, match=r"for a field of view of .* mm, which makes"):
+        super_resolve(Volume(slices.data, image.affine), method="bspline")
