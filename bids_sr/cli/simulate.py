@@ -6,8 +6,10 @@ import argparse
 
 from bids_sr import __version__
 from bids_sr.cli.super_resolve import checked_output, record_path
+from bids_sr.exceptions import AcquisitionError
 from bids_sr.files.writing import write_json_atomic
 from bids_sr.imaging import Acquisition, Volume, degrade
+from bids_sr.imaging.grid import SAME_SPACING
 from bids_sr.run.exit_codes import ExitCode
 
 
@@ -21,6 +23,13 @@ def simulate_file(options: argparse.Namespace) -> int:
         slice_axis=options.slice_axis,
     )
     volume = Volume.load(options.in_file)
+    voxel = float(volume.spacings[options.slice_axis])
+    if acquisition.spacing < voxel * (1 - SAME_SPACING):
+        raise AcquisitionError(
+            f"{options.in_file}: found voxels of {voxel:.4g} mm along axis {options.slice_axis} "
+            f"and a slice spacing of {acquisition.spacing:g} mm; expected slices at least as far "
+            "apart as the voxels. Give a larger --slice-spacing, or another --slice-axis."
+        )
     thick = degrade(volume, acquisition, noise_fraction=options.noise, seed=options.random_seed)
     thick.save(out_file)
     sidecar = {

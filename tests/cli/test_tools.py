@@ -191,3 +191,14 @@ def test_score_needs_a_run(
     assert "--level full" in capsys.readouterr().err
     assert tools.main(["score", str(tmp_path)]) == ExitCode.NO_INPUT
     assert "bids_sr-tools demo" in capsys.readouterr().err
+
+
+def test_simulate_makes_no_slices_finer_than_the_voxels(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "thick.nii.gz"
+    words = ["simulate", str(image), str(out), "--slice-thickness", "0.5"]
+    assert tools.main(words) == ExitCode.BAD_DATA
+    message = "found voxels of 6 mm along axis 2 and a slice spacing of 0.5 mm; expected slices"
+    assert message in capsys.readouterr().err
+    assert not out.exists()
