@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from urllib.parse import unquote
 
 from bids_sr.bids.dataset import dataset_description, read_description
 from bids_sr.exceptions import InputDataError
@@ -59,12 +60,14 @@ def _check_owner(output_dir: Path, bids_dir: Path) -> None:
     if not (output_dir / "dataset_description.json").exists():
         return
     description = read_description(output_dir)
-    makers = description.get("GeneratedBy")
-    names = [mapping(maker).get("Name") for maker in (makers if isinstance(makers, list) else [])]
-    if "bids_sr" not in names:
+    entries = description.get("GeneratedBy")
+    makers = [
+        mapping(entry).get("Name") for entry in (entries if isinstance(entries, list) else [])
+    ]
+    if "bids_sr" not in makers:
         raise InputDataError(
             f"{output_dir}: the output folder holds another dataset (made by "
-            f"{', '.join(map(str, filter(None, names))) or 'an unknown pipeline'}); expected an "
+            f"{', '.join(map(str, filter(None, makers))) or 'an unknown pipeline'}); expected an "
             "empty folder or an earlier output of bids_sr. Give another folder."
         )
     now = dataset_description(bids_dir, {})
@@ -72,9 +75,16 @@ def _check_owner(output_dir: Path, bids_dir: Path) -> None:
     if not links[0] or links[0] == links[1]:
         return
     found = f"{output_dir}: the output folder holds results of {links[0]}"
-    if description.get("Name") != now["Name"]:
+    names = description.get("Name"), now["Name"]
+    # Without a Name of its own, a dataset is called after its folder, which may have another
+    # name in a container.
+    after_folder = any(
+        str(name).endswith(f" of {Path(unquote(str(link))).name}")
+        for name, link in zip(names, links, strict=True)
+    )
+    if names[0] != names[1] and not after_folder:
         raise InputDataError(
-            f"{found} ({description.get('Name')}), not of {links[1]} ({now['Name']}); expected a "
+            f"{found} ({names[0]}), not of {links[1]} ({names[1]}); expected a "
             "folder for each input dataset, because subjects of the same label would replace each "
             "other. Give another folder; if it is the same dataset, moved and renamed, remove "
             "dataset_description.json from the output folder."

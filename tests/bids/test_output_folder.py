@@ -69,6 +69,17 @@ def test_a_dataset_that_was_moved_is_told(
     assert f"{out}: the output folder holds results of file://" in message
 
 
+def test_a_dataset_without_a_name_may_have_another_path(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is called after its folder, which a container mounts under another name."""
+    (dataset / "dataset_description.json").unlink()
+    out = prepare_output_dir(tmp_path / "out", dataset)
+    write_dataset_files(out, dataset)
+    assert prepare_output_dir(out, dataset.rename(tmp_path / "a b")) == out
+    assert len(caplog.messages) == 1
+
+
 @pytest.mark.parametrize("field", ["GeneratedBy", "DatasetLinks"])
 def test_a_description_of_other_types(dataset: Path, tmp_path: Path, field: str) -> None:
     out = prepare_output_dir(tmp_path / "out", dataset)
