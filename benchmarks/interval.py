@@ -33,8 +33,16 @@ VOXELS = 30000
 """Voxels of a block that are kept, at most."""
 VOXELS_A_FIT = 6000
 SHRINKAGE = 1e-4
-LEARNT_FROM = ("sub-adult01", "sub-adult02", "sub-arc2208", "sub-child01", "sub-msCS26")
-"""Heads that `brain-4` learnt from."""
+LEARNT_FROM = (
+    "sub-adult01",
+    "sub-adult02",
+    "sub-adult11",
+    "sub-adult12",
+    "sub-arc2208",
+    "sub-child01",
+    "sub-msCS26",
+)
+"""Heads that `brain-5` learnt from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +175,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="blocks, of interval_blocks.py")
     parser.add_argument("--also", type=Path, help="blocks that are only checked, of those heads")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--model", default="brain-4", help="the weights whose errors they are")
+    parser.add_argument("--model", default="brain-5", help="the weights whose errors they are")
     parser.add_argument("--out", type=Path, help="where the model goes")
     arguments = parser.parse_args()
     samples, more = loaded(arguments.folder), loaded(arguments.also)

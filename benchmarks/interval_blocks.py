@@ -85,7 +85,7 @@ def simulated(
         whole = noisy(degrade(image.part(around(mask)), acquisition), sigma, random, scaler)
         learned = adapted(replace(method, adapt="image"), whole, acquisition, truth)
         method = replace(method, model=str(learned.save(out.with_suffix(".safetensors"))))
-    result = method.reconstruct(lr, acquisition, truth.grid)
+    result = method.reconstruct(lr, acquisition, truth.grid, judge_slices=False)
     assert result.uncertainty is not None
     subject = name.split("_")[0]
     facts = {
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, help="high-resolution NIfTI images")
     parser.add_argument("--masks", type=Path, required=True, help="brain masks of their names")
     parser.add_argument("--rounds", type=int, default=12, help="acquisitions of each image")
-    parser.add_argument("--model", default="brain-4")
+    parser.add_argument("--model", default="brain-5")
     parser.add_argument("--adapt", action="store_true", help="to the whole image first")
     collect(parser.parse_args())
 

@@ -128,11 +128,11 @@ _ALL_METHODS = (
         implementation="bids_sr.sr.methods.finetuned:Finetuned",
         help="a pretrained network, adapted",
         text="Through-plane resolution was raised by a convolutional network pretrained on other "
-        "images, degraded by simulated acquisitions of many kinds, and applied to both "
-        "through-plane views, which were then combined. ",
+        "images, degraded by simulated acquisitions of many kinds, and applied "
+        "to both through-plane views, which were then combined. ",
         adapted_text="The network was then fine-tuned with self-supervision on the in-plane "
-        "slices of the image itself [@wang2024]; if held-out slices did not improve, the "
-        "pretrained network was used. ",
+        "slices of the image itself [@wang2024]; if held-out slices did not improve, or far more "
+        "than slices with the detail of their voxels do, the pretrained network was used. ",
         adaptations=_EVERY_ADAPTATION,
         default_adaptation="image",
         recipe=DatasetRecipe(

@@ -24,11 +24,11 @@ from bids_sr.method_facts import (
 from bids_sr.seed import DEFAULT_SEED
 
 _FILES = (".safetensors", ".pth", ".pt", ".ckpt")
-_ADAPTED_TO = {
-    "none": "nothing",
-    "dataset": "the dataset",
-    "image": "each image",
-    "both": "the dataset and each image",
+_ADAPTED = {
+    "none": "not adapted",
+    "dataset": "adapted to the dataset",
+    "image": "adapted to each image",
+    "both": "adapted to the dataset and each image",
 }
 
 
@@ -127,6 +127,13 @@ class MethodOptions:
         return self.adapt or self.facts.default_adaptation
 
     @property
+    def _trains(self) -> bool:
+        """Whether anything is trained before an image is reconstructed."""
+        if self.facts.adaptations:
+            return self._adapts_to != "none"
+        return self.facts.keeps_result and self.reuse_model is None
+
+    @property
     def recipe(self) -> DatasetRecipe | None:
         """The recipe that trains on the images of the run; None where nothing does."""
         from_dataset = self._adapts_to in ("dataset", "both") and not self.alone
@@ -168,7 +175,11 @@ class MethodOptions:
             own = "model trained in this run" if learns else "bundled model"
             parts.append(f"model {self.model}" if self.model else own)
         if self._adapts_to is not None:
-            parts.append(f"adapted to {_ADAPTED_TO[self._adapts_to]}")
+            parts.append(_ADAPTED[self._adapts_to])
+        limits = {"--sr-steps": self.steps, "--sr-time-budget": self.time_budget}
+        idle = [name for name, limit in limits.items() if limit is not None]
+        if idle and not self._trains:
+            parts.append(f"nothing is trained: {' and '.join(idle)} without effect")
         return f"{self.method} ({', '.join(parts)})" if parts else self.method
 
 

@@ -14,7 +14,8 @@ def test_methods_that_do_the_same_share_their_line_of_help() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "adapted"), [({}, True), ({"adapt": "image"}, True), ({"adapt": "none"}, False)]
+    ("parameters", "adapted"),
+    [({}, True), ({"adapt": "image"}, True), ({"adapt": "none"}, False)],
 )
 def test_methods_section_tells_of_an_adaptation_where_there_is_one(
     parameters: dict[str, str], adapted: bool

@@ -84,5 +84,23 @@ def test_words() -> None:
     assert MethodOptions(method="linear").words() == "linear"
     text = MethodOptions(method="finetuned", model="m", adapt="both").words()
     assert text == "finetuned (model m, adapted to the dataset and each image)"
+    assert MethodOptions(adapt="none").words() == "finetuned (bundled model, not adapted)"
     assert "adapted to each image" in MethodOptions(method="latent", alone=True).words()
     assert MethodOptions(method="self", preset="smore").words() == "self (preset smore)"
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ({"adapt": "none"}, True),
+        ({}, False),
+        ({"adapt": "dataset"}, False),
+        ({"method": "self"}, False),
+        ({"method": "self", "reuse_model": Path("m.safetensors")}, True),
+        ({"method": "latent"}, False),
+        ({"method": "linear"}, True),
+    ],
+)
+def test_a_limit_of_a_training_that_is_none_is_told(options: dict[str, Any], idle: bool) -> None:
+    words = MethodOptions(**options, steps=5).words()
+    assert ("nothing is trained: --sr-steps without effect" in words) == idle

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import shlex
+import subprocess
 import threading
 import tomllib
 import zipfile
@@ -91,10 +93,7 @@ def test_every_entry_is_complete() -> None:
         "prettier-edsr",
         "prettier-realesrgan",
         "prettier-shufflemixer",
-        "brain-1",
-        "brain-2",
-        "brain-3",
-        "brain-4",
+        "brain-5",
     }
     for name in names():
         weights = published_weights(name)
@@ -231,7 +230,7 @@ def test_the_next_training_leaves_out_whole_heads() -> None:
         assert head & left_out in (set(), head)
 
 
-@pytest.mark.parametrize("name", ["brain-1", "brain-2", "brain-3", "brain-4"])
+@pytest.mark.parametrize("name", ["brain-5"])
 def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
     """The file, its card and the settings that made it; no folder of a user stands before it."""
     weights = published_weights(name)
@@ -260,3 +259,19 @@ def test_packaged_weights_are_what_they_say(name: str, tmp_path: Path) -> None:
         if head & trained_on and head & left_out:
             assert "**the same head**" in page
             assert all(subject in page for subject in head)
+
+
+EARLIER = Path(__file__).parents[1] / "benchmarks" / "earlier-weights"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_the_cards_of_earlier_weights_say_where_they_are(number: int) -> None:
+    page = (EARLIER / f"brain-{number}.md").read_text(encoding="utf-8")
+    digest = re.search(r"The file \(SHA-256 `([0-9a-f]{64})`\)", page)
+    place = re.search(r"git show (\S+) >", page)
+    assert digest
+    assert place
+    shown = subprocess.run(["git", "show", place[1]], cwd=EARLIER, capture_output=True)
+    if shown.returncode:
+        pytest.skip("the history of this repository is not here")
+    assert hashlib.sha256(shown.stdout).hexdigest() == digest[1]

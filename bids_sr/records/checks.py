@@ -113,7 +113,7 @@ def _overshoot(quality: QualityRecord) -> float | None:
     return round(100 * max(low - least, most - high, 0.0) / (high - low), 2)
 
 
-def _adaptation_gain(quality: QualityRecord) -> float | None:
+def _own_slices_gain(quality: QualityRecord) -> float | None:
     return number(quality.method.details.get("ValidationGainDecibel"))
 
 
@@ -359,11 +359,11 @@ RULES = (
         "or dark edges.",
     ),
     CheckRule[QualityRecord](
-        name="adaptation",
+        name="own_slices",
         title="Gain of the network over interpolation",
         unit="dB",
         low=0,
-        value=_adaptation_gain,
+        value=_own_slices_gain,
         ok="On parts of this image that it did not see, the network is better than interpolation.",
         look="On parts of this image that it did not see, the network is no better than "
         "interpolation: compare it with --sr-method bspline.",

@@ -106,7 +106,7 @@ def test_the_kit_holds_what_it_runs(kit: Path) -> None:
     settings = json.loads((kit / "kit.json").read_text())
     assert settings["train"] == ["{python}", "{set}", "{out}"]
     assert (kit / settings["set"]).read_text() == ENDLESS
-    assert (kit / "source/bids_sr/data/weights/brain-4.safetensors").is_file()
+    assert (kit / "source/bids_sr/data/weights/brain-5.safetensors").is_file()
 
 
 def test_a_folder_that_is_no_kit_is_kept(

@@ -25,8 +25,8 @@ def test_super_resolve_reads_the_sidecar_and_records_what_it_did(
     command: Command, image: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "sr.nii.gz"
-    words = ["super-resolve", image, out, "--sr-steps", 3, "--omp-nthreads", 1]
-    ended = command(*words, "--random-seed", 5, "--device", "cpu", **TOOLS)
+    words = ["super-resolve", image, out, "--sr-adapt", "image", "--sr-steps", 3]
+    ended = command(*words, "--omp-nthreads", 1, "--random-seed", 5, "--device", "cpu", **TOOLS)
     assert ended.returncode == ExitCode.OK, ended.stderr
     assert "6 mm apart (header), 5 mm thick (sidecar), slr profile (estimated)" in ended.stdout
     result = Volume.load(out)

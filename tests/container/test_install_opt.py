@@ -79,7 +79,7 @@ def test_what_is_asked_for_comes_from_a_folder_and_is_found_there(
     install: ModuleType, source: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "image"
-    words = ["--weights", "hd-bet brain-1", "--templates", "tpl-X", "--source", str(source)]
+    words = ["--weights", "hd-bet brain-5", "--templates", "tpl-X", "--source", str(source)]
     assert install.main([str(target), *words]) == 0
     for name, content in FILES.items():
         assert (target / name).read_bytes() == content

@@ -177,7 +177,7 @@ def test_no_warning_takes_the_place_of_another(thick_file: Path, tmp_path: Path)
         profile_record={"Warning": "the image suggests 4 mm"},
         sr_method="finetuned",
         output_resolution=2.0,
-        parameters={"steps": 1, "learning_rate": 1e-12, "device": "cpu"},
+        parameters={"adapt": "image", "steps": 1, "learning_rate": 1e-12, "device": "cpu"},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bids_sr.sr.data_consistency_residual", lambda *_: 1 / 0)

@@ -139,7 +139,7 @@ def test_what_is_not_known_is_not_checked() -> None:
         ("noise", with_method(details={"DataConsistency": {"NoisePercent": 12.0}})),
         ("residual", with_method(output=replace(OUTPUT, residual_percent=8.0))),
         ("overshoot", with_method(output=replace(OUTPUT, intensities=(0.0, 1900.0)))),
-        ("adaptation", with_method(details={"ValidationGainDecibel": -0.2})),
+        ("own_slices", with_method(details={"ValidationGainDecibel": -0.2})),
         ("thickness", with_method(held_out=HeldOutSlices(assumption="thinner slices", gain=0.0))),
         ("in_plane", with_method(output=replace(OUTPUT, spacings=(3.0, 3.0, 1.0)))),
         ("mask_rim", measured(MaskDarkRimPercent=60)),

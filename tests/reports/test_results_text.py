@@ -17,7 +17,7 @@ OUTPUT = Output(
 )
 DONE = MethodRecord(
     method="finetuned",
-    model="brain-4.safetensors",
+    model="brain-5.safetensors",
     output=OUTPUT,
     details={"ModelSHA256": "0123456789abcdef" * 4, "DataConsistency": {"Applied": True}},
 )
@@ -25,7 +25,7 @@ DONE = MethodRecord(
 
 def test_weights_voxels_and_data_consistency_are_told() -> None:
     assert results_text([("FLAIR", DONE), ("T1w", DONE)]) == (
-        "The pretrained weights were *brain-4* (SHA-256 `0123456789ab`). "
+        "The pretrained weights were *brain-5* (SHA-256 `0123456789ab`). "
         "The resulting images have voxels of 1 × 1 × 1 mm. "
         "Data consistency was enforced on each result: degraded again by the acquisition model, a "
         "result agrees with the acquired slices up to their noise."
@@ -71,4 +71,4 @@ def test_images_that_were_interpolated_instead_are_told() -> None:
 @pytest.mark.parametrize("digest", [None, 7, ["x"]])
 def test_a_digest_that_is_none_is_left_out(digest: object) -> None:
     text = results_text([("T1w", replace(DONE, details={"ModelSHA256": digest}))])
-    assert "*brain-4*." in text
+    assert "*brain-5*." in text

@@ -53,7 +53,7 @@ class IntervalModel:
     name: str
 
     @classmethod
-    def packaged(cls, name: str = "brain-4_interval.json") -> IntervalModel:
+    def packaged(cls, name: str = "brain-5_interval.json") -> IntervalModel:
         """Read a model that comes with the package (WeightsError)."""
         file = resources.files("bids_sr.data") / "weights" / name
         return cls.from_dict(json.loads(file.read_text(encoding="utf-8")), name)

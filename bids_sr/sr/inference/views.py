@@ -26,7 +26,7 @@ from bids_sr.sr.inference.rotation import InPlaneRotation
 from bids_sr.sr.inference.tiles import InferenceSettings, run_over_slices
 from bids_sr.sr.inference.uncertainty import Disagreement, half_squared_difference
 from bids_sr.sr.inference.workspace import Workspace, foreground_box
-from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler, Upsampling
+from bids_sr.sr.networks.thick_slice import Mirror, ThickSliceUpsampler, Upsampling
 
 
 class FusedViews(NamedTuple):
@@ -49,8 +49,8 @@ class Views:
     """Factor on the detail that the network adds to interpolation."""
     orientations: int = 1
     """Pairs of views: those along the array axes, then pairs rotated in-plane between them."""
-    mirrored: bool = False
-    """Average with the result on the mirror image."""
+    mirrored: Mirror = ""
+    """Average with the results on mirror images, taken along this; empty: do not."""
     plane_thickness: float = 0.0
     """Width (FWHM, mm) of the Gaussian over which planes are averaged before they are seen."""
 
@@ -91,10 +91,7 @@ class Views:
 
         def predict(_: nn.Module, lr: Tensor) -> Tensor:
             there = upsampling.to(lr.device)
-            rows = network.detail(lr, there)
-            if self.mirrored:  # rows need not be symmetric to the slices, columns are
-                rows = (rows + network.detail(lr.flip(-1), there).flip(-1)) / 2
-            return rows
+            return network.detail(lr, there, mirrored=self.mirrored)
 
         data = resample(Volume(scaled, work.slices.affine), work.grid).data
         added, disagreement = np.zeros_like(data), Disagreement()

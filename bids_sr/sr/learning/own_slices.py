@@ -110,46 +110,61 @@ class OwnSlices:
         FitResult
             With the gain over cubic interpolation on held-out patches in its curve.
         """
+        pairs = self._pairs(network, scaled, work, acquisition)
+        compare = LOSSES[self.loss]
+
+        def loss(predicted: Tensor, target: Tensor) -> Tensor:
+            return compare(predicted[pairs.in_loss], target[pairs.in_loss])
+
+        return fit(
+            network,
+            pairs.predict,
+            pairs.patches.batches(self.batch_size),
+            loss,
+            schedule,
+            threads=threads,
+            validator=Validator(measure=GAIN_OVER_CUBIC, score=pairs.gain),
+            progress=progress,
+        )
+
+    def gain(
+        self,
+        network: ThickSliceUpsampler,
+        scaled: npt.NDArray[np.float32],
+        work: Workspace,
+        acquisition: Acquisition,
+    ) -> float:
+        """Return the gain over cubic interpolation on the held-out patches, dB.
+
+        Parameters
+        ----------
+        network, scaled, work, acquisition
+            As of :meth:`train`; nothing is trained.
+        """
+        return self._pairs(network, scaled, work, acquisition).gain(network)
+
+    def _pairs(
+        self,
+        network: ThickSliceUpsampler,
+        scaled: npt.NDArray[np.float32],
+        work: Workspace,
+        acquisition: Acquisition,
+    ) -> _Pairs:
         geometry = self.geometry(work, acquisition)
         device = next(network.parameters()).device
         upsampling = Upsampling.at(geometry.coordinates(), geometry.slices, network.factor)
-        upsampling = upsampling.to(device)
         view = View.in_plane(work.slice_axis)
         stack = view.split(scaled).clip(-BRIGHTEST, BRIGHTEST)
         weigh = SAMPLINGS[self.sampling]
         weights = view.split(weigh(scaled, work.slices.spacings, work.slice_axis))
         training, validation = self._parted(weights)
-        patches = SlicePatches(stack, training, geometry, seed=self.seed)
-        validation_patches = SlicePatches(stack, validation, geometry, seed=self.seed + 1)
-        held_out = validation_patches.draw(_VALIDATION_PATCHES)
-        in_loss = self._in_loss(geometry)
-        compare = LOSSES[self.loss]
-
-        def predict(network: nn.Module, lr: Tensor) -> Tensor:
-            predicted: Tensor = network(
-                lr.contiguous(memory_format=torch.channels_last), upsampling
-            )
-            return predicted
-
-        def loss(predicted: Tensor, target: Tensor) -> Tensor:
-            return compare(predicted[in_loss], target[in_loss])
-
-        def gain(network: nn.Module) -> float:
-            with torch.inference_mode():
-                lr, hr = (part.to(device) for part in held_out)
-                error = mean_squared_error(predict(network, lr)[in_loss], hr[in_loss])
-                cubic = mean_squared_error((upsampling.skip @ lr[:, 0])[in_loss], hr[in_loss])
-            return float(10 * torch.log10(cubic / error.clamp_min(1e-12)))
-
-        return fit(
-            network,
-            predict,
-            patches.batches(self.batch_size),
-            loss,
-            schedule,
-            threads=threads,
-            validator=Validator(measure=GAIN_OVER_CUBIC, score=gain),
-            progress=progress,
+        held_out = SlicePatches(stack, validation, geometry, seed=self.seed + 1)
+        lr, hr = held_out.draw(_VALIDATION_PATCHES)
+        return _Pairs(
+            patches=SlicePatches(stack, training, geometry, seed=self.seed),
+            held_out=(lr.to(device), hr.to(device)),
+            upsampling=upsampling.to(device),
+            in_loss=self._in_loss(geometry),
         )
 
     def _parted(
@@ -170,6 +185,32 @@ class OwnSlices:
         edge = ceil(geometry.scale - 1e-3)
         rows = slice(edge, geometry.rows - edge)
         return slice(None), rows, slice(_EDGE_COLUMNS, geometry.width - _EDGE_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pairs:
+    """Hold what is learnt from, and patches to validate on."""
+
+    patches: SlicePatches
+    held_out: tuple[Tensor, Tensor]
+    """(N, 1, K, W) slices and (N, n, W) rows, on the device of the network."""
+    upsampling: Upsampling
+    in_loss: tuple[slice, slice, slice]
+
+    def predict(self, network: nn.Module, lr: Tensor) -> Tensor:
+        """Return the (N, n, W) rows that a network makes of (N, 1, K, W) slices."""
+        lr = lr.contiguous(memory_format=torch.channels_last)
+        predicted: Tensor = network(lr, self.upsampling)
+        return predicted
+
+    @torch.inference_mode()
+    def gain(self, network: nn.Module) -> float:
+        """Return the gain over cubic interpolation on the held-out patches, dB."""
+        lr, hr = self.held_out
+        wanted = hr[self.in_loss]
+        error = mean_squared_error(self.predict(network, lr)[self.in_loss], wanted)
+        cubic = mean_squared_error((self.upsampling.skip @ lr[:, 0])[self.in_loss], wanted)
+        return float(10 * torch.log10(cubic / error.clamp_min(1e-12)))
 
 
 def beats_interpolation(result: FitResult) -> bool:

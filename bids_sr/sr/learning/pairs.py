@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bids_sr.imaging import Acquisition
 from bids_sr.sr.contract.settings import require
+from bids_sr.sr.learning.noise import with_rician_noise
 from bids_sr.sr.learning.plans import Plan, PlanTable
 from bids_sr.sr.learning.protocols import Draws
 from bids_sr.sr.learning.training_volumes import TrainingVolume, choose
@@ -120,14 +121,7 @@ class _Choices(NamedTuple):
     sigmas: Floats
     """Standard deviations of the noise."""
     smooth: npt.NDArray[np.bool_]
-    """Whether it is correlated in the plane of the slices."""
-
-
-def _in_plane_smoothed(noise: Tensor) -> Tensor:
-    """Correlate (..., D, K, W) noise between neighbours in its slices; its variance stays."""
-    for axis in (-1, -3) if noise.shape[-3] > 1 else (-1,):
-        noise = (noise.roll(1, axis) + 2 * noise + noise.roll(-1, axis)) / 6**0.5
-    return noise
+    """Whether it is correlated within slices."""
 
 
 class Pairs:
@@ -335,10 +329,8 @@ class Pairs:
             fine = fine.sign() * fine.abs().pow(power) * factor
         lr = lines.matrices[:, None] @ fine
         if bool((choices.sigmas > 0).any()):
-            noise = torch.randn(2, *lr.shape, generator=self._noise, device=self.device)
             smooth = self._moved(choices.smooth)[:, None, None, None]
-            real, imaginary = sigma * torch.where(smooth, _in_plane_smoothed(noise), noise)
-            lr = torch.where(lr < 0, lr, torch.hypot(lr + real, imaginary))
+            lr = with_rician_noise(lr, sigma, smooth, self._noise)
         lr = lr if table.planes == 1 else lr[:, None]
         slices = Slices(lr, lines.conditions, lines.skips, lines.phases)
         return slices, self._rows(table, choices, fine)

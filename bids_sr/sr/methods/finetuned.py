@@ -35,6 +35,9 @@ from bids_sr.sr.methods.view_network import ImageJob, ReadyNetwork, ViewNetwork,
 from bids_sr.sr.networks.backbone import Backbone
 
 LOGGER = logging.getLogger(__name__)
+LARGEST_GAIN = 1.5
+"""Gain by adaptation on slices held out above which it is not used, dB: it does harm across the
+slices then (``benchmarks/RESULTS.md``, "When adaptation harms")."""
 THINNEST_SHARE = 0.5
 """Smallest thickness that a network is conditioned on, as a share of the slice spacing."""
 
@@ -47,11 +50,15 @@ class Finetuned(ViewNetwork):
     ----------
     model : str
         Published name or path of the weights, as the recipes ``supervised``, ``video`` and
-        ``adapt`` write them; ``brain-4`` comes with the package.
+        ``adapt`` write them; ``brain-5`` comes with the package.
     weights_dir : str, optional
         Where published weights lie.
     offline : bool
         Refuse to fetch them.
+    fusion : str
+        How the two views are combined: ``mean`` or ``directional``.
+    orientations : int
+        Pairs of views; 2 and ``directional`` gain 0.00 to 0.07 dB for twice the time.
     adapt : Literal["image", "none"]
         ``image``: continue training on the image's own slices; ``none``: use the weights as
         they are.
@@ -83,10 +90,13 @@ class Finetuned(ViewNetwork):
     """
 
     name = "finetuned"
+    mirror = "slices"
 
-    model: str = "brain-4"
+    model: str = "brain-5"
     weights_dir: str | None = None
     offline: bool = False
+    fusion: str = "mean"
+    orientations: int = 1
     adapt: Literal["image", "none"] = "image"
     detail: float = 1.15
     matching: float = 0.2
@@ -159,21 +169,24 @@ class Finetuned(ViewNetwork):
         record = MethodRecord(
             model=path.name, adaptation=self.adapt, details={"ModelSHA256": weights.digest}
         )
-        thick = weights.card.thick_planes
-        if self.adapt == "none":
-            return ReadyNetwork(network, record, NO_CURVE, weights, from_thick_planes=thick)
+        as_it_is = ReadyNetwork(
+            network, record, NO_CURVE, weights, from_thick_planes=weights.card.thick_planes
+        )
         reason = why_not_own_slices(job.work, job.scale)
         if reason:
-            record = _not_adapted(record, reason)
-            return ReadyNetwork(network, record, NO_CURVE, weights, from_thick_planes=thick)
+            known = record if self.adapt == "none" else _not_adapted(record, reason)
+            return as_it_is._replace(record=known)
         thickness = job.acquisition.slice_profile.fwhm
         learner = backbone.of_one_plane()
         learner.fix_conditions()  # slices of one thickness hold nothing about other ones
+        learning = learner.for_acquisition(job.acquisition, job.work.spacing, thickness)
+        own = (job.scaled, job.work, job.acquisition)
+        if self.adapt == "none":
+            gain = self._own_slices().gain(learning, *own)
+            return as_it_is._replace(record=record.with_details(ValidationGainDecibel=gain))
         result = self._own_slices().train(
-            learner.for_acquisition(job.acquisition, job.work.spacing, thickness),
-            job.scaled,
-            job.work,
-            job.acquisition,
+            learning,
+            *own,
             self._schedule(),
             threads=job.threads,
             progress=job.progress,
@@ -192,7 +205,15 @@ class Finetuned(ViewNetwork):
         if before is not None and (best is None or best <= before):
             record = _not_adapted(record, "no gain on the slices held out")
             record = record.with_details(ValidationGainDecibel=before)
-            return ReadyNetwork(network, record, result.curve, weights, from_thick_planes=thick)
+            return as_it_is._replace(record=record, curve=result.curve)
+        if before is not None and best - before > LARGEST_GAIN:
+            record = _not_adapted(
+                record,
+                f"on slices held out it gains {best - before:.1f} dB over the pre-trained "
+                f"network (most: {LARGEST_GAIN:g}): the slices hold less detail than their "
+                "voxels, as interpolated ones do, and would teach to blur",
+            )
+            return as_it_is._replace(record=record, curve=result.curve)
         backbone.load_one_plane(learner)
         backbone.interpolate_weights(self.mixture, start=weights.tensors)
         return ReadyNetwork(

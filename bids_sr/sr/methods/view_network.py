@@ -11,7 +11,7 @@ import logging
 import time
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ from bids_sr.sr.inference.views import Views
 from bids_sr.sr.inference.workspace import Workspace
 from bids_sr.sr.learning.own_slices import LEAST_SLICES_A_PATCH
 from bids_sr.sr.methods.base import Method, interpolated
-from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
+from bids_sr.sr.networks.thick_slice import Mirror, ThickSliceUpsampler
 
 LOGGER = logging.getLogger(__name__)
 LEAST_SCALE = 1.05
@@ -78,16 +78,14 @@ class ViewNetwork(Method):
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     fusion : str
-        How the two views are combined: ``directional`` or ``mean``; ``auto``: the second if
-        the network sees neighbouring planes, else the first.
+        How the two views are combined: ``directional`` or ``mean``.
     detail : float
         Factor on the detail that the network adds to interpolation.
     matching : float
         Share of the slice thickness over which thin planes are averaged before the network
         sees them; only if it was trained on planes as thick as the slices.
-    orientations : int, optional
-        Pairs of views: those along the array axes, then pairs rotated in-plane between
-        them; None: one if the network sees neighbouring planes, else two.
+    orientations : int
+        Pairs of views: those along the array axes, then pairs rotated in-plane between them.
     mirrored : bool
         Average with the result on the mirror image.
     data_consistency : bool
@@ -98,12 +96,15 @@ class ViewNetwork(Method):
         Scale the robust intensity range to 0 to 1; False: it is such already.
     """
 
+    mirror: ClassVar[Mirror] = "columns"
+    """Along what planes are mirrored."""
+
     seed: int = DEFAULT_SEED
     device: str = "auto"
-    fusion: str = "auto"
+    fusion: str = "directional"
     detail: float = 1.0
     matching: float = 0.0
-    orientations: int | None = None
+    orientations: int = 2
     mirrored: bool = True
     data_consistency: bool = True
     mixed_precision: bool = True
@@ -115,18 +116,12 @@ class ViewNetwork(Method):
         self._views(self.matching)
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
-    def _views(self, plane_thickness: float, *, together: bool = False) -> Views:
-        """Return the views of a network that sees planes one by one, or together."""
-        fusion, orientations = self.fusion, self.orientations
-        if fusion == "auto":
-            fusion = "mean" if together else "directional"
-        if orientations is None:
-            orientations = 1 if together else 2
+    def _views(self, plane_thickness: float) -> Views:
         return Views(
-            fusion=fusion,
+            fusion=self.fusion,
             detail=self.detail,
-            orientations=orientations,
-            mirrored=self.mirrored,
+            orientations=self.orientations,
+            mirrored=self.mirror if self.mirrored else "",
             plane_thickness=plane_thickness,
         )
 
@@ -176,8 +171,7 @@ class ViewNetwork(Method):
                 allow_cpu=not self.device.startswith("cuda"),
             )
             share = self.matching if ready.from_thick_planes else 0.0
-            together = ready.network.plane_halo > 0
-            views = self._views(share * acquisition.slice_profile.fwhm, together=together)
+            views = self._views(share * acquisition.slice_profile.fwhm)
             fused = views.apply(ready.network, scaled, work, settings, progress)
         record = record.with_details(
             Fusion=views.fusion,

@@ -13,6 +13,7 @@ and without slice gap, SASHIMI, doi:10.1007/978-3-031-44689-4_12 (one axis, any 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from bids_sr.imaging.resample import interpolation_matrix
 
 BRIGHTEST = 4.0
 """Absolute value at which inputs are clipped; most of an image is 0 to 1."""
+Mirror = Literal["", "columns", "slices"]
+"""Along what the mirror image of a plane is taken; empty: none is."""
+_MIRRORS = {"columns": -1, "slices": -2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +133,34 @@ class ThickSliceUpsampler(nn.Module):
         with torch.autocast(lr.device.type, enabled=False):
             return to_rows(upsampling.skip, lr[:, 0]) + detail
 
-    def detail(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
-        """Return what :meth:`forward` adds to cubic interpolation, (N, n, W) or (N, D, n, W)."""
-        # One voxel of garbage must not spread over all that the network sees.
-        detail: Tensor = self.body(lr.clamp(-BRIGHTEST, BRIGHTEST)).float()
-        detail = detail.movedim(1, -2).flatten(-3, -2)  # (N, K factor, W)
+    def detail(self, lr: Tensor, upsampling: Upsampling, *, mirrored: Mirror = "") -> Tensor:
+        """Return what :meth:`forward` adds to cubic interpolation.
+
+        Parameters
+        ----------
+        lr : (N, 1, K, W) or (N, 1, D, K, W) tensor
+        upsampling : Upsampling
+        mirrored : Literal["", "columns", "slices"]
+            Take the mean with the detail of the mirror image, along W or K.
+
+        Returns
+        -------
+        (N, n, W) or (N, D, n, W) tensor
+        """
+        detail = self._rows(lr)
+        if mirrored:
+            axis = _MIRRORS[mirrored]
+            detail = (detail + self._rows(lr.flip(axis)).flip(axis)) / 2
         if upsampling.phases is not None:
             with torch.autocast(lr.device.type, enabled=False):
                 detail = to_rows(upsampling.phases, detail)
         return detail
+
+    def _rows(self, lr: Tensor) -> Tensor:
+        """Return the `factor` rows that the convolutions make of every slice."""
+        # One voxel of garbage must not spread over all that the network sees.
+        detail: Tensor = self.body(lr.clamp(-BRIGHTEST, BRIGHTEST)).float()
+        return detail.movedim(1, -2).flatten(-3, -2)  # (N, K factor, W)
 
 
 def to_rows(interpolation: Tensor, slices: Tensor) -> Tensor:

@@ -151,9 +151,8 @@ class _Degraded:
         with torch.inference_mode():
             for first in range(0, len(slices), _PLANES):
                 part = degraded[first : first + _PLANES, None].clamp(-BRIGHTEST, BRIGHTEST)
-                detail = network.detail(part, upsampling)
-                mirrored = network.detail(part.flip(-1), upsampling).flip(-1)
-                back = to_rows(upsampling.skip, part[:, 0]) + pair.detail * (detail + mirrored) / 2
+                detail = network.detail(part, upsampling, mirrored="slices")
+                back = to_rows(upsampling.skip, part[:, 0]) + pair.detail * detail
                 restored[first : first + _PLANES] = back.numpy()
         phase = (coordinates - np.round(coordinates)).astype(np.float32)
         whole = (coordinates > -0.5) & (coordinates < count - 0.5)

@@ -18,7 +18,7 @@ from bids_sr.sr.networks.thick_slice import ThickSliceUpsampler
 pytestmark = pytest.mark.gpu
 
 SINGLE, HALF = 0.01, 0.05  # shares of the detail, root mean square
-MODEL = "brain-4"
+MODEL = "brain-5"
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_a_model_for_other_features_is_refused(values: dict[str, Any]) -> None:
 
 def test_the_packaged_model_is_that_of_the_packaged_weights() -> None:
     model = IntervalModel.packaged()
-    assert model.weights == Weights.load(locate("brain-4", None, offline=True)).digest
+    assert model.weights == Weights.load(locate("brain-5", None, offline=True)).digest
 
 
 def test_the_map_grows_with_the_intensities_and_lies_on_the_grid(mni152_2mm: Volume) -> None:

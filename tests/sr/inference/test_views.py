@@ -12,7 +12,7 @@ from bids_sr.imaging import Volume, lay_out_grid
 from bids_sr.sr.inference.tiles import InferenceSettings
 from bids_sr.sr.inference.views import Views
 from bids_sr.sr.inference.workspace import Workspace
-from bids_sr.sr.networks.thick_slice import Upsampling
+from bids_sr.sr.networks.thick_slice import Mirror, Upsampling
 
 SETTINGS = InferenceSettings(device=torch.device("cpu"), halo=0, half=False)
 
@@ -22,7 +22,7 @@ class Bright(nn.Module):
 
     factor, halo = 3, 6
 
-    def detail(self, lr: Tensor, upsampling: Upsampling) -> Tensor:
+    def detail(self, lr: Tensor, upsampling: Upsampling, *, mirrored: Mirror = "") -> Tensor:
         return lr[:, 0].repeat_interleave(self.factor, dim=1)
 
 
@@ -43,7 +43,7 @@ def stack() -> np.ndarray:
 
 def test_detail_is_added_as_often_as_it_is_weighed() -> None:
     expected = 1.5 * np.repeat(stack(), 3, axis=2)
-    detail = added_detail(Views(fusion="mean", detail=1.5, mirrored=True), stack())
+    detail = added_detail(Views(fusion="mean", detail=1.5, mirrored="columns"), stack())
     np.testing.assert_allclose(detail, expected, atol=1e-5)
 
 

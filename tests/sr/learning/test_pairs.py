@@ -8,7 +8,8 @@ import torch
 
 from bids_sr.exceptions import ConfigError
 from bids_sr.imaging import Acquisition, Volume
-from bids_sr.sr.learning.pairs import Pairs, PatchSize, Rows, Slices, _in_plane_smoothed
+from bids_sr.sr.learning.noise import smoothed_in_plane
+from bids_sr.sr.learning.pairs import Pairs, PatchSize, Rows, Slices
 from bids_sr.sr.learning.plans import PlanTable
 from bids_sr.sr.learning.protocols import Protocols
 from bids_sr.sr.learning.training_volumes import TrainingVolume
@@ -223,7 +224,7 @@ def test_half_of_the_noise_is_correlated_within_slices(volume: TrainingVolume) -
     choices = pairs._choices(table, np.zeros(64, int))
     assert 0.2 < choices.smooth.mean() < 0.8
     noise = torch.randn(2, 400, 5, 6, 32, generator=torch.Generator().manual_seed(0))
-    smooth = _in_plane_smoothed(noise)
+    smooth = smoothed_in_plane(noise)
     assert abs(float(smooth.var()) - 1) < 0.02
     for axis, expected in ((-1, 2 / 3), (-3, 2 / 3), (-2, 0.0)):
         assert abs(float((smooth * smooth.roll(1, axis)).mean()) - expected) < 0.02

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_sr.sr.networks.thick_slice import ThickSliceNet, Upsampling
+from bids_sr.sr.networks.thick_slice import Mirror, ThickSliceNet, Upsampling
 
 
 def network_of(factor: int, blocks: int = 1) -> ThickSliceNet:
@@ -72,3 +72,17 @@ def test_skip_is_cubic_interpolation_of_a_ramp() -> None:
         atol=5e-3,
         rtol=0,
     )
+
+
+@pytest.mark.parametrize(("mirrored", "axis"), [("columns", 2), ("slices", 1)])
+def test_the_mean_with_the_mirror_image_is_as_symmetric_as_the_image(
+    mirrored: Mirror, axis: int
+) -> None:
+    network, lr = network_of(4), torch.rand(1, 1, 6, 10)
+    lr = lr + lr.flip(axis + 1)
+    upsampling = Upsampling.at((np.arange(21) + 0.5) / 3.5 - 0.5, 6, 4)
+    alone = network.detail(lr, upsampling)
+    mean = network.detail(lr, upsampling, mirrored=mirrored)
+    assert not torch.allclose(alone, alone.flip(axis), atol=1e-3)
+    torch.testing.assert_close(mean, mean.flip(axis))
+    torch.testing.assert_close(mean, (alone + alone.flip(axis)) / 2)

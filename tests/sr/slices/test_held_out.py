@@ -111,8 +111,11 @@ def test_who_is_tested() -> None:
     tester = SelfSupervised().tester()
     assert isinstance(tester, Finetuned)
     assert tester.adapt == "none"
-    assert Finetuned(model="brain-3").tester() == Finetuned(
-        model="brain-3", adapt="none", mirrored=False, calibrated_uncertainty=False
+    assert Finetuned(model="own").tester() == Finetuned(
+        model="own",
+        adapt="none",
+        mirrored=False,
+        calibrated_uncertainty=False,
     )
     assert SelfSupervised(reuse="model.safetensors").tester() is None
     assert Finetuned().for_labels().tester() is None
