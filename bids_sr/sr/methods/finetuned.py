@@ -206,7 +206,7 @@ class Finetuned(ViewNetwork):
             record = _not_adapted(record, "no gain on the slices held out")
             record = record.with_details(ValidationGainDecibel=before)
             return as_it_is._replace(record=record, curve=result.curve)
-        if before is not None and best - before > LARGEST_GAIN:
+        if before is not None and best is not None and best - before > LARGEST_GAIN:
             record = _not_adapted(
                 record,
                 f"on slices held out it gains {best - before:.1f} dB over the pre-trained "
