@@ -202,17 +202,8 @@ class Finetuned(ViewNetwork):
         )
         if not any((gain or 0.0) > 0 for gain in (before, best)):
             return ReadyNetwork(network, record, result.curve, None)
-        if before is not None and (best is None or best <= before):
-            record = _not_adapted(record, "no gain on the slices held out")
-            record = record.with_details(ValidationGainDecibel=before)
-            return as_it_is._replace(record=record, curve=result.curve)
-        if before is not None and best is not None and best - before > LARGEST_GAIN:
-            record = _not_adapted(
-                record,
-                f"on slices held out it gains {best - before:.1f} dB over the pre-trained "
-                f"network (most: {LARGEST_GAIN:g}): the slices hold less detail than their "
-                "voxels, as interpolated ones do, and would teach to blur",
-            )
+        if before is not None and (why := _why_not_used(before, best)):
+            record = _not_adapted(record, why).with_details(ValidationGainDecibel=before)
             return as_it_is._replace(record=record, curve=result.curve)
         backbone.load_one_plane(learner)
         backbone.interpolate_weights(self.mixture, start=weights.tensors)
@@ -259,6 +250,19 @@ class Finetuned(ViewNetwork):
 def origins(card: WeightsCard) -> tuple[str, ...]:
     """Return the digests of the weights that a training began with, and theirs, and so on."""
     return () if card.start is None else (card.start.sha256, *origins(card.start.card))
+
+
+def _why_not_used(before: float, best: float | None) -> str:
+    """Say why weights that were adapted are not used, if so, from gains on slices held out."""
+    if best is None or best <= before:
+        return "no gain on the slices held out"
+    if best - before <= LARGEST_GAIN:
+        return ""
+    return (
+        f"on slices held out it gains {best - before:.1f} dB over the pre-trained network (most: "
+        f"{LARGEST_GAIN:g}): the slices hold less detail than their voxels, as interpolated ones "
+        "do, and would teach to blur"
+    )
 
 
 def _not_adapted(record: MethodRecord, reason: str) -> MethodRecord:
