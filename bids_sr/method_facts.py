@@ -146,6 +146,7 @@ _ALL_METHODS = (
         keeps_result=True,
         tells_uncertainty=True,
         takes_guide=True,
+        memory_gb=(0.8, 0.02, 0.09),
         sloppy={"steps": 10, "orientations": 1, "mirrored": False},
     ),
     MethodFacts(
