@@ -57,7 +57,7 @@ def image(labels: str = "sub-01", spacing: float = 1.0, **changes: Any) -> AnatI
 def test_an_output_that_no_memory_holds(config: Callable[..., RunConfig]) -> None:
     problem = memory_problem(image(spacing=0.05), config(), 16.0)
     assert "4608 x 4608 x 3000 voxels" in problem
-    assert "is expected to need 4,2" in problem
+    assert "is expected to need 5,7" in problem
     assert "has 16.0 GB" in problem
     assert "--output-resolution" in problem
     assert memory_problem(image(spacing=0.05), config(), None) == ""

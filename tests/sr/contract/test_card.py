@@ -34,11 +34,17 @@ def test_a_method_s_settings_beside_its_name_are_read() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.safetensors")), ids=lambda path: path.stem)
-def test_shipped_cards_of_earlier_versions_are_read_whole(path: Path) -> None:
-    card = Weights.load(path).card
-    assert card.recipe is not None
-    assert card.recipe.name == "supervised"
-    assert card.recipe.parameters["factor"] == card.arguments["factor"] == 8
-    assert len(card.curve.points) == len(card.curve.scores) > 5
-    assert card.curve.validation.baseline == "", "they do not say what it is a gain over"
-    assert not card.others
+def test_shipped_cards_and_those_of_their_start_are_read_whole(path: Path) -> None:
+    """Those of earlier versions too: weights carry the cards of all that they began with."""
+    cards = [Weights.load(path).card]
+    while (start := cards[-1].start) is not None:
+        cards.append(start.card)
+    assert len(cards) == 5
+    for card in cards:
+        assert card.recipe is not None
+        assert card.recipe.name == "supervised"
+        assert card.recipe.parameters["factor"] == card.arguments["factor"] == 8
+        assert len(card.curve.points) == len(card.curve.scores) > 5
+        assert not card.others
+    baselines = [card.curve.validation.baseline for card in cards]
+    assert baselines == ["cubic interpolation", *4 * [""]], "earlier ones do not say"
