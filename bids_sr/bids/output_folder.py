@@ -56,6 +56,7 @@ def _check_owner(output_dir: Path, bids_dir: Path) -> None:
     """Refuse a folder of another pipeline, or with the results of another input dataset.
 
     A dataset may have been moved, or have another path in a container: a path alone is a warning.
+    In a container, two datasets have the same path: then their names tell.
     """
     if not (output_dir / "dataset_description.json").exists():
         return
@@ -72,10 +73,10 @@ def _check_owner(output_dir: Path, bids_dir: Path) -> None:
         )
     now = dataset_description(bids_dir, {})
     links = mapping(description.get("DatasetLinks")).get("raw"), now["DatasetLinks"]["raw"]
-    if not links[0] or links[0] == links[1]:
+    names = description.get("Name"), now["Name"]
+    if not all(links) or not all(names) or (links[0], names[0]) == (links[1], names[1]):
         return
     found = f"{output_dir}: the output folder holds results of {links[0]}"
-    names = description.get("Name"), now["Name"]
     # Without a Name of its own, a dataset is called after its folder, which may have another
     # name in a container.
     after_folder = any(
@@ -86,9 +87,11 @@ def _check_owner(output_dir: Path, bids_dir: Path) -> None:
         raise InputDataError(
             f"{found} ({names[0]}), not of {links[1]} ({names[1]}); expected a "
             "folder for each input dataset, because subjects of the same label would replace each "
-            "other. Give another folder; if it is the same dataset, moved and renamed, remove "
+            "other. Give another folder; if it is the same dataset with another name, remove "
             "dataset_description.json from the output folder."
         )
+    if links[0] == links[1]:  # it had no Name, or has none any more
+        return
     LOGGER.warning(
         "%s, and the input is %s: if these are two datasets, stop the run and give another output "
         "folder",

@@ -58,6 +58,21 @@ def test_results_of_two_datasets_are_not_mixed(dataset: Path, tmp_path: Path) ->
     assert (out / "dataset_description.json").read_bytes() == before
 
 
+def test_two_datasets_at_the_path_of_a_container_are_not_mixed(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each was mounted there in its turn; one without a Name cannot be told."""
+    out = prepare_output_dir(tmp_path / "out", dataset)
+    write_dataset_files(out, dataset)
+    description = dataset / "dataset_description.json"
+    description.write_text(json.dumps({"Name": "another study"}))
+    with pytest.raises(InputDataError, match=r"of tiny\), not of .*another study"):
+        prepare_output_dir(out, dataset)
+    description.unlink()
+    assert prepare_output_dir(out, dataset) == out
+    assert not caplog.messages
+
+
 def test_a_dataset_that_was_moved_is_told(
     dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
